@@ -1,0 +1,275 @@
+"""Every error of Squall: one tree, drawn here once.
+
+Error                              SQ-1000
+    InternalFailure                SQ-1001
+    ExecutionError                 SQ-1002
+    FeatureUnavailable             SQ-1003
+        ImageStepUnavailable       SQ-1502
+    InvalidError                   SQ-1100
+        UsageError                 SQ-1110
+        PythonVersionMismatch      SQ-1207
+        ModuleNotMountable         SQ-1208
+    NotFoundError                  SQ-1101
+        FunctionNotFound           SQ-1106
+        EntrypointNotFound         SQ-1107
+        AppNotFound                SQ-1108
+        SourceFileNotFound         SQ-1109
+    AlreadyExistsError             SQ-1102
+    ConflictError                  SQ-1103
+        SourceChanged              SQ-1211
+    AuthError                      SQ-1104
+        PeerRefused                SQ-1608
+    PermissionDeniedError          SQ-1105
+        LevelRefused               SQ-1700
+    SourceImportError              SQ-1111
+    SerializationError             SQ-1200
+        ArgumentNotSerializable    SQ-1201
+        FunctionNotSerializable    SQ-1202
+        ResultNotSerializable      SQ-1203
+    DeserializationError           SQ-1204
+    RequestSizeError               SQ-1205
+        ResultTooLarge             SQ-1206
+        SourceTooLarge             SQ-1210
+    LocalModuleMissing             SQ-1209
+    TimeoutError                   SQ-1300
+        FunctionTimeout            SQ-1301
+        StartupTimeout             SQ-1302
+        SandboxTimeout             SQ-1303
+        ExecTimeout                SQ-1304
+        OutputExpired              SQ-1305
+    InputCancelled                 SQ-1306
+    RemoteError                    SQ-1307
+    UserCodeException              SQ-1308
+    InputLost                      SQ-1309
+    TooManyInputs                  SQ-1310
+    ServerStopping                 SQ-1311
+    AppStopped                     SQ-1312
+    ResourceExhaustedError         SQ-1400
+        OutOfMemory                SQ-1401
+        TooManyProcesses           SQ-1402
+        DiskFull                   SQ-1403
+        TooManyFiles               SQ-1404
+        NoNodeFits                 SQ-1411
+        SharedMemoryTooSmall       SQ-1609
+        ProcessLimitTooLow         SQ-1611
+    ContainerExited                SQ-1405
+    ContainerStartError            SQ-1406
+    SandboxTerminatedError         SQ-1407
+    SandboxFilesystemError         SQ-1408
+    SnapshotCreationError          SQ-1409
+    FunctionNeverStarts            SQ-1410
+    ImageBuildError                SQ-1500
+        PackageNotFound            SQ-1501
+        ImageDownloadError         SQ-1503
+    ConnectionError                SQ-1600
+        ConnectionLost             SQ-1601
+        ServerNotStarted           SQ-1602
+        StaleSocket                SQ-1607
+        ChannelClosed              SQ-1801
+    VersionError                   SQ-1603
+        VersionConflict            SQ-1604
+    StateDirectoryError            SQ-1605
+        StateDirectoryBusy         SQ-1606
+        StateSchemaError           SQ-1613
+    TemporaryDirectoryError        SQ-1610
+    LinuxNeeded                    SQ-1612
+    IsolationUnavailable           SQ-1701
+    FrameError                     SQ-1800
+    ProtocolError                  SQ-1802
+
+`builtins.TimeoutError` also catches TimeoutError and what is below it, `builtins.ConnectionError` also ConnectionError
+and what is below it. Codes go by hundreds: 10 general, 11 asked, 12 values, 13 calls, 14 containers, 15 images,
+16 server and machine, 17 isolation, 18 wire. A code is never given a second meaning.
+"""
+
+from __future__ import annotations
+
+from squall.model.errors.root import (
+    Error,
+    SquallError,
+    by_code,
+    from_wire,
+)
+from squall.model.errors.asked import (
+    AlreadyExistsError,
+    AppNotFound,
+    AuthError,
+    ConflictError,
+    EntrypointNotFound,
+    ExecutionError,
+    FeatureUnavailable,
+    FunctionNotFound,
+    InternalFailure,
+    InvalidError,
+    NotFoundError,
+    PermissionDeniedError,
+    SourceFileNotFound,
+    SourceImportError,
+    UsageError,
+)
+from squall.model.errors.values import (
+    ArgumentNotSerializable,
+    DeserializationError,
+    FunctionNotSerializable,
+    LocalModuleMissing,
+    ModuleNotMountable,
+    PythonVersionMismatch,
+    RequestSizeError,
+    ResultNotSerializable,
+    ResultTooLarge,
+    SerializationError,
+    SourceChanged,
+    SourceTooLarge,
+)
+from squall.model.errors.calls import (
+    AppStopped,
+    ExecTimeout,
+    FunctionTimeout,
+    InputCancelled,
+    InputLost,
+    OutputExpired,
+    RemoteError,
+    SandboxTimeout,
+    ServerStopping,
+    StartupTimeout,
+    TimeoutError,
+    TooManyInputs,
+    UserCodeException,
+)
+from squall.model.errors.containers import (
+    ContainerExited,
+    ContainerStartError,
+    DiskFull,
+    FunctionNeverStarts,
+    NoNodeFits,
+    OutOfMemory,
+    ResourceExhaustedError,
+    SandboxFilesystemError,
+    SandboxTerminatedError,
+    SnapshotCreationError,
+    TooManyFiles,
+    TooManyProcesses,
+)
+from squall.model.errors.images import (
+    ImageBuildError,
+    ImageDownloadError,
+    ImageStepUnavailable,
+    PackageNotFound,
+)
+from squall.model.errors.machine import (
+    ChannelClosed,
+    ConnectionError,
+    ConnectionLost,
+    FrameError,
+    IsolationUnavailable,
+    LevelRefused,
+    LinuxNeeded,
+    PeerRefused,
+    ProcessLimitTooLow,
+    ProtocolError,
+    ServerNotStarted,
+    SharedMemoryTooSmall,
+    StaleSocket,
+    StateDirectoryBusy,
+    StateDirectoryError,
+    StateSchemaError,
+    TemporaryDirectoryError,
+    VersionConflict,
+    VersionError,
+)
+
+# The names that users of this field know.
+FunctionTimeoutError = FunctionTimeout
+StartupTimeoutError = StartupTimeout
+SandboxTimeoutError = SandboxTimeout
+ExecTimeoutError = ExecTimeout
+OutputExpiredError = OutputExpired
+InputCancellation = InputCancelled
+
+__all__ = [
+    "AlreadyExistsError",
+    "AppNotFound",
+    "AppStopped",
+    "ArgumentNotSerializable",
+    "AuthError",
+    "ChannelClosed",
+    "ConflictError",
+    "ConnectionError",
+    "ConnectionLost",
+    "ContainerExited",
+    "ContainerStartError",
+    "DeserializationError",
+    "DiskFull",
+    "EntrypointNotFound",
+    "Error",
+    "ExecTimeout",
+    "ExecTimeoutError",
+    "ExecutionError",
+    "FeatureUnavailable",
+    "FrameError",
+    "FunctionNeverStarts",
+    "FunctionNotFound",
+    "FunctionNotSerializable",
+    "FunctionTimeout",
+    "FunctionTimeoutError",
+    "ImageBuildError",
+    "ImageDownloadError",
+    "ImageStepUnavailable",
+    "InputCancellation",
+    "InputCancelled",
+    "InputLost",
+    "InternalFailure",
+    "InvalidError",
+    "IsolationUnavailable",
+    "LevelRefused",
+    "LinuxNeeded",
+    "LocalModuleMissing",
+    "ModuleNotMountable",
+    "NoNodeFits",
+    "NotFoundError",
+    "OutOfMemory",
+    "OutputExpired",
+    "OutputExpiredError",
+    "PackageNotFound",
+    "PeerRefused",
+    "PermissionDeniedError",
+    "ProcessLimitTooLow",
+    "ProtocolError",
+    "PythonVersionMismatch",
+    "RemoteError",
+    "RequestSizeError",
+    "ResourceExhaustedError",
+    "ResultNotSerializable",
+    "ResultTooLarge",
+    "SandboxFilesystemError",
+    "SandboxTerminatedError",
+    "SandboxTimeout",
+    "SandboxTimeoutError",
+    "SerializationError",
+    "ServerNotStarted",
+    "ServerStopping",
+    "SharedMemoryTooSmall",
+    "SnapshotCreationError",
+    "SourceChanged",
+    "SourceFileNotFound",
+    "SourceImportError",
+    "SourceTooLarge",
+    "SquallError",
+    "StaleSocket",
+    "StartupTimeout",
+    "StartupTimeoutError",
+    "StateDirectoryBusy",
+    "StateDirectoryError",
+    "StateSchemaError",
+    "TemporaryDirectoryError",
+    "TimeoutError",
+    "TooManyFiles",
+    "TooManyInputs",
+    "TooManyProcesses",
+    "UsageError",
+    "UserCodeException",
+    "VersionConflict",
+    "VersionError",
+    "by_code",
+    "from_wire",
+]

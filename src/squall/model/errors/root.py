@@ -1,0 +1,112 @@
+"""The error that every other error of Squall is, and its form on the wire."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, Final, Self
+
+_BY_CODE: Final[dict[str, type[Error]]] = {}
+_OWN_KEYS: Final = frozenset({"code", "message", "remedy", "status"})
+_MODULE: Final = "squall.model.errors"
+
+
+class Error(Exception):
+    """Something went wrong that Squall has a name for.
+
+    message says what is so and why; remedy says what to do about it. code ("SQ-1234") never changes its meaning;
+    status is the HTTP status that fits. Further facts are keyword details that JSON can carry; those that a class
+    declares as attributes (`limit_bytes: int | None = None`) are set on the error too.
+    """
+
+    code: ClassVar[str] = "SQ-1000"
+    status: ClassVar[int] = 500
+    remedy: str = "run the command again with `--verbose`, and look at `squall logs` for what the server said"
+    message: str
+    details: Mapping[str, Any]
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        # One public place for all: tracebacks and pickles name it, whichever file the class is written in.
+        if cls.__module__.startswith(_MODULE + "."):
+            cls.__module__ = _MODULE
+        if "code" in cls.__dict__:
+            known = _BY_CODE.setdefault(cls.code, cls)
+            if known is not cls and known.__qualname__ != cls.__qualname__:
+                raise TypeError(f"{cls.__qualname__} and {known.__qualname__} share the code {cls.code}")
+
+    def __init__(self, message: str = "", *, remedy: str | None = None, **details: Any) -> None:
+        text = message or _first_sentence(type(self))
+        super().__init__(text)
+        self.message = text
+        if remedy is not None:
+            self.remedy = remedy
+        self.details = details
+        for name, value in details.items():
+            if _declares(type(self), name):
+                setattr(self, name, value)
+        # A note, so that every printed traceback ends with what to do, while str() stays the bare message.
+        self.add_note(f"{self.code}: {self.remedy}")
+
+    def __str__(self) -> str:
+        return self.message
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return from_wire, (self.to_wire(),)
+
+    def to_wire(self) -> dict[str, Any]:
+        """The head of a FAIL frame that says this error; `from_wire` reads it."""
+        return {**self.details, "code": self.code, "message": self.message, "remedy": self.remedy}
+
+    @classmethod
+    def from_wire(cls, head: Mapping[str, Any]) -> Error:
+        """The error that `head` says; see `squall.model.errors.from_wire`."""
+        return from_wire(head)
+
+    @classmethod
+    def like(cls, other: BaseException, **details: Any) -> Self:
+        """This error, saying what `other` said; the caller raises it `from other`."""
+        return cls(f"{type(other).__name__}: {other}", **details)
+
+
+Error.__module__ = _MODULE
+_BY_CODE[Error.code] = Error
+SquallError = Error
+
+
+def from_wire(head: Mapping[str, Any]) -> Error:
+    """The error that the head of a FAIL frame says, in its own class.
+
+    A code that this version does not know becomes a plain Error that keeps the text and names the code, so that a
+    newer server can still be understood. Never raises, whatever is in `head`.
+    """
+    code = str(head.get("code", ""))
+    known = _BY_CODE.get(code)
+    message, remedy = head.get("message"), head.get("remedy")
+    details = {str(key): value for key, value in head.items() if key not in _OWN_KEYS}
+    if known is None and code:
+        details["unknown_code"] = code
+    text = str(message) if message else ""
+    if known is None and not text:
+        text = f"the other side failed with the code {code or '(none)'}, which this version does not know"
+    cls = known or Error
+    # Not cls(...): a class may one day ask for more, and rebuilding must never fail.
+    error = cls.__new__(cls)
+    Error.__init__(error, text, remedy=str(remedy) if remedy else None, **details)
+    return error
+
+
+def by_code() -> dict[str, type[Error]]:
+    """Every code and the class it stands for, in the order of the codes."""
+    return dict(sorted(_BY_CODE.items()))
+
+
+def _declares(cls: type[Error], name: str) -> bool:
+    """Whether `name` is a fact that `cls` has an attribute for, and not one of the tree's own names."""
+    if hasattr(Error, name) or name.startswith("_"):
+        return False
+    return any(name in vars(ancestor).get("__annotations__", {}) for ancestor in cls.__mro__)
+
+
+def _first_sentence(cls: type[Error]) -> str:
+    # -OO strips docstrings; the name of the class is then what is left to say.
+    return (cls.__doc__ or cls.__name__).strip().splitlines()[0].rstrip(".")
