@@ -5,23 +5,23 @@ Error                              SQ-1000
     ExecutionError                 SQ-1002
     FeatureUnavailable             SQ-1003
         ImageStepUnavailable       SQ-1502
-    InvalidError                   SQ-1100
-        UsageError                 SQ-1110
+    InvalidError                   SQ-1010
+        UsageError                 SQ-1020
         PythonVersionMismatch      SQ-1207
         ModuleNotMountable         SQ-1208
-    NotFoundError                  SQ-1101
-        FunctionNotFound           SQ-1106
-        EntrypointNotFound         SQ-1107
-        AppNotFound                SQ-1108
-        SourceFileNotFound         SQ-1109
-    AlreadyExistsError             SQ-1102
-    ConflictError                  SQ-1103
+    NotFoundError                  SQ-1011
+        FunctionNotFound           SQ-1016
+        EntrypointNotFound         SQ-1017
+        AppNotFound                SQ-1018
+        SourceFileNotFound         SQ-1019
+    AlreadyExistsError             SQ-1012
+    ConflictError                  SQ-1013
         SourceChanged              SQ-1211
-    AuthError                      SQ-1104
+    AuthError                      SQ-1014
         PeerRefused                SQ-1608
-    PermissionDeniedError          SQ-1105
+    PermissionDeniedError          SQ-1015
         LevelRefused               SQ-1700
-    SourceImportError              SQ-1111
+    SourceImportError              SQ-1021
     SerializationError             SQ-1200
         ArgumentNotSerializable    SQ-1201
         FunctionNotSerializable    SQ-1202
@@ -78,18 +78,14 @@ Error                              SQ-1000
     ProtocolError                  SQ-1802
 
 `builtins.TimeoutError` also catches TimeoutError and what is below it, `builtins.ConnectionError` also ConnectionError
-and what is below it. Codes go by hundreds: 10 general, 11 asked, 12 values, 13 calls, 14 containers, 15 images,
+and what is below it. Codes go by hundreds: 10 asked and general, 11 settings, 12 values, 13 calls, 14 containers, 15 images,
 16 server and machine, 17 isolation, 18 wire. A code is never given a second meaning.
 """
 
+# ruff: noqa: A004 - the names are those that users of this field know, most of them without a suffix
+
 from __future__ import annotations
 
-from squall.model.errors.root import (
-    Error,
-    SquallError,
-    by_code,
-    from_wire,
-)
 from squall.model.errors.asked import (
     AlreadyExistsError,
     AppNotFound,
@@ -106,20 +102,6 @@ from squall.model.errors.asked import (
     SourceFileNotFound,
     SourceImportError,
     UsageError,
-)
-from squall.model.errors.values import (
-    ArgumentNotSerializable,
-    DeserializationError,
-    FunctionNotSerializable,
-    LocalModuleMissing,
-    ModuleNotMountable,
-    PythonVersionMismatch,
-    RequestSizeError,
-    ResultNotSerializable,
-    ResultTooLarge,
-    SerializationError,
-    SourceChanged,
-    SourceTooLarge,
 )
 from squall.model.errors.calls import (
     AppStopped,
@@ -176,6 +158,26 @@ from squall.model.errors.machine import (
     TemporaryDirectoryError,
     VersionConflict,
     VersionError,
+)
+from squall.model.errors.root import (
+    Error,
+    SquallError,
+    by_code,
+    from_wire,
+)
+from squall.model.errors.values import (
+    ArgumentNotSerializable,
+    DeserializationError,
+    FunctionNotSerializable,
+    LocalModuleMissing,
+    ModuleNotMountable,
+    PythonVersionMismatch,
+    RequestSizeError,
+    ResultNotSerializable,
+    ResultTooLarge,
+    SerializationError,
+    SourceChanged,
+    SourceTooLarge,
 )
 
 # The names that users of this field know.

@@ -1,5 +1,7 @@
 """Errors of how a call ended: timed out, cancelled, lost, or raised by the user's code."""
 
+# ruff: noqa: N818 - the names are those that users of this field know, most of them without a suffix
+
 from __future__ import annotations
 
 import builtins

@@ -1,5 +1,7 @@
 """Errors of a container: out of something, ended, or never started."""
 
+# ruff: noqa: N818 - the names are those that users of this field know, most of them without a suffix
+
 from __future__ import annotations
 
 from squall.model.errors.root import Error

@@ -1,5 +1,7 @@
 """Errors of building an image."""
 
+# ruff: noqa: N818 - the names are those that users of this field know, most of them without a suffix
+
 from __future__ import annotations
 
 from squall.model.errors.asked import FeatureUnavailable

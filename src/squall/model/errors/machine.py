@@ -1,5 +1,7 @@
 """Errors of the server, its state directory and the machine under it."""
 
+# ruff: noqa: N818 - the names are those that users of this field know, most of them without a suffix
+
 from __future__ import annotations
 
 import builtins
