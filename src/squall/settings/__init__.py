@@ -1,0 +1,1 @@
+"""Settings of one machine's Squall: where its files are, its options, its version."""
