@@ -3,10 +3,8 @@
 from importlib import import_module
 from typing import Any
 
-__version__ = "0.1.0"
-
-# What users import from `squall`, and the module that holds it. Nothing is loaded before it is asked for:
-# the command line and the runner must not pay for the whole SDK.
+# What users import from `squall`, and where it lives: "module:name", or the module alone where the name is the
+# same. Nothing is loaded before it is asked for: the command line and the runner must not pay for the whole SDK.
 _HOMES = {
     "App": "squall.sdk.app",
     "Function": "squall.sdk.function",
@@ -16,6 +14,7 @@ _HOMES = {
     "current_function_call_id": "squall.context",
     "current_input_id": "squall.context",
     "is_local": "squall.context",
+    "__version__": "squall.settings.version:VERSION",
 }
 
 
@@ -23,7 +22,8 @@ def __getattr__(name: str) -> Any:
     home = _HOMES.get(name)
     if home is None:
         raise AttributeError(f"module 'squall' has no attribute {name!r}")
-    value = getattr(import_module(home), name)
+    module, _, original = home.partition(":")
+    value = getattr(import_module(module), original or name)
     globals()[name] = value
     return value
 
