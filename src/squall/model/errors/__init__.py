@@ -9,14 +9,18 @@ Error                              SQ-1000
         UsageError                 SQ-1020
         PythonVersionMismatch      SQ-1207
         ModuleNotMountable         SQ-1208
+        DigestMismatch             SQ-1912
+        TreeInvalid                SQ-1913
     NotFoundError                  SQ-1011
         FunctionNotFound           SQ-1016
         EntrypointNotFound         SQ-1017
         AppNotFound                SQ-1018
         SourceFileNotFound         SQ-1019
+        BlobMissing                SQ-1910
     AlreadyExistsError             SQ-1012
     ConflictError                  SQ-1013
         SourceChanged              SQ-1211
+        CallConflict               SQ-1903
     AuthError                      SQ-1014
         PeerRefused                SQ-1608
     PermissionDeniedError          SQ-1015
@@ -71,15 +75,19 @@ Error                              SQ-1000
     StateDirectoryError            SQ-1605
         StateDirectoryBusy         SQ-1606
         StateSchemaError           SQ-1613
+        StateDirectoryReadOnly     SQ-1900
+        StateCorrupt               SQ-1901
     TemporaryDirectoryError        SQ-1610
     LinuxNeeded                    SQ-1612
     IsolationUnavailable           SQ-1701
     FrameError                     SQ-1800
     ProtocolError                  SQ-1802
+    StoreClosed                    SQ-1902
+    BlobCorrupt                    SQ-1911
 
 `builtins.TimeoutError` also catches TimeoutError and what is below it, `builtins.ConnectionError` also ConnectionError
 and what is below it. Codes go by hundreds: 10 asked and general, 11 settings, 12 values, 13 calls, 14 containers, 15 images,
-16 server and machine, 17 isolation, 18 wire. A code is never given a second meaning.
+16 server and machine, 17 isolation, 18 wire, 19 stores. A code is never given a second meaning.
 """
 
 # ruff: noqa: A004 - the names are those that users of this field know, most of them without a suffix
@@ -165,6 +173,16 @@ from squall.model.errors.root import (
     by_code,
     from_wire,
 )
+from squall.model.errors.stores import (
+    BlobCorrupt,
+    BlobMissing,
+    CallConflict,
+    DigestMismatch,
+    StateCorrupt,
+    StateDirectoryReadOnly,
+    StoreClosed,
+    TreeInvalid,
+)
 from squall.model.errors.values import (
     ArgumentNotSerializable,
     DeserializationError,
@@ -194,6 +212,9 @@ __all__ = [
     "AppStopped",
     "ArgumentNotSerializable",
     "AuthError",
+    "BlobCorrupt",
+    "BlobMissing",
+    "CallConflict",
     "ChannelClosed",
     "ConflictError",
     "ConnectionError",
@@ -201,6 +222,7 @@ __all__ = [
     "ContainerExited",
     "ContainerStartError",
     "DeserializationError",
+    "DigestMismatch",
     "DiskFull",
     "EntrypointNotFound",
     "Error",
@@ -260,14 +282,18 @@ __all__ = [
     "StaleSocket",
     "StartupTimeout",
     "StartupTimeoutError",
+    "StateCorrupt",
     "StateDirectoryBusy",
     "StateDirectoryError",
+    "StateDirectoryReadOnly",
     "StateSchemaError",
+    "StoreClosed",
     "TemporaryDirectoryError",
     "TimeoutError",
     "TooManyFiles",
     "TooManyInputs",
     "TooManyProcesses",
+    "TreeInvalid",
     "UsageError",
     "UserCodeException",
     "VersionConflict",

@@ -1,0 +1,72 @@
+"""Errors of what is kept on disk: the record of calls, the blobs and the trees made of them."""
+
+# ruff: noqa: N818 - the names are those of the tree, most of them without a suffix
+
+from __future__ import annotations
+
+from squall.model.errors.asked import ConflictError, InvalidError, NotFoundError
+from squall.model.errors.machine import StateDirectoryError
+from squall.model.errors.root import Error
+
+
+class StateDirectoryReadOnly(StateDirectoryError):
+    """Nothing can be written in the state directory."""
+
+    code, status = "SQ-1900", 507
+    remedy = "make it writable for this user, or give another directory with `SQUALL_STATE_DIR`"
+
+
+class StateCorrupt(StateDirectoryError):
+    """The record in the state directory is damaged."""
+
+    code, status = "SQ-1901", 500
+    remedy = "look at the disk's health; then move the named file away (the record starts afresh) or put a backup there"
+
+
+class StoreClosed(Error):
+    """The store is closed and records nothing more."""
+
+    code, status = "SQ-1902", 503
+    remedy = "run the command again: the server was stopping"
+
+
+class CallConflict(ConflictError):
+    """A call with this id is on record, and it is another one."""
+
+    code, status = "SQ-1903", 409
+    remedy = "make a new id for each call; ids are drawn at random by the client"
+    call: str | None = None
+
+
+class BlobMissing(NotFoundError):
+    """The blob is not in the store."""
+
+    code, status = "SQ-1910", 404
+    remedy = "send it again: whoever named the digest has the bytes"
+    digest: str | None = None
+
+
+class BlobCorrupt(Error):
+    """The bytes under a digest are not those that it names; they were put aside."""
+
+    code, status = "SQ-1911", 500
+    remedy = "send the blob again; if it happens often, look at the disk's health"
+    digest: str | None = None
+    path: str | None = None
+
+
+class DigestMismatch(InvalidError):
+    """The bytes that arrived are not those that were announced."""
+
+    code, status = "SQ-1912", 422
+    remedy = "send them again; if they are read from a file, it changed meanwhile"
+    announced: str | None = None
+    arrived: str | None = None
+
+
+class TreeInvalid(InvalidError):
+    """A tree names a path that cannot be part of one."""
+
+    code, status = "SQ-1913", 422
+    remedy = "rename the file, or leave it out"
+    path: str | None = None
