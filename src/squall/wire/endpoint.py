@@ -1,0 +1,126 @@
+"""The endpoint: a UNIX socket that listens at a path, for connections of one user."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import logging
+import os
+import socket
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final, TypeAlias
+
+from squall.model.errors import PeerRefused
+from squall.wire.address import Peer, address_of, check_peer, connect_at_once
+
+OnSocket: TypeAlias = Callable[[socket.socket, Peer], None]
+
+_BACKLOG: Final = 512
+_ACCEPTED_AT_ONCE: Final = 64
+# How long to leave the line alone when this process has no descriptor left for a connection.
+_REST_S: Final = 0.2
+_OUT_OF_ROOM: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+_log: Final = logging.getLogger(__name__)
+
+
+def listen(path: str | Path, on_socket: OnSocket, *, mode: int = 0o600) -> Endpoint:
+    """Listen at `path` from now on; on_socket gets each connection of this process's user, and who it is.
+
+    Others are refused and logged. A socket that nobody listens on any more is replaced; the new one appears in one
+    step, so that nobody meets it before it listens. mode: permissions of the socket.
+    Raises OSError, with EADDRINUSE when somebody listens there or `path` is no socket. Who else may start at the same
+    time is the caller's to settle, by a lock.
+    """
+    target = Path(path)
+    _refuse_a_live_one(target)
+    fresh = target.with_name(f".{target.name}.{os.getpid()}")
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+    try:
+        fresh.unlink(missing_ok=True)
+        # Linux gives the socket file the mode that its descriptor has when it is bound: no moment of wider rights.
+        os.fchmod(sock.fileno(), mode)
+        with address_of(fresh) as address:
+            sock.bind(address)
+        sock.listen(_BACKLOG)
+        fresh.rename(target)
+    except BaseException:
+        sock.close()
+        fresh.unlink(missing_ok=True)
+        raise
+    return Endpoint(sock, target, on_socket)
+
+
+class Endpoint:
+    """A listening socket whose connections go to on_socket; made by `listen`."""
+
+    def __init__(self, sock: socket.socket, path: Path, on_socket: OnSocket) -> None:
+        self.path = path
+        self._sock = sock
+        self._on_socket = on_socket
+        self._loop = asyncio.get_running_loop()
+        self._own = _identity(path)
+        self._resting: asyncio.TimerHandle | None = None
+        self._loop.add_reader(sock.fileno(), self._on_readable)
+
+    def close(self) -> None:
+        """Stop listening and remove the socket's file; connections that were made live on. Twice is once."""
+        if self._sock.fileno() < 0:
+            return
+        if self._resting is not None:
+            self._resting.cancel()
+        self._loop.remove_reader(self._sock.fileno())
+        # Another process may have put its own socket there meanwhile.
+        if _identity(self.path) == self._own:
+            self.path.unlink(missing_ok=True)
+        self._sock.close()
+
+    def _on_readable(self) -> None:
+        for _ in range(_ACCEPTED_AT_ONCE):
+            try:
+                sock, _ = self._sock.accept()
+            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+                return
+            except OSError as error:
+                if error.errno not in _OUT_OF_ROOM:
+                    raise
+                _log.warning("no connection can be taken for now: %s", error)
+                self._loop.remove_reader(self._sock.fileno())
+                self._resting = self._loop.call_later(_REST_S, self._listen_again)
+                return
+            self._take(sock)
+
+    def _take(self, sock: socket.socket) -> None:
+        try:
+            peer = check_peer(sock)
+        except (PeerRefused, OSError) as error:
+            _log.warning("a connection was refused: %s", error)
+            sock.close()
+            return
+        self._on_socket(sock, peer)
+
+    def _listen_again(self) -> None:
+        self._resting = None
+        self._loop.add_reader(self._sock.fileno(), self._on_readable)
+
+
+def _refuse_a_live_one(path: Path) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        if not path.is_socket() and (path.exists() or path.is_symlink()):
+            raise OSError(errno.EADDRINUSE, "something that is no socket has this name", str(path))
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as probe:
+            try:
+                alive = connect_at_once(probe, path) or True
+            except ConnectionRefusedError:
+                return
+            if alive:
+                raise OSError(errno.EADDRINUSE, "another process listens there", str(path))
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        found = path.lstat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino

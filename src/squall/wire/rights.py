@@ -1,0 +1,100 @@
+"""Rights: open descriptors that travel beside the bytes of a UNIX socket."""
+
+from __future__ import annotations
+
+import array
+import os
+import socket
+from collections import deque
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+from squall.model.errors import FrameError
+from squall.wire.codec import MAX_FDS, Buffer, Decoder, Frame, length
+
+# One descriptor more than a frame may have: what does not fit is closed by the kernel and flagged.
+ANCILLARY_SIZE: Final = socket.CMSG_SPACE((MAX_FDS + 1) * 4) if hasattr(socket, "CMSG_SPACE") else 0
+READ_FLAGS: Final = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
+_CUT: Final = getattr(socket, "MSG_CTRUNC", 0)
+
+
+class Arrivals:
+    """What one connection has received: bytes go to the decoder, descriptors wait for the frame that claims them.
+
+    The kernel gives descriptors with the first byte of their frame, and never two frames' in one read, so whatever is
+    here when a frame is complete belongs to the frames in order.
+    """
+
+    __slots__ = ("_fds", "decoder")
+
+    def __init__(self) -> None:
+        self.decoder = Decoder()
+        self._fds: deque[int] = deque()
+
+    def note(self, ancillary: Iterable[tuple[int, int, bytes]], flags: int) -> None:
+        """Keep the descriptors in `ancillary`. Raises FrameError when there were more than a frame may have."""
+        for level, kind, data in ancillary:
+            if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+                fds = array.array("i")
+                fds.frombytes(data[: len(data) - len(data) % fds.itemsize])
+                self._fds.extend(fds)
+        if flags & _CUT:
+            raise FrameError(f"more than {MAX_FDS} descriptors arrived at once")
+
+    def sort(self, done: list[tuple[Frame, int]]) -> list[Frame]:
+        """The frames of `done` with their descriptors. Raises FrameError when some are missing or nobody claims them."""
+        frames: list[Frame] = []
+        for frame, claimed in done:
+            if claimed:
+                if claimed > len(self._fds):
+                    missing = claimed - len(self._fds)
+                    for earlier in frames:
+                        close_all(earlier.take_fds())
+                    raise FrameError(
+                        f"a frame claims {claimed} descriptors, {missing} of which did not arrive"
+                    )
+                frame.fds = tuple(self._fds.popleft() for _ in range(claimed))
+            frames.append(frame)
+        if self._fds and len(self._fds) > self.decoder.fds_expected:
+            for earlier in frames:
+                close_all(earlier.take_fds())
+            raise FrameError("descriptors arrived that no frame claims")
+        return frames
+
+    def close(self) -> None:
+        """Close the descriptors that no frame has taken."""
+        close_all(self._fds)
+        self._fds.clear()
+
+
+def rights(fds: Sequence[int]) -> list[tuple[int, int, bytes]]:
+    """The ancillary data of sendmsg that carries `fds`."""
+    return [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds).tobytes())] if fds else []
+
+
+def after(buffers: Sequence[Buffer], sent: int) -> list[Buffer]:
+    """What is left of `buffers` once `sent` bytes of them are gone."""
+    for index, buffer in enumerate(buffers):
+        size = length(buffer)
+        if sent < size:
+            return [memoryview(buffer)[sent:] if sent else buffer, *buffers[index + 1 :]]
+        sent -= size
+    return []
+
+
+def duplicates(fds: Sequence[int]) -> tuple[int, ...]:
+    """Descriptors for the same open files as `fds`. Raises OSError, with none left open, when there is no room."""
+    made: list[int] = []
+    try:
+        for fd in fds:
+            made.append(os.dup(fd))  # noqa: PERF401 - those made so far must be known when one fails
+    except OSError:
+        close_all(made)
+        raise
+    return tuple(made)
+
+
+def close_all(fds: Iterable[int]) -> None:
+    """Close each of `fds`."""
+    for fd in fds:
+        os.close(fd)
