@@ -1,0 +1,79 @@
+"""What this machine allows the tests, found by trying: independent of the probes that Squall itself makes."""
+
+from __future__ import annotations
+
+import functools
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+_TRY_NAMESPACES = """
+import ctypes, sys
+libc = ctypes.CDLL(None, use_errno=True)
+NEWNS, NEWUSER = 0x00020000, 0x10000000
+sys.exit(0 if libc.unshare(NEWUSER | NEWNS) == 0 or libc.unshare(NEWNS) == 0 else 1)
+"""
+
+# The facts that a test may need, by `@pytest.mark.needs("...")`, and what to do to have them.
+REMEDIES = {
+    "linux": "run the tests on Linux",
+    "root": "run the tests as root",
+    "namespaces": "allow user namespaces: sysctl user.max_user_namespaces above 0, and no profile that forbids them",
+    "cgroups": "run as root, or in a session whose cgroup is delegated (systemd-run --user --scope -p Delegate=yes)",
+    "subordinate_ids": "install newuidmap (Debian: uidmap) and give the user ranges in /etc/subuid and /etc/subgid",
+    "network": "connect the machine to its package index",
+}
+
+
+@functools.cache
+def facts() -> dict[str, bool]:
+    """Each fact by its name, and whether it holds here."""
+    linux = sys.platform == "linux"
+    root = linux and os.geteuid() == 0
+    return {
+        "linux": linux,
+        "root": root,
+        "namespaces": linux and _namespaces(),
+        "cgroups": linux and _cgroups(),
+        "subordinate_ids": linux and (root or _subordinate_ids()),
+        "network": True,  # what installed the test packages reached the index
+    }
+
+
+def _namespaces() -> bool:
+    tried = subprocess.run([sys.executable, "-c", _TRY_NAMESPACES], capture_output=True, check=False)
+    return tried.returncode == 0
+
+
+def _cgroups() -> bool:
+    """Whether a memory limit can be set on a group below ours: cgroup v1, or a delegated v2 tree."""
+    for line in Path("/proc/self/cgroup").read_text(encoding="utf-8").splitlines():
+        number, controllers, path = line.split(":", 2)
+        if "memory" in controllers.split(","):
+            return os.access(f"/sys/fs/cgroup/memory{path}", os.W_OK)
+        if number == "0":
+            own = Path("/sys/fs/cgroup" + path)
+            offered = own / "cgroup.controllers"
+            if offered.exists() and "memory" in offered.read_text(encoding="utf-8").split():
+                return os.access(own / "cgroup.subtree_control", os.W_OK)
+    return False
+
+
+def _subordinate_ids() -> bool:
+    try:
+        granted = Path("/etc/subuid").read_text(encoding="utf-8")
+    except OSError:
+        return False
+    names = {str(os.getuid()), _user_name()}
+    has_tool = any(os.access(Path(folder, "newuidmap"), os.X_OK) for folder in os.get_exec_path())
+    return has_tool and any(line.split(":")[0] in names for line in granted.splitlines())
+
+
+def _user_name() -> str:
+    import pwd
+
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return ""
