@@ -97,7 +97,7 @@ def listen(shell: Shell, *words: str) -> Heard:
     return Heard(text=b"".join(pieces).decode(), at_s=tuple(at_s), code=child.returncode)
 
 
-@pytest.mark.needs("namespaces")  # an image with packages of its own
+@pytest.mark.needs("namespaces", "network")  # an image with packages of its own
 @pytest.mark.timeout(400)
 def test_the_language_model_answers_piece_by_piece(shell: Shell) -> None:
     example = str(EXAMPLES / "llm_inference.py")
@@ -113,7 +113,7 @@ def test_the_language_model_answers_piece_by_piece(shell: Shell) -> None:
     assert heard.at_s[-1] - heard.at_s[0] >= 0.2
 
 
-@pytest.mark.needs("namespaces")  # an image with packages of its own
+@pytest.mark.needs("namespaces", "network")  # an image with packages of its own
 def test_a_prompt_longer_than_the_model_can_read_is_refused_by_the_model(shell: Shell) -> None:
     done = shell.run("run", str(EXAMPLES / "llm_inference.py"), "--prompt", "hello there " * 2_000)
     assert done.returncode != 0
