@@ -52,6 +52,10 @@ class StatePaths:
         """Held (flock) by the one supervisor of this directory for as long as it lives."""
         return self.run / "supervisor.lock"
 
+    def member_lock(self, name: str) -> Path:
+        """Held by the one "server", the one "agent"; whoever finds it held ends with `start.TAKEN`."""
+        return self.run / f"{name}.lock"
+
     @property
     def supervisor_record(self) -> Path:
         """Who runs: pids with their start times, version, executable. Written atomically."""

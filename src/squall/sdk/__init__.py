@@ -1,0 +1,1 @@
+"""What users import: apps, functions, calls and images, and the client that speaks to the server."""

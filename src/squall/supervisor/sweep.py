@@ -1,0 +1,76 @@
+"""Sweep: end the launchers that no agent answers for any more, with their containers."""
+
+import os
+import select
+import signal
+import socket
+import struct
+import time
+from pathlib import Path
+
+from squall.settings.process import ProcessMark, mark_of, open_process
+
+_CREDENTIALS = struct.Struct("3i")  # struct ucred: pid, uid, gid
+
+
+def sweep(launchers: Path, *, grace_s: float) -> tuple[int, ...]:
+    """The pids of the launchers whose sockets were in the directory `launchers`, once they have ended.
+
+    Each is asked to quit; after grace_s it is killed. Their sockets are removed, stale ones too.
+    """
+    ending: dict[int, ProcessMark] = {}
+    for path in sorted(launchers.glob("*.sock")):
+        mark = _ask_to_quit(path)
+        pidfd = None if mark is None else open_process(mark)
+        if mark is not None and pidfd is not None:
+            ending[pidfd] = mark
+    pids = tuple(mark.pid for mark in ending.values())
+    for pidfd in _still_there(list(ending), time.monotonic() + grace_s):
+        _kill(pidfd)
+    _still_there(list(ending), time.monotonic() + 1.0)
+    for pidfd in ending:
+        os.close(pidfd)
+    for path in launchers.glob("*.sock"):
+        path.unlink(missing_ok=True)
+    return pids
+
+
+def _ask_to_quit(path: Path) -> ProcessMark | None:
+    """The launcher that listens on `path`, once it was asked to quit; None where nobody listens."""
+    directory = os.open(path.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as asked:
+            asked.settimeout(0.5)
+            # By way of the directory's descriptor: an address holds at most 107 bytes.
+            asked.connect(f"/proc/self/fd/{directory}/{path.name}")
+            credentials = asked.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+            pid, uid, _ = _CREDENTIALS.unpack(credentials)
+            if uid != os.geteuid():
+                return None
+            mark = mark_of(pid)
+            asked.send(b'{"t":"quit"}')
+            return mark
+    except OSError:
+        return None
+    finally:
+        os.close(directory)
+
+
+def _still_there(pidfds: list[int], until_s: float) -> list[int]:
+    """Those of `pidfds` whose processes have not ended by until_s (monotonic)."""
+    poll = select.poll()
+    left = set(pidfds)
+    for pidfd in left:
+        poll.register(pidfd, select.POLLIN)
+    while left and (rest_s := until_s - time.monotonic()) > 0:
+        for pidfd, _ in poll.poll(rest_s * 1000):
+            poll.unregister(pidfd)
+            left.discard(pidfd)
+    return sorted(left)
+
+
+def _kill(pidfd: int) -> None:
+    try:
+        signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+    except ProcessLookupError:
+        return
