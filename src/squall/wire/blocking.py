@@ -9,7 +9,7 @@ from typing import Final
 
 from squall.model.errors import ChannelClosed, ConnectionLost, FrameError
 from squall.wire.codec import Buffer, Frame, encode
-from squall.wire.rights import ANCILLARY_SIZE, READ_FLAGS, Arrivals, after, close_all, rights
+from squall.wire.rights import ANCILLARY_SIZE, MOST_BUFFERS, READ_FLAGS, Arrivals, after, close_all, rights
 
 _READ_SIZE: Final = 64 * 1024
 
@@ -57,7 +57,7 @@ class BlockingLink:
                 raise ChannelClosed("the link is closed, so nothing can be sent")
             try:
                 while buffers:
-                    sent = self._sock.sendmsg(buffers, ancillary)
+                    sent = self._sock.sendmsg(buffers[:MOST_BUFFERS], ancillary)
                     ancillary = []
                     buffers = after(buffers, sent)
             except OSError as error:

@@ -230,7 +230,7 @@ class Decoder:
             if end > size or payload_len >= _VIEW_FROM:
                 # Its own memory: filled at the pace of the bytes, with no second look at those that are there.
                 at = min(size, end)
-                self._prefix, self._body = found, memoryview(bytearray(end - head_at))
+                self._prefix, self._body = found, _room(header_len, payload_len)
                 self._body[: at - head_at] = data[head_at:at]
                 done += self.filled(at - head_at)
                 if self._prefix:
@@ -245,6 +245,12 @@ class Decoder:
             at = end
         if at < size:
             self._tail = data[at:]
+
+
+def _room(header_len: int, payload_len: int) -> memoryview:
+    """Memory for a header and a payload, the payload beginning as aligned as fresh memory is (16 bytes)."""
+    padding = -header_len % 16
+    return memoryview(bytearray(padding + header_len + payload_len))[padding:]
 
 
 def _fault(found: tuple[int, ...]) -> str:

@@ -14,6 +14,8 @@ from squall.wire.codec import MAX_FDS, Buffer, Decoder, Frame, length
 
 # One descriptor more than a frame may have: what does not fit is closed by the kernel and flagged.
 ANCILLARY_SIZE: Final = socket.CMSG_SPACE((MAX_FDS + 1) * 4) if hasattr(socket, "CMSG_SPACE") else 0
+# The kernel takes at most 1,024 buffers in one call.
+MOST_BUFFERS: Final = 512
 READ_FLAGS: Final = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
 _CUT: Final = getattr(socket, "MSG_CTRUNC", 0)
 

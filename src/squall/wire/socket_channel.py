@@ -14,11 +14,18 @@ from squall.wire.address import Peer, check_peer, connect_at_once
 from squall.wire.channel import DRAINED_BELOW, MAX_BUFFERED, OnClose, OnFrame
 from squall.wire.codec import Buffer, Frame, encode, length
 from squall.wire.endpoint import Endpoint, listen
-from squall.wire.rights import ANCILLARY_SIZE, READ_FLAGS, Arrivals, after, close_all, duplicates, rights
+from squall.wire.rights import (
+    ANCILLARY_SIZE,
+    MOST_BUFFERS,
+    READ_FLAGS,
+    Arrivals,
+    after,
+    close_all,
+    duplicates,
+    rights,
+)
 
 _READ_SIZE: Final = 64 * 1024
-# The kernel takes at most 1,024 buffers in one call.
-_MOST_BUFFERS: Final = 512
 
 
 OnConnect: TypeAlias = "Callable[[SocketChannel, Peer], None]"
@@ -100,7 +107,7 @@ class SocketChannel:
             if len(buffers) == 1 and not fds:
                 sent = self._sock.send(buffers[0])
             else:
-                sent = self._sock.sendmsg(buffers, rights(fds))
+                sent = self._sock.sendmsg(buffers[:MOST_BUFFERS], rights(fds))
         except (BlockingIOError, InterruptedError):
             self._keep(buffers, duplicates(fds))
         except OSError as error:
@@ -251,7 +258,7 @@ class SocketChannel:
         buffers: list[Buffer] = []
         first_fds = self._outgoing[0][1]
         for buffer, fds in self._outgoing:
-            if (fds and buffers) or len(buffers) == _MOST_BUFFERS:
+            if (fds and buffers) or len(buffers) == MOST_BUFFERS:
                 break
             buffers.append(buffer)
         return buffers, first_fds
