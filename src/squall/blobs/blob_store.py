@@ -1,0 +1,60 @@
+"""Blob store: bytes kept by their digest."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterable, AsyncIterator, Collection
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from squall.blobs.digest import Bytes, Digest
+
+PART_BYTES: Final = 1 << 20  # what a store holds of a blob in memory at once
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BlobInfo:
+    """A blob as a store lists it. size in bytes; stored_s: seconds since 1970, of the last put or renewal."""
+
+    digest: Digest
+    size: int
+    stored_s: float
+
+
+class BlobStore(Protocol):
+    """Bytes by digest. What is read was verified; what is half written is never seen.
+
+    Raises BlobMissing, BlobCorrupt (the bytes were put aside, and the blob counts as missing from then on),
+    DiskFull, StateDirectoryReadOnly, StoreClosed.
+    """
+
+    async def put(self, data: Bytes | AsyncIterable[Bytes], *, announced: Digest | None = None) -> Digest:
+        """The digest of these bytes, once they are kept; a blob that is there already is renewed.
+
+        Parts are taken one by one: memory stays below a few MiB. Raises DigestMismatch, and keeps nothing, when
+        they are not what was announced.
+        """
+        ...
+
+    async def get(self, digest: Digest, *, start: int = 0, stop: int | None = None) -> bytes:
+        """The bytes from start to stop (None: the end); fewer, or none, when the blob ends before."""
+        ...
+
+    def stream(self, digest: Digest) -> AsyncIterator[bytes]:
+        """The whole blob in parts of at most PART_BYTES, verified before the first is given."""
+        ...
+
+    async def has_many(self, digests: Collection[Digest], *, renew: bool = False) -> frozenset[Digest]:
+        """Those of `digests` that are here; renew: they count as stored now, so that no sweep takes them."""
+        ...
+
+    async def delete(self, digests: Collection[Digest]) -> int:
+        """Removes blobs; how many were here."""
+        ...
+
+    def blobs(self) -> AsyncIterator[BlobInfo]:
+        """Every blob, in no order. Those that come or go meanwhile may or may not be among them."""
+        ...
+
+    async def close(self) -> None:
+        """Ends the store; a second time does nothing."""
+        ...

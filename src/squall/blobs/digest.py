@@ -1,0 +1,44 @@
+"""Digest: the name of bytes, their sha256 in 64 hexadecimal digits."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Final, NewType
+
+Digest = NewType("Digest", str)
+Bytes = bytes | bytearray | memoryview
+
+_DIGITS: Final = frozenset("0123456789abcdef")
+
+
+def digest_of(data: Bytes) -> Digest:
+    """The digest of these bytes."""
+    return Digest(hashlib.sha256(data).hexdigest())
+
+
+def is_digest(text: str) -> bool:
+    """Whether `text` has the shape of a digest: what comes from outside is checked before it names a path."""
+    return len(text) == 64 and _DIGITS.issuperset(text)
+
+
+def parse_digest(text: str) -> Digest:
+    """`text` as a digest. Raises ValueError when it is none."""
+    if not is_digest(text):
+        raise ValueError(f"a digest has 64 hexadecimal digits, in small letters: {text[:80]!r}")
+    return Digest(text)
+
+
+class Digester:
+    """The digest of bytes that come in parts."""
+
+    def __init__(self) -> None:
+        self._sum = hashlib.sha256()
+        self.size = 0
+
+    def update(self, part: Bytes) -> None:
+        self._sum.update(part)
+        self.size += len(part) if not isinstance(part, memoryview) else part.nbytes
+
+    def digest(self) -> Digest:
+        """The digest of all parts so far."""
+        return Digest(self._sum.hexdigest())

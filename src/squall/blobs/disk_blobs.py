@@ -1,0 +1,306 @@
+"""Disk blobs: a blob store in a directory."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+import time
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Collection
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Final, ParamSpec, TypeVar
+
+from squall import faults
+from squall.blobs.blob_file import Seen, fill, look, open_blob, read_range, settle
+from squall.blobs.blob_store import PART_BYTES, BlobInfo
+from squall.blobs.digest import Bytes, Digest, Digester, digest_of, is_digest, parse_digest
+from squall.blobs.disk_errors import disk_error
+from squall.blobs.threads import in_thread
+from squall.model.errors import BlobCorrupt, BlobMissing, DigestMismatch, StoreClosed
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_INCOMING: Final = "incoming"
+_DAMAGED: Final = "damaged"
+_ABANDONED_S: Final = 86_400.0  # nobody still writes a file that is a day old
+_THREADS: Final = 4
+
+_WRITTEN = faults.declare("blobs.written", "the bytes are in a temporary file, not yet forced to disk")
+_FORCED = faults.declare("blobs.forced", "the temporary file is on disk, and has not its name yet")
+_NAMED = faults.declare("blobs.named", "the blob has its name; the directory is not forced to disk")
+
+
+class DiskBlobs:
+    """A BlobStore below `root`: two digits of the digest name a directory, the rest the file in it.
+
+    A blob is written beside, forced to disk and then renamed, so a name stands for whole bytes, whenever a process
+    dies. Bytes are verified at the first use by this store object, and again when the file is another one. Several
+    processes may use one directory. Made by `open`; clock: seconds since 1970.
+    """
+
+    def __init__(self, root: Path, clock: Callable[[], float] = time.time) -> None:
+        self._root = root
+        self._clock = clock
+        self._seen: dict[Digest, Seen] = {}
+        self._threads = ThreadPoolExecutor(max_workers=_THREADS, thread_name_prefix="blobs")
+        self._closed = False
+
+    @classmethod
+    async def open(cls, root: Path, clock: Callable[[], float] = time.time) -> DiskBlobs:
+        """The store in this directory, which is made; what writers long dead left behind goes.
+
+        Raises StateDirectoryReadOnly, StateDirectoryError.
+        """
+        store = cls(root, clock)
+        try:
+            await store._away(store._prepare)
+        except BaseException:
+            await store.close()
+            raise
+        return store
+
+    async def put(self, data: Bytes | AsyncIterable[Bytes], *, announced: Digest | None = None) -> Digest:
+        if isinstance(data, bytes | bytearray | memoryview):
+            return await self._away(self._put_whole, data, announced)
+        incoming = self._incoming()
+        try:
+            await self._away(incoming.open)
+            digester = Digester()
+            async for part in data:
+                await self._away(fill, incoming.fd, digester, part)
+            return await self._away(self._keep, incoming, digester.digest(), announced)
+        finally:
+            incoming.discard()
+
+    async def get(self, digest: Digest, *, start: int = 0, stop: int | None = None) -> bytes:
+        if start < 0 or (stop is not None and stop < start):
+            raise ValueError(f"no range of bytes: {start} to {stop}")
+        return await self._away(self._read, digest, start, stop)
+
+    async def stream(self, digest: Digest) -> AsyncIterator[bytes]:
+        fd = await self.open_blob(digest)
+        try:
+            start = 0
+            while part := await self._away(os.pread, fd, PART_BYTES, start):
+                start += len(part)
+                yield part
+        finally:
+            os.close(fd)
+
+    async def open_blob(self, digest: Digest) -> int:
+        """A descriptor for reading the verified blob; the caller closes it. It stays good if the blob is deleted."""
+        opened: list[int] = []
+        try:
+            await self._away(lambda: opened.append(self._open_verified(digest)))
+        except BaseException:
+            for fd in opened:
+                os.close(fd)
+            raise
+        return opened[0]
+
+    async def has_many(self, digests: Collection[Digest], *, renew: bool = False) -> frozenset[Digest]:
+        return await self._away(self._has_many, frozenset(digests), renew=renew)
+
+    async def delete(self, digests: Collection[Digest]) -> int:
+        return await self._away(self._delete, frozenset(digests))
+
+    async def blobs(self) -> AsyncIterator[BlobInfo]:
+        for shelf in await self._away(self._shelves):
+            for info in await self._away(self._list_shelf, shelf):
+                yield info
+
+    async def close(self) -> None:
+        self._closed = True
+        # Not waited for: what a cancelled caller left running ends by itself, and a blob is whole or not there.
+        self._threads.shutdown(wait=False)
+
+    async def _away(self, work: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        """The one place from which this store leaves for a thread."""
+        if self._closed:
+            raise StoreClosed
+        loop = asyncio.get_running_loop()
+        try:
+            return await in_thread(loop.run_in_executor(self._threads, lambda: work(*args, **kwargs)))
+        except OSError as error:
+            raise disk_error(error, self._root) from error
+
+    # Everything below runs in a thread.
+
+    def _prepare(self) -> None:
+        for directory in (self._root, self._root / _INCOMING, self._root / _DAMAGED):
+            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with os.scandir(self._root / _INCOMING) as left:
+            for entry in left:
+                if self._clock() - entry.stat(follow_symlinks=False).st_mtime > _ABANDONED_S:
+                    os.unlink(entry.path)
+
+    def _path(self, digest: Digest) -> Path:
+        parse_digest(digest)
+        return self._root / digest[:2] / digest[2:]
+
+    def _incoming(self) -> Incoming:
+        return Incoming(self._root / _INCOMING / secrets.token_hex(16))
+
+    def _put_whole(self, data: Bytes, announced: Digest | None) -> Digest:
+        digest = digest_of(data)
+        _agree(digest, announced)
+        if self._renewed(digest):
+            return digest
+        incoming = self._incoming()
+        try:
+            incoming.open()
+            fill(incoming.fd, Digester(), data)
+            return self._keep(incoming, digest, announced)
+        finally:
+            incoming.discard()
+
+    def _keep(self, incoming: Incoming, digest: Digest, announced: Digest | None) -> Digest:
+        """Gives the whole incoming file its name. One that is there already and not known to be good is replaced."""
+        _agree(digest, announced)
+        if self._renewed(digest):
+            return digest
+        faults.point(_WRITTEN)
+        os.fchmod(incoming.fd, 0o400)
+        os.utime(incoming.fd, (self._clock(), self._clock()))
+        os.fsync(incoming.fd)
+        faults.point(_FORCED)
+        seen = look(incoming.fd)
+        path = self._path(digest)
+        settle(incoming.path, path, before_sync=lambda: faults.point(_NAMED))
+        incoming.settled = True
+        self._seen[digest] = seen
+        return digest
+
+    def _renewed(self, digest: Digest) -> bool:
+        """Whether this very blob is here, known to be good; it then counts as stored now."""
+        known = self._seen.get(digest)
+        if known is None:
+            return False
+        try:
+            fd = open_blob(self._path(digest))
+        except FileNotFoundError:
+            return False
+        try:
+            if look(fd) != known:
+                return False
+            os.utime(fd, (self._clock(), self._clock()))
+            self._seen[digest] = look(fd)
+        finally:
+            os.close(fd)
+        return True
+
+    def _open_verified(self, digest: Digest) -> int:
+        path = self._path(digest)
+        try:
+            fd = open_blob(path)
+        except FileNotFoundError:
+            raise BlobMissing(f"there is no blob {digest}", digest=digest) from None
+        try:
+            seen = look(fd)
+            if self._seen.get(digest) != seen:
+                digester = Digester()
+                start = 0
+                while part := os.pread(fd, PART_BYTES, start):
+                    digester.update(part)
+                    start += len(part)
+                if digester.digest() != digest:
+                    raise self._put_aside(digest, path, size=digester.size)
+                self._seen[digest] = seen
+        except BaseException:
+            os.close(fd)
+            raise
+        return fd
+
+    def _put_aside(self, digest: Digest, path: Path, *, size: int) -> BlobCorrupt:
+        kept = self._root / _DAMAGED / digest
+        self._seen.pop(digest, None)
+        try:
+            os.replace(path, kept)
+        except FileNotFoundError:
+            pass  # another process was as quick
+        return BlobCorrupt(
+            f"the {size} bytes kept under the digest {digest} are not those that it names; they are in {kept} now",
+            digest=digest,
+            path=str(kept),
+        )
+
+    def _read(self, digest: Digest, start: int, stop: int | None) -> bytes:
+        fd = self._open_verified(digest)
+        try:
+            return read_range(fd, start, stop)
+        finally:
+            os.close(fd)
+
+    def _has_many(self, digests: frozenset[Digest], *, renew: bool) -> frozenset[Digest]:
+        here: set[Digest] = set()
+        for digest in digests:
+            path = self._path(digest)
+            if renew and self._renewed(digest):
+                here.add(digest)
+            elif path.exists():
+                here.add(digest)
+                if renew:
+                    os.utime(path, (self._clock(), self._clock()))
+        return frozenset(here)
+
+    def _delete(self, digests: frozenset[Digest]) -> int:
+        gone = 0
+        for digest in digests:
+            try:
+                os.unlink(self._path(digest))
+                gone += 1
+            except FileNotFoundError:
+                pass
+            self._seen.pop(digest, None)
+        return gone
+
+    def _shelves(self) -> list[str]:
+        with os.scandir(self._root) as entries:
+            return sorted(entry.name for entry in entries if len(entry.name) == 2)
+
+    def _list_shelf(self, shelf: str) -> list[BlobInfo]:
+        found: list[BlobInfo] = []
+        with os.scandir(self._root / shelf) as entries:
+            for entry in entries:
+                digest = shelf + entry.name
+                if not is_digest(digest):
+                    continue
+                try:
+                    kept = entry.stat(follow_symlinks=False)
+                except FileNotFoundError:
+                    continue
+                found.append(BlobInfo(digest=Digest(digest), size=kept.st_size, stored_s=kept.st_mtime))
+        return found
+
+
+class Incoming:
+    """A blob on its way in: a temporary file that goes unless it was settled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.settled = False
+        self.fd = -1
+
+    def open(self) -> None:
+        """Makes the file."""
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
+        self.fd = os.open(self.path, flags, 0o600)
+
+    def discard(self) -> None:
+        """Closes it, and removes it where it never got its name."""
+        if self.fd < 0:
+            return
+        os.close(self.fd)
+        if not self.settled:
+            self.path.unlink(missing_ok=True)
+
+
+def _agree(digest: Digest, announced: Digest | None) -> None:
+    if announced is not None and digest != announced:
+        raise DigestMismatch(
+            f"bytes were announced as {announced}, and those that came are {digest}",
+            announced=announced,
+            arrived=digest,
+        )

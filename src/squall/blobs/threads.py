@@ -1,0 +1,26 @@
+"""Thread: what was sent there is waited for to its end, whoever stops waiting."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+async def in_thread(sent: asyncio.Future[T]) -> T:
+    """What the thread gives. Who is cancelled meanwhile hears of it once the thread has ended.
+
+    A thread cannot be stopped: were its caller to go on, it would close files under the thread's hands.
+    """
+    try:
+        return await asyncio.shield(sent)
+    except asyncio.CancelledError:
+        while not sent.done():
+            try:
+                await asyncio.wait([sent])
+            except asyncio.CancelledError:
+                continue
+        if not sent.cancelled():
+            sent.exception()  # seen: the caller asked to hear of nothing but its cancellation
+        raise

@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+from hypothesis import given, strategies as st
+
+from squall.blobs.blob_store import BlobInfo
+from squall.blobs.digest import Digest, digest_of
+from squall.blobs.sweep import Copy, evicted, marked, removable
+from squall.blobs.tree import File, tree_of
+
+digests = st.sampled_from([digest_of(bytes([number])) for number in range(8)])
+instants = st.floats(0, 1_000_000)
+infos = st.builds(
+    lambda digest, size, stored_s: BlobInfo(digest=digest, size=size, stored_s=stored_s),
+    digests,
+    st.integers(0, 9),
+    instants,
+)
+blobs = st.lists(infos, max_size=8, unique_by=lambda info: info.digest)
+leases = st.dictionaries(digests, instants, max_size=4)
+copies = st.lists(
+    st.builds(
+        lambda key, size, used_s: Copy(key=key, size=size, used_s=used_s),
+        st.sampled_from("abcdefgh"),
+        st.integers(0, 100),
+        instants,
+    ),
+    max_size=8,
+    unique_by=lambda copy: copy.key,
+)
+
+
+@given(blobs, st.frozensets(digests), leases, instants, st.floats(0, 1000))
+def test_only_what_nobody_wants_goes_and_all_of_it(
+    kept: list[BlobInfo],
+    refs: frozenset[Digest],
+    held: dict[Digest, float],
+    now_s: float,
+    grace_s: float,
+) -> None:
+    going = removable(kept, refs=refs, leases=held, now_s=now_s, grace_s=grace_s)
+    assert not refs & set(going)
+    for blob in kept:
+        wanted = blob.digest in refs or held.get(blob.digest, 0.0) > now_s or now_s - blob.stored_s <= grace_s
+        assert (blob.digest in going) == (not wanted)
+
+
+@given(blobs, st.frozensets(digests), leases, instants)
+def test_more_refs_never_remove_more(
+    kept: list[BlobInfo], refs: frozenset[Digest], held: dict[Digest, float], now_s: float
+) -> None:
+    all_going = set(removable(kept, refs=(), leases=held, now_s=now_s))
+    assert set(removable(kept, refs=refs, leases=held, now_s=now_s)) == all_going - refs
+
+
+@given(copies, st.frozensets(st.sampled_from("abcdefgh")), st.integers(0, 400))
+def test_the_cache_fits_or_only_what_is_in_use_is_left(
+    held: list[Copy], in_use: frozenset[str], budget: int
+) -> None:
+    going = evicted(held, in_use=in_use, budget_bytes=budget)
+    left = [copy for copy in held if copy.key not in going]
+    assert not in_use & set(going)
+    assert sum(copy.size for copy in left) <= budget or {copy.key for copy in left} <= in_use
+    # The longest unused go first, and none goes in vain.
+    gone = [copy for copy in held if copy.key in going]
+    others = [copy for copy in left if copy.key not in in_use]
+    assert all(one.used_s <= other.used_s for one in gone for other in others)
+    if gone:
+        last = max(gone, key=lambda copy: (copy.used_s, copy.key))
+        assert sum(copy.size for copy in left) + last.size > budget
+
+
+def test_a_tree_keeps_its_files() -> None:
+    file, loose = digest_of(b"file"), digest_of(b"loose")
+    tree = tree_of([File(path="f", size=4, digest=file)])
+    assert marked({tree.digest: tree}, [loose]) == {tree.digest, file, loose}
+    assert marked({}, []) == frozenset()
