@@ -12,7 +12,7 @@ from typing import Any, Final
 from squall.model.errors import Error
 from squall.model.raised import HEAD_LIMIT_BYTES, STR_FAILED, Node, Raised
 from squall.runner.frames import FrameLimits, Places, python_version
-from squall.runner.parts import Parts, cut
+from squall.runner.parts import Parts, cut, is_plain
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,6 +136,9 @@ class _Tree:
         node["message_cut"] = node["message"] != message
         node["notes"] = self._notes(exc)
         node["frames"] = self._places.frames(exc.__traceback__, outermost=index == 0)
+        if isinstance(exc, Error) and type(exc).__module__ == Error.__module__:
+            node["wire"] = self._wire(exc)
+            return
         node["args"] = [] if isinstance(exc, BaseExceptionGroup) else self._parts.args(index, _args(exc))
         node["state"] = self._parts.state(index, _state(exc))
         special = _special(exc)
@@ -144,8 +147,6 @@ class _Tree:
         hint = _hint(exc)
         if hint:
             node["hint"] = cut(hint, self._limits.note)
-        if isinstance(exc, Error):
-            node["wire"] = self._wire(exc)
 
     def _tell_group(
         self, group: BaseExceptionGroup[BaseException], node: Node, inner: tuple[int, ...]
@@ -173,14 +174,14 @@ class _Tree:
         return value if value is None or type(value) in {int, bool} else None
 
     def _wire(self, error: Error) -> dict[str, Any]:
-        """The error's own form, where it fits; its text is in the node already."""
-        try:
-            wire = error.to_wire()
-            if len(json.dumps(wire)) <= self._limits.message:
-                return wire
-        except Exception:  # noqa: BLE001 - a user's subclass may hold anything in its details
-            return {"code": error.code}
-        return {"code": error.code}
+        """The form that our own errors have anyway, with those of its details that are plain."""
+        told = {
+            name: cut(value, self._limits.message) if type(value) is str else value
+            for name, value in error.to_wire().items()
+        }
+        return {
+            name: value for name, value in list(told.items())[:32] if type(value) is str or is_plain(value)
+        }
 
 
 def message_of(exc: BaseException) -> str:
