@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from tests import left_out, machine
 
 _skips: list[left_out.Skip] = []

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+
 from tests import machine
 from tests.left_out import Expected, Profile, Skip, profile_of, read_profiles, table, unexpected
 
