@@ -80,6 +80,7 @@ FULL = Repeats(warm=1_000, calls=2_000, maps=3, send_1mb=40, send_100mb=6)
 QUICK = Repeats(warm=300, calls=1_000, maps=2, send_1mb=15, send_100mb=3)
 IN_FLIGHT = 64
 MAP_INPUTS = range(10_000)
+WARM_SENDS = 4  # they grow buffers, and import numpy on the far side
 
 
 def skewed_naps() -> list[float]:
@@ -134,8 +135,8 @@ def _sends(peer: Peer, repeats: Repeats, samples: Samples) -> None:
             if make is _array and importlib.util.find_spec("numpy") is None:
                 peer.notes.append("no numpy: no arrays sent")
                 continue
-            taken = [_send(peer, make(size, number % 251)) for number in range(times + 1)]
-            samples[f"send_{label}{suffix}_ms"] = taken[1:]  # the first also grows buffers
+            taken = [_send(peer, make(size, number % 251)) for number in range(WARM_SENDS + times)]
+            samples[f"send_{label}{suffix}_ms"] = taken[WARM_SENDS:]
 
 
 def _send(peer: Peer, data: Any) -> float:
