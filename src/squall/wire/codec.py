@@ -21,7 +21,7 @@ MAX_FDS: Final = 8
 Buffer: TypeAlias = bytes | bytearray | memoryview
 
 # A payload from this size on is handed out as a view of the memory it was received into, below it as bytes.
-_VIEW_FROM: Final = 16 * 1024
+VIEW_FROM: Final = 16 * 1024
 _NO_FDS: Final[tuple[int, ...]] = ()
 
 
@@ -136,7 +136,7 @@ def encode(frame: Frame, *more: Buffer) -> list[Buffer]:
     for buffer in more:
         size += length(buffer)
     start = prefix(frame, size) + frame.header
-    if not more and type(payload) is bytes and size < _VIEW_FROM:
+    if not more and type(payload) is bytes and size < VIEW_FROM:
         return [start + payload]
     return [start, *(octets(buffer) for buffer in (payload, *more) if length(buffer))]
 
@@ -194,7 +194,7 @@ class Decoder:
             return []
         _, kind, fds, route, stream, header_len, payload_len = self._prefix
         body = self._body
-        payload: Buffer = body[header_len:] if payload_len >= _VIEW_FROM else bytes(body[header_len:])
+        payload: Buffer = body[header_len:] if payload_len >= VIEW_FROM else bytes(body[header_len:])
         frame = Frame(_KINDS[kind], stream, route, bytes(body[:header_len]), payload)
         self._prefix, self._body, self._filled = (), memoryview(b""), 0
         return [(frame, fds)]
@@ -227,7 +227,7 @@ class Decoder:
             head_at = at + PREFIX_SIZE
             body_at = head_at + header_len
             end = body_at + payload_len
-            if end > size or payload_len >= _VIEW_FROM:
+            if end > size or payload_len >= VIEW_FROM:
                 # Its own memory: filled at the pace of the bytes, with no second look at those that are there.
                 at = min(size, end)
                 self._prefix, self._body = found, _room(header_len, payload_len)

@@ -7,7 +7,7 @@ from collections import deque
 
 from squall.model.errors import ChannelClosed, ConnectionLost, FrameError, SquallError
 from squall.wire.channel import DRAINED_BELOW, MAX_BUFFERED, OnClose, OnFrame
-from squall.wire.codec import Buffer, Frame, encode, length
+from squall.wire.codec import VIEW_FROM, Buffer, Frame, encode, length
 from squall.wire.rights import close_all, duplicates
 
 
@@ -52,10 +52,10 @@ class MemoryChannel:
         peer = self._peer
         if peer is None or peer._closed:
             return
-        payload = frame.payload if not more else b"".join((frame.payload, *more))
-        # Copied, since the buffers may change once they have left.
-        copied = payload if type(payload) is bytes else memoryview(bytearray(payload))
-        sent = Frame(frame.kind, frame.stream, frame.route, frame.header, copied, duplicates(frame.fds))
+        # A copy, in the form in which a socket would have received it.
+        joined = b"".join((frame.payload, *more))
+        payload = memoryview(bytearray(joined)) if len(joined) >= VIEW_FROM else joined
+        sent = Frame(frame.kind, frame.stream, frame.route, frame.header, payload, duplicates(frame.fds))
         peer._arrived.append((sent, size))
         peer._unread += size
         peer._call()
