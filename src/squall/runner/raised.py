@@ -76,12 +76,25 @@ def describe(exc: BaseException, *, source_root: str) -> tuple[dict[str, Any], b
     """
     head: Raised = {}
     parts = Parts()
-    for limits in _LIMITS:
-        parts = Parts()
-        head = _Tree(limits, source_root, parts).head(exc)
-        if len(json.dumps(head)) <= HEAD_LIMIT_BYTES:
-            break
-    return dict(head), parts.pack()
+    try:
+        for limits in _LIMITS:
+            parts = Parts()
+            head = _Tree(limits, source_root, parts).head(exc)
+            if len(json.dumps(head)) <= HEAD_LIMIT_BYTES:
+                break
+        return dict(head), parts.pack()
+    except BaseException as hostile:  # noqa: BLE001 - attributes of a foreign class may raise anything, each time they are read
+        return dict(_bare(exc, hostile)), None
+
+
+def _bare(exc: BaseException, hostile: BaseException) -> Raised:
+    """A description of an exception of which nothing but the class can be read."""
+    qualname = cut(type.__dict__["__qualname__"].__get__(type(exc)), 300)
+    message = f"[it cannot be described: reading it raises {type(hostile).__name__}]"
+    node: Node = {"module": "?", "qualname": qualname, "message": message, "notes": [], "frames": []}
+    head: Raised = {"type": qualname, "message": message, "kind": "exception", "python": python_version()}
+    head["nodes"], head["places"] = [node], []
+    return head
 
 
 class _Tree:
@@ -186,10 +199,12 @@ class _Tree:
 
 def message_of(exc: BaseException) -> str:
     """What str() says of the exception, whatever its __str__ does."""
-    cls = type(exc)
-    if cls.__str__ is BaseException.__str__ and len(exc.args) == 1 and type(exc.args[0]) is str:
-        return exc.args[0]  # the same, without a copy of what may be very long
-    return _text(exc)
+    try:
+        plain = type(exc).__str__ is BaseException.__str__ and len(exc.args) == 1 and type(exc.args[0]) is str
+    except Exception:  # noqa: BLE001 - a metaclass or a property may answer
+        plain = False
+    # The same, without a copy of what may be very long.
+    return exc.args[0] if plain else _text(exc)
 
 
 def _text(value: Any) -> str:
