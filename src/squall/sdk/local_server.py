@@ -21,8 +21,8 @@ from squall.model.errors import (
 )
 from squall.settings.options import Options
 from squall.settings.paths import StatePaths
-from squall.settings.process import is_alive, open_process
-from squall.settings.record import read_record
+from squall.settings.process import open_process
+from squall.settings.record import Record, read_record
 from squall.settings.start import command
 from squall.settings.version import PROTOCOL, VERSION
 from squall.wire.codec import Decoder, Frame, Kind, encode, write_head
@@ -52,6 +52,7 @@ _KEPT_BEGINNINGS = ("LC_", "XDG_", "SQUALL_")
 _CREDENTIALS = struct.Struct("3i")  # struct ucred: pid, uid, gid
 _TIMEVAL = struct.Struct("@ll")
 _SHORTEST_WAIT_S, _LONGEST_WAIT_S = 0.002, 0.05
+_REAP_WITHIN_S = 1.0
 _TAIL_LINES = 12
 
 
@@ -91,8 +92,8 @@ def ensure_server(
         if greeting is None:
             house.start()
         elif (greeting.version, greeting.protocol) == (VERSION, PROTOCOL):
-            house.tend()
-            return paths.server_socket
+            if house.tend():
+                return paths.server_socket
         else:
             house.replace(greeting)
 
@@ -152,6 +153,7 @@ class _House:
         """Return once somebody listens on the socket; several clients at once start one server together."""
         self._progress("starting the local server")
         before = {path: _size(path) for path in self._logs()}
+        earlier = read_record(self._paths.supervisor_record)
         until_s = time.monotonic() + self._deadline_s
         wait_s = _SHORTEST_WAIT_S
         watched: _Watched | None = None
@@ -166,17 +168,39 @@ class _House:
                     watched = None
                 if code:
                     raise self._not_started(before, f"the supervisor ended with exit status {code}")
+                self._refuse_if_given_up(before, earlier)
         finally:
             if watched is not None:
-                watched.close()
+                watched.let_go()
 
-    def tend(self) -> None:
-        """See to it that what runs is supervised: a supervisor that was killed left it running alone."""
+    def _refuse_if_given_up(self, before: dict[Path, int], earlier: Record | None) -> None:
+        """Raise ServerNotStarted when a supervisor that is not the one of `earlier` has seen no hope."""
         record = read_record(self._paths.supervisor_record)
-        if record is None or not is_alive(record.supervisor):
+        if record is None or not record.failed:
+            return
+        if earlier is None or earlier.supervisor != record.supervisor:
+            raise self._not_started(before, record.failed)
+
+    def tend(self) -> bool:
+        """Whether what runs is supervised and stays; a supervisor that was killed is replaced by a new one.
+
+        False once a house that was on its way out has gone.
+        """
+        record = read_record(self._paths.supervisor_record)
+        pidfd = None if record is None else open_process(record.supervisor)
+        if pidfd is None:
             spawned = self._spawn()
-            spawned.ended(self._deadline_s)
-            spawned.close()
+            if spawned.ended(self._deadline_s) is None:
+                spawned.let_go()
+            return True
+        watched = _Watched(pidfd, None)
+        if record is None or not record.ending:
+            watched.let_go()
+            return True
+        self._progress("waiting for the local server to end")
+        if watched.ended(self._deadline_s) is None:
+            watched.let_go()
+        return False
 
     def replace(self, greeting: Greeting) -> None:
         """End the idle server of another version, so that ours can start. Raises VersionConflict when it is busy."""
@@ -193,6 +217,8 @@ class _House:
         before = {path: _size(path) for path in self._logs()}
         ending = self._supervisor(signal.SIGINT) or self._spawn("--down")
         code = ending.ended(self._deadline_s)
+        if code is None:
+            ending.let_go()
         # Asked to detach, what was spawned ends when it is at work; the socket shows when it is done.
         until_s = time.monotonic() + self._deadline_s
         while code is None or _listens(self._paths.server_socket):
@@ -261,7 +287,7 @@ class _Watched:
         poll.register(self._pidfd, select.POLLIN)
         if not poll.poll(within_s * 1000):
             return None
-        self.close()
+        self._close()
         if self._child is None:
             return 0
         try:
@@ -269,10 +295,13 @@ class _Watched:
         except ChildProcessError:  # the program reaps its children wholesale
             return 0
 
-    def close(self) -> None:
-        if self._pidfd >= 0:
-            os.close(self._pidfd)
-            self._pidfd = -1
+    def let_go(self) -> None:
+        """Wait no more. A child of ours that is at its end is reaped; it lives no longer than its start takes."""
+        if self._child is None or self.ended(_REAP_WITHIN_S) is None:
+            self._close()
+
+    def _close(self) -> None:
+        os.close(self._pidfd)
 
 
 def _connected(path: Path, timeout_s: float) -> socket.socket:

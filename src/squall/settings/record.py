@@ -17,7 +17,7 @@ class Record:
     """Who serves a state directory.
 
     supervisor: who wrote it. members: the live processes by name ("server", "agent"). ending: it takes no new
-    work and will be gone soon.
+    work and will be gone soon. failed: why it gave up; empty while there is hope.
     """
 
     supervisor: ProcessMark
@@ -25,6 +25,7 @@ class Record:
     executable: str
     members: dict[str, ProcessMark] = field(default_factory=dict)
     ending: bool = False
+    failed: str = ""
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -34,6 +35,7 @@ class Record:
             "executable": self.executable,
             "members": {name: mark.to_json() for name, mark in self.members.items()},
             "ending": self.ending,
+            "failed": self.failed,
         }
 
 
@@ -56,6 +58,7 @@ def read_record(path: Path) -> Record | None:
         executable=str(value.get("executable", "")),
         members={name: mark for name, mark in marks.items() if mark is not None},
         ending=value.get("ending") is True,
+        failed=str(value.get("failed", "")),
     )
 
 

@@ -56,6 +56,7 @@ class Watch:
         self._house = house
         self._processes: dict[str, Process] = {}
         self._mark = own_mark()
+        self._last_words = ""
 
     def run(self, ready: Callable[[], None]) -> int:
         """The supervisor's exit status, once nothing is left to supervise.
@@ -71,6 +72,7 @@ class Watch:
                 for step in steps:
                     if isinstance(step, Finish):
                         self._log.write("finished", code=step.code)
+                        self._write_down(failed=self._last_words if step.code else "")
                         return step.code
                     self._apply(step, now_s)
                 if steps:
@@ -151,19 +153,25 @@ class Watch:
         how, words = processes.bury(process, self._charge.paths.member_lock(name))
         self._house = after_end(self._house, name, how, time.monotonic())
         level = "info" if how is Ending.ENDED else "warning"
+        if how in {Ending.FELL, Ending.HOPELESS} and not self._stopping():
+            self._last_words = f"the {name} {words}"
         self._log.write(f"{name} {words}", level=level, pid=process.mark.pid)
         holder = self._lock_holder(name) if how is Ending.TAKEN else None
         if holder is not None:
             self._take(name, holder, "adopted")
         self._write_down()
 
-    def _write_down(self) -> None:
+    def _stopping(self) -> bool:
+        return self._house.aim is not Aim.KEEP
+
+    def _write_down(self, *, failed: str = "") -> None:
         record = Record(
             supervisor=self._mark,
             version=VERSION,
             executable=self._charge.executable,
             members={name: process.mark for name, process in self._processes.items()},
             ending=effective_aim(self._house) is not Aim.KEEP,
+            failed=failed,
         )
         try:
             write_record(self._charge.paths.supervisor_record, record)
