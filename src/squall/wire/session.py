@@ -113,11 +113,8 @@ class Session:
         the connection goes; what `open` raises. Cancelled, it sends CANCEL.
         """
         state = self._routes.get(route) or self._routes.setdefault(route, _Route())
-        while state.opened >= self.stream_limit:
-            state.waiters.append(turn := asyncio.get_running_loop().create_future())
-            await turn
-            if self.error is not None or self.channel.closed:
-                raise ConnectionLost("the connection ended before there was a stream for the question")
+        if state.opened >= self.stream_limit:
+            await self._turn(state)
         answer: asyncio.Future[Frame] = asyncio.get_running_loop().create_future()
 
         def on_frame(frame: Frame) -> None:
@@ -129,7 +126,11 @@ class Session:
                 )
             answer.set_result(frame)
 
-        stream = self.open(name, head, *payload, fds=fds, route=route, on_frame=on_frame)
+        try:
+            stream = self.open(name, head, *payload, fds=fds, route=route, on_frame=on_frame)
+        except BaseException:
+            state.let_in(self.stream_limit)
+            raise
         try:
             frame = await answer
         except asyncio.CancelledError:
@@ -251,6 +252,20 @@ class Session:
         else:
             stream.fail(InternalFailure("the code that takes this message failed; its log has the traceback"))
 
+    async def _turn(self, state: _Route) -> None:
+        """Wait until a stream may be opened on this route."""
+        while state.opened >= self.stream_limit:
+            turn = asyncio.get_running_loop().create_future()
+            state.waiters.append(turn)
+            try:
+                await turn
+            except asyncio.CancelledError:
+                if turn.done() and not turn.cancelled():
+                    state.let_in(self.stream_limit)  # the turn was ours already: the next one has it
+                raise
+            if self.error is not None:
+                raise ConnectionLost("the connection ended before there was a stream for the question")
+
     # -- ending
 
     def forget(self, stream: Stream) -> None:
@@ -264,11 +279,8 @@ class Session:
             state.accepted -= 1
             return
         state.opened -= 1
-        while state.waiters and state.opened < self.stream_limit:
-            turn = state.waiters.popleft()
-            if not turn.done():
-                turn.set_result(None)
-                break
+        if state.waiters:
+            state.let_in(self.stream_limit)
 
     def _end_streams(self, route: int | None, error: SquallError) -> None:
         for stream in list(self._streams.values()):
@@ -315,6 +327,14 @@ class _Route:
         self.accepted = self.opened = self.last_accepted = 0
         self.broken = False
         self.waiters: deque[asyncio.Future[None]] = deque()
+
+    def let_in(self, limit: int) -> None:
+        """Give the first who still waits its turn, if there is room below `limit`."""
+        while self.waiters and self.opened < limit:
+            turn = self.waiters.popleft()
+            if not turn.done():
+                turn.set_result(None)
+                return
 
 
 def _set(turn: asyncio.Future[None]) -> None:
