@@ -1,0 +1,348 @@
+"""Apply: builds the missing layers of an image, each step in a sandbox of our own, and keeps them."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+import shutil
+import time
+from collections import deque
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+from squall.images import layers as layers_on_disk
+from squall.images.command import Command, Exit, Places, Tool, failure, install_command
+from squall.images.finish import finish_layer
+from squall.images.flight import Flight, Say
+from squall.images.host import Facts, HostImage, Look, follow, is_below, is_too_wide, join
+from squall.images.installer import InstallerSettings, sources_of
+from squall.images.layers import Building, Layers
+from squall.images.plan import LAYERS_ROOT, ImagePlan, LayerBuild, mount_of
+from squall.images.redact import Redactor
+from squall.images.seen import index_directories, look as look_here
+from squall.images.sweep import Layer
+from squall.images.tools import find_pip, find_uv, uv_places
+from squall.model.errors import DiskFull, ImageBuildError, InternalFailure
+from squall.model.image import PipInstall
+from squall.runtime.spec import Level, Limits, Mount, SandboxSpec
+
+_ROOM: Final = "/squall/build"
+_REMEMBERED_LINES: Final = 400
+_NEEDED_BYTES: Final = 64 << 20
+_OUTER_LIMITS: Final = Limits(nofile=65_536)
+
+
+class Sandboxes(Protocol):
+    """Runs commands in sandboxes of this machine.
+
+    level: what isolation they have. uid_base: the id of this machine that id 0 in them is, where we are root; the
+    same for every build, so that they can share a cache.
+    """
+
+    @property
+    def level(self) -> Level: ...
+
+    @property
+    def uid_base(self) -> int | None: ...
+
+    async def run(self, spec: SandboxSpec, on_output: Callable[[bytes], None]) -> Exit:
+        """How the command of `spec` ended; what it printed went to `on_output`, in order. Cancelled: it is killed."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """What a build needs besides its plan. facts and host: as the plan was made from. environ: where tools are sought."""
+
+    facts: Facts
+    host: HostImage
+    settings: InstallerSettings = field(default_factory=InstallerSettings)
+    trees_dir: str = "/trees"
+    environ: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
+    look: Look = look_here
+
+
+class Builder:
+    """Builds layers on this machine: every layer once, however many ask for it at the same time."""
+
+    def __init__(self, layers: Layers, *, tools: Path, scratch: Path, sandboxes: Sandboxes) -> None:
+        self._layers = layers
+        self._tools = tools
+        self._scratch = scratch
+        self._sandboxes = sandboxes
+        self._flights: dict[str, Flight[None]] = {}
+
+    async def build(self, plan: ImagePlan, job: Job, say: Say) -> tuple[Layer, ...]:
+        """The layers of `plan`, once each is built; `say` gets the lines that tell how it goes, free of secrets.
+
+        Raises ImageBuildError and what is below it, DiskFull or OutOfMemory. Cancelled, a build ends with its last
+        follower.
+        """
+        for warning in plan.warnings:
+            say(f"warning: {warning}")
+        for build in plan.builds:
+            await self._join(build.key, say, partial(self._build_one, build, job))
+        missing = [key for key in plan.layers if key not in self._layers]
+        if missing:
+            raise InternalFailure(
+                f"the layer {missing[0][:12]} is gone; it was here when the build was planned"
+            )
+        for key in plan.layers:
+            self._layers.use(key)
+        return tuple(layer for layer in self._layers.all() if layer.key in plan.layers)
+
+    async def _join(self, name: str, say: Say, start: Callable[[Say], Coroutine[Any, Any, None]]) -> None:
+        """Wait for the work of this name, which runs already or starts now."""
+        flight = self._flights.get(name)
+        if flight is None:
+            flight = self._flights[name] = Flight(start, on_end=self._land)
+        await flight.follow(say)
+
+    def _land(self, ended: Flight[None]) -> None:
+        self._flights = {name: flight for name, flight in self._flights.items() if flight is not ended}
+
+    async def _build_one(self, build: LayerBuild, job: Job, say: Say) -> None:
+        if build.key in self._layers:
+            return
+        started = time.monotonic()
+        say(f"building {build.label}")
+        self._demand_room()
+        tool = await self._find_tool(build.step, job, say)
+        building = await asyncio.to_thread(self._layers.begin, build.key)
+        try:
+            if tool.kind == "uv" and build.parent is not None:
+                parent = self._layers.path(build.parent)
+                await asyncio.to_thread(layers_on_disk.copy_tree, parent, building.layer)
+            room = self._room(building)
+            command = install_command(build, tool, room, settings=job.settings, python=job.facts.python)
+            await self._run(build, command, _Site(building, room, tool, job), say)
+            notes = await asyncio.to_thread(finish_layer, building.layer, job.settings.secrets.values())
+            for note in notes:
+                say(f"warning: {note}")
+            record = {
+                "label": build.label,
+                "made_s": time.time(),
+                "tool": tool.label,
+                "python": job.facts.python.version,
+            }
+            layer = await asyncio.to_thread(self._layers.seal, building, record)
+        except OSError as problem:
+            raise _disk_error(build, problem) from problem
+        finally:
+            await asyncio.shield(asyncio.to_thread(self._layers.drop, building))
+        say(
+            f"built {build.label} in {time.monotonic() - started:.1f} s: {_size(layer.size_bytes)}, with {tool.label}"
+        )
+
+    def _demand_room(self) -> None:
+        self._layers.directory.mkdir(parents=True, exist_ok=True)
+        free = shutil.disk_usage(self._layers.directory).free
+        if free < _NEEDED_BYTES:
+            raise DiskFull(
+                f"only {_size(free)} are free where layers are kept ({self._layers.directory})",
+                remedy="make room, or point SQUALL_STATE_DIR at a larger disk",
+            )
+
+    def _room(self, building: Building) -> Places:
+        """Where the command finds things, as it sees them."""
+        if self._sandboxes.level == "process":
+            top = str(building.top)
+            return Places(
+                target=str(building.layer),
+                inputs=str(building.inputs),
+                cache=str(self._cache),
+                home=join(top, "home"),
+            )
+        # The layer is built where containers will see it: no path in it has to be changed.
+        return Places(
+            target=join(LAYERS_ROOT, building.key),
+            inputs=f"{_ROOM}/inputs",
+            cache=f"{_ROOM}/cache",
+            home="/root",
+        )
+
+    @property
+    def _cache(self) -> Path:
+        return self._tools / "uv-cache"
+
+    async def _run(self, build: LayerBuild, command: Command, site: _Site, say: Say) -> None:
+        """Run the command and raise what its failure means."""
+        for name, text in command.files.items():
+            (site.building.inputs / name).write_text(text, encoding="utf-8")
+        redactor = Redactor(site.job.settings.secrets.values())
+        lines: deque[str] = deque(maxlen=_REMEMBERED_LINES)
+
+        def take(told: list[str]) -> None:
+            for line in told:
+                lines.append(line)
+                say(f"  {line}")
+
+        spec = await asyncio.to_thread(self._spec, build, command, site)
+        if spec.level == "process":
+            say("  this machine allows no sandbox: the step runs as your user, with your files in its reach")
+        exit_ = await self._sandboxes.run(spec, lambda data: take(redactor.feed(data)))
+        take(redactor.close())
+        if not exit_.ok:
+            raise failure(build, command, exit_, list(lines))
+        await asyncio.to_thread(layers_on_disk.take_back, site.building.layer)
+
+    def _spec(self, build: LayerBuild, command: Command, site: _Site) -> SandboxSpec:
+        """The sandbox of one step, its writable places made ready for the ids in it."""
+        building, level = site.building, self._sandboxes.level
+        self._cache.mkdir(parents=True, exist_ok=True)
+        (building.top / "home").mkdir(exist_ok=True)
+        name = f"build-{build.key[:12]}-{secrets.token_hex(4)}"
+        scratch = str(self._scratch / name)
+        if level == "process":
+            return SandboxSpec(
+                id=name, level=level, scratch=scratch, env=command.env, network="host",
+                workdir=str(building.top), argv=command.argv,
+            )  # fmt: skip
+        if self._sandboxes.uid_base is not None:
+            layers_on_disk.hand_over(building.layer, self._sandboxes.uid_base)
+            self._give_cache(self._sandboxes.uid_base)
+        mounts = self._mounts(build, site)
+        own = mounts[len(site.job.host.mounts) :]
+        skeleton = site.job.host.skeleton.with_places(
+            dirs=tuple(mount.target for mount in own if os.path.isdir(mount.source)),
+            files=tuple(mount.target for mount in own if not os.path.isdir(mount.source)),
+        )
+        layers_on_disk.make_skeleton(building.top / "root", skeleton)
+        return SandboxSpec(
+            id=name,
+            level=level,
+            scratch=scratch,
+            lowers=(str(building.top / "root"),),
+            mounts=mounts,
+            env=command.env,
+            network="host",
+            limits=_OUTER_LIMITS,
+            uid_base=self._sandboxes.uid_base,
+            argv=(f"{_ROOM}/uv", *command.argv[1:]) if site.tool.uv else command.argv,
+        )
+
+    def _give_cache(self, uid: int) -> None:
+        """The cache belongs to the ids of build sandboxes; one that other ids filled is of no use to them."""
+        if self._cache.stat().st_uid != uid:
+            layers_on_disk.remove_tree(self._cache)
+            self._cache.mkdir()
+            os.chown(self._cache, uid, uid)
+
+    def _mounts(self, build: LayerBuild, site: _Site) -> tuple[Mount, ...]:
+        """What the step sees: the host image, the layer and the cache to write, its inputs, packages on this machine."""
+        room, building, job = site.room, site.building, site.job
+        mounts = [
+            *job.host.mounts,
+            Mount(source=str(building.layer), target=room.target, writable=True),
+            Mount(source=str(self._cache), target=room.cache, writable=True),
+            Mount(source=str(building.inputs), target=room.inputs),
+            *(mount_of(add, job.trees_dir) for add in build.copied),
+        ]
+        if site.tool.uv:
+            mounts.append(Mount(source=site.tool.uv, target=f"{_ROOM}/uv"))
+        for path in _needed_here(build.step, job.settings):
+            if _shows(path, mounts):
+                continue
+            found = follow(path, job.look)
+            if found.seen is None:
+                continue
+            if found.seen.kind == "dir" and is_too_wide(found.real, job.facts, job.look):
+                raise ImageBuildError(
+                    f"{build.label}: packages are looked for in {path}, which holds more than packages, "
+                    "so it is not shown to a build",
+                    remedy="put the packages into a directory of their own and name that one",
+                    step=build.label,
+                )
+            mounts.append(Mount(source=found.real, target=path))
+        return tuple(mounts)
+
+    async def _find_tool(self, step: PipInstall, job: Job, say: Say) -> Tool:
+        """The client's uv where there is one or one can be fetched, else pip."""
+        python = job.facts.python
+        found = await find_uv(uv_places(python, self._tools, job.environ), step.uv_version)
+        if found is not None:
+            return found
+        wanted = f"uv=={step.uv_version}" if step.uv_version else "uv"
+        pip = find_pip(python)
+        if pip is None:
+            raise ImageBuildError(
+                f"neither uv nor pip was found for {python.executable}",
+                remedy="install uv (`python -m pip install uv`), or use a Python that has pip",
+            )
+        await self._join(wanted, say, partial(self._fetch_uv, wanted, pip, job))
+        found = await find_uv(uv_places(python, self._tools, job.environ), step.uv_version)
+        if found is None and step.uv_version:
+            raise ImageBuildError(f"uv {step.uv_version} could not be fetched", remedy="leave uv_version out")
+        if found is None:
+            say(f"uv is not here and could not be fetched: pip installs instead ({pip.origin})")
+        return found or pip
+
+    async def _fetch_uv(self, wanted: str, pip: Tool, job: Job, say: Say) -> None:
+        """Have pip put uv into our tools; where it cannot, say why and leave it at that."""
+        say(f"fetching {wanted} with pip, once for this machine")
+        step = PipInstall(packages=(wanted,))
+        key = secrets.token_hex(32)
+        fetch = LayerBuild(key=key, parent=None, step=step)
+        building = await asyncio.to_thread(self._layers.begin, key)
+        room = self._room(building)
+        command = install_command(fetch, pip, room, settings=job.settings, python=job.facts.python)
+        try:
+            await self._run(fetch, command, _Site(building, room, pip, job), say)
+            place = self._tools / wanted.replace("==", "-") if "==" in wanted else self._tools / "uv-any"
+            await asyncio.to_thread(layers_on_disk.flush, building.layer)
+            await asyncio.to_thread(_put, building.layer, place)
+        except ImageBuildError as problem:
+            say(f"uv could not be fetched: {problem.message.splitlines()[0]}")
+        except OSError as problem:
+            raise _disk_error(fetch, problem) from problem
+        finally:
+            await asyncio.shield(asyncio.to_thread(self._layers.drop, building))
+
+
+@dataclass(frozen=True, slots=True)
+class _Site:
+    """One step being built: where it is built, what its command sees, with which tool and for which job."""
+
+    building: Building
+    room: Places
+    tool: Tool
+    job: Job
+
+
+def _needed_here(step: PipInstall, settings: InstallerSettings) -> list[str]:
+    """Files and directories of this machine that the installer reads: packages, indexes, certificates."""
+    needed = [at for path in sources_of(step, settings).local_paths for at in index_directories(path)]
+    return list(dict.fromkeys([*needed, *(path for path in (settings.cert, settings.client_cert) if path)]))
+
+
+def _shows(path: str, mounts: list[Mount]) -> bool:
+    return any(mount.source == mount.target and is_below(path, mount.target) for mount in mounts)
+
+
+def _put(made: Path, place: Path) -> None:
+    """Give what was fetched its name; what has the name already, fetched by a faster build, goes."""
+    place.parent.mkdir(parents=True, exist_ok=True)
+    if place.exists():
+        layers_on_disk.remove_tree(place)
+    os.rename(made, place)
+
+
+def _disk_error(build: LayerBuild, problem: OSError) -> Exception:
+    if problem.errno in {28, 122}:  # ENOSPC, EDQUOT
+        return DiskFull(
+            f"the disk is full: {build.label} cannot be kept ({problem.strerror})",
+            remedy="make room, or point SQUALL_STATE_DIR at a larger disk",
+        )
+    return ImageBuildError(f"{build.label} cannot be kept: {problem}", step=build.label)
+
+
+def _size(count: float) -> str:
+    for unit in ("B", "KiB", "MiB"):
+        if count < 1024:
+            return f"{count:.0f} {unit}"
+        count /= 1024
+    return f"{count:.1f} GiB"

@@ -1,0 +1,230 @@
+"""Command: the command line that carries out an install step, and what its failure means. Pure."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Final, Literal
+
+from squall.images.installer import InstallerSettings, pip_environment, uv_environment
+from squall.images.plan import LayerBuild
+from squall.images.redact import placeholders
+from squall.model.errors import (
+    DiskFull,
+    Error,
+    ImageBuildError,
+    ImageDownloadError,
+    OutOfMemory,
+    PackageNotFound,
+)
+from squall.model.image import ClientPython, PipInstall
+
+LAST_LINES: Final = 20
+"""Lines of a failed step's output that its error carries."""
+
+_SYSTEM_PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tool:
+    """The program that installs packages.
+
+    argv: how it is started where it lies on this machine. origin: where it comes from, for people. uv: its file, to
+    be shown in the sandbox; empty for pip, which lies in the client's Python.
+    """
+
+    kind: Literal["uv", "pip"]
+    argv: tuple[str, ...]
+    origin: str
+    version: str = ""
+    uv: str = ""
+
+    @property
+    def label(self) -> str:
+        """The tool in a few words: "uv 0.9.1 (on PATH)"."""
+        return f"{self.kind}{' ' + self.version if self.version else ''} ({self.origin})"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Places:
+    """Where the command finds things: its target, its inputs, its cache, and a home of its own."""
+
+    target: str
+    inputs: str
+    cache: str
+    home: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Command:
+    """A command line, its whole environment, and the texts of its input files by name.
+
+    The environment may hold credentials; argv and files never do. shown: the command for people, without our options.
+    """
+
+    argv: tuple[str, ...]
+    env: dict[str, str] = field(repr=False)
+    files: dict[str, str]
+    shown: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exit:
+    """How a command ended. cause: "exit", "signal", "oom", "pids", "disk" or "killed"."""
+
+    code: int | None = None
+    signal: int | None = None
+    cause: str = "exit"
+
+    @property
+    def ok(self) -> bool:
+        return self.code == 0 and self.cause == "exit"
+
+    def __str__(self) -> str:
+        return f"signal {self.signal}" if self.signal is not None else f"exit status {self.code}"
+
+
+def install_command(
+    build: LayerBuild, tool: Tool, places: Places, *, settings: InstallerSettings, python: ClientPython
+) -> Command:
+    """The command that installs what `build` says into `places.target`.
+
+    uv works on a copy of the parent layer and changes only what must change. pip cannot see what is in a target, so
+    it installs the packages of all steps so far into an empty one.
+    """
+    step = build.step if tool.kind == "uv" else _all_steps(build)
+    files = {"requirements.txt": "\n".join([*step.packages, step.requirements, ""])}
+    constraints = settings.constraints + step.constraints
+    options = ["-r", f"{places.inputs}/requirements.txt"]
+    if constraints:
+        files["constraints.txt"] = constraints
+        options += ["-c", f"{places.inputs}/constraints.txt"]
+    options += shlex.split(step.extra_options)
+    if tool.kind == "uv":
+        argv = _uv_argv(tool, places, settings, python)
+        told = uv_environment(step, settings)
+    else:
+        argv = (*tool.argv, "install", "--target", places.target, "--cache-dir", f"{places.cache}/pip")
+        told = pip_environment(step, settings)
+    needed = [name for text in (*files.values(), step.extra_options) for name in placeholders(text)]
+    env = {
+        "PATH": f"{python.prefix}/bin:{_SYSTEM_PATH}",
+        "HOME": places.home,
+        "LANG": "C.UTF-8",
+        **build.environment,
+        **step.env,
+        **told,
+        # Both tools put variables into the lines of a requirements file themselves.
+        **{name: settings.secrets[name] for name in needed if name in settings.secrets},
+    }
+    shown = [tool.kind, *(["pip"] if tool.kind == "uv" else []), "install", *build.step.packages]
+    shown += ["-r", "requirements.txt"] if build.step.requirements.strip() else []
+    return Command(
+        argv=(*argv, *options),
+        env=env,
+        files=files,
+        shown=shlex.join([*shown, *shlex.split(step.extra_options)]),
+    )
+
+
+def _uv_argv(
+    tool: Tool, places: Places, settings: InstallerSettings, python: ClientPython
+) -> tuple[str, ...]:
+    binary = [
+        *(word for name in settings.no_binary for word in ("--no-binary", name)),
+        *(word for name in settings.only_binary for word in ("--only-binary", name)),
+    ]
+    return (
+        *(*tool.argv, "pip", "install", "--target", places.target, "--python", python.executable),
+        # A hard link into the layer would let whoever changes the cache change the layer.
+        *("--cache-dir", places.cache, "--link-mode", "copy", "--compile-bytecode", "--color", "never"),
+        *binary,
+    )
+
+
+def _all_steps(build: LayerBuild) -> PipInstall:
+    """One step that stands for all steps up to this one; what they exclude each other in, the last one decides."""
+    steps = (*build.before, build.step)
+    indexes = [step.index_url for step in steps[:-1] if step.index_url is not None]
+    return replace(
+        build.step,
+        packages=tuple(dict.fromkeys(package for step in steps for package in step.packages)),
+        requirements="\n".join(step.requirements for step in steps),
+        constraints="\n".join(step.constraints for step in steps if step.constraints),
+        find_links=tuple(dict.fromkeys(link for step in steps for link in step.find_links)),
+        extra_index_url=tuple(
+            dict.fromkeys([*indexes, *(url for step in steps for url in step.extra_index_url)])
+        ),
+        pre=any(step.pre for step in steps),
+    )
+
+
+_MISSING: Final = (
+    re.compile(
+        r"[Bb]ecause (?P<package>\S+) was not found in the (?:package registry|provided package locations)"
+    ),
+    re.compile(r"[Bb]ecause there (?:is|are) no versions? of (?P<package>\S+?)(?:\s|,|$)"),
+    re.compile(r"[Bb]ecause only (?:the following versions of )?(?P<package>[A-Za-z0-9._-]+)"),
+    re.compile(r"(?P<package>\S+) was not found in the cache"),
+    re.compile(r"No matching distribution found for (?P<package>.+)"),
+    re.compile(r"Could not find a version that satisfies the requirement (?P<package>.+?)(?: \(from|$)"),
+)
+_UNBUILT: Final = re.compile(r"[Ff]ailed (?:to build|building wheel for) [`'\"]?(?P<package>[A-Za-z0-9._-]+)")
+_OFFLINE: Final = (
+    *("dns error", "error sending request", "Connection refused", "Connection reset", "timed out"),
+    *("Temporary failure in name resolution", "Name or service not known", "Network is unreachable"),
+    *(
+        "Failed to fetch",
+        "Could not fetch URL",
+        "certificate verify failed",
+        "invalid peer certificate",
+        "SSLError",
+    ),
+    "NewConnectionError",
+)
+_REFUSED: Final = re.compile(r"\b(?:401 Unauthorized|403 Forbidden|401 Client Error|403 Client Error)")
+_FULL: Final = ("No space left on device", "os error 28", "Disk quota exceeded", "os error 122")
+
+
+def failure(build: LayerBuild, command: Command, exit_: Exit, lines: Sequence[str]) -> Error:
+    """The error that tells users why a step failed: by its output first, and its exit else. `lines` hold no secret."""
+    text = "\n".join(lines)
+    last = [line for line in lines if line.strip()][-LAST_LINES:]
+    told = f"{build.label}: `{command.shown}` failed with {exit_}"
+    detail = "".join(f"\n  {line}" for line in last)
+    if any(word in text for word in _FULL) or exit_.cause == "disk":
+        return DiskFull(
+            f"the disk is full: {told}{detail}",
+            remedy="make room (`squall image prune` removes unused layers), or point SQUALL_STATE_DIR at a larger disk",
+        )
+    if exit_.cause == "oom":
+        return OutOfMemory(
+            f"out of memory: {told}{detail}", remedy="build on a machine with more free memory"
+        )
+    if _REFUSED.search(text):
+        return ImageDownloadError(
+            f"an index refused the login: {told}{detail}",
+            remedy="check the user and password of the index in pip's or uv's settings, or in ~/.netrc",
+        )
+    missing = next((found for pattern in _MISSING if (found := pattern.search(text))), None)
+    offline = next((word for word in _OFFLINE if word in text), None)
+    if missing is not None and offline is None:
+        package = missing["package"].strip().rstrip(".,")
+        return PackageNotFound(
+            f"no version of {package} fits, or it does not exist for this Python: {told}{detail}",
+            remedy=f"check the spelling and version of {package}, that it exists for this Python, "
+            "and that the index that carries it is in pip's settings or in `index_url`",
+            package=package,
+        )
+    if offline is not None:
+        return ImageDownloadError(f"a download failed ({offline}): {told}{detail}")
+    unbuilt = _UNBUILT.search(text)
+    if unbuilt is not None:
+        return ImageBuildError(
+            f"{unbuilt['package']} could not be built from source: {told}{detail}",
+            remedy="install what its build needs on this machine, or ask for a version that has a wheel",
+            step=build.label,
+        )
+    return ImageBuildError(f"{told}{detail}", step=build.label)
