@@ -1,0 +1,119 @@
+"""Carries out the steps of a sandbox's plan, in the process that becomes the container's first."""
+
+import os
+import resource
+import signal
+import socket
+from typing import assert_never
+
+from squall.runtime import devices, network, overlay, plan, proc, seccomp, syscalls
+
+NAMESPACES: dict[plan.Namespace, int] = {
+    "user": syscalls.CLONE_NEWUSER,
+    "mount": syscalls.CLONE_NEWNS,
+    "pid": syscalls.CLONE_NEWPID,
+    "net": syscalls.CLONE_NEWNET,
+    "ipc": syscalls.CLONE_NEWIPC,
+    "uts": syscalls.CLONE_NEWUTS,
+    "cgroup": syscalls.CLONE_NEWCGROUP,
+}
+
+
+class StepFailed(OSError):
+    """A step of the plan could not be carried out; str() names the step and what the kernel said."""
+
+
+class Site:
+    """Where steps are carried out: the process, and the root that it builds."""
+
+    def __init__(self) -> None:
+        self._root = -1
+
+    def carry_out(self, steps: tuple[plan.Step, ...]) -> None:
+        """Do `steps` one after the other. Raises StepFailed; the caller then ends this process, which undoes all."""
+        for step in steps:
+            try:
+                self._do(step)
+            except OSError as problem:
+                text = f"{type(step).__name__}: {problem.strerror or problem} ({problem.filename or step})"
+                raise StepFailed(problem.errno or 0, text) from problem
+
+    def _do(self, step: plan.Step) -> None:
+        match step:
+            case plan.HideMounts():
+                # Slave, not private: what the host unmounts later must not stay busy in here.
+                syscalls.mount("", "/", "", syscalls.MS_REC | syscalls.MS_SLAVE)
+            case plan.MountMemory():
+                _mount_memory(step)
+            case plan.MountRoot():
+                self._root = overlay.mount_root(
+                    step.lowers, step.base, owner=step.owner, user_attributes=step.user_attributes
+                )
+            case plan.MountDevices():
+                devices.mount_devices(
+                    self._root,
+                    make_nodes=step.make_nodes,
+                    shared_memory_bytes=step.shared_memory_bytes,
+                    terminals=step.terminals,
+                )
+            case plan.MountProc():
+                proc.mount_proc(
+                    self._root,
+                    masked_files=step.masked_files,
+                    masked_directories=step.masked_directories,
+                    read_only=step.read_only,
+                )
+            case plan.BindMount():
+                overlay.bind_inside(self._root, step.source, step.target, writable=step.writable)
+            case plan.EnterRoot():
+                overlay.enter_root(self._root)
+                os.close(self._root)
+            case plan.RaiseLoopback():
+                network.raise_loopback()
+            case plan.NameHost():
+                socket.sethostname(step.hostname)
+            case plan.NewNamespace():
+                syscalls.unshare(NAMESPACES[step.namespace])
+            case plan.BecomeRootInside():
+                _become_root_inside(drop_groups=step.drop_groups)
+            case plan.SetLimit():
+                _set_limit(step.name, step.value)
+            case plan.DropPrivileges():
+                _drop_privileges(step.kept)
+            case plan.InstallFilter():
+                syscalls.install_filter(seccomp.filter_for(step.machine))
+            case _:
+                assert_never(step)
+
+
+def _mount_memory(step: plan.MountMemory) -> None:
+    os.makedirs(step.target, exist_ok=True)
+    size = "" if step.size_bytes is None else f",size={step.size_bytes}"
+    syscalls.mount("tmpfs", step.target, "tmpfs", syscalls.MS_NOSUID | syscalls.MS_NODEV, f"mode=0755{size}")
+
+
+def _become_root_inside(*, drop_groups: bool) -> None:
+    if drop_groups:
+        os.setgroups([])
+    os.setresgid(0, 0, 0)
+    os.setresuid(0, 0, 0)
+    # The kernel forgets this at a change of ids.
+    syscalls.die_with_parent(signal.SIGKILL)
+
+
+def _set_limit(name: str, value: int) -> None:
+    which: int = getattr(resource, f"RLIMIT_{name}")
+    hard = resource.getrlimit(which)[1]
+    if hard != resource.RLIM_INFINITY and value > hard:
+        try:
+            resource.setrlimit(which, (value, value))
+            return
+        except (ValueError, PermissionError):
+            value = hard
+    resource.setrlimit(which, (value, value))
+
+
+def _drop_privileges(kept: int) -> None:
+    syscalls.new_session_keyring()
+    syscalls.keep_capabilities(kept, securebits=0 if kept else syscalls.SECUREBITS_NO_ROOT)
+    syscalls.set_no_new_privileges()

@@ -1,0 +1,48 @@
+"""A host: what one machine allows a launcher to do, as it was found by trying."""
+
+from dataclasses import dataclass
+
+from squall.runtime.cgroup_plan import NO_CGROUPS, Cgroups
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SubordinateIds:
+    """The range of host ids that this user may map into its containers."""
+
+    uid_first: int
+    uid_count: int
+    gid_first: int
+    gid_count: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Host:
+    """What this machine allows this user.
+
+    privileged: root of the host itself, with all its powers. sandbox_refused, upper_refused: in a sentence, why no
+    sandbox can be made, and why the state directory cannot hold the upper half of an overlay; empty if it can.
+    exe_protected: the running interpreter cannot be written to. shm_bytes: size of /dev/shm. pids_limit: processes that
+    this user may have, None for no limit. python_private: the interpreter lies in a home that others cannot enter.
+    """
+
+    kernel: tuple[int, int]
+    machine: str
+    uid: int
+    privileged: bool
+    sandbox_refused: str = ""
+    upper_refused: str = ""
+    exe_protected: bool = True
+    subordinate: SubordinateIds | None = None
+    cgroup: Cgroups = NO_CGROUPS
+    seccomp: bool = True
+    landlock_abi: int = 0
+    shm_bytes: int = 0
+    tmp_noexec: bool = False
+    pids_limit: int | None = None
+    python: str = ""
+    python_private: bool = False
+
+    @property
+    def upper_on_disk(self) -> bool:
+        """Whether a container's writable root can lie in the state directory."""
+        return not self.upper_refused

@@ -1,0 +1,195 @@
+"""The first process of a container: builds the sandbox, starts the runner, reaps, and ends with it."""
+
+import os
+import select
+import signal
+import socket
+import time
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+from squall.runtime import command, packet, syscalls
+from squall.runtime.apply import Site, StepFailed
+from squall.runtime.plan import Plan
+from squall.runtime.runner_start import Ends, start_runner
+from squall.runtime.spec import SandboxSpec
+
+# What a process of ours ends with when its own code fails, which is not the user's doing.
+BROKEN = 70
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Birth:
+    """What the first process of a container is born with. line: its socket to the launcher."""
+
+    spec: SandboxSpec
+    plan: Plan
+    line: socket.socket
+    ends: Ends
+
+
+def live(birth: Birth) -> NoReturn:
+    """Be the container's first process until its runner ends; never returns, whatever happens."""
+    try:
+        _live(birth)
+    except StepFailed as problem:
+        _tell_quietly(birth.line, {"t": "failed", "step": str(problem)})
+    except BaseException as problem:  # noqa: BLE001 - nothing may unwind into the launcher's own stack
+        _tell_quietly(birth.line, {"t": "failed", "step": f"{type(problem).__name__}: {problem}"})
+    finally:
+        os._exit(BROKEN)
+
+
+def _live(birth: Birth) -> None:
+    _leave_the_launcher(birth)
+    isolated = birth.spec.level == "sandbox"
+    if isolated:
+        # Ends this process even if it hangs in the kernel; without namespaces it must live on to end its descendants.
+        syscalls.die_with_parent(signal.SIGKILL)
+    else:
+        syscalls.become_subreaper()
+    if "user" in birth.plan.namespaces:
+        _await_word(birth.line, "mapped")
+    site = Site()
+    os.umask(0)
+    site.carry_out(birth.plan.build)
+    os.umask(0o022)
+    packet.send(birth.line, {"t": "ready", "at": time.monotonic()})
+    _await_word(birth.line, "go")
+    site.carry_out(birth.plan.confine)
+    # Its memory is a copy of the launcher's, and the runner has the same ids: keep it out.
+    syscalls.set_dumpable(dumpable=False)
+    _Init(birth, isolated=isolated).serve()
+
+
+def _leave_the_launcher(birth: Birth) -> None:
+    """Drop what a fork has in common with its parent: descriptors, terminal, signal handlers."""
+    syscalls.close_others((birth.line.fileno(), *birth.ends.all()))
+    null = os.open("/dev/null", os.O_RDWR)
+    for fd in (0, 1, 2):
+        if fd != null:
+            os.dup2(null, fd)
+    if null > 2:
+        os.close(null)
+    os.setsid()
+    syscalls.set_name("squall-init")
+    signal.set_wakeup_fd(-1)
+    for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
+        if callable(signal.getsignal(number)):
+            signal.signal(number, signal.SIG_DFL)
+
+
+def _await_word(line: socket.socket, word: str) -> None:
+    """Wait for the launcher's `word`; without a launcher there is nothing to live for."""
+    got = packet.receive(line)
+    if got is None or got.message.get("t") != word:
+        os._exit(BROKEN)
+
+
+def _tell_quietly(line: socket.socket, message: dict[str, Any]) -> None:
+    try:
+        packet.send(line, message)
+    except OSError:
+        pass  # The launcher is gone: nobody is left to tell.
+
+
+class _Init:
+    """Waits for its children and for the launcher's words."""
+
+    def __init__(self, birth: Birth, *, isolated: bool) -> None:
+        self._birth = birth
+        self._line = birth.line
+        self._isolated = isolated
+        self._commands: dict[int, str] = {}
+        self._runner = -1
+
+    def serve(self) -> NoReturn:
+        woken, wake = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        signal.signal(signal.SIGCHLD, _wake_only)
+        signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
+        if (runner := os.fork()) == 0:
+            start_runner(self._birth.spec, self._birth.ends, self._line)
+        self._runner = runner
+        for fd in self._birth.ends.all():
+            os.close(fd)
+        poll = select.poll()
+        poll.register(woken, select.POLLIN)
+        poll.register(self._line, select.POLLIN)
+        while True:
+            for fd, _ in poll.poll():
+                if fd == woken:
+                    os.read(woken, 4096)
+                    self._reap()
+                else:
+                    self._obey()
+
+    def _reap(self) -> None:
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if pid == 0:
+                return
+            if pid == self._runner:
+                self._finish({"t": "ended", "status": status})
+            if (named := self._commands.pop(pid, None)) is not None:
+                packet.send(self._line, {"t": "exec_ended", "exec": named, "status": status})
+
+    def _obey(self) -> None:
+        got = packet.receive(self._line)
+        match got and got.message.get("t"):
+            case None:
+                self._finish(None)
+            case "signal" if got is not None:
+                os.kill(self._runner, got.message["signal"])
+            case "kill":
+                self._finish({"t": "ended", "status": int(signal.SIGKILL)})
+            case "exec" if got is not None:
+                asked = command.Command.from_json(got.message)
+                pid = command.start(asked, self._line, leader=self._isolated)
+                self._commands[pid] = asked.id
+
+    def _finish(self, last_word: dict[str, Any] | None) -> NoReturn:
+        """End, and everything in the container with it: the kernel ends a pid namespace with its first process."""
+        if not self._isolated:
+            _end_descendants()
+        if last_word is not None:
+            _tell_quietly(self._line, last_word)
+        os._exit(0)
+
+
+def _end_descendants() -> None:
+    """Kill until no child is left: whoever loses its parent becomes a child of this process."""
+    while True:
+        for pid in _children_of(os.getpid()):
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass  # It has ended by itself.
+        try:
+            os.waitpid(-1, 0)
+        except ChildProcessError:
+            return
+
+
+def _children_of(parent: int) -> list[int]:
+    found = []
+    for name in os.listdir("/proc"):
+        if not name.isdigit():
+            continue
+        try:
+            with open(f"/proc/{name}/stat", "rb") as file:
+                # The name in brackets may hold anything, so fields are counted behind its end.
+                fields = file.read().rpartition(b")")[2].split()
+        except OSError:
+            continue
+        if int(fields[1]) == parent:
+            found.append(int(name))
+    return found
+
+
+def _wake_only(_number: int, _frame: object) -> None:
+    """SIGCHLD needs a handler, so that it wakes the poll."""
+
+

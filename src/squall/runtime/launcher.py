@@ -1,0 +1,317 @@
+"""A launcher: the process that starts, holds and ends the containers of one function, and outlives its agent."""
+
+import argparse
+import gc
+import hashlib
+import importlib
+import os
+import selectors
+import socket
+import sys
+import time
+
+from typing import Any
+
+from squall.model.errors import (
+    AlreadyExistsError,
+    ContainerStartError,
+    Error,
+    InvalidError,
+    IsolationUnavailable,
+    NotFoundError,
+)
+from squall.runtime import packet, scratch
+from squall.runtime.agent_line import AgentLine, listen
+from squall.runtime.command import Command, set_size
+from squall.runtime.container import Container
+from squall.runtime.host import Host
+from squall.runtime.memory_watch import MemoryWatch
+from squall.runtime.probe import probe
+from squall.runtime.spec import RUNNER_ENTRY, SandboxSpec
+from squall.runtime.timers import Timers
+
+Message = dict[str, Any]
+
+# A launcher without an agent ends: soon when it holds nothing, late when somebody may still want its containers.
+_IDLE_WITHOUT_AGENT_S = 60.0
+_BUSY_WITHOUT_AGENT_S = 3600.0
+_REMOVE_AGAIN_S = 0.02
+_SAMPLE_S = 0.05
+
+
+class Launcher:
+    """One poll loop over an agent's connection and the containers. Single-threaded, as it forks."""
+
+    def __init__(self, listener: socket.socket, host: Host, instance: str) -> None:
+        self._listener = listener
+        self._host = host
+        self._instance = instance
+        self._selector = selectors.DefaultSelector()
+        self._timers = Timers()
+        self._containers: dict[str, Container] = {}
+        self._events: dict[str, int] = {}
+        self._sweepers: dict[int, int] = {}
+        self._agent: AgentLine | None = None
+        self._agent_gone_at = time.monotonic()
+        self._watch = MemoryWatch()
+        self._quitting = False
+
+    def run(self) -> None:
+        """Serve until told to quit, or until nobody needs it any more."""
+        self._selector.register(self._listener, selectors.EVENT_READ, self._accept)
+        self._timers.at(time.monotonic() + _IDLE_WITHOUT_AGENT_S, self._look_for_agent)
+        if not self._host.cgroup.limits_memory:
+            self._timers.at(time.monotonic() + _SAMPLE_S, self._sample_memory)
+        while not (self._quitting and not self._live() and not self._sweepers):
+            for key, _ in self._selector.select(self._timers.next_in(time.monotonic())):
+                key.data()
+            self._timers.run_due(time.monotonic())
+        if self._agent is not None:
+            self._agent.close()
+
+    # the agent
+
+    def _accept(self) -> None:
+        try:
+            connection, _ = self._listener.accept()
+        except OSError:
+            return
+        newer = AgentLine.of(connection, self._selector, on_packet=self._obey, on_lost=self._lose_agent)
+        if newer is None:
+            return
+        if self._agent is not None:
+            self._agent.close()
+            self._hang_up_terminals()
+        self._agent = newer
+        for container in self._containers.values():
+            if container.exited is not None:
+                newer.send(container.exited)
+
+    def _lose_agent(self, line: AgentLine) -> None:
+        if line is self._agent:
+            self._agent = None
+            self._agent_gone_at = time.monotonic()
+            self._hang_up_terminals()
+            self._timers.at(self._agent_gone_at + _IDLE_WITHOUT_AGENT_S, self._look_for_agent)
+
+    def _look_for_agent(self) -> None:
+        if self._agent is not None or self._quitting:
+            return
+        patience = _BUSY_WITHOUT_AGENT_S if self._live() else _IDLE_WITHOUT_AGENT_S
+        due = self._agent_gone_at + patience
+        if time.monotonic() >= due:
+            self._quit()
+        else:
+            self._timers.at(min(due, time.monotonic() + _IDLE_WITHOUT_AGENT_S), self._look_for_agent)
+
+    def _hang_up_terminals(self) -> None:
+        for container in self._containers.values():
+            container.hang_up()
+
+    def _tell(self, message: Message, fds: tuple[int, ...] = ()) -> None:
+        if self._agent is not None:
+            self._agent.send(message, fds)
+
+    def _obey(self, got: packet.Packet) -> None:
+        for fd in got.fds:
+            os.close(fd)
+        message = got.message
+        try:
+            self._carry_out(message)
+        except Error as problem:
+            about = {name: message[name] for name in ("container", "exec") if name in message}
+            self._tell({"t": "refused", **about, **problem.to_wire()})
+
+    def _carry_out(self, message: Message) -> None:
+        match message.get("t"):
+            case "start":
+                self._start(message)
+            case "attach":
+                told, fds, channel = self._named(message).attach()
+                with channel:
+                    self._tell(told, fds)
+            case "stop":
+                self._stop(self._named(message), float(message.get("grace_s", 0.0)))
+            case "kill":
+                self._named(message).kill()
+            case "exec":
+                self._execute(self._named(message), message)
+            case "resize":
+                self._resize(message)
+            case "list":
+                self._tell({"t": "containers", "containers": [c.describe() for c in self._containers.values()]})
+            case "forget":
+                self._forget(self._named(message))
+            case "quit":
+                self._quit()
+            case unknown:
+                raise InvalidError(f"a launcher knows no message {unknown!r}")
+
+    def _named(self, message: Message) -> Container:
+        found = self._containers.get(str(message.get("container")))
+        if found is None:
+            raise NotFoundError(f"this launcher holds no container {message.get('container')!r}")
+        return found
+
+    # what it is told
+
+    def _start(self, message: Message) -> None:
+        asked_at = time.monotonic()
+        try:
+            spec = SandboxSpec.from_json(message.get("spec") or {})
+        except ValueError as problem:
+            raise InvalidError(str(problem)) from problem
+        if spec.id in self._containers:
+            raise AlreadyExistsError(f"this launcher already holds a container {spec.id!r}")
+        if spec.level == "sandbox" and self._host.sandbox_refused:
+            raise IsolationUnavailable(self._host.sandbox_refused)
+        if self._quitting:
+            raise ContainerStartError("this launcher is ending")
+        container = Container(spec, self._host, self._instance, asked_at)
+        try:
+            container.start()
+        except OSError as problem:
+            raise ContainerStartError(f"the container could not be started: {problem}") from problem
+        self._containers[spec.id] = container
+        held = container.held
+        self._selector.register(held.line, selectors.EVENT_READ, lambda: self._hear(container))
+        self._selector.register(held.pidfd, selectors.EVENT_READ, lambda: self._finish(container))
+        if container.group is not None and (event := container.group.memory_event()) is not None:
+            self._events[spec.id] = event
+            self._selector.register(event, selectors.EVENT_READ, lambda: self._out_of_memory(container))
+
+    def _stop(self, container: Container, grace_s: float) -> None:
+        container.stop()
+        self._timers.at(time.monotonic() + grace_s, lambda: self._kill_if_alive(container))
+
+    def _kill_if_alive(self, container: Container) -> None:
+        if container.is_live:
+            container.kill()
+
+    def _execute(self, container: Container, message: Message) -> None:
+        if container.phase != "running":
+            raise NotFoundError(f"the container {container.spec.id!r} is not running")
+        try:
+            container.execute(Command.from_json(message))
+        except (ValueError, OSError) as problem:
+            raise InvalidError(f"the command cannot be run: {problem}") from problem
+
+    def _resize(self, message: Message) -> None:
+        for container in self._containers.values():
+            terminal = container.terminals.get(str(message.get("exec")))
+            if terminal is not None:
+                set_size(terminal, rows=int(message["rows"]), cols=int(message["cols"]))
+
+    def _forget(self, container: Container) -> None:
+        if container.is_live:
+            raise InvalidError(f"the container {container.spec.id!r} still runs: stop it first")
+        container.held.close_readable()
+        del self._containers[container.spec.id]
+
+    def _quit(self) -> None:
+        self._quitting = True
+        for container in self._live():
+            container.kill()
+
+    def _live(self) -> list[Container]:
+        return [container for container in self._containers.values() if container.is_live]
+
+    # what its containers do
+
+    def _hear(self, container: Container) -> None:
+        container.hear(self._tell)
+
+    def _finish(self, container: Container) -> None:
+        held = container.held
+        self._selector.unregister(held.line)
+        self._selector.unregister(held.pidfd)
+        if (event := self._events.pop(container.spec.id, None)) is not None:
+            self._selector.unregister(event)
+            os.close(event)
+        container.finish(self._tell)
+        if container.exited is not None:
+            self._tell(container.exited)
+        else:
+            failure = ContainerStartError(f"the container could not be started: {container.refusal}")
+            self._tell({"t": "refused", "container": container.spec.id, **failure.to_wire()})
+            del self._containers[container.spec.id]
+        self._remove_group(container)
+        self._sweep(container.spec.scratch)
+
+    def _remove_group(self, container: Container) -> None:
+        if container.group is not None and not container.group.remove():
+            again = time.monotonic() + _REMOVE_AGAIN_S
+            self._timers.at(again, lambda: self._remove_group(container))
+
+    def _sweep(self, path: str) -> None:
+        """Remove what a container left, in a process of its own: it may be much, and slow."""
+        pid = os.fork()
+        if pid == 0:
+            code = 1
+            try:
+                scratch.remove(path)
+                code = 0
+            except OSError as problem:
+                print(f"{path} could not be removed: {problem}", file=sys.stderr, flush=True)
+            finally:
+                os._exit(code)
+        pidfd = os.pidfd_open(pid)
+        self._sweepers[pidfd] = pid
+        self._selector.register(pidfd, selectors.EVENT_READ, lambda: self._reap_sweeper(pidfd))
+
+    def _reap_sweeper(self, pidfd: int) -> None:
+        self._selector.unregister(pidfd)
+        os.close(pidfd)
+        os.waitpid(self._sweepers.pop(pidfd), 0)
+
+    def _out_of_memory(self, container: Container) -> None:
+        """Version 1 kills one process only; here, as with version 2, a container out of memory ends as a whole."""
+        os.eventfd_read(self._events[container.spec.id])
+        if container.is_live:
+            container.over_memory = True
+            container.kill(asked=False)
+
+    def _sample_memory(self) -> None:
+        self._timers.at(time.monotonic() + _SAMPLE_S, self._sample_memory)
+        for container in self._live():
+            self._watch.look(container)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run a launcher on the socket that the command line names."""
+    parser = argparse.ArgumentParser(prog="squall-launcher", description=__doc__)
+    parser.add_argument("socket", help="where to listen for the agent")
+    parser.add_argument("--state", default="", help="the state directory, whose containers these are")
+    given = parser.parse_args(arguments)
+    state = given.state or os.path.dirname(os.path.abspath(given.socket))
+    listener = listen(given.socket)
+    try:
+        _warm(RUNNER_ENTRY)
+        launcher = Launcher(listener, probe(state), instance_of(state))
+        gc.collect()
+        # What is here now is shared by every container that is forked from it, as long as nobody writes to it.
+        gc.freeze()
+        launcher.run()
+    finally:
+        listener.close()
+        os.unlink(given.socket)
+    return 0
+
+
+def instance_of(state: str) -> str:
+    """The name under which one state directory's things are known to the rest of the machine."""
+    return hashlib.sha256(os.path.realpath(state).encode()).hexdigest()[:12]
+
+
+def _warm(entry: str) -> None:
+    """Import what a forked runner needs, so that no container has to."""
+    module = entry.partition(":")[0]
+    try:
+        importlib.import_module(module)
+    except ModuleNotFoundError as problem:
+        if problem.name is None or not module.startswith(problem.name):
+            raise
+
+
+if __name__ == "__main__":
+    sys.exit(main())

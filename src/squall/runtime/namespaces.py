@@ -1,0 +1,45 @@
+"""Which ids of the host a container's ids are: the maps that a launcher writes for a new user namespace."""
+
+import os
+
+from squall.runtime.host import Host
+from squall.runtime.spec import UID_RANGE, SandboxSpec
+
+
+def write_id_maps(pid: int, spec: SandboxSpec, host: Host) -> None:
+    """Map the ids of the new user namespace that the process `pid` is in.
+
+    Root: the container's own range. A user with subordinate ids: 0 is the user, the rest are those ids. Any other user:
+    0 is the user, and there is no other id. Raises OSError where the kernel refuses.
+    """
+    if host.privileged:
+        if spec.uid_base is None:
+            raise PermissionError("as root each container needs a uid_base of its own")
+        both = f"0 {spec.uid_base} {UID_RANGE}\n"
+        _write(pid, "uid_map", both)
+        _write(pid, "gid_map", both)
+    elif host.subordinate is not None:
+        ids = host.subordinate
+        _run_mapper("newuidmap", pid, host.uid, ids.uid_first, ids.uid_count)
+        _run_mapper("newgidmap", pid, os.getgid(), ids.gid_first, ids.gid_count)
+    else:
+        # The kernel lets a user map itself only once nobody inside can drop a group that takes rights away.
+        _write(pid, "setgroups", "deny")
+        _write(pid, "uid_map", f"0 {host.uid} 1\n")
+        _write(pid, "gid_map", f"0 {os.getgid()} 1\n")
+
+
+def _write(pid: int, name: str, text: str) -> None:
+    fd = os.open(f"/proc/{pid}/{name}", os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        os.write(fd, text.encode())
+    finally:
+        os.close(fd)
+
+
+def _run_mapper(program: str, pid: int, own: int, first: int, count: int) -> None:
+    arguments = [program, str(pid), "0", str(own), "1", "1", str(first), str(min(count, UID_RANGE - 1))]
+    mapper = os.posix_spawnp(program, arguments, {"PATH": os.defpath})
+    code = os.waitstatus_to_exitcode(os.waitpid(mapper, 0)[1])
+    if code != 0:
+        raise PermissionError(f"{program} refused to map the subordinate ids of this user (it ended with {code})")

@@ -1,0 +1,287 @@
+"""The plan of a sandbox: which steps, in which order, turn a spec into an isolated process on this host."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from squall.runtime.host import Host
+from squall.runtime.spec import Limits, SandboxSpec
+
+Namespace = Literal["user", "mount", "pid", "net", "ipc", "uts", "cgroup"]
+
+# What an image build may do, inside its own user namespace only: chown, dac_override, fowner, fsetid, kill, setgid,
+# setuid, setpcap, net_bind_service, setfcap. Never sys_chroot: the old root lies below the new one.
+BUILD_CAPABILITIES = sum(1 << number for number in (0, 1, 3, 4, 5, 6, 7, 8, 10, 31))
+
+MASKED_FILES = (
+    "/proc/kcore",
+    "/proc/keys",
+    "/proc/key-users",
+    "/proc/kallsyms",
+    "/proc/kmsg",
+    "/proc/kpagecount",
+    "/proc/kpageflags",
+    "/proc/kpagecgroup",
+    "/proc/latency_stats",
+    "/proc/timer_list",
+    "/proc/timer_stats",
+    "/proc/sched_debug",
+    "/proc/sysrq-trigger",
+    "/proc/modules",
+    "/proc/slabinfo",
+    "/proc/vmallocinfo",
+    "/proc/iomem",
+    "/proc/ioports",
+    "/proc/interrupts",
+)
+MASKED_DIRECTORIES = (
+    "/proc/acpi",
+    "/proc/asound",
+    "/proc/bus",
+    "/proc/driver",
+    "/proc/dynamic_debug",
+    "/proc/fs",
+    "/proc/irq",
+    "/proc/scsi",
+)
+READ_ONLY_PATHS = ("/proc/sys",)
+
+# Terminals one container can have at once; the host has 4,096 for all of them.
+TERMINALS = 64
+_DEFAULT_SHM_BYTES = 8 << 30
+_LOCKED_BYTES = 8 << 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MakeScratch:
+    """Make the container's directory on the host, for the upper half of its root; undone by removing it."""
+
+    path: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MakeCgroup:
+    """Make the container's control group with its limits; undone by removing it."""
+
+    name: str
+    limits: Limits
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HideMounts:
+    """Let nothing that is mounted from here on be seen outside."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MountMemory:
+    """Mount a tmpfs at a path of the host for what cannot be kept on its disk."""
+
+    target: str
+    size_bytes: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MountRoot:
+    """Mount the overlay that is the container's root. owner: the host id of the container's root."""
+
+    lowers: tuple[str, ...]
+    base: str
+    owner: int | None
+    user_attributes: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MountDevices:
+    """Fill /dev with the harmless devices, terminals and shared memory of its own."""
+
+    make_nodes: bool
+    shared_memory_bytes: int
+    terminals: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MountProc:
+    """Mount /proc of the new pid namespace, and hide what speaks of the host."""
+
+    masked_files: tuple[str, ...]
+    masked_directories: tuple[str, ...]
+    read_only: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BindMount:
+    """Show a file or directory of the host inside."""
+
+    source: str
+    target: str
+    writable: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EnterRoot:
+    """Make the overlay the root."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RaiseLoopback:
+    """Bring up the network's only device."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NameHost:
+    """Give the container its host name."""
+
+    hostname: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewNamespace:
+    """Leave one more of the host's namespaces."""
+
+    namespace: Namespace
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BecomeRootInside:
+    """Take the ids that are 0 inside, and no groups."""
+
+    drop_groups: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SetLimit:
+    """Bound one resource of each process (RLIMIT_`name`), soft and hard."""
+
+    name: str
+    value: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DropPrivileges:
+    """Give up all capabilities but `kept` (a bit set), and every way of getting them back."""
+
+    kept: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InstallFilter:
+    """Put the process under the seccomp filter."""
+
+    machine: str
+
+
+HostStep = MakeScratch | MakeCgroup
+Step = (
+    HideMounts
+    | MountMemory
+    | MountRoot
+    | MountDevices
+    | MountProc
+    | BindMount
+    | EnterRoot
+    | RaiseLoopback
+    | NameHost
+    | NewNamespace
+    | BecomeRootInside
+    | SetLimit
+    | DropPrivileges
+    | InstallFilter
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """How one container comes to be.
+
+    host: what the launcher makes, undone in reverse. namespaces: what the first process is born into. build: what
+    that process does first; confine: what it does once the launcher has put it into its cgroup and mapped its ids.
+    """
+
+    host: tuple[HostStep, ...]
+    namespaces: tuple[Namespace, ...]
+    build: tuple[Step, ...]
+    confine: tuple[Step, ...]
+
+    @property
+    def undo(self) -> tuple[HostStep, ...]:
+        """The host's steps in the order in which they are taken back."""
+        return tuple(reversed(self.host))
+
+
+def plan_sandbox(spec: SandboxSpec, host: Host) -> Plan:
+    """The steps that make `spec` on `host`; for a host that `rungs` finds able to."""
+    host_steps: list[HostStep] = [MakeScratch(path=spec.scratch)]
+    if host.cgroup.usable:
+        host_steps.append(MakeCgroup(name=spec.id, limits=spec.limits))
+    if spec.level == "process":
+        return Plan(host=tuple(host_steps), namespaces=(), build=(), confine=_process_limits(spec, host))
+    return Plan(
+        host=tuple(host_steps),
+        namespaces=_namespaces(spec, host),
+        build=_build(spec, host),
+        confine=_confine(spec, host),
+    )
+
+
+def _namespaces(spec: SandboxSpec, host: Host) -> tuple[Namespace, ...]:
+    """Root keeps its powers over the host's files until the mounts are made; nobody else has any before the first."""
+    first: tuple[Namespace, ...] = () if host.privileged else ("user",)
+    network: tuple[Namespace, ...] = ("net",) if spec.network == "none" else ()
+    return (*first, "mount", "pid", "ipc", "uts", *network)
+
+
+def _build(spec: SandboxSpec, host: Host) -> tuple[Step, ...]:
+    steps: list[Step] = [HideMounts()]
+    base = spec.scratch
+    if not host.upper_on_disk:
+        base = f"{spec.scratch}/memory"
+        steps.append(MountMemory(target=base, size_bytes=spec.limits.disk_bytes or spec.limits.memory_bytes))
+    steps += [
+        MountRoot(lowers=spec.lowers, base=base, owner=spec.uid_base, user_attributes=not host.privileged),
+        *(
+            BindMount(source=mount.source, target=mount.target, writable=mount.writable)
+            # Outer targets first, so that none covers another.
+            for mount in sorted(spec.mounts, key=lambda mount: mount.target.count("/"))
+        ),
+        MountDevices(
+            make_nodes=host.privileged,
+            shared_memory_bytes=spec.limits.memory_bytes or _DEFAULT_SHM_BYTES,
+            terminals=TERMINALS,
+        ),
+        MountProc(
+            masked_files=MASKED_FILES, masked_directories=MASKED_DIRECTORIES, read_only=READ_ONLY_PATHS
+        ),
+    ]
+    if spec.network == "none":
+        steps.append(RaiseLoopback())
+    steps += [NameHost(hostname=spec.hostname), EnterRoot()]
+    # Raising a limit is the right of the host's root, so limits come while it is still held.
+    steps += _resource_limits(spec, host)
+    if host.privileged:
+        steps.append(NewNamespace(namespace="user"))
+    return tuple(steps)
+
+
+def _confine(spec: SandboxSpec, host: Host) -> tuple[Step, ...]:
+    """From root of its own namespaces down to nothing. The filter comes last: it forbids every step before it."""
+    return (
+        NewNamespace(namespace="cgroup"),
+        BecomeRootInside(drop_groups=host.privileged or host.subordinate is not None),
+        DropPrivileges(kept=BUILD_CAPABILITIES if spec.capabilities == "build" else 0),
+        InstallFilter(machine=host.machine),
+    )
+
+
+def _process_limits(spec: SandboxSpec, host: Host) -> tuple[Step, ...]:
+    return tuple(_resource_limits(spec, host))
+
+
+def _resource_limits(spec: SandboxSpec, host: Host) -> list[Step]:
+    limits: list[Step] = [SetLimit(name="CORE", value=0), SetLimit(name="RTPRIO", value=0)]
+    if spec.level == "sandbox":
+        limits.append(SetLimit(name="MEMLOCK", value=_LOCKED_BYTES))
+    if spec.limits.nofile is not None:
+        limits.append(SetLimit(name="NOFILE", value=spec.limits.nofile))
+    # The kernel counts processes per user namespace, so this bounds one container; without one it would bound the user.
+    if spec.limits.pids is not None and not host.cgroup.limits_pids and spec.level == "sandbox":
+        limits.append(SetLimit(name="NPROC", value=spec.limits.pids))
+    return limits

@@ -1,0 +1,45 @@
+"""The /proc of a container: that of its own pid namespace, without what speaks of the host."""
+
+import os
+
+from squall.runtime import overlay, syscalls
+
+_QUIET = syscalls.MS_NOSUID | syscalls.MS_NODEV | syscalls.MS_NOEXEC
+# Not without devices: what is masked by the null device then reads as empty.
+_READ_ONLY = syscalls.MOUNT_ATTR_RDONLY | syscalls.MOUNT_ATTR_NOSUID | syscalls.MOUNT_ATTR_NOEXEC
+
+
+def mount_proc(
+    root_fd: int, *, masked_files: tuple[str, ...], masked_directories: tuple[str, ...], read_only: tuple[str, ...]
+) -> None:
+    """Mount /proc, put nothing over the masked files and directories, and make the `read_only` paths so.
+
+    Paths that this kernel does not have are passed over. Raises OSError where one cannot be hidden.
+    """
+    overlay.mount_inside(root_fd, "proc", "proc", flags=_QUIET)
+    for path in read_only:
+        _cover(root_fd, path, f"/proc/self/fd/{{target}}")
+    for path in masked_files:
+        _cover(root_fd, path, "/dev/null")
+    for path in masked_directories:
+        if (target := overlay.open_inside(root_fd, path)) is not None:
+            os.close(target)
+            overlay.mount_inside(
+                root_fd, path, "tmpfs", flags=_QUIET | syscalls.MS_RDONLY, options="size=4k,nr_inodes=1,mode=0555"
+            )
+
+
+def _cover(root_fd: int, path: str, source: str) -> None:
+    """Mount `source` read-only over `path`; {target} in it is the path's own descriptor."""
+    target = overlay.open_inside(root_fd, path)
+    if target is None:
+        return
+    tree = -1
+    try:
+        tree = syscalls.clone_tree(source.format(target=target))
+        syscalls.set_mount_flags(tree, _READ_ONLY, propagation=syscalls.MS_PRIVATE)
+        syscalls.attach_tree(tree, target)
+    finally:
+        os.close(target)
+        if tree >= 0:
+            os.close(tree)

@@ -1,0 +1,137 @@
+"""Starts a runner in the process that was forked for it: its descriptors, its environment, its program."""
+
+import atexit
+import importlib
+import os
+import signal
+import socket
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import astuple, dataclass
+from typing import NoReturn
+
+from squall.runtime import packet, syscalls
+from squall.runtime.spec import SandboxSpec
+
+CONTROL_FD = 3
+LOG_FD = 4
+_FIRST_FREE_FD = 10
+_CANNOT_RUN = 126
+_NOT_FOUND = 127
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ends:
+    """The runner's ends of its descriptors: the control and log sockets, the pipes behind fd 1 and 2."""
+
+    control: int
+    log: int
+    out: int
+    err: int
+
+    def all(self) -> tuple[int, ...]:
+        return astuple(self)
+
+
+def start_runner(spec: SandboxSpec, ends: Ends, line: socket.socket) -> NoReturn:
+    """Become the runner, or the command that `spec` gives in its place, and end with it; never returns.
+
+    Tells the launcher over `line` when everything is ready, or what is not.
+    """
+    try:
+        _become(spec, ends, line)
+    except BaseException as problem:  # noqa: BLE001 - nothing may unwind into the first process's own stack
+        _fail(line, f"{type(problem).__name__}: {problem}")
+    os._exit(_CANNOT_RUN)
+
+
+def _become(spec: SandboxSpec, ends: Ends, line: socket.socket) -> None:
+    signal.set_wakeup_fd(-1)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    syscalls.die_with_parent(signal.SIGKILL)
+    os.setsid()
+    syscalls.set_name("squall-runner")
+    os.chdir(spec.workdir)
+    os.environ.clear()
+    os.environ.update(spec.env)
+    told = os.dup(line.fileno())
+    _place(ends, told)
+    with socket.socket(fileno=_FIRST_FREE_FD) as last:
+        packet.send(last, {"t": "running", "at": time.monotonic()})
+    if spec.argv is not None:
+        os.close(CONTROL_FD)
+        os.close(LOG_FD)
+        # Python ignores it, and a program inherits what is ignored.
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+        _execute(spec.argv[0], list(spec.argv), dict(spec.env))
+    if spec.interpreter is not None:
+        os.set_inheritable(CONTROL_FD, True)
+        os.set_inheritable(LOG_FD, True)
+        env = {**spec.env, "SQUALL_RUNNER_FDS": f"{CONTROL_FD},{LOG_FD}"}
+        module = spec.entry.partition(":")[0].removesuffix(".main")
+        _execute(spec.interpreter, [spec.interpreter, "-m", module], env)
+    syscalls.set_dumpable(dumpable=True)
+    _run_forked(spec.entry)
+
+
+def _place(ends: Ends, told: int) -> None:
+    """Give each descriptor its number, and close all others. Moved out of the way first, so that none hits another."""
+    null = os.open("/dev/null", os.O_RDONLY)
+    wanted = {0: null, 1: ends.out, 2: ends.err, CONTROL_FD: ends.control, LOG_FD: ends.log, _FIRST_FREE_FD: told}
+    away = {number: _move_away(fd) for number, fd in wanted.items()}
+    for number, fd in away.items():
+        os.dup2(fd, number, inheritable=number <= 2)
+    syscalls.close_others(tuple(wanted))
+
+
+def _move_away(fd: int) -> int:
+    """A copy of `fd` above every number that is about to be used."""
+    copies = [os.dup(fd)]
+    while copies[-1] <= _FIRST_FREE_FD:
+        copies.append(os.dup(fd))
+    for copy in copies[:-1]:
+        os.close(copy)
+    return copies[-1]
+
+
+def _execute(path: str, argv: list[str], env: dict[str, str]) -> NoReturn:
+    try:
+        os.execvpe(path, argv, env)
+    except OSError as problem:
+        os.write(2, f"{path}: {problem.strerror}\n".encode())
+        os._exit(_NOT_FOUND if isinstance(problem, FileNotFoundError) else _CANNOT_RUN)
+
+
+def _run_forked(entry: str) -> NoReturn:
+    """Run the entry in this very interpreter, and end the way a Python program ends."""
+    code = 1
+    try:
+        run = _find(entry)
+        run(CONTROL_FD, LOG_FD)
+        code = 0
+    except SystemExit as problem:
+        code = problem.code if isinstance(problem.code, int) else int(problem.code is not None)
+    except BaseException:  # noqa: BLE001 - the user's code ends here
+        traceback.print_exc()
+    try:
+        atexit._run_exitfuncs()
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+    finally:
+        os._exit(code & 0xFF)
+
+
+def _find(entry: str) -> Callable[[int, int], None]:
+    module, _, name = entry.partition(":")
+    found: Callable[[int, int], None] = getattr(importlib.import_module(module), name)
+    return found
+
+
+def _fail(line: socket.socket, why: str) -> None:
+    try:
+        packet.send(line, {"t": "failed", "step": f"starting the runner: {why}"})
+    except OSError:
+        pass  # The launcher is gone: nobody is left to tell.

@@ -1,0 +1,73 @@
+"""A container's directory on the host: made before it starts, removed after its end, whatever it left there."""
+
+import os
+import stat
+
+
+def make(path: str) -> None:
+    """Make `path`, which must not exist yet, for this user alone; its parents where they are missing.
+
+    A container gets at it through its overlay only, with the rights of whoever mounted that.
+    """
+    os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+    os.mkdir(path, 0o700)
+
+
+def remove(path: str) -> None:
+    """Remove `path` and all below it, however deep and whatever its modes; nothing happens where there is none.
+
+    What belongs to ids that this user cannot act for is left and raises PermissionError.
+    """
+    try:
+        top = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return
+    try:
+        while not _empty_some(top):
+            pass
+    finally:
+        os.close(top)
+    os.rmdir(path)
+
+
+def _empty_some(top: int) -> bool:
+    """Remove what is in the directory `top`; True once it is empty.
+
+    Deep trees cost one descriptor and no recursion: a directory that has directories is moved up, and so flattened.
+    """
+    flat = True
+    for name in os.listdir(top):
+        if not _is_directory(top, name):
+            os.unlink(name, dir_fd=top)
+            continue
+        fd = _open_directory(top, name)
+        try:
+            for inner in os.listdir(fd):
+                if _is_directory(fd, inner):
+                    flat = False
+                    _open_up(fd, inner)
+                    os.rename(inner, f".{os.urandom(8).hex()}", src_dir_fd=fd, dst_dir_fd=top)
+                else:
+                    os.unlink(inner, dir_fd=fd)
+        finally:
+            os.close(fd)
+        os.rmdir(name, dir_fd=top)
+    return flat
+
+
+def _is_directory(parent: int, name: str) -> bool:
+    return stat.S_ISDIR(os.stat(name, dir_fd=parent, follow_symlinks=False).st_mode)
+
+
+def _open_directory(parent: int, name: str) -> int:
+    _open_up(parent, name)
+    return os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
+
+
+def _open_up(parent: int, name: str) -> None:
+    """The kernel keeps its work directory at mode 0, and a user may do the same; moving and listing need more.
+
+    The name is that of a directory, seen just now, in a tree in which nobody is left to change it.
+    """
+    if os.geteuid() != 0:
+        os.chmod(name, 0o700, dir_fd=parent)

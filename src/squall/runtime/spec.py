@@ -1,0 +1,140 @@
+"""The spec of a sandbox: everything that a launcher must know to start one container."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+Level = Literal["sandbox", "process"]
+Network = Literal["none", "host"]
+Capabilities = Literal["none", "build"]
+
+# A container's ids 0..65535 are this many ids of the host.
+UID_RANGE = 65_536
+RUNNER_ENTRY = "squall.runner.main:main"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mount:
+    """A file or directory of the host that shows at `target` inside; read-only unless `writable`."""
+
+    source: str
+    target: str
+    writable: bool = False
+
+    def __post_init__(self) -> None:
+        _check_path("a mount's source", self.source)
+        _check_path("a mount's target", self.target)
+        if self.target == "/":
+            raise ValueError("nothing can be mounted over the root of a container: give it as a lower directory")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What one container may use; None is no limit of its own.
+
+    memory_bytes counts everything that the container keeps in memory, its tmpfs and shared memory too; cpu_milli is a
+    ceiling in thousandths of a core; pids counts processes and threads; disk_bytes bounds its writable root; nofile
+    is open files per process.
+    """
+
+    memory_bytes: int | None = None
+    cpu_milli: int | None = None
+    pids: int | None = None
+    disk_bytes: int | None = None
+    nofile: int | None = None
+
+    def __post_init__(self) -> None:
+        for name, value in asdict(self).items():
+            if value is not None and value <= 0:
+                raise ValueError(f"the limit {name} must be above zero, not {value}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SandboxSpec:
+    """One container: what it sees, what it runs, what it may use.
+
+    lowers: directories of the host that make up its root, the top one first. uid_base: the host id that its id 0 is,
+    where the launcher is root; None where it is not. interpreter: None starts the runner by forking the launcher's
+    own warm interpreter; a path starts that one. argv: a command to run in place of the runner. scratch: a directory
+    of the host, for this container alone, that the launcher makes and removes.
+    Raises ValueError for a spec that says two things at once.
+    """
+
+    id: str
+    level: Level = "sandbox"
+    scratch: str
+    lowers: tuple[str, ...] = ()
+    mounts: tuple[Mount, ...] = ()
+    hostname: str = "squall"
+    env: Mapping[str, str] = field(default_factory=dict)
+    workdir: str = "/"
+    network: Network = "none"
+    limits: Limits = field(default_factory=Limits)
+    uid_base: int | None = None
+    interpreter: str | None = None
+    entry: str = RUNNER_ENTRY
+    argv: tuple[str, ...] | None = None
+    capabilities: Capabilities = "none"
+
+    def __post_init__(self) -> None:
+        if not self.id or not all(char.isalnum() or char in "-_." for char in self.id) or self.id[0] in "-.":
+            raise ValueError(f"a container's id is letters, digits, '-', '_' and '.', not {self.id!r}")
+        if self.level not in {"sandbox", "process"} or self.network not in {"none", "host"}:
+            raise ValueError(f"no such level or network: {self.level!r}, {self.network!r}")
+        if self.capabilities not in {"none", "build"}:
+            raise ValueError(f"no such set of capabilities: {self.capabilities!r}")
+        _check_path("the scratch directory", self.scratch)
+        _check_path("the working directory", self.workdir)
+        for lower in self.lowers:
+            _check_path("a lower directory", lower)
+        if self.argv is not None and not self.argv:
+            raise ValueError("an empty command cannot be run")
+        for name, value in self.env.items():
+            if not name or "=" in name or "\0" in name or "\0" in value:
+                raise ValueError(f"no environment can hold the variable {name!r}")
+        if self.level == "sandbox":
+            self._check_sandbox()
+        else:
+            self._check_process()
+
+    def _check_sandbox(self) -> None:
+        if not self.lowers:
+            raise ValueError("a sandbox needs at least one lower directory for its root")
+        if self.uid_base is not None and self.uid_base < UID_RANGE:
+            raise ValueError(f"uid_base must be at least {UID_RANGE}: the ids below it are the host's own")
+
+    def _check_process(self) -> None:
+        asked = {
+            "lowers": self.lowers,
+            "mounts": self.mounts,
+            "uid_base": self.uid_base is not None,
+            "capabilities": self.capabilities != "none",
+            "an interpreter of None": self.interpreter is None and self.argv is None,
+        }
+        for name, is_asked in asked.items():
+            if is_asked:
+                raise ValueError(f"the level 'process' has no namespaces, so it cannot give {name}")
+
+    def to_json(self) -> dict[str, Any]:
+        """This spec as JSON can carry it; `from_json` reads it back."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> "SandboxSpec":
+        """The spec that `value` says. Raises ValueError for one that cannot be."""
+        try:
+            given = dict(value)
+            given["mounts"] = tuple(Mount(**mount) for mount in given.get("mounts", ()))
+            given["lowers"] = tuple(given.get("lowers", ()))
+            given["limits"] = Limits(**given.get("limits", {}))
+            given["env"] = dict(given.get("env", {}))
+            if given.get("argv") is not None:
+                given["argv"] = tuple(given["argv"])
+            return cls(**given)
+        except (TypeError, AttributeError) as problem:
+            raise ValueError(f"this is no spec of a sandbox: {problem}") from problem
+
+
+def _check_path(what: str, path: str) -> None:
+    if not path.startswith("/") or "\0" in path or ".." in path.split("/"):
+        raise ValueError(f"{what} must be an absolute path without '..', not {path!r}")

@@ -1,0 +1,275 @@
+"""The system calls that Python does not offer: the only module that talks to the kernel through ctypes."""
+
+import ctypes
+import errno
+import os
+import signal
+import struct
+
+from squall.runtime.syscall_numbers import NUMBERS
+
+# clone(2), unshare(2), setns(2)
+CLONE_NEWNS = 0x00020000
+CLONE_NEWCGROUP = 0x02000000
+CLONE_NEWUTS = 0x04000000
+CLONE_NEWIPC = 0x08000000
+CLONE_NEWUSER = 0x10000000
+CLONE_NEWPID = 0x20000000
+CLONE_NEWNET = 0x40000000
+
+# mount(2), umount2(2)
+MS_RDONLY = 0x1
+MS_NOSUID = 0x2
+MS_NODEV = 0x4
+MS_NOEXEC = 0x8
+MS_BIND = 0x1000
+MS_MOVE = 0x2000
+MS_REC = 0x4000
+MS_PRIVATE = 0x40000
+MS_SLAVE = 0x80000
+MNT_DETACH = 0x2
+
+# open_tree(2), mount_setattr(2), move_mount(2)
+MOUNT_ATTR_RDONLY = 0x1
+MOUNT_ATTR_NOSUID = 0x2
+MOUNT_ATTR_NODEV = 0x4
+MOUNT_ATTR_NOEXEC = 0x8
+_AT_FDCWD = -100
+_AT_EMPTY_PATH = 0x1000
+_AT_RECURSIVE = 0x8000
+_OPEN_TREE_CLONE = 0x1
+_OPEN_TREE_CLOEXEC = os.O_CLOEXEC
+_MOVE_MOUNT_F_EMPTY_PATH = 0x4
+_MOVE_MOUNT_T_EMPTY_PATH = 0x40
+
+# openat2(2)
+RESOLVE_NO_MAGICLINKS = 0x02
+RESOLVE_NO_SYMLINKS = 0x04
+RESOLVE_BENEATH = 0x08
+RESOLVE_IN_ROOT = 0x10
+
+# prctl(2)
+_PR_SET_PDEATHSIG = 1
+_PR_SET_DUMPABLE = 4
+_PR_SET_NAME = 15
+_PR_SET_SECCOMP = 22
+_PR_CAPBSET_DROP = 24
+_PR_SET_SECUREBITS = 28
+_PR_SET_CHILD_SUBREAPER = 36
+_PR_SET_NO_NEW_PRIVS = 38
+_PR_CAP_AMBIENT = 47
+_PR_CAP_AMBIENT_CLEAR_ALL = 4
+_SECCOMP_MODE_FILTER = 2
+_CAPABILITY_VERSION_3 = 0x20080522
+_KEYCTL_JOIN_SESSION_KEYRING = 1
+# Root has no magic, and each of these is locked: NOROOT, NO_SETUID_FIXUP, KEEP_CAPS (off), NO_CAP_AMBIENT_RAISE.
+SECUREBITS_NO_ROOT = 0x01 | 0x02 | 0x04 | 0x08 | 0x20 | 0x40 | 0x80
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_syscall = _libc.syscall
+_syscall.restype = ctypes.c_long
+_syscall.argtypes = [ctypes.c_long] * 7
+# A child of clone must come back with the interpreter's lock held, so this one call never lets go of it.
+_syscall_holding_lock = ctypes.PyDLL(None, use_errno=True).syscall
+_syscall_holding_lock.restype = ctypes.c_long
+_syscall_holding_lock.argtypes = [ctypes.c_long] * 7
+_prctl = _libc.prctl
+_prctl.argtypes = [ctypes.c_int, *[ctypes.c_ulong] * 4]
+_mount = _libc.mount
+_mount.argtypes = [ctypes.c_char_p, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_ulong, ctypes.c_char_p]
+_umount2 = _libc.umount2
+_umount2.argtypes = [ctypes.c_char_p, ctypes.c_int]
+
+_NUMBERS = NUMBERS.get(os.uname().machine, {})
+
+
+def clone(namespaces: int) -> int:
+    """Fork into new `namespaces` (CLONE_NEW*): the child's pid, and 0 in the child. Single-threaded callers only."""
+    ctypes.pythonapi.PyOS_BeforeFork()
+    pid = _syscall_holding_lock(_NUMBERS["clone"], namespaces | signal.SIGCHLD, 0, 0, 0, 0, 0)
+    if pid == 0:
+        ctypes.pythonapi.PyOS_AfterFork_Child()
+        return 0
+    error = ctypes.get_errno()
+    ctypes.pythonapi.PyOS_AfterFork_Parent()
+    if pid < 0:
+        raise OSError(error, os.strerror(error), "clone")
+    return int(pid)
+
+
+def unshare(namespaces: int) -> None:
+    """Leave the given namespaces (CLONE_NEW*) for new ones."""
+    _call("unshare", namespaces)
+
+
+def setns(fd: int, namespaces: int) -> None:
+    """Enter `namespaces` of the process (a pidfd) or the one namespace (its file) that `fd` is."""
+    _call("setns", fd, namespaces)
+
+
+def mount(source: str, target: str, kind: str, flags: int, options: str = "") -> None:
+    """mount(2), for what has no descriptor."""
+    done = _mount(
+        os.fsencode(source), os.fsencode(target), kind.encode() or None, flags, os.fsencode(options) or None
+    )
+    if done != 0:
+        error = ctypes.get_errno()
+        raise OSError(error, os.strerror(error), f"mount {kind} at {target}")
+
+
+def umount(target: str, flags: int = MNT_DETACH) -> None:
+    """umount2(2)."""
+    if _umount2(os.fsencode(target), flags) != 0:
+        error = ctypes.get_errno()
+        raise OSError(error, os.strerror(error), f"umount {target}")
+
+
+def clone_tree(source: str) -> int:
+    """A descriptor of a detached copy of the mounts at and below `source`."""
+    path = ctypes.create_string_buffer(os.fsencode(source))
+    flags = _OPEN_TREE_CLONE | _OPEN_TREE_CLOEXEC | _AT_RECURSIVE
+    return _call("open_tree", _AT_FDCWD, ctypes.addressof(path), flags, about=source)
+
+
+def set_mount_flags(mount_fd: int, flags: int, *, propagation: int = 0) -> None:
+    """Add `flags` (MOUNT_ATTR_*) to the mounts at and below the descriptor; what is set already stays set."""
+    path = ctypes.create_string_buffer(b"")
+    attributes = ctypes.create_string_buffer(struct.pack("=QQQQ", flags, 0, propagation, 0), 32)
+    _call(
+        "mount_setattr",
+        mount_fd,
+        ctypes.addressof(path),
+        _AT_EMPTY_PATH | _AT_RECURSIVE,
+        ctypes.addressof(attributes),
+        32,
+    )
+
+
+def attach_tree(mount_fd: int, target_fd: int) -> None:
+    """Mount what `clone_tree` gave on the file or directory that `target_fd` is: no path is walked."""
+    path = ctypes.create_string_buffer(b"")
+    where = ctypes.addressof(path)
+    _call(
+        "move_mount",
+        mount_fd,
+        where,
+        target_fd,
+        where,
+        _MOVE_MOUNT_F_EMPTY_PATH | _MOVE_MOUNT_T_EMPTY_PATH,
+    )
+
+
+def pivot_root(new_root: str, put_old: str) -> None:
+    """pivot_root(2)."""
+    new, old = ctypes.create_string_buffer(os.fsencode(new_root)), ctypes.create_string_buffer(os.fsencode(put_old))
+    _call("pivot_root", ctypes.addressof(new), ctypes.addressof(old))
+
+
+def open_at(root_fd: int, path: str, flags: int, *, resolve: int) -> int:
+    """openat2(2): a descriptor of `path`, looked up below `root_fd` as `resolve` (RESOLVE_*) allows."""
+    name = ctypes.create_string_buffer(os.fsencode(path))
+    how = ctypes.create_string_buffer(struct.pack("=QQQ", flags | os.O_CLOEXEC, 0, resolve), 24)
+    return _call("openat2", root_fd, ctypes.addressof(name), ctypes.addressof(how), 24, about=path)
+
+
+def close_others(kept: tuple[int, ...]) -> None:
+    """Close every descriptor of this process except `kept`."""
+    first = 0
+    for fd in sorted(set(kept)):
+        if fd > first:
+            _call("close_range", first, fd - 1, 0)
+        first = fd + 1
+    _call("close_range", first, 0xFFFFFFFF, 0)
+
+
+def die_with_parent(sig: int) -> None:
+    """Get `sig` when the parent ends. The kernel forgets this at a change of ids, so it is set after one."""
+    _control(_PR_SET_PDEATHSIG, sig)
+
+
+def set_dumpable(*, dumpable: bool) -> None:
+    """Whether processes with the same ids may read this one's memory and /proc entries."""
+    _control(_PR_SET_DUMPABLE, int(dumpable))
+
+
+def set_name(name: str) -> None:
+    """The name that ps shows, 15 bytes at most."""
+    text = ctypes.create_string_buffer(name.encode()[:15])
+    _control(_PR_SET_NAME, ctypes.addressof(text))
+
+
+def become_subreaper() -> None:
+    """Get the orphans among this process's descendants as its own children."""
+    _control(_PR_SET_CHILD_SUBREAPER, 1)
+
+
+def set_no_new_privileges() -> None:
+    """From now on no exec gains a privilege."""
+    _control(_PR_SET_NO_NEW_PRIVS, 1)
+
+
+def keep_capabilities(kept: int, *, securebits: int) -> None:
+    """Give up every capability but the `kept` (a bit set), for this process and whatever it will ever run."""
+    for number in range(64):
+        if not kept >> number & 1 and not _drop_bound(number):
+            break
+    _control(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL)
+    _control(_PR_SET_SECUREBITS, securebits)
+    header = ctypes.create_string_buffer(struct.pack("=Ii", _CAPABILITY_VERSION_3, 0), 8)
+    low, high = kept & 0xFFFFFFFF, kept >> 32
+    data = ctypes.create_string_buffer(struct.pack("=6I", low, low, 0, high, high, 0), 24)
+    _call("capset", ctypes.addressof(header), ctypes.addressof(data))
+
+
+def new_session_keyring() -> None:
+    """Leave the session keyring that was inherited for an empty one."""
+    _call("keyctl", _KEYCTL_JOIN_SESSION_KEYRING, 0)
+
+
+def install_filter(program: bytes) -> None:
+    """Put this process and its children under the seccomp filter `program` (struct sock_filter, one after the other)."""
+    instructions = ctypes.create_string_buffer(program, len(program))
+    described = ctypes.create_string_buffer(
+        struct.pack("@HP", len(program) // 8, ctypes.addressof(instructions)), 16
+    )
+    _control(_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, ctypes.addressof(described))
+
+
+def landlock_abi() -> int:
+    """The version of Landlock that the kernel offers, 0 for none."""
+    try:
+        return _call("landlock_create_ruleset", 0, 0, 1)
+    except OSError:
+        return 0
+
+
+def raw(name: str, *arguments: int) -> int:
+    """Any system call by its name: for probing what a machine or a sandbox allows."""
+    return _call(name, *arguments)
+
+
+def _drop_bound(number: int) -> bool:
+    """Take a capability out of the bounding set; False where the kernel knows none of this number."""
+    try:
+        _control(_PR_CAPBSET_DROP, number)
+    except OSError as problem:
+        if problem.errno == errno.EINVAL:
+            return False
+        raise
+    return True
+
+
+def _control(option: int, *arguments: int) -> None:
+    padded = (*arguments, 0, 0, 0, 0)[:4]
+    if _prctl(option, *padded) < 0:
+        error = ctypes.get_errno()
+        raise OSError(error, os.strerror(error), f"prctl {option}")
+
+
+def _call(name: str, *arguments: int, about: str = "") -> int:
+    padded = (*arguments, 0, 0, 0, 0, 0, 0)[:6]
+    done = _syscall(_NUMBERS[name], *padded)
+    if done < 0:
+        error = ctypes.get_errno()
+        raise OSError(error, os.strerror(error), f"{name} {about}".rstrip())
+    return int(done)
