@@ -85,6 +85,7 @@ def serve(asked: argparse.Namespace, paths: StatePaths, lock: Lock) -> int:
         signal.signal(number, lambda got, _: came.append(got))
     signal.set_wakeup_fd(writer)
     listener = listen(paths) if asked.role == "server" else None
+    note(paths, f"{asked.role} up {os.getpid()}")
     hello: dict[str, object] = {
         "version": asked.version,
         "protocol": asked.protocol,

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from squall.model.errors import ServerNotStarted, VersionConflict
-from squall.sdk.local_server import ensure_server, greet
+from squall.sdk.greeting import greet
+from squall.sdk.local_server import ensure_server
 from squall.settings.process import is_alive
 from tests.linux.house import TestHouse, house_in, kill, wait_for
 

@@ -31,7 +31,12 @@ def _run() -> int:
     sys.path.insert(next(sites, len(sys.path)), root)
     program, *arguments = sys.argv[1:]
     sys.argv[:] = [program, *arguments]
-    return int(import_module(f"{program}.main").main(arguments))
+    errors = import_module("squall.model.errors")
+    try:
+        return int(import_module(f"{program}.main").main(arguments))
+    except (errors.StateDirectoryError, errors.InvalidError, errors.LinuxNeeded) as refused:
+        print(f"error[{refused.code}]: {refused}\n  what to do: {refused.remedy}", file=sys.stderr)
+        return HOPELESS
 
 
 if __name__ == "__main__":

@@ -6,13 +6,13 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from squall.model.errors import SquallError, UsageError
+from squall.model.errors import UsageError
 from squall.settings.lock import Lock
 from squall.settings.options import read_options
 from squall.settings.paths import StatePaths, open_state
 from squall.settings.process_log import ProcessLog
 from squall.settings.record import read_record
-from squall.settings.start import HOPELESS, command
+from squall.settings.start import command
 from squall.supervisor.plan import Aim, House
 from squall.supervisor.watch import Charge, Watch
 
@@ -34,12 +34,11 @@ class Arguments:
 
 
 def main(argv: Sequence[str]) -> int:
-    """The exit status: 0 when another supervisor holds the lock, or when everything ended in good order."""
-    try:
-        return _supervise(_arguments(argv))
-    except SquallError as refused:
-        print(f"error[{refused.code}]: {refused}\n  {refused.remedy}", file=sys.stderr, flush=True)
-        return HOPELESS
+    """The exit status: 0 when another supervisor holds the lock, or when everything ended in good order.
+
+    Raises StateDirectoryError, InvalidError (an option, an argument).
+    """
+    return _supervise(_arguments(argv))
 
 
 def _supervise(arguments: Arguments) -> int:
