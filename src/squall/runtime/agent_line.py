@@ -62,9 +62,7 @@ class AgentLine:
             self._lose()
             return
         self._unsent.append((data, tuple(os.dup(fd) for fd in fds)))
-        self._selector.modify(
-            self._connection, selectors.EVENT_READ | selectors.EVENT_WRITE, self._on_ready
-        )
+        self._selector.modify(self._connection, selectors.EVENT_READ | selectors.EVENT_WRITE, self._on_ready)
 
     def close(self) -> None:
         """Close it, without a word to on_lost."""

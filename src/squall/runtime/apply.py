@@ -19,7 +19,7 @@ NAMESPACES: dict[plan.Namespace, int] = {
 }
 
 
-class StepFailed(OSError):
+class StepError(OSError):
     """A step of the plan could not be carried out; str() names the step and what the kernel said."""
 
 
@@ -30,13 +30,13 @@ class Site:
         self._root = -1
 
     def carry_out(self, steps: tuple[plan.Step, ...]) -> None:
-        """Do `steps` one after the other. Raises StepFailed; the caller then ends this process, which undoes all."""
+        """Do `steps` one after the other. Raises StepError; the caller then ends this process, which undoes all."""
         for step in steps:
             try:
                 self._do(step)
             except OSError as problem:
                 text = f"{type(step).__name__}: {problem.strerror or problem} ({problem.filename or step})"
-                raise StepFailed(problem.errno or 0, text) from problem
+                raise StepError(problem.errno or 0, text) from problem
 
     def _do(self, step: plan.Step) -> None:
         match step:

@@ -35,7 +35,8 @@ class CgroupTree:
         """This tree as a recording; `from_json` reads it back."""
         return {
             "mounts": [
-                {"path": m.path, "version": m.version, "controllers": sorted(m.controllers)} for m in self.mounts
+                {"path": m.path, "version": m.version, "controllers": sorted(m.controllers)}
+                for m in self.mounts
             ],
             "own": dict(self.own),
             "writable": sorted(self.writable),

@@ -92,7 +92,8 @@ class GroupV1:
         return event
 
     def remove(self) -> bool:
-        return all([_remove_directory(path) for path in self._paths.values()])
+        # Each is tried, also after one that is busy.
+        return {_remove_directory(path) for path in self._paths.values()} <= {True}
 
     def _count(self, controller: str, file: str, key: str) -> int:
         path = self._paths.get(controller)
@@ -175,15 +176,24 @@ def remove_leftovers(chosen: Cgroups, instance: str, *, kept: frozenset[str]) ->
 
 def _mounted() -> list[CgroupMount]:
     found = []
-    known = {"cpu", "cpuacct", "cpuset", "memory", "pids", "devices", "freezer", "blkio", "hugetlb", "net_cls"}
+    known = {
+        "cpu",
+        "cpuacct",
+        "cpuset",
+        "memory",
+        "pids",
+        "devices",
+        "freezer",
+        "blkio",
+        "hugetlb",
+        "net_cls",
+    }
     for line in _read_text("/proc/self/mounts").splitlines():
         _, path, kind, options, *_ = line.split()
         if kind == "cgroup2":
             found.append(CgroupMount(path=path, version=2))
         elif kind == "cgroup":
-            found.append(
-                CgroupMount(path=path, version=1, controllers=frozenset(options.split(",")) & known)
-            )
+            found.append(CgroupMount(path=path, version=1, controllers=frozenset(options.split(",")) & known))
     return found
 
 
@@ -199,7 +209,9 @@ def _own_groups() -> dict[str, str]:
 def _candidates(mount: CgroupMount, own: dict[str, str]) -> list[str]:
     """The directories of one hierarchy that might take our groups: our own and, for version 2, those above it."""
     if mount.version == 1:
-        return [f"{mount.path}/{own[name].strip('/')}".rstrip("/") for name in mount.controllers if name in own]
+        return [
+            f"{mount.path}/{own[name].strip('/')}".rstrip("/") for name in mount.controllers if name in own
+        ]
     parts = [part for part in own.get("", "").split("/") if part]
     return ["/".join([mount.path, *parts[:depth]]) for depth in range(len(parts), -1, -1)]
 

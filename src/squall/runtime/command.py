@@ -102,7 +102,7 @@ def _become(asked: Command, line: socket.socket, *, own_terminals: bool) -> NoRe
         fcntl.ioctl(0, termios.TIOCSCTTY, 0)
     try:
         os.chdir(asked.cwd)
-        os.execvpe(asked.argv[0], list(asked.argv), dict(asked.env))
+        os.execvpe(asked.argv[0], list(asked.argv), dict(asked.env))  # noqa: S606 - no shell is the point
     except OSError as problem:
         os.write(2, f"{asked.argv[0]}: {problem.strerror}\n".encode())
         os._exit(_NOT_FOUND if problem.errno == errno.ENOENT else _CANNOT_RUN)
@@ -110,9 +110,12 @@ def _become(asked: Command, line: socket.socket, *, own_terminals: bool) -> NoRe
 
 def _terminal(asked: Command, *, own: bool) -> tuple[tuple[int, int, int], tuple[int]]:
     """The inner side three times, and the outer side. A terminal of the container's own: nothing typed into it by a
-    program inside can reach the caller's."""
+    program inside can reach the caller's.
+    """
     master = os.open("/dev/pts/ptmx" if own else "/dev/ptmx", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
-    fcntl.ioctl(master, termios.TIOCSPTLCK if hasattr(termios, "TIOCSPTLCK") else 0x40045431, struct.pack("i", 0))
+    fcntl.ioctl(
+        master, termios.TIOCSPTLCK if hasattr(termios, "TIOCSPTLCK") else 0x40045431, struct.pack("i", 0)
+    )
     inner = fcntl.ioctl(master, _TIOCGPTPEER, os.O_RDWR | os.O_NOCTTY)
     set_size(master, rows=asked.rows, cols=asked.cols)
     # Above the three numbers that it is copied to.

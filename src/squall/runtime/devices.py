@@ -41,7 +41,11 @@ def mount_devices(root_fd: int, *, make_nodes: bool, shared_memory_bytes: int, t
     finally:
         os.close(dev)
     overlay.mount_inside(
-        root_fd, "dev/pts", "devpts", flags=quiet, options=f"newinstance,ptmxmode=0666,mode=0620,max={terminals}"
+        root_fd,
+        "dev/pts",
+        "devpts",
+        flags=quiet,
+        options=f"newinstance,ptmxmode=0666,mode=0620,max={terminals}",
     )
     size = f"mode=1777,size={shared_memory_bytes}"
     overlay.mount_inside(

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from squall.runtime import command, packet, syscalls
-from squall.runtime.apply import Site, StepFailed
+from squall.runtime.apply import Site, StepError
 from squall.runtime.plan import Plan
 from squall.runtime.runner_start import Ends, start_runner
 from squall.runtime.spec import SandboxSpec
@@ -32,7 +32,7 @@ def live(birth: Birth) -> NoReturn:
     """Be the container's first process until its runner ends; never returns, whatever happens."""
     try:
         _live(birth)
-    except StepFailed as problem:
+    except StepError as problem:
         _tell_quietly(birth.line, {"t": "failed", "step": str(problem)})
     except BaseException as problem:  # noqa: BLE001 - nothing may unwind into the launcher's own stack
         _tell_quietly(birth.line, {"t": "failed", "step": f"{type(problem).__name__}: {problem}"})
@@ -191,5 +191,3 @@ def _children_of(parent: int) -> list[int]:
 
 def _wake_only(_number: int, _frame: object) -> None:
     """SIGCHLD needs a handler, so that it wakes the poll."""
-
-

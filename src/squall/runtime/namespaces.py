@@ -42,4 +42,6 @@ def _run_mapper(program: str, pid: int, own: int, first: int, count: int) -> Non
     mapper = os.posix_spawnp(program, arguments, {"PATH": os.defpath})
     code = os.waitstatus_to_exitcode(os.waitpid(mapper, 0)[1])
     if code != 0:
-        raise PermissionError(f"{program} refused to map the subordinate ids of this user (it ended with {code})")
+        raise PermissionError(
+            f"{program} refused to map the subordinate ids of this user (it ended with {code})"
+        )

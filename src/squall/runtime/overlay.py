@@ -2,8 +2,8 @@
 
 import os
 import stat
-from contextlib import contextmanager
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 from squall.runtime import syscalls
 

@@ -1,14 +1,12 @@
 """Looks at a machine: what it allows is tried, not guessed from its version."""
 
 import os
-import resource
 import sys
 
 from squall.runtime import syscalls
 from squall.runtime.cgroup_plan import choose_cgroups
 from squall.runtime.cgroups import look_at_cgroups
-from squall.runtime.host import Host, SubordinateIds
-from squall.runtime.syscall_numbers import NUMBERS
+from squall.runtime.host import Host
 
 
 def probe(state: str) -> Host:

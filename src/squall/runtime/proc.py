@@ -10,7 +10,11 @@ _READ_ONLY = syscalls.MOUNT_ATTR_RDONLY | syscalls.MOUNT_ATTR_NOSUID | syscalls.
 
 
 def mount_proc(
-    root_fd: int, *, masked_files: tuple[str, ...], masked_directories: tuple[str, ...], read_only: tuple[str, ...]
+    root_fd: int,
+    *,
+    masked_files: tuple[str, ...],
+    masked_directories: tuple[str, ...],
+    read_only: tuple[str, ...],
 ) -> None:
     """Mount /proc, put nothing over the masked files and directories, and make the `read_only` paths so.
 
@@ -18,14 +22,18 @@ def mount_proc(
     """
     overlay.mount_inside(root_fd, "proc", "proc", flags=_QUIET)
     for path in read_only:
-        _cover(root_fd, path, f"/proc/self/fd/{{target}}")
+        _cover(root_fd, path, "/proc/self/fd/{target}")
     for path in masked_files:
         _cover(root_fd, path, "/dev/null")
     for path in masked_directories:
         if (target := overlay.open_inside(root_fd, path)) is not None:
             os.close(target)
             overlay.mount_inside(
-                root_fd, path, "tmpfs", flags=_QUIET | syscalls.MS_RDONLY, options="size=4k,nr_inodes=1,mode=0555"
+                root_fd,
+                path,
+                "tmpfs",
+                flags=_QUIET | syscalls.MS_RDONLY,
+                options="size=4k,nr_inodes=1,mode=0555",
             )
 
 

@@ -80,7 +80,14 @@ def _become(spec: SandboxSpec, ends: Ends, line: socket.socket) -> None:
 def _place(ends: Ends, told: int) -> None:
     """Give each descriptor its number, and close all others. Moved out of the way first, so that none hits another."""
     null = os.open("/dev/null", os.O_RDONLY)
-    wanted = {0: null, 1: ends.out, 2: ends.err, CONTROL_FD: ends.control, LOG_FD: ends.log, _FIRST_FREE_FD: told}
+    wanted = {
+        0: null,
+        1: ends.out,
+        2: ends.err,
+        CONTROL_FD: ends.control,
+        LOG_FD: ends.log,
+        _FIRST_FREE_FD: told,
+    }
     away = {number: _move_away(fd) for number, fd in wanted.items()}
     for number, fd in away.items():
         os.dup2(fd, number, inheritable=number <= 2)
@@ -99,7 +106,7 @@ def _move_away(fd: int) -> int:
 
 def _execute(path: str, argv: list[str], env: dict[str, str]) -> NoReturn:
     try:
-        os.execvpe(path, argv, env)
+        os.execvpe(path, argv, env)  # noqa: S606 - no shell is the point
     except OSError as problem:
         os.write(2, f"{path}: {problem.strerror}\n".encode())
         os._exit(_NOT_FOUND if isinstance(problem, FileNotFoundError) else _CANNOT_RUN)

@@ -160,9 +160,7 @@ def _load_argument(index: int) -> Code:
 
 def _if_in(values: tuple[int, ...], *, then: int) -> Code:
     return tuple(
-        instruction
-        for value in values
-        for instruction in ((_IF_EQUAL, 0, 1, value), (_RETURN, 0, 0, then))
+        instruction for value in values for instruction in ((_IF_EQUAL, 0, 1, value), (_RETURN, 0, 0, then))
     )
 
 

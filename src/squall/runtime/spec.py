@@ -25,7 +25,9 @@ class Mount:
         _check_path("a mount's source", self.source)
         _check_path("a mount's target", self.target)
         if self.target == "/":
-            raise ValueError("nothing can be mounted over the root of a container: give it as a lower directory")
+            raise ValueError(
+                "nothing can be mounted over the root of a container: give it as a lower directory"
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

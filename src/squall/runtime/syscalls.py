@@ -108,7 +108,7 @@ def setns(fd: int, namespaces: int) -> None:
 
 
 def mount(source: str, target: str, kind: str, flags: int, options: str = "") -> None:
-    """mount(2), for what has no descriptor."""
+    """Mount, or change a mount, the old way: for what has no descriptor."""
     done = _mount(
         os.fsencode(source), os.fsencode(target), kind.encode() or None, flags, os.fsencode(options) or None
     )
@@ -118,7 +118,7 @@ def mount(source: str, target: str, kind: str, flags: int, options: str = "") ->
 
 
 def umount(target: str, flags: int = MNT_DETACH) -> None:
-    """umount2(2)."""
+    """Unmount `target`."""
     if _umount2(os.fsencode(target), flags) != 0:
         error = ctypes.get_errno()
         raise OSError(error, os.strerror(error), f"umount {target}")
@@ -160,8 +160,11 @@ def attach_tree(mount_fd: int, target_fd: int) -> None:
 
 
 def pivot_root(new_root: str, put_old: str) -> None:
-    """pivot_root(2)."""
-    new, old = ctypes.create_string_buffer(os.fsencode(new_root)), ctypes.create_string_buffer(os.fsencode(put_old))
+    """Put `new_root` in the place of the root, which then lies at `put_old`."""
+    new, old = (
+        ctypes.create_string_buffer(os.fsencode(new_root)),
+        ctypes.create_string_buffer(os.fsencode(put_old)),
+    )
     _call("pivot_root", ctypes.addressof(new), ctypes.addressof(old))
 
 

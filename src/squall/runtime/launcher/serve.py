@@ -1,15 +1,10 @@
-"""A launcher: the process that starts, holds and ends the containers of one function, and outlives its agent."""
+"""What a launcher does: obeys one agent at a time, and holds the containers whether there is one or not."""
 
-import argparse
-import gc
-import hashlib
-import importlib
 import os
 import selectors
 import socket
 import sys
 import time
-
 from typing import Any
 
 from squall.model.errors import (
@@ -21,13 +16,12 @@ from squall.model.errors import (
     NotFoundError,
 )
 from squall.runtime import packet, scratch
-from squall.runtime.agent_line import AgentLine, listen
+from squall.runtime.agent_line import AgentLine
 from squall.runtime.command import Command, set_size
 from squall.runtime.container import Container
 from squall.runtime.host import Host
 from squall.runtime.memory_watch import MemoryWatch
-from squall.runtime.probe import probe
-from squall.runtime.spec import RUNNER_ENTRY, SandboxSpec
+from squall.runtime.spec import SandboxSpec
 from squall.runtime.timers import Timers
 
 Message = dict[str, Any]
@@ -64,7 +58,9 @@ class Launcher:
             self._timers.at(time.monotonic() + _SAMPLE_S, self._sample_memory)
         while not (self._quitting and not self._live() and not self._sweepers):
             for key, _ in self._selector.select(self._timers.next_in(time.monotonic())):
-                key.data()
+                # One callback may have ended what the next one is about.
+                if self._selector.get_map().get(key.fd) is key:
+                    key.data()
             self._timers.run_due(time.monotonic())
         if self._agent is not None:
             self._agent.close()
@@ -119,7 +115,7 @@ class Launcher:
         try:
             self._carry_out(message)
         except Error as problem:
-            about = {name: message[name] for name in ("container", "exec") if name in message}
+            about: Message = {name: message[name] for name in ("container", "exec") if name in message}
             self._tell({"t": "refused", **about, **problem.to_wire()})
 
     def _carry_out(self, message: Message) -> None:
@@ -139,7 +135,9 @@ class Launcher:
             case "resize":
                 self._resize(message)
             case "list":
-                self._tell({"t": "containers", "containers": [c.describe() for c in self._containers.values()]})
+                self._tell(
+                    {"t": "containers", "containers": [c.describe() for c in self._containers.values()]}
+                )
             case "forget":
                 self._forget(self._named(message))
             case "quit":
@@ -275,43 +273,3 @@ class Launcher:
         self._timers.at(time.monotonic() + _SAMPLE_S, self._sample_memory)
         for container in self._live():
             self._watch.look(container)
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """Run a launcher on the socket that the command line names."""
-    parser = argparse.ArgumentParser(prog="squall-launcher", description=__doc__)
-    parser.add_argument("socket", help="where to listen for the agent")
-    parser.add_argument("--state", default="", help="the state directory, whose containers these are")
-    given = parser.parse_args(arguments)
-    state = given.state or os.path.dirname(os.path.abspath(given.socket))
-    listener = listen(given.socket)
-    try:
-        _warm(RUNNER_ENTRY)
-        launcher = Launcher(listener, probe(state), instance_of(state))
-        gc.collect()
-        # What is here now is shared by every container that is forked from it, as long as nobody writes to it.
-        gc.freeze()
-        launcher.run()
-    finally:
-        listener.close()
-        os.unlink(given.socket)
-    return 0
-
-
-def instance_of(state: str) -> str:
-    """The name under which one state directory's things are known to the rest of the machine."""
-    return hashlib.sha256(os.path.realpath(state).encode()).hexdigest()[:12]
-
-
-def _warm(entry: str) -> None:
-    """Import what a forked runner needs, so that no container has to."""
-    module = entry.partition(":")[0]
-    try:
-        importlib.import_module(module)
-    except ModuleNotFoundError as problem:
-        if problem.name is None or not module.startswith(problem.name):
-            raise
-
-
-if __name__ == "__main__":
-    sys.exit(main())

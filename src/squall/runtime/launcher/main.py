@@ -1,0 +1,47 @@
+"""The launcher's main: looks at the machine, warms up what its containers are forked from, and serves."""
+
+import argparse
+import gc
+import importlib
+import os
+from collections.abc import Sequence
+
+from squall.runtime.agent_line import listen
+from squall.runtime.instance import instance_of
+from squall.runtime.launcher.serve import Launcher
+from squall.runtime.probe import probe
+from squall.runtime.spec import RUNNER_ENTRY
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run a launcher on the socket that the command line names, until nobody needs it; its exit status."""
+    parser = argparse.ArgumentParser(prog="squall-launcher", description=__doc__)
+    parser.add_argument("socket", help="where to listen for the agent")
+    parser.add_argument("--state", default="", help="the state directory, whose containers these are")
+    given = parser.parse_args(arguments)
+    path = os.path.abspath(given.socket)
+    state = os.path.abspath(given.state) if given.state else os.path.dirname(path)
+    # Whatever directory we were started in stays free to be removed.
+    os.chdir("/")
+    listener = listen(path)
+    try:
+        _warm(RUNNER_ENTRY)
+        launcher = Launcher(listener, probe(state), instance_of(state))
+        gc.collect()
+        # What is here now is shared by every container that is forked from it, as long as nobody writes to it.
+        gc.freeze()
+        launcher.run()
+    finally:
+        listener.close()
+        os.unlink(path)
+    return 0
+
+
+def _warm(entry: str) -> None:
+    """Import what a forked runner needs, so that no container has to."""
+    module = entry.partition(":")[0]
+    try:
+        importlib.import_module(module)
+    except ModuleNotFoundError as problem:
+        if problem.name is None or not module.startswith(problem.name):
+            raise
