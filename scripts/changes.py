@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import re
 import sys
 from pathlib import Path
@@ -21,7 +21,9 @@ def fragments(folder: Path) -> list[Path]:
     found = [path for path in folder.iterdir() if path.name != "README.md"]
     for path in found:
         if not FRAGMENT.fullmatch(path.name):
-            raise ValueError(f"{path.name}: a fragment is called NAME.KIND.md, with KIND one of {', '.join(KINDS)}")
+            raise ValueError(
+                f"{path.name}: a fragment is called NAME.KIND.md, with KIND one of {', '.join(KINDS)}"
+            )
         if not path.read_text(encoding="utf-8").strip():
             raise ValueError(f"{path.name}: says nothing")
     return sorted(found, key=lambda path: (KINDS.index(path.name.split(".")[1]), path.name))
@@ -44,7 +46,7 @@ def main(arguments: list[str]) -> int:
     except ValueError as error:
         print(error, file=sys.stderr)
         return 1
-    today = datetime.datetime.now(tz=datetime.UTC).date().isoformat()
+    today = dt.datetime.now(tz=dt.UTC).date().isoformat()
     text = section(arguments[0] if arguments else "next", today, found)
     if not arguments:
         print(text, end="")

@@ -1,0 +1,96 @@
+"""Writes the pages of documentation that are made from the code; `--check` only says whether they are up to date."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import pkgutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "src"))
+
+import squall  # noqa: E402 - of this clone, not of the interpreter
+from squall.model import errors  # noqa: E402 - the same
+from squall.settings import options  # noqa: E402 - the same
+
+_MADE = "<!-- made by scripts/reference.py; edit the code instead -->\n"
+
+
+def pages() -> dict[str, str]:
+    """Each generated page, by its path below docs/."""
+    return {"errors.md": errors_page(), "options.md": options_page()}
+
+
+def error_classes() -> list[type[errors.Error]]:
+    """Every error of Squall that has a code, by code."""
+    for module in pkgutil.walk_packages(squall.__path__, "squall."):
+        if module.name.endswith(("errors", ".errors")) or ".errors." in module.name:
+            importlib.import_module(module.name)
+    found = {cls for cls in _below(errors.Error) if cls.__module__.startswith("squall.")}
+    return sorted({errors.Error, *found}, key=lambda cls: (cls.code, cls.__name__))
+
+
+def errors_page() -> str:
+    """The page with a section for each code: what is so, and what to do."""
+    lines = [
+        "# Errors",
+        "",
+        _MADE,
+        "Every error has a code that never changes its meaning. `squall explain CODE` prints what stands here.",
+        "In Python each error holds its `code` and its `remedy`.",
+    ]
+    for cls in error_classes():
+        parent = cls.__mro__[1]
+        kind = f"A kind of `{parent.__name__}`. " if issubclass(parent, errors.Error) else ""
+        lines += ["", f"## {cls.code} {cls.__name__}", "", _told(cls), "", f"{kind}What to do: {cls.remedy}."]
+    return "\n".join(lines) + "\n"
+
+
+def options_page() -> str:
+    """The page with a row for each option of a machine."""
+    lines = [
+        "# Options",
+        "",
+        _MADE,
+        "What the owner of a machine may set, by the environment (`SQUALL_IDLE_S=60`) or by `config.toml` in the state",
+        "directory (`idle_s = 60`); the environment wins. A value out of its bounds is an error that names the option.",
+        "",
+        "| option | default | least | most | meaning |",
+        "|---|--:|--:|--:|---|",
+    ]
+    for option in options.describe():
+        numbers = " | ".join(f"{option[key]:,}".removesuffix(".0") for key in ("default", "least", "most"))
+        lines.append(f"| `{option['name']}` | {numbers} | {option['means']} |")
+    return "\n".join(lines) + "\n"
+
+
+def main(arguments: list[str]) -> int:
+    """0 if the pages were written, or are up to date."""
+    status = 0
+    for path, text in pages().items():
+        target = ROOT / "docs" / path
+        if target.exists() and target.read_text(encoding="utf-8") == text:
+            continue
+        if "--check" in arguments:
+            print(f"docs/{path} is out of date: run `python3 scripts/reference.py`")
+            status = 1
+        else:
+            target.write_text(text, encoding="utf-8")
+    return status
+
+
+def _below(cls: type[errors.Error]) -> Iterator[type[errors.Error]]:
+    for child in cls.__subclasses__():
+        yield child
+        yield from _below(child)
+
+
+def _told(cls: type[errors.Error]) -> str:
+    return inspect.cleandoc(cls.__doc__ or "").replace("\n\n", "\n").replace("\n", " ")
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
