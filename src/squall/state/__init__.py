@@ -1,0 +1,1 @@
+"""What outlives the server: the record of apps, calls and outcomes, and the containers' logs."""

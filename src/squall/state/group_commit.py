@@ -1,0 +1,222 @@
+"""Group commit: writers that come together share one transaction, made by one thread."""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import sqlite3
+import threading
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Final, TypeVar
+
+from squall import faults
+from squall.model.errors import Error, StoreClosed
+from squall.state.sqlite_errors import sqlite_error
+
+T = TypeVar("T")
+Apply = Callable[[sqlite3.Connection], T]
+
+MAX_ROWS: Final = 500  # in one transaction, so that nobody waits behind a crowd
+ROW_BYTES: Final = 16_384  # this many bytes weigh as much as a row
+
+_APPLIED = faults.declare("state.applied", "rows are written, their transaction not yet committed")
+_COMMITTED = faults.declare("state.committed", "the transaction is committed, and nobody was told")
+
+
+@dataclass(slots=True)
+class Write:
+    """One thing to write: what it does with the connection, how much it weighs in rows, and who waits for it."""
+
+    apply: Apply[Any]
+    weight: int
+    answer: asyncio.Future[Any]
+
+
+@dataclass(slots=True)
+class _Done:
+    write: Write
+    value: Any = None
+    error: BaseException | None = None
+
+
+class GroupCommit:
+    """The one writer of a database: a thread with its connection, and the line before it.
+
+    All that is sent in one turn of the event loop goes to the thread at once; all that is there when a transaction
+    begins, up to MAX_ROWS, shares it and is answered with one call into the loop. Nobody waits for company: while
+    one transaction is forced to disk, the next one gathers. A write that fails is undone alone; those that shared
+    its transaction are written again without it. So `apply` must depend on nothing but the connection.
+    """
+
+    def __init__(self, connect: Callable[[], sqlite3.Connection], path: str) -> None:
+        self._connect = connect
+        self._path = path
+        self._loop = asyncio.get_running_loop()
+        self._outbox: list[Write] = []
+        self._inbox: queue.SimpleQueue[tuple[list[Write], bool] | None] = queue.SimpleQueue()
+        self._urgent: deque[Write] = deque()
+        self._behind: deque[Write] = deque()
+        self._closing = False
+        self._ended: asyncio.Future[None] = self._loop.create_future()
+        self._thread = threading.Thread(target=self._work, name="state-writer", daemon=True)
+        self.commits = 0  # how many transactions there were, for benches
+
+    async def start(self) -> None:
+        """Opens the connection in the thread. Raises what opening it raises."""
+        self._thread.start()
+        try:
+            await asyncio.shield(self.send(_nothing))
+        except BaseException:
+            self._closing = True
+            self._inbox.put(None)
+            raise
+
+    def send(self, apply: Apply[T], *, rows: int = 1, size: int = 0) -> asyncio.Future[T]:
+        """What `apply` gives, once it is on disk; size: bytes that it writes beside its rows.
+
+        Cancelling the future does not take the write back. Raises StoreClosed.
+        """
+        if self._closing:
+            raise StoreClosed
+        answer: asyncio.Future[T] = self._loop.create_future()
+        if not self._outbox:
+            self._loop.call_soon(self._hand_over)
+        self._outbox.append(Write(apply, rows + size // ROW_BYTES, answer))
+        return answer
+
+    def send_behind(self, apply: Apply[T]) -> asyncio.Future[T]:
+        """The same for what nobody waits for: at most one such write joins each transaction."""
+        if self._closing:
+            raise StoreClosed
+        answer: asyncio.Future[T] = self._loop.create_future()
+        self._inbox.put(([Write(apply, 0, answer)], False))
+        return answer
+
+    async def close(self) -> None:
+        """Writes what was sent, and ends the thread."""
+        if not self._closing:
+            self._closing = True
+            self._hand_over()
+            self._inbox.put(None)
+        await asyncio.shield(self._ended)
+        self._thread.join()
+
+    def _hand_over(self) -> None:
+        if self._outbox:
+            sent, self._outbox = self._outbox, []
+            self._inbox.put((sent, True))
+
+    # Everything below runs in the thread.
+
+    def _work(self) -> None:
+        connection: sqlite3.Connection | None = None
+        trouble: BaseException | None = None
+        try:
+            connection = self._connect()
+            while group := self._next_group():
+                self._tell(self._commit(connection, group))
+        except BaseException as error:  # noqa: BLE001 - whoever waits must hear of it, whatever it is
+            trouble = error
+        finally:
+            if connection is not None:
+                connection.close()
+            self._end(trouble)
+
+    def _end(self, trouble: BaseException | None) -> None:
+        """Answers whoever still waits: nobody when all went well."""
+        open_ = trouble is not None
+        while open_:
+            left = [*self._urgent, *self._behind]
+            self._urgent.clear()
+            self._behind.clear()
+            self._tell([_Done(write, error=trouble) for write in left])
+            open_ = self._receive(wait=True)
+        self._in_loop(partial(self._ended.set_result, None))
+
+    def _next_group(self) -> list[Write]:
+        """The writes that share the next transaction; none when the store closes."""
+        open_ = True
+        while open_ and not self._urgent and not self._behind:
+            open_ = self._receive(wait=True)
+        while open_ and self._receive(wait=False):
+            pass
+        group: list[Write] = []
+        room = MAX_ROWS
+        while self._urgent and (not group or self._urgent[0].weight <= room):
+            write = self._urgent.popleft()
+            group.append(write)
+            room -= write.weight
+        if self._behind:
+            group.append(self._behind.popleft())
+        return group
+
+    def _receive(self, *, wait: bool) -> bool:
+        """Takes what was sent into the line; whether there may be more."""
+        try:
+            received = self._inbox.get(block=wait)
+        except queue.Empty:
+            return False
+        if received is None:
+            self._inbox.put(None)  # for whoever asks again
+            return False
+        writes, urgent = received
+        (self._urgent if urgent else self._behind).extend(writes)
+        return True
+
+    def _commit(self, connection: sqlite3.Connection, group: list[Write]) -> list[_Done]:
+        done: list[_Done] = []
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            done = [_Done(write, write.apply(connection)) for write in group]
+            faults.point(_APPLIED)
+            connection.execute("COMMIT")
+            faults.point(_COMMITTED)
+        except Exception as error:  # noqa: BLE001 - one writer's trouble is that writer's answer
+            _undo(connection)
+            if len(group) > 1:
+                return [one for write in group for one in self._commit(connection, [write])]
+            return [_Done(group[0], error=self._named(error))]
+        self.commits += 1
+        return done
+
+    def _named(self, error: Exception) -> Exception:
+        if isinstance(error, sqlite3.Error) and not isinstance(error, Error):
+            named = sqlite_error(error, self._path)
+            named.__cause__ = error
+            return named
+        return error
+
+    def _tell(self, done: list[_Done]) -> None:
+        self._in_loop(partial(_deliver, done))
+
+    def _in_loop(self, work: Callable[[], object]) -> None:
+        try:
+            self._loop.call_soon_threadsafe(work)
+        except RuntimeError:
+            pass  # the loop is closed: nobody waits any more
+
+
+def _undo(connection: sqlite3.Connection) -> None:
+    try:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+    except sqlite3.Error:
+        pass  # the database is in trouble: the next transaction cannot begin either, and says so
+
+
+def _deliver(done: list[_Done]) -> None:
+    for one in done:
+        answer = one.write.answer
+        if answer.done():
+            continue  # cancelled meanwhile
+        if one.error is not None:
+            answer.set_exception(one.error)
+        else:
+            answer.set_result(one.value)
+
+
+def _nothing(_: sqlite3.Connection) -> None:
+    """The write that only waits for the connection."""

@@ -1,0 +1,158 @@
+"""Noun rows: apps, functions, containers and layers as rows of the database, written and read."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Collection, Sequence
+from typing import Final
+
+from squall.model.ids import AppId, ContainerId, FunctionId
+from squall.state.records import (
+    AppKind,
+    AppRecord,
+    AppState,
+    ContainerRecord,
+    FunctionRecord,
+    LayerRecord,
+    LayerState,
+)
+
+_AT_ONCE: Final = 1_000
+
+
+def put_app(db: sqlite3.Connection, app: AppRecord, functions: Sequence[FunctionRecord]) -> None:
+    """Adds or replaces an app and functions of it."""
+    db.execute(
+        "INSERT OR REPLACE INTO apps (id, name, kind, state, created_s, ended_s, owner) VALUES (?, ?, ?, ?, ?, ?, ?)",
+        (app.id, app.name, app.kind, app.state, app.created_s, app.ended_s, app.owner),
+    )
+    db.executemany(
+        "INSERT OR REPLACE INTO functions (id, app, name, definition) VALUES (?, ?, ?, ?)",
+        [(one.id, one.app, one.name, one.definition) for one in functions],
+    )
+
+
+def put_app_end(db: sqlite3.Connection, app: AppId, at_s: float) -> bool:
+    """Stops an app; whether it was running."""
+    changed = db.execute(
+        "UPDATE apps SET state = ?, ended_s = ? WHERE id = ? AND state = ?",
+        (AppState.STOPPED, at_s, app, AppState.RUNNING),
+    )
+    return changed.rowcount == 1
+
+
+def list_apps(db: sqlite3.Connection, *, ended: bool) -> tuple[AppRecord, ...]:
+    """The running apps, or all, oldest first."""
+    rows = db.execute(
+        "SELECT id, name, kind, state, created_s, ended_s, owner FROM apps"
+        " WHERE ?1 OR state = ?2 ORDER BY created_s, id",
+        (ended, AppState.RUNNING),
+    )
+    return tuple(
+        AppRecord(
+            id=AppId(app),
+            name=name,
+            kind=AppKind(kind),
+            state=AppState(state),
+            created_s=created_s,
+            ended_s=ended_s,
+            owner=owner,
+        )
+        for app, name, kind, state, created_s, ended_s, owner in rows
+    )
+
+
+def list_functions(db: sqlite3.Connection, app: AppId) -> tuple[FunctionRecord, ...]:
+    """The functions of an app, by name."""
+    rows = db.execute("SELECT id, name, definition FROM functions WHERE app = ? ORDER BY name, id", (app,))
+    return tuple(
+        FunctionRecord(id=FunctionId(one), app=app, name=name, definition=definition)
+        for one, name, definition in rows
+    )
+
+
+def list_spent_apps(db: sqlite3.Connection, before_s: float) -> tuple[AppId, ...]:
+    """The apps that ended before then and have no call on record."""
+    rows = db.execute(
+        "SELECT id FROM apps WHERE ended_s < ? AND id NOT IN"
+        " (SELECT app FROM functions WHERE id IN (SELECT function FROM calls)) LIMIT ?",
+        (before_s, _AT_ONCE),
+    )
+    return tuple(AppId(row[0]) for row in rows)
+
+
+def drop_app(db: sqlite3.Connection, app: AppId) -> None:
+    """Removes an app and its functions."""
+    db.execute("DELETE FROM functions WHERE app = ?", (app,))
+    db.execute("DELETE FROM apps WHERE id = ?", (app,))
+
+
+def put_containers(db: sqlite3.Connection, containers: Sequence[ContainerRecord]) -> None:
+    """Adds or replaces containers."""
+    db.executemany(
+        "INSERT INTO containers (id, function, started_s, ended_s, reason, peak_memory_bytes, cpu_s)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET ended_s = excluded.ended_s,"
+        " reason = excluded.reason, peak_memory_bytes = excluded.peak_memory_bytes, cpu_s = excluded.cpu_s",
+        [
+            (c.id, c.function, c.started_s, c.ended_s, c.reason, c.peak_memory_bytes, c.cpu_s)
+            for c in containers
+        ],
+    )
+
+
+def list_containers(
+    db: sqlite3.Connection, function: FunctionId | None, limit: int
+) -> tuple[ContainerRecord, ...]:
+    """The containers recorded last, the newest first."""
+    rows = db.execute(
+        "SELECT id, function, started_s, ended_s, reason, peak_memory_bytes, cpu_s FROM containers"
+        " WHERE ?1 IS NULL OR function = ?1 ORDER BY no DESC LIMIT ?2",
+        (function, limit),
+    )
+    return tuple(
+        ContainerRecord(
+            id=ContainerId(container),
+            function=FunctionId(of),
+            started_s=started_s,
+            ended_s=ended_s,
+            reason=reason,
+            peak_memory_bytes=peak,
+            cpu_s=cpu_s,
+        )
+        for container, of, started_s, ended_s, reason, peak, cpu_s in rows
+    )
+
+
+def drop_containers(db: sqlite3.Connection, before_s: float) -> int:
+    """Removes containers that ended before then, as many as one step may; how many."""
+    return db.execute(
+        "DELETE FROM containers WHERE no IN (SELECT no FROM containers WHERE ended_s < ? ORDER BY no LIMIT ?)",
+        (before_s, _AT_ONCE),
+    ).rowcount
+
+
+def put_layer(db: sqlite3.Connection, layer: LayerRecord) -> None:
+    """Adds or replaces a layer."""
+    db.execute(
+        "INSERT OR REPLACE INTO layers (key, recipe, state, size_bytes, used_s) VALUES (?, ?, ?, ?, ?)",
+        (layer.key, layer.recipe, layer.state, layer.size_bytes, layer.used_s),
+    )
+
+
+def put_layer_use(db: sqlite3.Connection, keys: Collection[str], at_s: float) -> None:
+    """Records that layers were used; never earlier than is on record."""
+    db.executemany("UPDATE layers SET used_s = max(used_s, ?) WHERE key = ?", [(at_s, key) for key in keys])
+
+
+def drop_layer(db: sqlite3.Connection, key: str) -> bool:
+    """Removes a layer; whether it was there."""
+    return db.execute("DELETE FROM layers WHERE key = ?", (key,)).rowcount == 1
+
+
+def list_layers(db: sqlite3.Connection) -> tuple[LayerRecord, ...]:
+    """Every layer, the longest unused first."""
+    rows = db.execute("SELECT key, recipe, state, size_bytes, used_s FROM layers ORDER BY used_s, key")
+    return tuple(
+        LayerRecord(key=key, recipe=recipe, state=LayerState(state), size_bytes=size_bytes, used_s=used_s)
+        for key, recipe, state, size_bytes, used_s in rows
+    )

@@ -1,0 +1,204 @@
+"""Record: what the state store keeps about an app, a call, an input, an outcome, a container, a layer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+
+from squall.model.call import CallState, OutcomeKind, Verb
+from squall.model.ids import AppId, CallId, ContainerId, FunctionId
+
+
+class AppKind(StrEnum):
+    """Whether an app ends with its client or stays until it is stopped."""
+
+    EPHEMERAL = "ephemeral"
+    DEPLOYED = "deployed"
+
+
+class AppState(StrEnum):
+    """Where an app stands."""
+
+    RUNNING = "running"
+    STOPPED = "stopped"
+
+
+class LayerState(StrEnum):
+    """Where a layer of an image stands."""
+
+    BUILDING = "building"
+    READY = "ready"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AppRecord:
+    """An app. Instants in seconds since 1970; owner names the client that an ephemeral app ends with."""
+
+    id: AppId
+    name: str
+    kind: AppKind
+    created_s: float
+    state: AppState = AppState.RUNNING
+    ended_s: float | None = None
+    owner: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FunctionRecord:
+    """A function of an app; definition is JSON that the store does not read."""
+
+    id: FunctionId
+    app: AppId
+    name: str
+    definition: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallRecord:
+    """A call, as it was asked for and as far as it has come.
+
+    inputs: how many in all; None until the client has said so. done: inputs with an outcome; failed: those of
+    them that did not return. head: JSON that the store does not read. Instants in seconds since 1970.
+    """
+
+    id: CallId
+    function: FunctionId
+    verb: Verb
+    created_s: float
+    inputs: int | None = None
+    done: int = 0
+    failed: int = 0
+    state: CallState = CallState.OPEN
+    ended_s: float | None = None
+    head: str = ""
+
+    @property
+    def durable(self) -> bool:
+        """Whether its inputs and outcomes are on record too; of the others there is only this summary."""
+        return self.verb.durable
+
+    @property
+    def open(self) -> bool:
+        """Whether outcomes are still awaited."""
+        return self.state is CallState.OPEN
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InputChunk:
+    """Inputs [start, stop) of a call, kept as one row.
+
+    lengths: bytes of each input; payload: those bytes one after another. An input that is a blob has the length 0
+    here and its digest in `blobs`, by index in the call. heads: none, or JSON text for each input that the store
+    does not read.
+    """
+
+    start: int
+    lengths: tuple[int, ...]
+    payload: bytes | memoryview = b""
+    blobs: Mapping[int, str] = field(default_factory=dict)
+    heads: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.start < 0 or not self.lengths or min(self.lengths) < 0:
+            raise ValueError(f"a chunk has inputs, counted from 0: {self.start}, {len(self.lengths)} of them")
+        if sum(self.lengths) != len(self.payload):
+            raise ValueError(f"{sum(self.lengths)} bytes are announced, and {len(self.payload)} are here")
+        if any(not self.start <= index < self.stop for index in self.blobs):
+            raise ValueError("a blob is named for an input of another chunk")
+        if self.heads and len(self.heads) != len(self.lengths):
+            raise ValueError(f"{len(self.heads)} heads for {len(self.lengths)} inputs")
+
+    @property
+    def stop(self) -> int:
+        """The index after the last one."""
+        return self.start + len(self.lengths)
+
+    def cut(self, start: int, stop: int) -> InputChunk:
+        """Only the inputs [start, stop), which must be some of these."""
+        if not self.start <= start < stop <= self.stop:
+            raise ValueError(f"[{start}, {stop}) is no part of [{self.start}, {self.stop})")
+        if (start, stop) == (self.start, self.stop):
+            return self
+        first, last = start - self.start, stop - self.start
+        skipped = sum(self.lengths[:first])
+        lengths = self.lengths[first:last]
+        return replace(
+            self,
+            start=start,
+            lengths=lengths,
+            payload=self.payload[skipped : skipped + sum(lengths)],
+            blobs={index: digest for index, digest in self.blobs.items() if start <= index < stop},
+            heads=self.heads[first:last],
+        )
+
+    def each(self) -> list[bytes]:
+        """The bytes of each input, in order; empty for a blob."""
+        whole, place = bytes(self.payload), 0
+        parts: list[bytes] = []
+        for length in self.lengths:
+            parts.append(whole[place : place + length])
+            place += length
+        return parts
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutcomeRecord:
+    """How one input ended: its bytes here, or the digest of a blob. head: JSON that the store does not read."""
+
+    index: int
+    attempt: int
+    kind: OutcomeKind
+    ended_s: float
+    head: str = ""
+    payload: bytes | memoryview = b""
+    blob: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.index < 0 or self.attempt < 1:
+            raise ValueError(f"inputs count from 0 and attempts from 1: {self.index}, {self.attempt}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContainerRecord:
+    """A container that ran. Instants in seconds since 1970, memory in bytes; reason says why it ended."""
+
+    id: ContainerId
+    function: FunctionId
+    started_s: float
+    ended_s: float | None = None
+    reason: str = ""
+    peak_memory_bytes: int | None = None
+    cpu_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LayerRecord:
+    """A layer of an image, by the key of what it is built from. recipe is JSON; used_s: seconds since 1970."""
+
+    key: str
+    recipe: str
+    state: LayerState
+    size_bytes: int = 0
+    used_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenCall:
+    """A call to go on with after a restart. missing: runs [start, stop) of its inputs that have no outcome."""
+
+    call: CallRecord
+    missing: tuple[tuple[int, int], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Swept:
+    """How many records a sweep removed."""
+
+    calls: int = 0
+    containers: int = 0
+    apps: int = 0
+
+
+History = CallRecord | ContainerRecord

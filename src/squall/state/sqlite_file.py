@@ -1,0 +1,92 @@
+"""SQLite file: open one database for one writer and one reader, checked and of the right schema."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from squall.blobs.disk_errors import disk_error
+from squall.model.errors import StateCorrupt, StateDirectoryBusy
+from squall.settings.lock import Lock, last_holder
+from squall.state.migrate import migrate
+from squall.state.sqlite_errors import sqlite_error
+
+
+class Synchronous(StrEnum):
+    """What a commit waits for: NORMAL survives the death of every process, FULL also a power cut."""
+
+    NORMAL = "normal"
+    FULL = "full"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DatabaseOptions:
+    """How a database is used. max_bytes: it never grows beyond (None: as far as the disk goes)."""
+
+    synchronous: Synchronous = Synchronous.NORMAL
+    max_bytes: int | None = None
+
+
+def lock_directory(database: Path) -> Lock:
+    """The lock on the directory of this database, which is made.
+
+    Raises StateDirectoryBusy where another process holds it, StateDirectoryReadOnly, StateDirectoryError.
+    """
+    path = database.parent / "state.lock"
+    try:
+        database.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        lock = Lock.take(path)
+    except OSError as error:
+        raise disk_error(error, database.parent) from error
+    if lock is None:
+        holder = last_holder(path)
+        who = f"process {holder.mark.pid}" if holder is not None else "another process"
+        raise StateDirectoryBusy(f"{who} uses the record in {database.parent}", path=str(database.parent))
+    return lock
+
+
+def open_writer(database: Path, options: DatabaseOptions) -> sqlite3.Connection:
+    """The connection that writes, on a database that was checked and has the newest schema.
+
+    Raises StateCorrupt, StateSchemaError, DiskFull, StateDirectoryReadOnly, StateDirectoryError.
+    """
+    connection = _connect(database)
+    try:
+        os.chmod(database, 0o600)
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute(f"PRAGMA synchronous = {options.synchronous.value}")
+        connection.execute("PRAGMA wal_autocheckpoint = 4000")  # pages: 16 MiB
+        connection.execute("PRAGMA journal_size_limit = 67108864")
+        connection.execute("PRAGMA cache_size = -16384")
+        if options.max_bytes is not None:
+            (page,) = connection.execute("PRAGMA page_size").fetchone()
+            connection.execute(f"PRAGMA max_page_count = {max(1, options.max_bytes // page)}")
+        (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+        if verdict != "ok":
+            raise StateCorrupt(f"{database} is damaged: {verdict}", path=str(database))
+        migrate(connection)
+    except sqlite3.Error as error:
+        connection.close()
+        raise sqlite_error(error, str(database)) from error
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def open_reader(database: Path) -> sqlite3.Connection:
+    """A connection that only reads, beside the writer."""
+    connection = _connect(database)
+    connection.execute("PRAGMA query_only = ON")
+    return connection
+
+
+def _connect(database: Path) -> sqlite3.Connection:
+    try:
+        # Transactions are begun and ended in words: the module's own are neither immediate nor where one expects.
+        return sqlite3.connect(database, timeout=10.0, isolation_level=None, check_same_thread=False)
+    except sqlite3.Error as error:
+        raise sqlite_error(error, str(database)) from error

@@ -1,0 +1,141 @@
+"""State store: the durable record of apps, calls, outcomes, containers and layers."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import Protocol
+
+from squall.model.call import CallState
+from squall.model.ids import AppId, CallId, FunctionId
+from squall.state.records import (
+    AppRecord,
+    CallRecord,
+    ContainerRecord,
+    FunctionRecord,
+    History,
+    InputChunk,
+    LayerRecord,
+    OpenCall,
+    OutcomeRecord,
+    Swept,
+)
+
+
+class StateStore(Protocol):
+    """What outlives the server. What was awaited is on record, whole; what failed is not, not even in part.
+
+    Every write may be sent again: the second time changes nothing. A writer that is cancelled may or may not have
+    written. Raises DiskFull, StateDirectoryReadOnly, StateCorrupt, StateDirectoryError, StoreClosed.
+    """
+
+    async def record_app(self, app: AppRecord, functions: Sequence[FunctionRecord] = ()) -> None:
+        """Records an app with its functions; what is on record under these ids is replaced."""
+        ...
+
+    async def end_app(self, app: AppId, *, at_s: float) -> bool:
+        """Records that an app was stopped; whether it was running."""
+        ...
+
+    async def apps(self, *, ended: bool = False) -> tuple[AppRecord, ...]:
+        """The running apps, oldest first; with `ended` also those that were stopped."""
+        ...
+
+    async def functions(self, app: AppId) -> tuple[FunctionRecord, ...]:
+        """The functions of an app, by name."""
+        ...
+
+    async def record_call(self, call: CallRecord, chunks: Sequence[InputChunk] = ()) -> None:
+        """Records a durable call and inputs of it: on disk when this returns.
+
+        Sent again it changes nothing: inputs that are on record stay as they are, in whatever chunks they come. More
+        inputs may come with the same record; `inputs` may come with any of them, the last. A call whose inputs all
+        have outcomes has ended, and one that has ended takes no more inputs. Raises CallConflict where the id is
+        another call's, or inputs lie beyond `inputs`; ValueError for a verb that is not durable.
+        """
+        ...
+
+    async def record_outcomes(self, call: CallId, items: Sequence[OutcomeRecord]) -> tuple[int, ...]:
+        """Records outcomes, on disk when this returns; the indexes of those that count.
+
+        The first one of an input counts. Later ones, those of inputs that are not on record, and all those of a
+        call that has ended or is unknown are dropped. The last missing one ends the call.
+        """
+        ...
+
+    async def end_call(self, call: CallId, *, state: CallState, at_s: float) -> bool:
+        """Records that a call was cancelled, or ended without all of its outcomes; whether it was open."""
+        ...
+
+    async def call(self, call: CallId) -> CallRecord | None:
+        """The call on record, durable or of the history."""
+        ...
+
+    async def calls(self, *, function: FunctionId | None = None, limit: int = 100) -> tuple[CallRecord, ...]:
+        """The calls that were recorded last, the newest first."""
+        ...
+
+    async def open_calls(self) -> tuple[OpenCall, ...]:
+        """The durable calls that have not ended, oldest first, with their inputs that have no outcome."""
+        ...
+
+    async def inputs(self, call: CallId, *, start: int, stop: int) -> tuple[InputChunk, ...]:
+        """The inputs [start, stop) that are on record, ascending; the caller bounds how many."""
+        ...
+
+    async def outcomes(self, call: CallId, *, start: int, stop: int) -> tuple[OutcomeRecord, ...]:
+        """The outcomes of the inputs [start, stop), ascending; the caller bounds how many."""
+        ...
+
+    def history(self, batch: Sequence[History]) -> None:
+        """Takes summaries of calls that are not durable, and of containers, to be recorded a little later.
+
+        Never waits and never raises for a disk in trouble: what could not be recorded is counted in `history_lost`.
+        A crash loses what was taken in the last tenth of a second.
+        """
+        ...
+
+    @property
+    def history_lost(self) -> int:
+        """Summaries that could not be recorded, or came faster than the disk takes them."""
+        ...
+
+    async def containers(
+        self, *, function: FunctionId | None = None, limit: int = 100
+    ) -> tuple[ContainerRecord, ...]:
+        """The containers that were recorded last, the newest first."""
+        ...
+
+    async def record_layer(self, layer: LayerRecord) -> None:
+        """Records a layer; what is on record under its key is replaced."""
+        ...
+
+    async def use_layers(self, keys: Collection[str], *, at_s: float) -> None:
+        """Records that layers were used."""
+        ...
+
+    async def forget_layer(self, key: str) -> bool:
+        """Removes a layer from the record; whether it was there."""
+        ...
+
+    async def layers(self) -> tuple[LayerRecord, ...]:
+        """Every layer, the longest unused first."""
+        ...
+
+    async def blob_refs(self) -> frozenset[str]:
+        """The digests of all blobs that inputs and outcomes on record refer to."""
+        ...
+
+    async def sweep(self, *, ended_before_s: float) -> Swept:
+        """Removes calls with their inputs and outcomes, containers, and apps without calls, that ended before then.
+
+        Works in small steps between which others write; one that was broken off is gone on with by the next.
+        """
+        ...
+
+    async def flush(self) -> None:
+        """Returns when the history taken so far is on disk, or lost and counted."""
+        ...
+
+    async def close(self) -> None:
+        """Records what was taken and ends the store; a second time does nothing."""
+        ...

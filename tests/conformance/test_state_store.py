@@ -1,0 +1,35 @@
+"""Both state stores pass the same checks."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from squall.state.memory_state import MemoryState
+from squall.state.sqlite_file import DatabaseOptions, Synchronous
+from squall.state.sqlite_state import SqliteState
+from squall.state.state_store import StateStore
+from squall.testing.conformance import state_store
+
+
+async def make(kind: str, directory: Path) -> StateStore:
+    if kind == "memory":
+        return MemoryState()
+    return await SqliteState.open(
+        directory / "squall.db", DatabaseOptions(synchronous=Synchronous(kind.removeprefix("sqlite-")))
+    )
+
+
+@pytest.mark.parametrize("kind", ["memory", "sqlite-normal", "sqlite-full"])
+@pytest.mark.parametrize("check", state_store.CHECKS, ids=lambda check: check.__name__)
+def test_state_store(kind: str, check: state_store.Check, tmp_path: Path) -> None:
+    async def run() -> None:
+        store = await make(kind, tmp_path)
+        try:
+            await check(store)
+        finally:
+            await store.close()
+
+    asyncio.run(run())

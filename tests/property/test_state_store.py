@@ -1,0 +1,199 @@
+"""Any sequence of writes leaves both stores as a plain model says, also over restarts."""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from collections.abc import Coroutine
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from hypothesis import settings, strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from squall.model.call import CallState, OutcomeKind, Verb
+from squall.model.errors import CallConflict
+from squall.model.ids import CallId, FunctionId
+from squall.state.memory_state import MemoryState
+from squall.state.records import CallRecord, InputChunk, OutcomeRecord
+from squall.state.sqlite_state import SqliteState
+from squall.state.state_store import StateStore
+
+T = TypeVar("T")
+
+MOST = 12
+names = st.sampled_from(["fc-a", "fc-b", "fc-c"])
+indexes = st.integers(0, MOST - 1)
+starts = st.integers(0, MOST - 1)
+lengths = st.integers(1, 5)
+
+
+@dataclass
+class Plain:
+    """One call as a person would keep it on paper."""
+
+    inputs: int | None
+    said: dict[int, bytes] = field(default_factory=dict)
+    ended: dict[int, bytes] = field(default_factory=dict)
+    state: CallState = CallState.OPEN
+    ended_s: float | None = None
+
+
+class StoreMachine(RuleBasedStateMachine):
+    """Writes, sent once or again, and restarts, of a store beside the plain model."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.runner = asyncio.Runner()
+        self.model: dict[str, Plain] = {}
+        self.written = 0
+        self.store: StateStore = self.run(self.open())
+
+    async def open(self) -> StateStore:
+        raise NotImplementedError
+
+    def run(self, doing: Coroutine[Any, Any, T]) -> T:
+        return self.runner.run(doing)
+
+    def teardown(self) -> None:
+        self.run(self.store.close())
+        self.runner.close()
+
+    @rule(name=names, start=starts, count=lengths, inputs=st.none() | st.integers(0, MOST + 4))
+    def a_client_sends_inputs(self, name: str, start: int, count: int, inputs: int | None) -> None:
+        self.written += 1
+        parts = [b"%d.%d" % (self.written, index) for index in range(start, start + count)]
+        chunk = InputChunk(start=start, lengths=tuple(map(len, parts)), payload=b"".join(parts))
+        self.record(name, inputs, [chunk], dict(zip(range(start, start + count), parts, strict=True)))
+
+    @rule(name=names, inputs=st.integers(0, MOST + 4))
+    def a_client_says_how_many(self, name: str, inputs: int) -> None:
+        self.record(name, inputs, [], {})
+
+    def record(self, name: str, inputs: int | None, chunks: list[InputChunk], said: dict[int, bytes]) -> None:
+        call = CallRecord(
+            id=CallId(name), function=FunctionId("fu"), verb=Verb.SPAWN_MAP, created_s=1.0, inputs=inputs
+        )
+        plain = self.model.get(name, Plain(None))
+        total = inputs if plain.inputs is None else plain.inputs
+        refused = plain.state is CallState.OPEN and (
+            (inputs is not None and inputs != total)
+            or (total is not None and max([*plain.said, *said], default=-1) >= total)
+        )
+        try:
+            self.run(self.store.record_call(call, chunks))
+            assert not refused
+        except CallConflict:
+            assert refused
+            return
+        if plain.state is not CallState.OPEN:
+            return
+        self.model[name] = plain
+        plain.inputs = total
+        plain.said = {**said, **plain.said}
+        if total is not None and len(plain.ended) >= total:
+            plain.state, plain.ended_s = CallState.ENDED, 1.0 if not plain.ended else 2.0
+
+    @rule(name=names, places=st.lists(indexes, min_size=1, max_size=5))
+    def containers_answer(self, name: str, places: list[int]) -> None:
+        self.written += 1
+        items = [
+            OutcomeRecord(
+                index=place,
+                attempt=1,
+                kind=OutcomeKind.RETURNED,
+                ended_s=2.0,
+                payload=b"%d.%d" % (self.written, number),
+            )
+            for number, place in enumerate(places)
+        ]
+        plain = self.model.get(name, Plain(None))
+        won = []
+        if plain.state is CallState.OPEN:
+            for item in items:
+                if item.index in plain.said and item.index not in plain.ended:
+                    plain.ended[item.index] = bytes(item.payload)
+                    won.append(item.index)
+        assert self.run(self.store.record_outcomes(CallId(name), items)) == tuple(won)
+        if won and len(plain.ended) == plain.inputs:
+            plain.state, plain.ended_s = CallState.ENDED, 2.0
+
+    @rule(name=names)
+    def a_client_cancels(self, name: str) -> None:
+        plain = self.model.get(name)
+        was_open = plain is not None and plain.state is CallState.OPEN
+        cancelled = self.store.end_call(CallId(name), state=CallState.CANCELLED, at_s=3.0)
+        assert self.run(cancelled) == was_open
+        if plain is not None and was_open:
+            plain.state, plain.ended_s = CallState.CANCELLED, 3.0
+
+    @rule(before_s=st.sampled_from([1.5, 2.5, 3.5]))
+    def time_passes(self, before_s: float) -> None:
+        gone = [
+            name
+            for name, plain in self.model.items()
+            if plain.ended_s is not None and plain.ended_s < before_s
+        ]
+        assert self.run(self.store.sweep(ended_before_s=before_s)).calls == len(gone)
+        for name in gone:
+            del self.model[name]
+
+    @precondition(lambda self: isinstance(self.store, SqliteState))
+    @rule()
+    def the_server_restarts(self) -> None:
+        self.run(self.store.close())
+        self.store = self.run(self.open())
+
+    @invariant()
+    def the_store_says_what_the_model_says(self) -> None:
+        for name, plain in self.model.items():
+            call = self.run(self.store.call(CallId(name)))
+            assert call is not None
+            assert (call.inputs, call.done, call.state, call.ended_s) == (
+                plain.inputs,
+                len(plain.ended),
+                plain.state,
+                plain.ended_s,
+            )
+            said = {
+                chunk.start + place: part
+                for chunk in self.run(self.store.inputs(CallId(name), start=0, stop=99))
+                for place, part in enumerate(chunk.each())
+            }
+            assert said == plain.said
+            outcomes = self.run(self.store.outcomes(CallId(name), start=0, stop=99))
+            assert {one.index: bytes(one.payload) for one in outcomes} == plain.ended
+        still_open = {
+            str(one.call.id): {index for start, stop in one.missing for index in range(start, stop)}
+            for one in self.run(self.store.open_calls())
+        }
+        assert still_open == {
+            name: plain.said.keys() - plain.ended.keys()
+            for name, plain in self.model.items()
+            if plain.state is CallState.OPEN
+        }
+
+
+class MemoryMachine(StoreMachine):
+    async def open(self) -> StateStore:
+        return MemoryState()
+
+
+class SqliteMachine(StoreMachine):
+    def __init__(self) -> None:
+        self.directory = tempfile.TemporaryDirectory()
+        super().__init__()
+
+    async def open(self) -> StateStore:
+        return await SqliteState.open(Path(self.directory.name) / "squall.db")
+
+    def teardown(self) -> None:
+        super().teardown()
+        self.directory.cleanup()
+
+
+TestMemoryState = MemoryMachine.TestCase
+TestMemoryState.settings = settings(max_examples=60, stateful_step_count=25, deadline=None)
+TestSqliteState = SqliteMachine.TestCase
+TestSqliteState.settings = settings(max_examples=25, stateful_step_count=20, deadline=None)
