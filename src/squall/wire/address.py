@@ -42,8 +42,8 @@ def address_of(path: str | Path) -> Iterator[str]:
         os.close(fd)
 
 
-def connect(path: str | Path, *, timeout_s: float = 5.0) -> socket.socket:
-    """A blocking stream socket connected to the one at `path`, whose owner is this process's user.
+def connect(path: str | Path, *, timeout_s: float = 5.0, uid: int | None = None) -> socket.socket:
+    """A blocking stream socket connected to the one at `path`, on which `uid` listens (this process's user by default).
 
     timeout_s bounds the wait for a listener whose line is full. Raises OSError (FileNotFoundError,
     ConnectionRefusedError, TimeoutError), PeerRefused when another user listens there.
@@ -53,7 +53,7 @@ def connect(path: str | Path, *, timeout_s: float = 5.0) -> socket.socket:
         sock.settimeout(timeout_s)
         with address_of(path) as address:
             sock.connect(address)
-        check_peer(sock)
+        check_peer(sock, uid)
         sock.settimeout(None)
     except BaseException:
         sock.close()
@@ -79,11 +79,11 @@ def peer_of(sock: socket.socket) -> Peer:
     return Peer(pid=pid, uid=uid, gid=gid)
 
 
-def check_peer(sock: socket.socket) -> Peer:
-    """Who is at the other end of `sock`. Raises PeerRefused when it is another user than this process's."""
-    peer = peer_of(sock)
-    if peer.uid != os.geteuid():
+def check_peer(sock: socket.socket, uid: int | None = None) -> Peer:
+    """Who is at the other end of `sock`. Raises PeerRefused when it is not `uid`, by default this process's user."""
+    peer, expected = peer_of(sock), os.geteuid() if uid is None else uid
+    if peer.uid != expected:
         raise PeerRefused(
-            f"the process at the other end of the socket belongs to user {peer.uid}, not {os.geteuid()}"
+            f"the process at the other end of the socket belongs to user {peer.uid}, not {expected}"
         )
     return peer

@@ -25,8 +25,8 @@ _OUT_OF_ROOM: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errn
 _log: Final = logging.getLogger(__name__)
 
 
-def listen(path: str | Path, on_socket: OnSocket, *, mode: int = 0o600) -> Endpoint:
-    """Listen at `path` from now on; on_socket gets each connection of this process's user, and who it is.
+def listen(path: str | Path, on_socket: OnSocket, *, mode: int = 0o600, uid: int | None = None) -> Endpoint:
+    """Listen at `path` from now on; on_socket gets each connection of `uid` (this process's user), and who it is.
 
     Others are refused and logged. A socket that nobody listens on any more is replaced; the new one appears in one
     step, so that nobody meets it before it listens. mode: permissions of the socket.
@@ -49,20 +49,26 @@ def listen(path: str | Path, on_socket: OnSocket, *, mode: int = 0o600) -> Endpo
         sock.close()
         fresh.unlink(missing_ok=True)
         raise
-    return Endpoint(sock, target, on_socket)
+    return Endpoint(sock, target, on_socket, uid)
 
 
 class Endpoint:
     """A listening socket whose connections go to on_socket; made by `listen`."""
 
-    def __init__(self, sock: socket.socket, path: Path, on_socket: OnSocket) -> None:
+    def __init__(self, sock: socket.socket, path: Path, on_socket: OnSocket, uid: int | None) -> None:
         self.path = path
         self._sock = sock
         self._on_socket = on_socket
+        self._uid = uid
         self._loop = asyncio.get_running_loop()
         self._own = _identity(path)
         self._resting: asyncio.TimerHandle | None = None
         self._loop.add_reader(sock.fileno(), self._on_readable)
+
+    @property
+    def resting(self) -> bool:
+        """Whether connections wait because this process has no descriptor left for them."""
+        return self._resting is not None
 
     def close(self) -> None:
         """Stop listening and remove the socket's file; connections that were made live on. Twice is once."""
@@ -70,6 +76,7 @@ class Endpoint:
             return
         if self._resting is not None:
             self._resting.cancel()
+            self._resting = None
         self._loop.remove_reader(self._sock.fileno())
         # Another process may have put its own socket there meanwhile.
         if _identity(self.path) == self._own:
@@ -93,7 +100,7 @@ class Endpoint:
 
     def _take(self, sock: socket.socket) -> None:
         try:
-            peer = check_peer(sock)
+            peer = check_peer(sock, self._uid)
         except (PeerRefused, OSError) as error:
             _log.warning("a connection was refused: %s", error)
             sock.close()

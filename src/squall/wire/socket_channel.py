@@ -11,6 +11,7 @@ from typing import Final, TypeAlias
 
 from squall.model.errors import ChannelClosed, ConnectionLost, FrameError, SquallError
 from squall.wire.address import Peer, check_peer, connect_at_once
+from squall.wire.batch import batch_of
 from squall.wire.channel import DRAINED_BELOW, MAX_BUFFERED, OnClose, OnFrame
 from squall.wire.codec import Buffer, Frame, encode, length
 from squall.wire.endpoint import Endpoint, listen
@@ -26,13 +27,15 @@ from squall.wire.rights import (
 )
 
 _READ_SIZE: Final = 64 * 1024
+# In a batch, what the first frames caused does not wait for the last of them.
+_FLUSH_EVERY: Final = 16
 
 
 OnConnect: TypeAlias = "Callable[[SocketChannel, Peer], None]"
 
 
-async def dial(path: str | Path, *, timeout_s: float = 5.0) -> SocketChannel:
-    """A channel to the socket at `path`, whose listener is this process's user.
+async def dial(path: str | Path, *, timeout_s: float = 5.0, uid: int | None = None) -> SocketChannel:
+    """A channel to the socket at `path`, on which `uid` listens (this process's user by default).
 
     Raises OSError: FileNotFoundError, ConnectionRefusedError, TimeoutError when the listener's line stays full for
     timeout_s; PeerRefused when another user listens there.
@@ -44,20 +47,21 @@ async def dial(path: str | Path, *, timeout_s: float = 5.0) -> SocketChannel:
             while not connect_at_once(sock, path):
                 await asyncio.sleep(wait_s)
                 wait_s = min(2 * wait_s, 0.05)
-        check_peer(sock)
+        check_peer(sock, uid)
         return SocketChannel(sock, asyncio.get_running_loop())
     except BaseException:
         sock.close()
         raise
 
 
-def serve(path: str | Path, on_connect: OnConnect, *, mode: int = 0o600) -> Endpoint:
-    """Listen at `path` from now on; on_connect gets a channel for each connection of this process's user, and starts it.
+def serve(path: str | Path, on_connect: OnConnect, *, mode: int = 0o600, uid: int | None = None) -> Endpoint:
+    """Listen at `path` from now on; on_connect gets a channel for each connection of `uid`, and starts it.
 
-    mode: permissions of the socket. Raises like `squall.wire.endpoint.listen`.
+    mode: permissions of the socket. uid: this process's user by default; others are refused and logged.
+    Raises like `squall.wire.endpoint.listen`.
     """
     loop = asyncio.get_running_loop()
-    return listen(path, lambda sock, peer: on_connect(SocketChannel(sock, loop), peer), mode=mode)
+    return listen(path, lambda sock, peer: on_connect(SocketChannel(sock, loop), peer), mode=mode, uid=uid)
 
 
 class SocketChannel:
@@ -71,6 +75,7 @@ class SocketChannel:
         self._sock = sock
         self._fileno = sock.fileno()
         self._loop = loop or asyncio.get_running_loop()
+        self._batch = batch_of(self._loop)
         self._passes_fds = sock.family == getattr(socket, "AF_UNIX", None)
         self._arrivals = Arrivals()
         self._decoder = self._arrivals.decoder
@@ -80,7 +85,7 @@ class SocketChannel:
         self._drainers: list[tuple[int, asyncio.Future[None]]] = []
         self._on_frame: OnFrame = _nobody
         self._on_close: OnClose | None = None
-        self._reading = self._paused = self._closed = self._deaf = self._started = False
+        self._reading = self._writing = self._paused = self._closed = self._deaf = self._started = False
 
     def start(self, on_frame: OnFrame, on_close: OnClose) -> None:
         """See Channel.start."""
@@ -98,8 +103,8 @@ class SocketChannel:
         fds = frame.fds
         if fds and not self._passes_fds:
             raise FrameError("descriptors only go over UNIX sockets")
-        if self._outgoing:
-            self._keep(buffers, duplicates(fds))
+        if self._outgoing or self._batch.open:
+            self._keep(buffers, duplicates(fds) if fds else fds)
             return
         if self._deaf:
             return
@@ -208,13 +213,23 @@ class SocketChannel:
                 self._close(error)
             return
         self._undelivered.extend(frames)
-        self._deliver()
+        if len(frames) == 1:
+            self._deliver()
+            return
+        self._batch.begin()
+        try:
+            self._deliver()
+        finally:
+            self._batch.handled()
 
     def _deliver(self) -> None:
         """Give out the frames that have arrived, until there is none or reading is paused."""
-        waiting = self._undelivered
+        waiting, handled = self._undelivered, 0
         while waiting and not self._paused and not self._closed:
             frame = waiting.popleft()
+            handled += 1
+            if not handled % _FLUSH_EVERY and self._batch.open:
+                self._batch.flush()
             try:
                 self._on_frame(frame)
             except FrameError as error:
@@ -229,8 +244,14 @@ class SocketChannel:
 
     def _keep(self, buffers: list[Buffer], fds: tuple[int, ...]) -> None:
         """Put `buffers` in line, the first with descriptors that are the channel's own."""
+        if self._deaf:
+            close_all(fds)
+            return
         if not self._outgoing:
-            self._loop.add_writer(self._fileno, self._on_writable)
+            if self._batch.open:
+                self._batch.add(self)
+            else:
+                self._write_on()
         for buffer in buffers:
             self._outgoing.append((buffer, fds))
             self._buffered += length(buffer)
@@ -238,20 +259,36 @@ class SocketChannel:
         if self._buffered > MAX_BUFFERED:
             self._close(ConnectionLost(f"the other side does not read: {self._buffered} bytes wait for it"))
 
+    def flush(self) -> None:
+        """Write what was kept for the end of a batch."""
+        if self._outgoing and not self._writing:
+            self._write()
+            if self._outgoing:
+                self._write_on()
+
+    def _write_on(self) -> None:
+        self._writing = True
+        self._loop.add_writer(self._fileno, self._on_writable)
+
     def _on_writable(self) -> None:
+        self._write()
+        if not self._outgoing and self._writing:
+            self._writing = False
+            self._loop.remove_writer(self._fileno)
+        self._wake_drainers()
+
+    def _write(self) -> None:
+        """Write until there is nothing left or the kernel takes no more."""
         while self._outgoing:
             buffers, fds = self._next_write()
             try:
                 sent = self._sock.sendmsg(buffers, rights(fds))
             except (BlockingIOError, InterruptedError):
-                break
+                return
             except OSError as error:
                 self._lose_peer(error)
                 return
             self._sent(sent, fds)
-        if not self._outgoing:
-            self._loop.remove_writer(self._fileno)
-        self._wake_drainers()
 
     def _next_write(self) -> tuple[list[Buffer], tuple[int, ...]]:
         """What one sendmsg takes: descriptors go with the first byte of their own frame, so they begin a write."""
@@ -299,7 +336,8 @@ class SocketChannel:
         self._drainers = still
 
     def _drop_outgoing(self) -> None:
-        if self._outgoing:
+        if self._writing:
+            self._writing = False
             self._loop.remove_writer(self._fileno)
         for _, fds in self._outgoing:
             close_all(fds)
@@ -309,6 +347,8 @@ class SocketChannel:
     def _close(self, error: SquallError | None) -> None:
         if self._closed:
             return
+        if error is None:
+            self.flush()  # what was said just before is not lost to a batch
         self._closed = True
         if self._reading:
             self._reading = False

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import math
+from typing import Any
 
 import pytest
 
@@ -93,3 +95,24 @@ def test_taken_descriptors_leave_the_frame() -> None:
     frame = Frame(Kind.DATA, 1, fds=(3, 4))
     assert frame.take_fds() == (3, 4)
     assert frame.fds == frame.take_fds() == ()
+
+
+def test_heads_are_written_as_the_standard_library_writes_them() -> None:
+    head: dict[str, Any] = {
+        "t": "x",
+        "n": 1,
+        "f": 0.5,
+        "b": True,
+        "z": None,
+        "l": [1, {"k": 'ü\n"'}],
+        "e": Kind.DATA,
+        3: "three",
+    }
+    assert write_head(head) == json.dumps(head, separators=(",", ":")).encode()
+
+
+def test_a_head_that_holds_itself_is_refused() -> None:
+    head: dict[str, Any] = {}
+    head["self"] = head
+    with pytest.raises(RecursionError):
+        write_head(head)
