@@ -1,0 +1,67 @@
+"""Asking: questions of commands to the server, and streams of its answers."""
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from squall.model.errors import ConnectionError, from_wire  # noqa: A004 - the tree's own
+from squall.sdk.blocking import run_blocking
+from squall.sdk.client import Client
+from squall.sdk.greeting import listens
+from squall.settings.client import named_server
+from squall.settings.paths import find_state
+from squall.wire.codec import Frame, Kind
+
+
+def server_socket() -> Path:
+    """Where the server listens, if it does."""
+    return named_server() or find_state().server_socket
+
+
+def running_client() -> Client:
+    """The client of a server that runs; none is started. Raises ConnectionError where none runs."""
+    socket = server_socket()
+    if not listens(socket):
+        raise ConnectionError(f"no server runs: nobody listens on {socket}")
+    return Client.here()
+
+
+def any_client(progress: Callable[[str], None] | None = None) -> Client:
+    """The client of a server, which is started where none runs."""
+    client = Client.here()
+    client.start(progress)
+    return client
+
+
+def follow(
+    client: Client, name: str, head: dict[str, Any], on_data: Callable[[Frame], None]
+) -> dict[str, Any]:
+    """The head of the answer's end, once on_data has had every DATA frame; an interrupt cancels the stream.
+
+    on_data is called on the client's loop and owns the frame's descriptors. Raises what the server answers with FAIL.
+    """
+    return run_blocking(_follow(client, name, head, on_data))
+
+
+async def _follow(
+    client: Client, name: str, head: dict[str, Any], on_data: Callable[[Frame], None]
+) -> dict[str, Any]:
+    session = await client.session()
+    ended: asyncio.Future[Frame] = asyncio.get_running_loop().create_future()
+
+    def on_frame(frame: Frame) -> None:
+        if frame.kind is Kind.DATA:
+            on_data(frame)
+        elif frame.kind in {Kind.END, Kind.FAIL} and not ended.done():
+            ended.set_result(frame)
+
+    stream = session.open(name, head, on_frame=on_frame)
+    try:
+        last = await ended
+    except asyncio.CancelledError:
+        stream.cancel()
+        raise
+    if last.kind is Kind.FAIL:
+        raise from_wire(last.head())
+    return last.head()

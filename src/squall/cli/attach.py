@@ -1,0 +1,115 @@
+"""Attach: a command inside a container, joined to this terminal or these pipes."""
+
+import contextlib
+import fcntl
+import os
+import select
+import shutil
+import struct
+import sys
+import termios
+import threading
+import tty as terminal
+from collections.abc import Sequence
+
+from squall.cli.asking import follow
+from squall.model.errors import ExecutionError
+from squall.sdk.client import Client
+from squall.wire.codec import Frame
+
+_PIECE = 64 * 1024
+
+
+def run_in_container(client: Client, container: str, argv: Sequence[str], *, tty: bool | None) -> int:
+    """The exit status of `argv` inside the container; 128 and the signal's number where a signal ended it.
+
+    The server hands over the ends of a terminal or of three pipes; from then on nothing of what is typed or
+    printed passes through it. tty None: a terminal if standard input and output are one.
+    """
+    wants_tty = sys.stdin.isatty() and sys.stdout.isatty() if tty is None else tty
+    columns, rows = shutil.get_terminal_size()
+    head = {"container": container, "argv": list(argv), "tty": wants_tty, "rows": rows, "cols": columns}
+    joined = _Joined(wants_tty=wants_tty)
+    try:
+        ended = follow(client, "container.exec", head, joined.take)
+    finally:
+        joined.finish()
+    if ended.get("signal"):
+        return 128 + int(ended["signal"])
+    if ended.get("code") is None:
+        raise ExecutionError(f"the command in {container} ended, and nobody knows how")
+    return int(ended["code"])
+
+
+class _Joined:
+    """The ends that the server handed over, and the thread that copies between them and our own."""
+
+    def __init__(self, *, wants_tty: bool) -> None:
+        self._wants_tty = wants_tty
+        self._copying: threading.Thread | None = None
+        self._before: list[object] | None = None
+        self._ended, self._end = os.pipe2(os.O_CLOEXEC)
+
+    def take(self, frame: Frame) -> None:
+        """The ends arrive: one of a terminal, or those of standard input, output and error."""
+        ends = frame.take_fds()
+        if not ends or self._copying is not None:
+            for end in ends:
+                os.close(end)
+            return
+        if self._wants_tty:
+            self._take_terminal(ends[0])
+            source, sinks = {0: ends[0]}, {ends[0]: 1}
+        else:
+            source, sinks = {0: ends[0]}, {ends[1]: 1, ends[2]: 2}
+        self._copying = threading.Thread(target=self._copy, args=(source, sinks), daemon=True)
+        self._copying.start()
+
+    def finish(self) -> None:
+        """Print what is left, and give the terminal back. What a grandchild prints later is not waited for."""
+        os.close(self._end)
+        if self._copying is not None:
+            self._copying.join(1.0)
+        if self._before is not None:
+            termios.tcsetattr(0, termios.TCSADRAIN, self._before)  # type: ignore[arg-type]  # as tcgetattr gave it
+
+    def _take_terminal(self, end: int) -> None:
+        def resize(*_: object) -> None:
+            columns, rows = shutil.get_terminal_size()
+            with contextlib.suppress(OSError):
+                fcntl.ioctl(end, termios.TIOCSWINSZ, struct.pack("4H", rows, columns, 0, 0))
+
+        resize()
+        if sys.stdin.isatty():
+            self._before = termios.tcgetattr(0)
+            terminal.setraw(0)
+
+    def _copy(self, source: dict[int, int], sinks: dict[int, int]) -> None:
+        """Copy until every sink's end is closed on the other side, or the command has ended and all is read."""
+        ended = False
+        while sinks:
+            ready, _, _ = select.select(
+                [*source, *sinks, *(() if ended else (self._ended,))], [], [], 0 if ended else None
+            )
+            if not ready:
+                return
+            ended = ended or self._ended in ready
+            for end in ready:
+                if end in sinks and not _pass_on(end, sinks[end]):
+                    del sinks[end]
+                elif end in source and (ended or not _pass_on(end, source[end])):
+                    to = source.pop(end)
+                    if not self._wants_tty:
+                        os.close(to)
+
+
+def _pass_on(end: int, to: int) -> bool:
+    """Whether there was something to pass on; False at the end of either side."""
+    try:
+        piece = os.read(end, _PIECE)
+        rest = memoryview(piece)
+        while rest:
+            rest = rest[os.write(to, rest) :]
+    except OSError:  # EIO: the terminal's last user is gone; EPIPE: nobody reads
+        return False
+    return bool(piece)

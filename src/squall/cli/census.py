@@ -1,0 +1,60 @@
+"""The census: every process of one state directory, as the record, the locks and the server tell it."""
+
+from typing import Any
+
+from squall.cli.asking import running_client
+from squall.model.errors import Error
+from squall.sdk.greeting import greet
+from squall.settings.paths import StatePaths
+from squall.settings.process import ProcessMark, is_alive
+from squall.settings.record import read_record
+
+_ANSWER_WITHIN_S = 5.0
+
+
+def census(paths: StatePaths) -> dict[str, Any]:
+    """What runs: running, state, socket, version, busy, why_busy; supervisor, server, agent (each with its pid, or
+    None); launchers, containers, apps (lists). `unanswered` says why the server told less than that.
+    """
+    found: dict[str, Any] = {
+        "running": False,
+        "state": str(paths.state),
+        "socket": str(paths.server_socket),
+        "version": None,
+        "busy": False,
+        "why_busy": "",
+        "supervisor": None,
+        "server": None,
+        "agent": None,
+        "launchers": [],
+        "containers": [],
+        "apps": [],
+    }
+    for name, mark in live_marks(paths).items():
+        found[name] = {"pid": mark.pid}
+    try:
+        greeting = greet(paths.server_socket, timeout_s=_ANSWER_WITHIN_S)
+        if greeting is None:
+            return found
+        found |= {
+            "running": True,
+            "version": greeting.version,
+            "busy": greeting.busy,
+            "why_busy": greeting.why_busy,
+        }
+        found["server"] = {"pid": greeting.pid}
+        if greeting.understood:
+            said = running_client().request("status")
+            found |= {key: value for key, value in said.items() if value is not None}
+    except Error as problem:
+        found["unanswered"] = str(problem)
+    return found
+
+
+def live_marks(paths: StatePaths) -> dict[str, ProcessMark]:
+    """The live supervisor, server and agent by name."""
+    record = read_record(paths.supervisor_record)
+    if record is None:
+        return {}
+    marks = {"supervisor": record.supervisor, **record.members}
+    return {name: mark for name, mark in marks.items() if is_alive(mark)}

@@ -1,0 +1,57 @@
+"""`squall container`: list containers, look into them, stop them."""
+
+import click
+
+from squall.cli.asking import any_client, follow, running_client
+from squall.cli.attach import run_in_container
+from squall.cli.logs import LogPrinter
+from squall.cli.screen import plain, say, say_json, say_table
+
+
+@click.group()
+def container() -> None:
+    """List containers, look into them, stop them."""
+
+
+@container.command("list")
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON list.")
+def list_containers(*, as_json: bool) -> None:
+    """List the containers that run."""
+    containers = running_client().request("container.list")["containers"]
+    if as_json:
+        say_json(containers)
+    else:
+        say_table(containers, ("id", "function", "state", "pid", "rung"), empty="no containers")
+
+
+@container.command("logs")
+@click.argument("name", metavar="CONTAINER")
+@click.option("-f", "--follow", "following", is_flag=True, help="Go on as more is printed.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line.")
+def logs_of_container(*, name: str, following: bool, as_json: bool) -> None:
+    """Show what a CONTAINER has printed."""
+    import re
+
+    printer = LogPrinter(as_json=as_json, wanted=re.compile(""))
+    follow(any_client(), "logs", {"container": name, "follow": following}, printer.take)
+
+
+@container.command("exec", context_settings={"ignore_unknown_options": True})
+@click.argument("name", metavar="CONTAINER")
+@click.argument("argv", metavar="COMMAND...", nargs=-1, required=True, type=click.UNPROCESSED)
+@click.option("--tty/--no-tty", default=None, help="Give it a terminal; by default if this is one.")
+def exec_in_container(*, name: str, argv: tuple[str, ...], tty: bool | None) -> int:
+    """Run a COMMAND inside a running CONTAINER; its exit status becomes ours."""
+    return run_in_container(running_client(), name, argv, tty=tty)
+
+
+@container.command("stop")
+@click.argument("name", metavar="CONTAINER")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def stop_container(*, name: str, as_json: bool) -> None:
+    """Stop a CONTAINER; what it was working on is run again elsewhere."""
+    stopped = running_client().request("container.stop", {"container": name})
+    if as_json:
+        say_json(stopped)
+    else:
+        say(f"stopped {plain(stopped.get('id', name))}")

@@ -1,0 +1,45 @@
+"""`squall doctor`: this machine, and what each feature gets here."""
+
+import dataclasses
+from typing import Any
+
+import click
+
+from squall.cli.screen import plain, say, say_json
+from squall.runtime.probe import probe
+from squall.runtime.rungs import row_of, rungs
+from squall.sdk.greeting import greet
+from squall.sdk.local_server import require_linux
+from squall.settings.paths import find_state
+from squall.settings.version import VERSION
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def doctor(*, as_json: bool) -> None:
+    """Look at this machine: what each feature gets here, why, and what would give it more."""
+    require_linux()
+    paths = find_state()
+    host = probe(str(paths.scratch))
+    found = rungs(host)
+    greeting = greet(paths.server_socket, timeout_s=5.0)
+    if as_json:
+        facts: dict[str, Any] = {
+            "version": VERSION,
+            "state": str(paths.state),
+            "server": None if greeting is None else {"pid": greeting.pid, "version": greeting.version},
+            "row": row_of(host),
+            "rungs": [dataclasses.asdict(rung) | {"good": rung.good} for rung in found],
+        }
+        say_json(facts)
+        return
+    say(f"squall {VERSION} on Linux {host.kernel[0]}.{host.kernel[1]} ({host.machine}): {row_of(host)}")
+    say(f"state: {paths.state}")
+    say("server: none runs" if greeting is None else f"server: process {greeting.pid}")
+    width = max(len(rung.feature) for rung in found)
+    for rung in found:
+        mark = "+" if rung.good else "-"
+        say(f"{mark} {rung.feature.ljust(width)}  {plain(rung.rung)} ({plain(rung.why)})",
+            style="green" if rung.good else "yellow")  # fmt: skip
+        if not rung.good:
+            say(f"  {' ' * width}  for more: {plain(rung.more)}")

@@ -1,0 +1,69 @@
+"""The screen: tables, JSON and errors, as a terminal or a pipe wants them."""
+
+import json
+import os
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, TextIO
+
+import click
+
+from squall.model.errors import Error
+
+
+def coloured(stream: TextIO) -> bool:
+    """Whether colour may be used: on a terminal, where NO_COLOR is not set."""
+    return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+def plain(text: object) -> str:
+    """`text` on one line, with nothing in it that a terminal would obey."""
+    return "".join(char if char.isprintable() else _escaped(char) for char in str(text))
+
+
+def say(text: str, *, style: str = "", err: bool = False) -> None:
+    """One line, coloured where that is wanted."""
+    stream = sys.stderr if err else sys.stdout
+    click.echo(click.style(text, fg=style) if style and coloured(stream) else text, err=err, color=True)
+
+
+def say_json(value: object) -> None:
+    click.echo(json.dumps(value, indent=2, default=str))
+
+
+def say_table(rows: Iterable[Mapping[str, Any]], columns: Sequence[str], *, empty: str) -> None:
+    """Rows under their columns' names; the line `empty` where there is none."""
+    cells = [[plain("" if row.get(name) is None else row[name]) for name in columns] for row in rows]
+    if not cells:
+        say(empty)
+        return
+    widths = [max(len(name), *(len(row[at]) for row in cells)) for at, name in enumerate(columns)]
+    head = "  ".join(name.upper().ljust(width) for name, width in zip(columns, widths, strict=True))
+    say(head.rstrip(), style="bright_black")
+    for row in cells:
+        say("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def say_error(problem: BaseException) -> bool:
+    """Whether `problem` has a name and was printed: what, why, and what to do."""
+    if not isinstance(problem, Error):
+        return False
+    first, *more = str(problem).splitlines() or [""]
+    say(f"error[{problem.code}]: {plain(first)}", style="red", err=True)
+    for line in more:
+        say(plain(line), err=True)
+    say(f"  what to do: {plain(problem.remedy)}", err=True)
+    say(f"  more: squall explain {problem.code}", style="bright_black", err=True)
+    return True
+
+
+def age(seconds: float) -> str:
+    """A length of time for people: 12s, 3m, 4h, 2d."""
+    for unit, size in (("d", 86_400), ("h", 3_600), ("m", 60)):
+        if seconds >= size:
+            return f"{int(seconds // size)}{unit}"
+    return f"{max(0, int(seconds))}s"
+
+
+def _escaped(char: str) -> str:
+    return " " if char == "\t" else char.encode("unicode_escape").decode()

@@ -1,0 +1,40 @@
+"""`squall status`: what runs, with its processes."""
+
+from typing import Any
+
+import click
+
+from squall.cli.census import census
+from squall.cli.main import DONE, NOT_RUNNING
+from squall.cli.screen import plain, say, say_json, say_table
+from squall.settings.paths import find_state
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def status(*, as_json: bool) -> int:
+    """Show what runs, with its processes. Exit status 3 where no server runs."""
+    found = census(find_state())
+    if as_json:
+        say_json(found)
+    else:
+        _show(found)
+    return DONE if found["running"] else NOT_RUNNING
+
+
+def _show(found: dict[str, Any]) -> None:
+    if not found["running"]:
+        say("no server runs", style="yellow")
+    else:
+        doing = f"busy: {plain(found['why_busy'])}" if found["busy"] else "idle"
+        say(f"squall {plain(found['version'])} is up, {doing}", style="green")
+    if "unanswered" in found:
+        say(f"the server did not tell more: {plain(found['unanswered'])}", style="yellow")
+    say(f"state: {found['state']}")
+    for name in ("supervisor", "server", "agent"):
+        if found[name]:
+            say(f"{name}: process {found[name]['pid']}")
+    for launcher in found["launchers"]:
+        say(f"launcher: process {launcher.get('pid')}")
+    if found["running"]:
+        say_table(found["containers"], ("id", "function", "state", "pid", "rung"), empty="no containers")
