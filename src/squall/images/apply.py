@@ -21,7 +21,7 @@ from squall.images.flight import Flight, Say
 from squall.images.host import Facts, HostImage, Look, follow, is_below, is_too_wide, join
 from squall.images.installer import InstallerSettings, sources_of
 from squall.images.layers import Building, Layers
-from squall.images.plan import LAYERS_ROOT, ImagePlan, LayerBuild, mount_of
+from squall.images.plan import LAYERS_ROOT, ImagePlan, LayerBuild, lowers_of
 from squall.images.redact import Redactor
 from squall.images.seen import index_directories, look as look_here
 from squall.images.sweep import Layer
@@ -205,19 +205,13 @@ class Builder:
         if self._sandboxes.uid_base is not None:
             layers_on_disk.hand_over(building.layer, self._sandboxes.uid_base)
             self._give_cache(self._sandboxes.uid_base)
-        mounts = self._mounts(build, site)
-        own = mounts[len(site.job.host.mounts) :]
-        skeleton = site.job.host.skeleton.with_places(
-            dirs=tuple(mount.target for mount in own if os.path.isdir(mount.source)),
-            files=tuple(mount.target for mount in own if not os.path.isdir(mount.source)),
-        )
-        layers_on_disk.make_skeleton(building.top / "root", skeleton)
+        skeleton = str(self._layers.skeleton(site.job.host.skeleton))
         return SandboxSpec(
             id=name,
             level=level,
             scratch=scratch,
-            lowers=(str(building.top / "root"),),
-            mounts=mounts,
+            lowers=(*lowers_of(build.copied, site.job.trees_dir), skeleton),
+            mounts=self._mounts(build, site),
             env=command.env,
             network="host",
             limits=_OUTER_LIMITS,
@@ -240,7 +234,6 @@ class Builder:
             Mount(source=str(building.layer), target=room.target, writable=True),
             Mount(source=str(self._cache), target=room.cache, writable=True),
             Mount(source=str(building.inputs), target=room.inputs),
-            *(mount_of(add, job.trees_dir) for add in build.copied),
         ]
         if site.tool.uv:
             mounts.append(Mount(source=site.tool.uv, target=f"{_ROOM}/uv"))

@@ -82,8 +82,9 @@ class ImagePlan:
 
     key names all of it: two functions of one key can share what is prepared. builds: what is missing, in order;
     carried out, the next plan has none. layers: what a container uses once they are built, the first wins.
-    sys_path: where modules are looked for besides the standard library, in this order. skeleton holds a mount point
-    for each of `mounts`. adds: local trees that must lie under `trees_dir` before a container starts.
+    sys_path: where modules are looked for besides the standard library, in this order. lowers: directories that lie
+    over the skeleton, the top one first; they hold the local adds, whose trees must be checked out under `trees_dir`
+    before a container starts.
     """
 
     key: str
@@ -94,6 +95,7 @@ class ImagePlan:
     sys_path: tuple[str, ...]
     mounts: tuple[Mount, ...]
     skeleton: Skeleton
+    lowers: tuple[str, ...] = ()
     adds: tuple[AddLocal, ...] = ()
     warnings: tuple[str, ...] = ()
 
@@ -110,7 +112,6 @@ def plan_image(recipe: ImageRecipe, facts: BuildFacts) -> ImagePlan:
     mounts = (
         *facts.host.mounts,
         *(Mount(source=join(facts.layers_dir, key), target=join(LAYERS_ROOT, key)) for key in layers),
-        *(mount_of(add, facts.trees_dir) for add in adds),
     )
     return ImagePlan(
         key=_digest(
@@ -128,7 +129,8 @@ def plan_image(recipe: ImageRecipe, facts: BuildFacts) -> ImagePlan:
             *([PYTHON_ROOT] if facts.isolated else []),
         ),
         mounts=mounts if facts.isolated else (),
-        skeleton=_with_places(facts.host.skeleton, layers, adds),
+        skeleton=facts.host.skeleton,
+        lowers=lowers_of(adds, facts.trees_dir),
         adds=adds,
         warnings=facts.host.warnings,
     )
@@ -144,11 +146,9 @@ def check_python(recipe: ImageRecipe, python: ClientPython) -> None:
         )
 
 
-def mount_of(add: AddLocal, trees_dir: str) -> Mount:
-    """How a local add shows in a container: a directory as its whole tree, a file as the one in its tree."""
-    tree = join(trees_dir, add.reference)
-    source = join(tree, add.remote.rpartition("/")[2]) if add.kind == "file" else tree
-    return Mount(source=source, target=add.remote)
+def lowers_of(adds: tuple[AddLocal, ...], trees_dir: str) -> tuple[str, ...]:
+    """The directories that show these adds when they lie over a root, the last add on top."""
+    return tuple(join(trees_dir, tree) for tree in dict.fromkeys(add.tree for add in reversed(adds)))
 
 
 def _chain(recipe: ImageRecipe, facts: BuildFacts) -> list[LayerBuild]:
@@ -190,7 +190,7 @@ def _root_key(facts: BuildFacts) -> str:
 
 def _said(adds: tuple[AddLocal, ...]) -> list[Any]:
     """What of local adds makes a difference: not what the user called them."""
-    return [(add.kind, add.remote, add.reference) for add in adds]
+    return [(add.remote, add.tree) for add in adds]
 
 
 def _digest(*parts: Any) -> str:
@@ -209,6 +209,18 @@ def _settled(recipe: ImageRecipe, workdir: str) -> tuple[dict[str, str], str]:
     return environment, workdir
 
 
+def _sys_path(shown: tuple[str, ...], adds: tuple[AddLocal, ...], facts: BuildFacts) -> tuple[str, ...]:
+    """The user's source, the image's layers, the client's packages, and last what the runner itself needs.
+
+    Where nothing can be laid over a root, added modules are found in their trees.
+    """
+    if facts.isolated:
+        return (facts.source_root, *shown, *facts.python.site_dirs, PYTHON_ROOT)
+    modules = tuple(add for add in adds if is_below(add.remote, SOURCE_ROOT))
+    trees = (tree + SOURCE_ROOT for tree in lowers_of(modules, facts.trees_dir))
+    return (facts.source_root, *trees, *shown, *facts.python.site_dirs)
+
+
 def _with_defaults(wanted: Mapping[str, str], shown: tuple[str, ...], facts: BuildFacts) -> dict[str, str]:
     """The environment of a container: what the image says, and what every program expects to be told.
 
@@ -223,16 +235,3 @@ def _with_defaults(wanted: Mapping[str, str], shown: tuple[str, ...], facts: Bui
         "PATH": wanted.get("PATH") or ":".join(dict.fromkeys([*bins, *_SYSTEM_PATH])),
         "PYTHONPATH": ":".join(dict.fromkeys([*asked, facts.source_root, *shown])),
     }
-
-
-def _with_places(skeleton: Skeleton, layers: tuple[str, ...], adds: tuple[AddLocal, ...]) -> Skeleton:
-    """The skeleton with a mount point for each layer and each local add."""
-    dirs = [*(join(LAYERS_ROOT, key) for key in layers), *(add.remote for add in adds if add.kind != "file")]
-    # A file that lands in an added directory is a part of what that directory shows, or cannot be shown.
-    files = [
-        add.remote
-        for add in adds
-        if add.kind == "file"
-        and not any(is_below(add.remote, top.remote) for top in adds if top.kind != "file")
-    ]
-    return skeleton.with_places(dirs=tuple(dirs), files=tuple(files))

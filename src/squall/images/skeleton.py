@@ -22,15 +22,6 @@ class Skeleton:
         plain: dict[str, Any] = {"dirs": self.dirs, "files": self.files, "links": self.links}
         return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
 
-    def with_places(self, *, dirs: tuple[str, ...] = (), files: tuple[str, ...] = ()) -> Skeleton:
-        """This skeleton with more mount points."""
-        draft = SkeletonDraft(dirs=dict(self.dirs), files=dict(self.files), links=dict(self.links))
-        for path in dirs:
-            draft.add_dir(path)
-        for path in files:
-            draft.add_file(path)
-        return draft.done()
-
 
 @dataclass(slots=True)
 class SkeletonDraft:

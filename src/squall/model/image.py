@@ -85,18 +85,17 @@ class Workdir:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AddLocal:
-    """A file or a directory of the client's, at `remote` in the container.
+    """Files of the client's, at `remote` in the container.
 
-    reference: the digest of a blob for a file, of a tree for the others. copy: part of the image, so that later
-    steps see it; else it is only there when a container starts, and no step may follow that builds.
-    origin: what the user wrote, for messages.
+    tree: the digest of a tree of them, each under its whole path in the container without the first slash, so that
+    the tree can lie over a container's root as it is. copy: part of the image, so that later steps see it; else it is
+    only there when a container starts, and no step may follow that builds. origin: what the user wrote, for messages.
     """
 
     kind: LocalKind
     remote: str
-    reference: str
+    tree: str
     copy: bool = False
-    executable: bool = False
     origin: str = ""
 
     def __post_init__(self) -> None:
