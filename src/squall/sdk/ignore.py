@@ -205,7 +205,7 @@ def _glob(pattern: str) -> str:
     """The regular expression that matches whole paths as git's wildmatch does."""
     names = pattern.split("/")
     if len(names) == 1:
-        return _name(pattern)
+        return ".+" if pattern == "**" else _name(pattern)
     out = []
     for position, name in enumerate(names):
         last = position == len(names) - 1

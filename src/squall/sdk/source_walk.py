@@ -74,7 +74,7 @@ def rules_down_to(root: str, directory: str) -> Rules:
 
     Without those of the directory itself, except for the root, since its own are read when it is entered.
     """
-    rules = Rules((*_rules_above(root), BUILT_IN_RULES))
+    rules = Rules((BUILT_IN_RULES, *_rules_above(root)))
     names = directory.split("/") if directory else []
     for count in range(len(names)):
         base = "/".join(names[:count])
@@ -88,8 +88,8 @@ def with_rules_of(directory: str, base: str, rules: Rules, names: frozenset[str]
     sets = rules.sets
     if not base and ".dockerignore" in names:
         text = _read(os.path.join(directory, ".dockerignore"))
-        sets = _inserted(sets, RuleSet(docker_rules(text, file=".dockerignore"), parents=True), rank=2)
-    for name, rank in ((".gitignore", 1), (".squallignore", 0)):
+        sets = _inserted(sets, RuleSet(docker_rules(text, file=".dockerignore"), parents=True), rank=3)
+    for name, rank in ((".gitignore", 2), (".squallignore", 0)):
         if name in names:
             file = f"{base}/{name}" if base else name
             found = RuleSet(git_rules(_read(os.path.join(directory, name)), file=file), base=base)
@@ -190,17 +190,20 @@ class _Walker:
 
 
 def _inserted(sets: tuple[RuleSet, ...], new: RuleSet, *, rank: int) -> tuple[RuleSet, ...]:
-    """The sets with a new one: .squallignore (0) before .gitignore (1) before .dockerignore (2) before the built-in."""
+    """The sets with a new one: .squallignore (0) before the built-in (1) before .gitignore (2) before .dockerignore (3).
+
+    Within a rank the newest first, since it stands deepest.
+    """
     position = next((at for at, each in enumerate(sets) if _rank(each) >= rank), len(sets))
     return (*sets[:position], new, *sets[position:])
 
 
 def _rank(each: RuleSet) -> int:
-    if each is BUILT_IN_RULES or not each.rules:
-        return 3
+    if each is BUILT_IN_RULES:
+        return 1
     if each.parents:
-        return 2
-    return 0 if each.rules[0].file.endswith(".squallignore") else 1
+        return 3
+    return 0 if each.rules and each.rules[0].file.endswith(".squallignore") else 2
 
 
 def _rules_above(root: str) -> tuple[RuleSet, ...]:

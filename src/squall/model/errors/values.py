@@ -99,4 +99,5 @@ class SourceChanged(ConflictError):
     """A source file changed while it was being read."""
 
     code, status = "SQ-1211", 409
-    remedy = "run the command again"
+    remedy = "run the command again; a file that is written all the time belongs into a `.squallignore` file"
+    path: str | None = None
