@@ -44,7 +44,7 @@ def _pickler() -> Any:
             remedy="install cloudpickle, or put what the value refers to into a module",
         ) from error
 
-    class ByValue(cloudpickle.Pickler):  # type: ignore[misc]
+    class ByValue(cloudpickle.Pickler):  # type: ignore[misc]  # mypy does not see this package
         def __init__(
             self, file: io.BytesIO, buffer_callback: BufferCallback | None, main: str | None
         ) -> None:

@@ -43,6 +43,8 @@ def not_serializable(value: Any, error: Exception, role: Role) -> SerializationE
     """
     if isinstance(error, FeatureUnavailable):
         return _ERRORS[role](str(error), remedy=error.remedy)
+    if _too_deep(error):
+        return _ERRORS[role](f"{_NAMES[role]} is nested too deeply to travel", where=_NAMES[role])
     where, part = _NAMES[role], value
     if role == "call":
         where, part = _argument(value)
@@ -52,9 +54,15 @@ def not_serializable(value: Any, error: Exception, role: Role) -> SerializationE
     return _ERRORS[role](f"{place} cannot travel: it is a {kind} ({_said(reason)})", where=place)
 
 
+def _too_deep(error: BaseException | None) -> bool:
+    while error is not None:
+        if isinstance(error, RecursionError):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
 def _said(error: Exception) -> str:
-    if isinstance(error, RecursionError):
-        return "it is nested too deeply"
     text = f"{type(error).__name__}: {error}"
     return text if len(text) < 500 else text[:500] + "…"
 

@@ -32,7 +32,6 @@ def seal(buffers: Sequence[Buffer]) -> int:
     Where the machine refuses such memory, it is an unlinked temporary file without seals, which readers copy.
     Raises SharedMemoryTooSmall when there is no room for either.
     """
-    size = sum(map(length, buffers))
     make = getattr(os, "memfd_create", None)
     if make is not None:
         try:
@@ -47,7 +46,7 @@ def seal(buffers: Sequence[Buffer]) -> int:
                 os.close(fd)
             else:
                 return int(fd)
-    return _spill(buffers, size)
+    return spill(buffers)
 
 
 def read_sealed(fd: int, size: int) -> memoryview:
@@ -99,15 +98,17 @@ def is_sealed(fd: int) -> bool:
         return False  # a kind of file that has no seals
 
 
-def _spill(buffers: Sequence[Buffer], size: int) -> int:
+def spill(buffers: Sequence[Buffer], folder: str | None = None) -> int:
+    """Like `seal`, where memory cannot be had: a file without a name in `folder`, the temporary directory by default."""
     try:
-        with tempfile.TemporaryFile(prefix="squall-value-", buffering=0) as file:
+        with tempfile.TemporaryFile(prefix="squall-value-", buffering=0, dir=folder) as file:
             _write(file.fileno(), buffers)
             return os.dup(file.fileno())
     except OSError as error:
         if error.errno in _NO_ROOM:
+            size = sum(map(length, buffers))
             raise SharedMemoryTooSmall(
-                f"there is no room for a value of {size} bytes, neither in memory nor in {tempfile.gettempdir()}"
+                f"there is no room for a value of {size} bytes, neither in memory nor in {folder or tempfile.gettempdir()}"
             ) from error
         raise
 
