@@ -1,19 +1,29 @@
 """Squall: Python functions that run in isolated containers which the code itself declares."""
 
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from squall.model.function import Retries as Retries
+    from squall.sdk.app import App as App
+    from squall.sdk.function import Function as Function
+    from squall.sdk.function_call import FunctionCall as FunctionCall
+    from squall.sdk.image import Image as Image
+
+    __version__: str
 
 # What users import from `squall`, and where it lives: "module:name", or the module alone where the name is the
 # same. Nothing is loaded before it is asked for: the command line and the runner must not pay for the whole SDK.
+# The imports above say the same to type checkers; a test compares the two.
 _HOMES = {
     "App": "squall.sdk.app",
     "Function": "squall.sdk.function",
-    "FunctionCall": "squall.sdk.call",
+    "FunctionCall": "squall.sdk.function_call",
     "Image": "squall.sdk.image",
-    "Retries": "squall.sdk.function",
-    "current_function_call_id": "squall.context",
-    "current_input_id": "squall.context",
-    "is_local": "squall.context",
+    "Retries": "squall.model.function",
+    "current_function_call_id": "squall.sdk.inside",
+    "current_input_id": "squall.sdk.inside",
+    "is_local": "squall.sdk.inside",
     "__version__": "squall.settings.version:VERSION",
 }
 

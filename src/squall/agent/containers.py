@@ -1,0 +1,205 @@
+"""Containers of this node: started, adopted, stopped, and told of."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import socket
+from collections.abc import Callable
+from typing import Any
+
+from squall.agent.launcher_link import LauncherLink, Message
+from squall.agent.output import Output
+from squall.agent.pools import Pools, uid_base
+from squall.agent.prepared import Images
+from squall.agent.relay import LocalContainer, Relay
+from squall.agent.sandboxes import BuildSandboxes
+from squall.model.container import ContainerEnd, WantedContainer
+from squall.model.errors import ConnectionLost, ContainerStartError, Error
+from squall.model.function import Function
+from squall.model.ids import ContainerId
+from squall.model.jsonable import from_json, to_json
+from squall.scheduling.node_diff import Start, Stop, plan_node
+from squall.settings.options import Options
+from squall.wire.socket_channel import SocketChannel
+
+_log = logging.getLogger("squall.agent")
+Tell = Callable[[Message], None]
+SendLogs = Callable[[Message, list[bytes]], None]
+
+
+class Containers:
+    """What runs here. tell: an event to the server; send_logs: records of output; both drop while there is none."""
+
+    def __init__(self, pools: Pools, images: Images, relay: Relay, builds: BuildSandboxes, options: Options) -> None:
+        self.present: dict[str, LocalContainer] = {}
+        self.starting: dict[str, asyncio.Task[None]] = {}
+        self.unreported: dict[str, Message] = {}
+        self.tell: Tell = lambda _event: None
+        self.send_logs: SendLogs = lambda _head, _texts: None
+        self._pools = pools
+        self._images = images
+        self._relay = relay
+        self._builds = builds
+        self._options = options
+        self._wanted: frozenset[str] = frozenset()
+        self._ended: set[str] = set()
+        self._routes = 0
+        pools.on_exit = self._exited
+        pools.on_lost = self._launcher_lost
+
+    def want(self, payload: bytes) -> None:
+        """The server's whole wanted set: starts what is missing, stops what is too much."""
+        described = json.loads(payload)
+        functions = {name: from_json(Function, plain) for name, plain in described["functions"].items()}
+        wanted = tuple(
+            WantedContainer(id=ContainerId(container), function=functions[function])
+            for container, function in described["containers"]
+        )
+        keep = frozenset(described.get("keep", ()))
+        present = frozenset(ContainerId(name) for name in (*self.present, *self.starting)) - keep
+        for step in plan_node(wanted, present, frozenset(ContainerId(name) for name in self._ended)):
+            match step:
+                case Start(wanted=one):
+                    self.starting[one.id] = asyncio.get_running_loop().create_task(self._start(one))
+                case Stop(container=container):
+                    self.stop(container)
+        self._wanted = frozenset(functions)
+
+    def stop(self, container: str) -> None:
+        """Stops a container: signal, grace, kill."""
+        task = self.starting.get(container)
+        if task is not None:
+            task.cancel()
+            return
+        local = self.present.get(container)
+        if local is not None and not local.stopping:
+            local.stopping = True
+            local.launcher.tell("stop", container=container, grace_s=self._options.stop_grace_s)
+
+    async def adopt(self, links: list[LauncherLink]) -> None:
+        """Takes over the containers that an earlier agent left running."""
+        for link in links:
+            try:
+                rows = await link.containers()
+            except Error:
+                continue
+            for row in rows:
+                if row.get("exited"):
+                    self._exited(link, row["exited"])
+                    continue
+                try:
+                    message, fds = await link.attach(row["container"])
+                except Error as refused:
+                    _log.warning("container %s could not be taken over: %s", row["container"], refused)
+                    continue
+                self._add(link, {**row, **message}, fds)
+
+    def describe(self) -> list[Message]:
+        """Every container, for the server."""
+        return [local.describe() for local in self.present.values()]
+
+    def report_again(self) -> None:
+        """A new server is there: tells it of ends that no server has heard of."""
+        for event in self.unreported.values():
+            self.tell(event)
+        self.unreported.clear()
+
+    async def _start(self, wanted: WantedContainer) -> None:
+        container = wanted.id
+        link: LauncherLink | None = None
+        try:
+            prepared = await self._images.wait_for(wanted.function)
+            link = await self._pools.launcher(wanted.function.id)
+            spec = self._images.spec_for(wanted, prepared, uid_base=uid_base(link.uid_slot))
+            message, fds = await link.start(container, spec.to_json())
+        except asyncio.CancelledError:
+            if link is not None:
+                link.tell("kill", container=container)
+            self.starting.pop(container, None)
+            self._report_end(container, ContainerEnd(cause="killed"))
+            return
+        except (Error, ValueError, OSError) as problem:
+            self.starting.pop(container, None)
+            error = problem if isinstance(problem, Error) else ContainerStartError(f"{type(problem).__name__}: {problem}")
+            lost = isinstance(problem, ConnectionLost)
+            _log.warning("container %s did not start: %s", container, problem)
+            if lost:
+                self._report_end(container, ContainerEnd(cause="signal", signal=9))
+            else:
+                self._ended.add(container)
+                self.tell({"t": "event", "event": "refused", "container": container, "error": error.to_wire()})
+            return
+        self.starting.pop(container, None)
+        self._add(link, message, fds)
+
+    def _add(self, link: LauncherLink, message: Message, fds: tuple[int, ...]) -> None:
+        channel, log, out, err = fds
+        self._routes += 1
+        local = LocalContainer(
+            id=message["container"],
+            function=link.function or "",
+            launcher=link,
+            route=self._routes,
+            pid=message["pid"],
+            init_pid=message.get("init_pid", 0),
+            rung=message.get("rung", ""),
+            phases_ms=message.get("phases_ms", {}),
+        )
+        self.present[local.id] = local
+        self.tell({"t": "event", "event": "started", **local.describe()})
+        local.output = Output(
+            (log, out, err),
+            lambda rows, texts: self.send_logs({"t": "logs", "container": local.id, "function": local.function, "L": rows}, texts),
+            rate=self._options.log_rate_bytes,
+        )
+        self._relay.add(local, SocketChannel(socket.socket(fileno=channel)))
+
+    def _exited(self, link: LauncherLink, message: Message) -> None:
+        container = message["container"]
+        fields: dict[str, Any] = {
+            name: message[name]
+            for name in ("cause", "code", "signal", "memory_peak_bytes", "memory_limit_bytes", "cpu_s")
+            if message.get(name) is not None
+        }
+        end = from_json(ContainerEnd, fields)
+        link.tell("forget", container=container)
+        if self._builds.ended(container, end):
+            return
+        local = self.present.pop(container, None)
+        if local is not None:
+            if local.output is not None:
+                local.output.close()
+            self._relay.remove(local)
+        self._report_end(container, end)
+        self._tidy(link)
+
+    def _launcher_lost(self, link: LauncherLink) -> None:
+        """A launcher was killed, and its containers with it: nobody's fault."""
+        for local in [local for local in self.present.values() if local.launcher is link]:
+            del self.present[local.id]
+            if local.output is not None:
+                local.output.close()
+            self._relay.remove(local)
+            self._report_end(local.id, ContainerEnd(cause="signal", signal=9))
+
+    def _report_end(self, container: str, end: ContainerEnd) -> None:
+        self._ended.add(container)
+        event = {"t": "event", "event": "ended", "container": container, "end": to_json(end)}
+        self.unreported[container] = event
+        self.tell(event)
+
+    def _tidy(self, link: LauncherLink) -> None:
+        """A launcher whose function is not wanted any more goes with its last container."""
+        function = link.function
+        if function is None or function in self._wanted or function == "build":
+            return
+        if not any(local.launcher is link for local in self.present.values()):
+            self._pools.release(function)
+
+
+def cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0))

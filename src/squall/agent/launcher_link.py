@@ -1,0 +1,161 @@
+"""The link to one launcher: what it is told, what it answers, over a SEQPACKET socket."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import socket
+from collections.abc import Callable
+from typing import Any
+
+from squall.model.errors import ConnectionLost, ContainerStartError, Error
+
+PACKET = 64 * 1024
+_MOST_FDS = 8
+_log = logging.getLogger("squall.agent")
+
+Message = dict[str, Any]
+
+
+class LauncherLink:
+    """One launcher. on_exit gets each "exited" message, on_lost is called once when the launcher is gone."""
+
+    def __init__(self, sock: socket.socket, name: str, pid: int) -> None:
+        sock.setblocking(False)
+        self.name = name
+        self.pid = pid
+        self.function: str | None = None
+        self.image_key = ""
+        self.uid_slot: int | None = None
+        self.on_exit: Callable[[Message], None] = lambda _message: None
+        self.on_lost: Callable[[], None] = lambda: None
+        self._sock = sock
+        self._loop = asyncio.get_running_loop()
+        self._answers: dict[tuple[str, str], asyncio.Future[tuple[Message, tuple[int, ...]]]] = {}
+        self._execs: dict[str, Callable[[Message], None]] = {}
+        self._unsent: list[bytes] = []
+        self._closed = False
+        self._loop.add_reader(sock.fileno(), self._on_readable)
+
+    async def start(self, container: str, spec: Message) -> tuple[Message, tuple[int, ...]]:
+        """Starts a container: what the launcher says of it, and the descriptors channel, log, out, err.
+
+        Raises the launcher's refusal, ConnectionLost when it dies meanwhile.
+        """
+        return await self._ask("start", container, {"spec": spec})
+
+    async def attach(self, container: str) -> tuple[Message, tuple[int, ...]]:
+        """Takes over a container that an earlier agent left; answers like `start`."""
+        return await self._ask("attach", container, {})
+
+    async def containers(self) -> list[Message]:
+        """What the launcher has."""
+        message, _fds = await self._ask("list", "", {})
+        found: list[Message] = message["containers"]
+        return found
+
+    async def run(self, container: str, name: str, how: Message, on_end: Callable[[Message], None]) -> tuple[Message, tuple[int, ...]]:
+        """Runs a command in a container; `how` has argv, env, cwd, tty, rows, cols. on_end gets "exec_exited"."""
+        self._execs[name] = on_end
+        return await self._ask("exec", container, {"exec": name, **how})
+
+    def tell(self, kind: str, **message: Any) -> None:
+        """Sends a message that has no answer."""
+        if not self._closed:
+            self._send({"t": kind, **message})
+
+    def close(self) -> None:
+        """Lets go of the launcher, which lives on."""
+        self._lose(quiet=True)
+
+    async def _ask(self, kind: str, container: str, message: Message) -> tuple[Message, tuple[int, ...]]:
+        if self._closed:
+            raise ConnectionLost(f"the launcher {self.name} is gone")
+        key = (kind, container + message.get("exec", ""))
+        answer = self._answers[key] = self._loop.create_future()
+        self._send({"t": kind, "container": container, **message})
+        try:
+            return await answer
+        finally:
+            self._answers.pop(key, None)
+
+    def _send(self, message: Message) -> None:
+        data = json.dumps(message).encode()
+        if len(data) > PACKET:
+            raise ContainerStartError(f"what a launcher is told fits into {PACKET} bytes; this has {len(data)}")
+        if self._unsent or not self._try(data):
+            if not self._unsent:
+                self._loop.add_writer(self._sock.fileno(), self._on_writable)
+            self._unsent.append(data)
+
+    def _try(self, data: bytes) -> bool:
+        try:
+            self._sock.send(data)
+        except BlockingIOError:
+            return False
+        except OSError:
+            # The reader finds the end of the connection, and says so once.
+            return True
+        return True
+
+    def _on_writable(self) -> None:
+        while self._unsent and self._try(self._unsent[0]):
+            self._unsent.pop(0)
+        if not self._unsent:
+            self._loop.remove_writer(self._sock.fileno())
+
+    def _on_readable(self) -> None:
+        while not self._closed:
+            try:
+                data, fds, _flags, _address = socket.recv_fds(self._sock, PACKET, _MOST_FDS)
+            except BlockingIOError:
+                return
+            except OSError:
+                data, fds = b"", []
+            for fd in fds:
+                os.set_inheritable(fd, False)
+            if not data:
+                self._lose()
+                return
+            self._take(json.loads(data), tuple(fds))
+
+    def _take(self, message: Message, fds: tuple[int, ...]) -> None:
+        kind, container = message["t"], message.get("container", "")
+        asked = {"started": "start", "attached": "attach", "execed": "exec", "containers": "list"}.get(kind)
+        if asked is not None:
+            answer = self._answers.get((asked, container + message.get("exec", "")))
+            if answer is not None and not answer.done():
+                answer.set_result((message, fds))
+                return
+        elif kind == "refused":
+            for name in ("start", "attach", "exec"):
+                answer = self._answers.get((name, container + message.get("exec", "")))
+                if answer is not None and not answer.done():
+                    answer.set_exception(Error.from_wire({k: v for k, v in message.items() if k not in ("t", "container", "exec")}))
+                    break
+        elif kind == "exited":
+            self.on_exit(message)
+        elif kind == "exec_exited":
+            on_end = self._execs.pop(message["exec"], None)
+            if on_end is not None:
+                on_end(message)
+        else:
+            _log.warning("the launcher %s said %r, which nobody asked", self.name, kind)
+        for fd in fds:
+            os.close(fd)
+
+    def _lose(self, *, quiet: bool = False) -> None:
+        if self._closed:
+            return
+        self._closed = True
+        self._loop.remove_reader(self._sock.fileno())
+        if self._unsent:
+            self._loop.remove_writer(self._sock.fileno())
+        self._sock.close()
+        for answer in self._answers.values():
+            if not answer.done():
+                answer.set_exception(ConnectionLost(f"the launcher {self.name} ended"))
+        if not quiet:
+            self.on_lost()

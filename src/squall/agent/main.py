@@ -1,0 +1,244 @@
+"""The agent's life: probe the host, take over what runs, serve one server after another."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import json
+import logging
+import os
+import random
+import signal
+import sys
+from typing import Any
+
+from squall.agent.containers import Containers, cores
+from squall.agent.pools import Pools
+from squall.agent.prepared import Images
+from squall.agent.relay import Relay
+from squall.agent.sandboxes import BuildSandboxes
+from squall.blobs.checkout import Checkouts
+from squall.blobs.disk_blobs import DiskBlobs
+from squall.context.fresh import fresh_id
+from squall.model.errors import ChannelClosed, ConnectionLost, Error
+from squall.model.ids import NODE, NodeId
+from squall.model.jsonable import to_json
+from squall.model.node import Node
+from squall.model.resources import Resources
+from squall.runtime.probe import probe
+from squall.runtime.spec import Level
+from squall.settings.options import Options, read_options
+from squall.settings.paths import StatePaths, open_state
+from squall.settings.version import PROTOCOL, VERSION
+from squall.wire.address import connect
+from squall.wire.codec import Frame, Kind
+from squall.wire.session import Session
+from squall.wire.socket_channel import SocketChannel
+from squall.wire.stream import Stream
+
+try:
+    from uvloop import new_event_loop
+except ImportError:
+    from asyncio import new_event_loop
+
+_log = logging.getLogger("squall.agent")
+
+
+def main(argv: list[str]) -> int:
+    """The exit status: 0 when the agent was told to end."""
+    parser = argparse.ArgumentParser(prog="squall.agent")
+    parser.add_argument("--state", required=True)
+    arguments = parser.parse_args(argv)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s")
+    paths = open_state(arguments.state)
+    with asyncio.Runner(loop_factory=new_event_loop) as runner:
+        return runner.run(Agent(paths, read_options(paths.config)).live())
+
+
+class Agent:
+    """One node's agent."""
+
+    def __init__(self, paths: StatePaths, options: Options) -> None:
+        self._paths = paths
+        self._options = options
+        self._end = asyncio.Event()
+        self._take_all_down = False
+        self._session: Session | None = None
+        self._stream: Stream | None = None
+        self._relay = Relay()
+        self._relay.on_hold = self._on_hold
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    async def live(self) -> int:
+        """Runs until told to end: SIGTERM leaves the containers running, SIGINT ends them first."""
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGTERM, self._end.set)
+        loop.add_signal_handler(signal.SIGINT, self._end_all)
+        host = await asyncio.to_thread(probe, str(self._paths.state))
+        self._level: Level = "process" if host.sandbox_refused else "sandbox"
+        self._node = Node(id=_node_id(self._paths), capacity=_capacity(), level=self._level, cores=cores())
+        blobs = await DiskBlobs.open(self._paths.blobs)
+        checkouts = await Checkouts.open(self._paths.trees, blobs)
+        self._pools = Pools(self._paths, spares=int(self._options.spare_launchers))
+        builds = BuildSandboxes(self._pools, self._level)
+        self._images = Images(self._paths, checkouts, builds, level=self._level)
+        self._containers = Containers(self._pools, self._images, self._relay, builds, self._options)
+        self._containers.tell = self._tell
+        self._containers.send_logs = self._send_logs
+        adopted = await self._pools.adopt()
+        await self._containers.adopt(adopted)
+        self._pools.park()
+        serving = loop.create_task(self._serve_servers())
+        await self._end.wait()
+        serving.cancel()
+        if self._take_all_down:
+            await self._take_down()
+        return 0
+
+    def _end_all(self) -> None:
+        self._take_all_down = True
+        self._end.set()
+
+    async def _take_down(self) -> None:
+        """Stops every container, then every launcher."""
+        for container in (*self._containers.present, *self._containers.starting):
+            self._containers.stop(container)
+        loop = asyncio.get_running_loop()
+        until = loop.time() + self._options.stop_grace_s + 1.0
+        while self._containers.present and loop.time() < until:
+            await asyncio.sleep(0.02)
+        self._pools.quit_all()
+        while self._pools.all and loop.time() < until:
+            await asyncio.sleep(0.02)
+
+    async def _serve_servers(self) -> None:
+        """Connects to the server, and again when it has gone."""
+        delay_s = 0.02
+        while True:
+            try:
+                channel = SocketChannel(connect(self._paths.server_socket))
+            except OSError:
+                await asyncio.sleep(delay_s * random.uniform(0.5, 1.0))  # noqa: S311 - spreads agents, no secret
+                delay_s = min(1.0, delay_s * 1.5)
+                continue
+            delay_s = 0.02
+            gone = asyncio.Event()
+            session = Session(channel, dialer=True, on_open=self._on_open, on_close=lambda _error, gone=gone: gone.set())  # type: ignore[misc] - a default binds this loop's event
+            session.on_relay = self._relay.down
+            try:
+                await self._join(session)
+                await gone.wait()
+            except (ConnectionLost, ChannelClosed):
+                pass
+            except Error as refused:
+                _log.error("the server refused this agent: %s", refused)  # noqa: TRY400 - the message says it all
+                await asyncio.sleep(1.0)
+            finally:
+                session.close()
+                self._relay.disconnect()
+                self._session = self._stream = None
+
+    async def _join(self, session: Session) -> None:
+        await session.ask("hello", {"version": VERSION, "protocol": PROTOCOL, "role": "agent", "pid": os.getpid()})
+        head = {
+            "node": to_json(self._node),
+            "pid": os.getpid(),
+            "python": "%d.%d.%d" % sys.version_info[:3],
+            "containers": self._containers.describe(),
+        }
+        self._stream = session.open("join", head, on_frame=self._on_join_frame)
+        self._session = session
+        for row in self._containers.describe():
+            self._tell({"t": "event", "event": "started", **row})
+        self._relay.connect(session.channel)
+        self._containers.report_again()
+
+    def _on_join_frame(self, frame: Frame) -> None:
+        if frame.kind is Kind.DATA:
+            head = frame.head()
+            if head.get("t") == "wanted":
+                self._containers.want(bytes(frame.payload))
+
+    def _on_open(self, stream: Stream, head: dict[str, Any], frame: Frame) -> None:
+        handler = {"prepare": self._prepare, "exec": self._exec, "launchers": self._launchers}.get(str(head.get("t")))
+        if handler is None:
+            stream.fail(Error(f"an agent knows no message {head.get('t')!r}"))
+        else:
+            self._spawn(handler(stream, head, frame), stream)
+
+    async def _prepare(self, stream: Stream, _head: dict[str, Any], frame: Frame) -> None:
+        def say(line: str) -> None:
+            if stream.live:
+                stream.send({"line": line})
+
+        prepared = await self._images.prepare(json.loads(bytes(frame.payload)), say)
+        notes = list(prepared.plan.warnings)
+        if self._level == "process":
+            notes.append("process")
+        stream.end({"notes": notes})
+
+    async def _launchers(self, stream: Stream, _head: dict[str, Any], _frame: Frame) -> None:
+        rows = [{"pid": link.pid, "name": link.name, "function": link.function} for link in self._pools.all]
+        stream.end({}, json.dumps(rows).encode())
+
+    async def _exec(self, stream: Stream, head: dict[str, Any], _frame: Frame) -> None:
+        await self._containers_exec(stream, head)
+
+    async def _containers_exec(self, stream: Stream, head: dict[str, Any]) -> None:
+        raise Error("not yet")
+
+    def _spawn(self, work: Any, stream: Stream) -> None:
+        async def guarded() -> None:
+            try:
+                await work
+            except Error as refused:
+                stream.fail(refused)
+            except Exception as wrong:
+                _log.exception("a question of the server could not be answered")
+                stream.fail(Error(f"{type(wrong).__name__}: {wrong}"))
+
+        task = asyncio.get_running_loop().create_task(guarded())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _tell(self, event: dict[str, Any]) -> None:
+        stream = self._stream
+        if stream is not None and stream.live:
+            with contextlib.suppress(ChannelClosed):
+                stream.send(event)
+                if event["event"] == "ended":
+                    self._containers.unreported.pop(event["container"], None)
+
+    def _send_logs(self, head: dict[str, Any], texts: list[bytes]) -> None:
+        stream = self._stream
+        if stream is not None and stream.live:
+            with contextlib.suppress(ChannelClosed):
+                stream.send(head, *texts)
+
+    def _on_hold(self, server: Any) -> None:
+        async def release() -> None:
+            with contextlib.suppress(ChannelClosed):
+                await server.drain()
+            self._relay.release()
+
+        task = asyncio.get_running_loop().create_task(release())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+def _capacity() -> Resources:
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    # A core is shared by many small containers: the default share is an eighth, and idle ones cost none.
+    return Resources(cpu_milli=cores() * 4000, memory_mib=memory * 9 // 10 // 2**20)
+
+
+def _node_id(paths: StatePaths) -> NodeId:
+    """This node's id, made once and kept."""
+    path = paths.state / "node-id"
+    try:
+        return NodeId(path.read_text().strip())
+    except FileNotFoundError:
+        fresh = fresh_id(NODE)
+        path.write_text(fresh)
+        return NodeId(fresh)

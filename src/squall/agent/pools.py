@@ -1,0 +1,177 @@
+"""Pools: the launchers of this node, one a function, and a spare that is kept parked."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import secrets
+import socket
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+from squall.agent.launcher_link import LauncherLink, Message
+from squall.model.errors import ContainerStartError
+from squall.runtime.spawn import spawn_launcher
+from squall.settings.paths import StatePaths
+from squall.wire.address import address_of, peer_of
+
+_log = logging.getLogger("squall.agent")
+DIAL_S = 10.0
+REAP_S = 0.5
+UID_FIRST = 2_000_000
+UID_STEP = 65_536
+UID_SLOTS = 30_000
+BUILD_SLOT = 0
+
+
+class Pools:
+    """Launchers by function. A parked one becomes a function's when its first container is wanted."""
+
+    def __init__(self, paths: StatePaths, *, spares: int) -> None:
+        self._paths = paths
+        self._spares = spares
+        self._by_function: dict[str, LauncherLink] = {}
+        self._parked: list[LauncherLink] = []
+        self._parking: set[asyncio.Task[None]] = set()
+        self._lock = asyncio.Lock()
+        self.on_exit: Callable[[LauncherLink, Message], None] = lambda _link, _message: None
+        self.on_lost: Callable[[LauncherLink], None] = lambda _link: None
+
+    @property
+    def all(self) -> list[LauncherLink]:
+        """Every launcher that is connected."""
+        return [*self._by_function.values(), *self._parked]
+
+    async def adopt(self) -> list[LauncherLink]:
+        """Connects to the launchers that an earlier agent left; what does not answer is swept away."""
+        found: list[LauncherLink] = []
+        for path in sorted(self._paths.launchers.glob("*.sock")):
+            try:
+                link = self._dial(path)
+            except OSError:
+                with suppress(OSError):
+                    path.unlink()
+                with suppress(OSError):
+                    path.with_suffix(".json").unlink()
+                continue
+            try:
+                about = json.loads(path.with_suffix(".json").read_text())
+            except (OSError, ValueError):
+                about = {}
+            link.function = about.get("function")
+            link.uid_slot = about.get("uid_slot")
+            if link.function is None:
+                self._parked.append(link)
+            else:
+                self._by_function[link.function] = link
+                found.append(link)
+        return found
+
+    def park(self) -> None:
+        """Fills up the spares, beside everything else."""
+        missing = self._spares - len(self._parked) - len(self._parking)
+        for _ in range(missing):
+            task = asyncio.get_running_loop().create_task(self._park_one())
+            self._parking.add(task)
+            task.add_done_callback(self._parking.discard)
+
+    async def launcher(self, function: str) -> LauncherLink:
+        """The launcher of a function, from the spares if it has none yet."""
+        async with self._lock:
+            known = self._by_function.get(function)
+            if known is not None:
+                return known
+            if not self._parked and self._parking:
+                await asyncio.wait(set(self._parking))
+            link = self._parked.pop() if self._parked else await self._spawn()
+            link.function = function
+            link.uid_slot = self._free_slot()
+            self._by_function[function] = link
+            self._note(link)
+        self.park()
+        return link
+
+    def release(self, function: str) -> None:
+        """A function has no container here and wants none: its launcher goes."""
+        link = self._by_function.pop(function, None)
+        if link is not None:
+            link.tell("quit")
+
+    def quit_all(self) -> None:
+        """Every launcher ends, and its containers with it."""
+        for link in self.all:
+            link.tell("quit")
+
+    def lost(self, link: LauncherLink) -> None:
+        """A launcher is gone."""
+        if link in self._parked:
+            self._parked.remove(link)
+        if link.function is not None and self._by_function.get(link.function) is link:
+            del self._by_function[link.function]
+        path = self._paths.launcher_socket(link.name)
+        for gone in (path, path.with_suffix(".json")):
+            with suppress(OSError):
+                gone.unlink()
+        self.on_lost(link)
+        # One that this agent started is its child, and is there to be reaped once it has ended.
+        asyncio.get_running_loop().call_later(REAP_S, _reap, link.pid)
+
+    async def _park_one(self) -> None:
+        try:
+            self._parked.append(await self._spawn())
+        except (OSError, ContainerStartError):
+            _log.exception("no launcher could be parked")
+
+    async def _spawn(self) -> LauncherLink:
+        name = secrets.token_hex(6)
+        path = self._paths.launcher_socket(name)
+        await asyncio.to_thread(
+            spawn_launcher, socket=str(path), state=str(self._paths.state), log=str(self._paths.log("launchers"))
+        )
+        loop = asyncio.get_running_loop()
+        until = loop.time() + DIAL_S
+        while True:
+            try:
+                return self._dial(path)
+            except OSError as problem:
+                if loop.time() > until:
+                    raise ContainerStartError(f"no launcher could be started: {problem}") from problem
+                await asyncio.sleep(0.005)
+
+    def _dial(self, path: Path) -> LauncherLink:
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        try:
+            with address_of(path) as address:
+                sock.connect(address)
+            peer = peer_of(sock)
+        except OSError:
+            sock.close()
+            raise
+        link = LauncherLink(sock, path.stem, peer.pid)
+        link.on_exit = lambda message: self.on_exit(link, message)
+        link.on_lost = lambda: self.lost(link)
+        return link
+
+    def _free_slot(self) -> int:
+        taken = {link.uid_slot for link in self._by_function.values()}
+        return next(slot for slot in range(1, UID_SLOTS) if slot not in taken)
+
+    def _note(self, link: LauncherLink) -> None:
+        """Leaves a word for the agent after this one: which function this launcher is for."""
+        path = self._paths.launcher_socket(link.name).with_suffix(".json")
+        fresh = path.with_suffix(".new")
+        fresh.write_text(json.dumps({"function": link.function, "uid_slot": link.uid_slot}))
+        os.replace(fresh, path)
+
+
+def _reap(pid: int) -> None:
+    with suppress(ChildProcessError):
+        os.waitpid(pid, os.WNOHANG)
+
+
+def uid_base(slot: int | None) -> int | None:
+    """The first host id of a slot's containers; None where the agent is no root and has no ids to give."""
+    return None if slot is None or os.geteuid() != 0 else UID_FIRST + slot * UID_STEP

@@ -1,0 +1,195 @@
+"""Prepared: images and sources laid out on this node, so that a container can start from them."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import importlib.util
+import json
+import logging
+import os
+import platform
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from squall.blobs.checkout import Checkouts
+from squall.blobs.digest import Digest
+from squall.images.apply import Builder, Job, Sandboxes
+from squall.images.host import PYTHON_ROOT, Facts, HostImage, host_image
+from squall.images.installer import InstallerSettings
+from squall.images.layers import Layers
+from squall.images.plan import LAYERS_ROOT, BuildFacts, ImagePlan, plan_image
+from squall.images.seen import look
+from squall.model.container import WantedContainer
+from squall.model.errors import LevelRefused
+from squall.model.function import Function
+from squall.model.image import ClientPython, ImageRecipe
+from squall.runtime import spec as sandbox
+from squall.settings.paths import StatePaths
+
+_log = logging.getLogger("squall.agent")
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """An image that is ready here: its plan, its skeleton, and the tree of the source."""
+
+    plan: ImagePlan
+    python: ClientPython
+    skeleton: str
+    source: str | None
+
+
+def image_key(function: Function) -> str:
+    """What a function's image and source are known by on this node."""
+    return key_of(function.image, function.client_python, function.code.source)
+
+
+def key_of(image: dict[str, Any], client_python: dict[str, Any], source: str | None) -> str:
+    """The same, from its parts."""
+    return hashlib.sha256(json.dumps([image, client_python, source], sort_keys=True).encode()).hexdigest()
+
+
+class Images:
+    """What has been made ready on this node, and how more of it is made."""
+
+    def __init__(self, paths: StatePaths, checkouts: Checkouts, sandboxes: Sandboxes, *, level: str) -> None:
+        self._paths = paths
+        self._checkouts = checkouts
+        self._layers = Layers(paths.layers)
+        self._builder = Builder(self._layers, tools=paths.tools, scratch=paths.scratch, sandboxes=sandboxes)
+        self._level = level
+        self._ready: dict[str, Prepared] = {}
+        self._hosts: dict[str, HostImage] = {}
+        self._arrived = asyncio.Condition()
+
+    async def prepare(self, wants: dict[str, Any], say: Say) -> Prepared:
+        """Makes an image and a source ready; `say` gets lines for the user. Raises ImageBuildError and its like."""
+        key = key_of(wants["image"], wants["client_python"], wants.get("source"))
+        known = self._ready.get(key)
+        if known is not None and all(layer in self._layers for layer in known.plan.layers):
+            return known
+        prepared = await self._make(wants, say)
+        async with self._arrived:
+            self._ready[key] = prepared
+            self._arrived.notify_all()
+        return prepared
+
+    async def wait_for(self, function: Function) -> Prepared:
+        """What a function needs, once the server has had it prepared here."""
+        key = image_key(function)
+        async with self._arrived:
+            await self._arrived.wait_for(lambda: key in self._ready)
+        return self._ready[key]
+
+    async def _make(self, wants: dict[str, Any], say: Say) -> Prepared:
+        python = ClientPython.from_json(wants["client_python"])
+        recipe = ImageRecipe.from_json(wants["image"]) if wants["image"] else ImageRecipe()
+        settings = InstallerSettings.from_json(wants.get("installer") or {})
+        facts = Facts(python=python, packages=_own_packages(), home=os.path.expanduser("~"), private=(str(self._paths.state),))
+        host = self._host(facts)
+        plan = plan_image(
+            recipe,
+            BuildFacts(
+                python=python,
+                host=host,
+                built=self._layers.keys(),
+                layers_dir=str(self._paths.layers),
+                trees_dir=str(self._paths.trees),
+                sources=settings.sources,
+            ),
+        )
+        for add in plan.adds:
+            await self._checkouts.checkout(Digest(add.tree))
+        if plan.builds:
+            job = Job(facts=facts, host=host, settings=settings, trees_dir=str(self._paths.trees))
+            await self._builder.build(plan, job, say)
+        for layer in plan.layers:
+            self._layers.use(layer)
+        skeleton = await asyncio.to_thread(self._layers.skeleton, plan.skeleton)
+        source = wants.get("source")
+        tree = await self._checkouts.checkout(Digest(source)) if source else None
+        return Prepared(plan, python, str(skeleton), str(tree) if tree else None)
+
+    def _host(self, facts: Facts) -> HostImage:
+        key = json.dumps(facts.python.to_json(), sort_keys=True)
+        if key not in self._hosts:
+            self._hosts[key] = host_image(facts, look)
+        return self._hosts[key]
+
+    def spec_for(self, wanted: WantedContainer, prepared: Prepared, *, uid_base: int | None) -> sandbox.SandboxSpec:
+        """The sandbox of one container. Raises LevelRefused when the function asks for more than this host gives."""
+        function = wanted.function
+        limits = sandbox.Limits(
+            memory_bytes=None if function.limits.memory_mib is None else function.limits.memory_mib * 2**20,
+            cpu_milli=function.limits.cpu_milli,
+            pids=function.limits.pids,
+            disk_bytes=None if function.limits.disk_mib is None else function.limits.disk_mib * 2**20,
+        )
+        plan, python = prepared.plan, prepared.python
+        env = {**plan.environment, **function.env, "SQUALL_CONTAINER": wanted.id, "SQUALL_FUNCTION": function.name}
+        scratch = str(self._paths.scratch / wanted.id)
+        if self._level == "process":
+            return self._process_spec(wanted, prepared, (env, scratch, limits))
+        forked = is_own_python(python)
+        env["SQUALL_PATH"] = ":".join(plan.sys_path)
+        env["SQUALL_PYTHON"] = f"{python.executable}:{python.prefix}"
+        if not forked:
+            env["PYTHONPATH"] = f"{env['PYTHONPATH']}:{PYTHON_ROOT}"
+        return sandbox.SandboxSpec(
+            id=wanted.id,
+            scratch=scratch,
+            lowers=tuple(part for part in (prepared.source, *plan.lowers, prepared.skeleton) if part),
+            mounts=plan.mounts,
+            hostname=function.name.replace("_", "-").replace(".", "-")[:48] or "squall",
+            env=env,
+            workdir=plan.workdir,
+            limits=limits,
+            uid_base=uid_base,
+            interpreter=None if forked else python.executable,
+        )
+
+    def _process_spec(self, wanted: WantedContainer, prepared: Prepared, parts: tuple[Any, ...]) -> sandbox.SandboxSpec:
+        """At level `process` nothing is mounted: code runs where the tree was laid out, from the user's own files."""
+        env, scratch, limits = parts
+        plan, python = prepared.plan, prepared.python
+        needs_mounts = [add.remote for add in plan.adds if not add.remote.startswith("/app/")]
+        if needs_mounts:
+            raise LevelRefused(
+                f"{wanted.function.name} adds local files at {needs_mounts[0]}, which needs mounts; this host allows none"
+            )
+        source = f"{prepared.source}/app" if prepared.source else "/"
+        layers = [str(self._paths.layers / key) for key in plan.layers]
+        own = os.path.dirname(os.path.dirname(os.path.abspath(importlib.util.find_spec("squall").origin)))  # type: ignore[union-attr, arg-type] - this very package has an origin
+        path = [source, *layers, *python.site_dirs]
+        env = {key: value.replace(LAYERS_ROOT, str(self._paths.layers)) for key, value in env.items()}
+        env |= {"PYTHONPATH": ":".join([source, *layers, own]), "SQUALL_PATH": ":".join([*path, own]), "SQUALL_SOURCE_DIR": source}
+        env["HOME"] = scratch
+        return sandbox.SandboxSpec(
+            id=wanted.id,
+            level="process",
+            scratch=scratch,
+            env=env,
+            workdir=source,
+            network="host",
+            limits=limits,
+            interpreter=python.executable,
+        )
+
+
+def is_own_python(python: ClientPython) -> bool:
+    """Whether the client's interpreter is this one, so that a warm fork of it will do."""
+    return python.version == platform.python_version() and os.path.realpath(python.base_prefix) == os.path.realpath(sys.base_prefix)
+
+
+def _own_packages() -> tuple[tuple[str, str], ...]:
+    found: list[tuple[str, str]] = []
+    for name in ("squall", "cloudpickle"):
+        spec = importlib.util.find_spec(name)
+        if spec is not None and spec.origin is not None:
+            found.append((name, str(Path(spec.origin).parent)))
+    return tuple(found)

@@ -1,0 +1,135 @@
+"""The relay: passes frames between containers and the server, unread.
+
+It looks at a frame's kind, stream and route only. The route says which container: it is set here, from the
+connection that a frame came in on, whatever the frame itself says.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from squall.agent.launcher_link import LauncherLink
+from squall.agent.output import Output
+from squall.model.errors import ChannelClosed, FrameError
+from squall.wire.channel import Channel
+from squall.wire.codec import Frame, Kind, write_head
+
+SERVE = 1
+RESYNC = Frame(Kind.OPEN, 2, header=write_head({"t": "resync"}))
+MOST_BUFFERED = 8 * 1024 * 1024
+
+
+@dataclass(slots=True)
+class LocalContainer:
+    """One container of this node."""
+
+    id: str
+    function: str
+    launcher: LauncherLink
+    route: int
+    pid: int
+    init_pid: int
+    rung: str = ""
+    phases_ms: dict[str, float] = field(default_factory=dict)
+    channel: Channel | None = None
+    output: Output | None = None
+    synced: bool = False
+    stopping: bool = False
+
+    def describe(self) -> dict[str, Any]:
+        """How the server is told of it."""
+        return {
+            "container": self.id,
+            "function": self.function,
+            "route": self.route,
+            "pid": self.pid,
+            "init_pid": self.init_pid,
+            "launcher_pid": self.launcher.pid,
+            "rung": self.rung,
+            "phases_ms": self.phases_ms,
+        }
+
+
+class Relay:
+    """Every container's channel on one side, the server's on the other."""
+
+    def __init__(self) -> None:
+        self._by_route: dict[int, LocalContainer] = {}
+        self._server: Channel | None = None
+
+    def connect(self, server: Channel) -> None:
+        """A server is there: containers open their serving streams anew, older frames are dropped."""
+        self._server = server
+        for container in self._by_route.values():
+            container.synced = False
+            if container.channel is not None:
+                self._send_down(container, RESYNC)
+
+    def disconnect(self) -> None:
+        """The server is gone; containers keep what they would have sent."""
+        self._server = None
+
+    def add(self, container: LocalContainer, channel: Channel) -> None:
+        """Passes frames for this container from now on."""
+        self._by_route[container.route] = container
+        container.channel = channel
+        container.synced = False
+        channel.start(lambda frame: self._up(container, frame), lambda error: self._gone(container, error))
+
+    def remove(self, container: LocalContainer) -> None:
+        """The container has ended."""
+        self._by_route.pop(container.route, None)
+        if container.channel is not None:
+            container.channel.close()
+            container.channel = None
+
+    def down(self, frame: Frame) -> None:
+        """A frame from the server, for the container that its route names; dropped when that is gone."""
+        container = self._by_route.get(frame.route)
+        if container is not None and container.channel is not None:
+            frame.route = 0
+            self._send_down(container, frame)
+
+    def _send_down(self, container: LocalContainer, frame: Frame) -> None:
+        channel = container.channel
+        if channel is None:
+            return
+        try:
+            channel.send(frame)
+        except (ChannelClosed, FrameError):
+            container.channel = None
+
+    def _up(self, container: LocalContainer, frame: Frame) -> None:
+        server = self._server
+        if server is None:
+            return
+        if not container.synced:
+            if frame.kind is not Kind.OPEN or frame.stream != SERVE:
+                return
+            container.synced = True
+        if container.output is not None and frame.stream == SERVE:
+            container.output.drain()
+        frame.route = container.route
+        server.send(frame)
+        if server.buffered > MOST_BUFFERED:
+            self._hold(server)
+
+    def _hold(self, server: Channel) -> None:
+        """The server does not keep up: containers wait until it has."""
+        for container in self._by_route.values():
+            if container.channel is not None:
+                container.channel.pause()
+        self.on_hold(server)
+
+    def release(self) -> None:
+        """The server has caught up."""
+        for container in self._by_route.values():
+            if container.channel is not None:
+                container.channel.resume()
+
+    def on_hold(self, server: Channel) -> None:
+        """Replaced by the agent: waits for the server's channel to drain, then calls `release`."""
+
+    def _gone(self, container: LocalContainer, _error: Exception | None) -> None:
+        container.channel = None

@@ -1,0 +1,58 @@
+"""What runs now: set by the runner, read by the sdk inside a container."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class CurrentInput:
+    """The input that this thread or task works on."""
+
+    call: str
+    index: int
+    attempt: int
+    function: str
+
+
+class Link(Protocol):
+    """The way out of a container: frames of ours to the agent, and the frames that answer them."""
+
+    generation: int
+
+    def send(self, generation: int, frame: Any, *more: Any) -> None:
+        """Hands a frame (`squall.wire.codec.Frame`) to the agent; dropped when the generation is over."""
+
+    def listen(self, on_frame: Callable[[Any], None] | None) -> None:
+        """Where frames of streams that the sdk opened arrive, in the link's own thread; None: nowhere."""
+
+
+@dataclass(slots=True)
+class Container:
+    """What holds for the whole container."""
+
+    id: str
+    function: str
+    app: str
+    link: Link
+    adopt_app: Callable[[Any], None] | None = None
+
+
+current_input: ContextVar[CurrentInput | None] = ContextVar("squall_current_input", default=None)
+container: Container | None = None
+declared: dict[str, Callable[..., Any]] = {}
+"""The undecorated functions that modules have declared in this process, by "module:qualname"."""
+
+
+def enter_container(here: Container) -> None:
+    """Says that this process is a container; called once, by the runner, before user code is imported."""
+    global container  # noqa: PLW0603 - one process is one container, for its whole life
+    container = here
+
+
+def in_container() -> Container | None:
+    """The container that this process is, or None at a client."""
+    return container

@@ -1,0 +1,1 @@
+"""The nouns of Squall: frozen values that every other layer may know."""

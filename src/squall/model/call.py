@@ -1,0 +1,39 @@
+"""Call: one invocation or one map, and how its inputs can end."""
+
+from __future__ import annotations
+
+from enum import IntEnum, StrEnum
+
+
+class Verb(StrEnum):
+    """How a call was made; the durable ones are on disk before the client hears of them."""
+
+    REMOTE = "remote"
+    MAP = "map"
+    SPAWN = "spawn"
+    SPAWN_MAP = "spawn_map"
+
+    @property
+    def durable(self) -> bool:
+        """Whether the call outlives its client."""
+        return self in (Verb.SPAWN, Verb.SPAWN_MAP)
+
+
+class OutcomeKind(IntEnum):
+    """How an input ended.
+
+    RETURNED and RAISED carry what the user's function gave, opaque to everything between runner and client;
+    FAILED carries the JSON of one of our errors (lost, timeout, out of memory, cancelled, …).
+    """
+
+    RETURNED = 0
+    RAISED = 1
+    FAILED = 2
+
+
+class CallState(StrEnum):
+    """Where a call stands."""
+
+    OPEN = "open"
+    ENDED = "ended"
+    CANCELLED = "cancelled"

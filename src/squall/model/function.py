@@ -1,0 +1,105 @@
+"""Function: everything that a decorator declared, as one frozen noun that travels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from squall.model.ids import AppId, FunctionId
+from squall.model.resources import DEFAULT_CPU_MILLI, DEFAULT_MEMORY_MIB, Limits, Resources
+
+MAX_TIMEOUT_S = 86_400.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Retries:
+    """How often, and after how long, an input whose function raised is tried again.
+
+    max_retries: 0 to 10. initial_delay, max_delay: seconds, max_delay at most 60. The delay before retry n is
+    initial_delay * backoff_coefficient ** (n - 1), at most max_delay.
+    """
+
+    max_retries: int = 3
+    backoff_coefficient: float = 2.0
+    initial_delay: float = 1.0
+    max_delay: float = 60.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.max_retries <= 10:
+            raise ValueError(f"max_retries is between 0 and 10, not {self.max_retries}")
+        if not 1.0 <= self.backoff_coefficient <= 10.0:
+            raise ValueError(f"backoff_coefficient is between 1 and 10, not {self.backoff_coefficient}")
+        if not 0.0 <= self.initial_delay <= 60.0 or not 0.0 <= self.max_delay <= 60.0:
+            raise ValueError("delays are between 0 and 60 seconds")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scaling:
+    """The bounds within which containers come and go.
+
+    min_containers are kept alive always, max_containers is the ceiling (None: the platform's), buffer_containers
+    are kept idle on top while there is load, scaledown_window_s is the idle time in seconds (2 to 3600) after which
+    a container goes.
+    """
+
+    min_containers: int = 0
+    max_containers: int | None = None
+    buffer_containers: int = 0
+    scaledown_window_s: float = 60.0
+
+    def __post_init__(self) -> None:
+        if self.min_containers < 0 or self.buffer_containers < 0:
+            raise ValueError("min_containers and buffer_containers are never below zero")
+        if self.max_containers is not None and self.max_containers < max(1, self.min_containers):
+            raise ValueError(
+                f"max_containers={self.max_containers} is below 1 or below min_containers={self.min_containers}"
+            )
+        if not 2.0 <= self.scaledown_window_s <= 3600.0:
+            raise ValueError(f"scaledown_window is between 2 and 3600 seconds, not {self.scaledown_window_s}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Code:
+    """Where a function's code comes from: a module reference, or, by value, a pickle made by the client.
+
+    module and qualname name it; root is the client's directory that ships as the source (tracebacks are shown
+    under it); source is the digest of the shipped tree; pickled is the digest of the by-value code; python is the
+    client's "3.11" and matters only for by-value code. main says that the module ran as `__main__`.
+    """
+
+    module: str
+    qualname: str
+    root: str | None = None
+    source: str | None = None
+    pickled: str | None = None
+    python: str = ""
+    main: bool = False
+    file: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Function:
+    """One remote function as it was declared. Times in seconds; image and client_python are their JSON forms."""
+
+    id: FunctionId
+    app: AppId
+    name: str
+    code: Code
+    image: dict[str, Any] = field(default_factory=dict)
+    client_python: dict[str, Any] = field(default_factory=dict)
+    asks: Resources = Resources(cpu_milli=DEFAULT_CPU_MILLI, memory_mib=DEFAULT_MEMORY_MIB)
+    limits: Limits = Limits()
+    env: dict[str, str] = field(default_factory=dict)
+    timeout_s: float = 300.0
+    startup_timeout_s: float = 300.0
+    retries: Retries | None = None
+    scaling: Scaling = Scaling()
+    is_generator: bool = False
+    is_async: bool = False
+    level: str = "sandbox"
+    single_use: bool = False
+
+    def __post_init__(self) -> None:
+        for what, seconds in (("timeout", self.timeout_s), ("startup_timeout", self.startup_timeout_s)):
+            if not 1.0 <= seconds <= MAX_TIMEOUT_S:
+                raise ValueError(f"{what} is between 1 and {MAX_TIMEOUT_S:g} seconds, not {seconds}")

@@ -1,0 +1,1 @@
+"""Inside the container: load the user's code, run inputs, send outcomes. Standard library and cloudpickle only."""

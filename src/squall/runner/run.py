@@ -1,0 +1,291 @@
+"""Run: one input, one outcome, in the container's main thread."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import os
+import pickle
+import signal
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from queue import SimpleQueue
+from typing import Any
+
+from squall.context.current import CurrentInput, current_input
+from squall.model.errors import Error, FunctionTimeout, InputCancelled, SerializationError
+from squall.model.function import Function
+from squall.runner import raised, stdio
+from squall.runner.link import RunnerLink
+from squall.runner.outcomes import Outcomes, Where, close_all
+from squall.wire import payload
+
+INTERRUPT = signal.SIGRTMIN + 7
+FLUSH_S = 0.002
+GIVE_BACK_S = 0.020
+
+
+@dataclass(slots=True)
+class LeasedInput:
+    """One input in hand: where it belongs, and its packed arguments."""
+
+    where: Where
+    size: Any
+    data: Any
+    fds: tuple[int, ...]
+
+
+class InputRunner:
+    """Runs leases one after another; the reader thread puts them in, and interrupts the one that runs."""
+
+    def __init__(self, function: Function, call_user: Callable[..., Any], link: RunnerLink, source: str) -> None:
+        self._function = function
+        self._call_user = call_user
+        self._link = link
+        self._source = source
+        self._inbox: SimpleQueue[deque[LeasedInput] | None] = SimpleQueue()
+        self._waiting: deque[deque[LeasedInput]] = deque()
+        self._lock = threading.Lock()
+        self._outcomes = Outcomes(link)
+        self._running: Where | None = None
+        self._started = 0.0
+        self._interrupt: Error | None = None
+        self._interrupted: Error | None = None
+        self._credit = threading.Semaphore(0)
+        self._loop: asyncio.Runner | None = None
+        self._task: asyncio.Task[Any] | None = None
+        self._main = threading.main_thread().ident or 0
+        self._is_coroutine = inspect.iscoroutinefunction(call_user)
+
+    # What the reader thread calls.
+
+    def lease(self, inputs: deque[LeasedInput]) -> None:
+        """Takes inputs in hand; they run after those before them."""
+        with self._lock:
+            self._waiting.append(inputs)
+        self._inbox.put(inputs)
+
+    def stop(self) -> None:
+        """Ends `run` once what is in hand is done."""
+        self._inbox.put(None)
+
+    def credit(self, items: int) -> None:
+        """The consumer of a generator takes this many more items."""
+        self._credit.release(items)
+
+    def interrupt(self, call: str, start: int, stop: int, why: str) -> None:
+        """Cancels inputs of a call that wait here, and the one that runs; why: "cancel" or "timeout"."""
+        dropped: list[LeasedInput] = []
+        with self._lock:
+            for lease in self._waiting:
+                hit = [item for item in lease if item.where[0] == call and start <= item.where[1] < stop]
+                for item in hit if why == "cancel" else ():
+                    lease.remove(item)
+                    dropped.append(item)
+            running = self._running
+            if running is not None and running[0] == call and start <= running[1] < stop:
+                self._interrupt = self._reason(why)
+        for item in dropped:
+            close_all(item.fds)
+        if self._interrupt is not None:
+            if self._loop is not None and self._task is not None:
+                self._loop.get_loop().call_soon_threadsafe(self._cancel_task)
+            else:
+                signal.pthread_kill(self._main, INTERRUPT)
+        self._credit.release()
+
+    def holding(self) -> list[list[Any]]:
+        """The runs [call, start, stop, attempt] in hand, the one that runs first."""
+        with self._lock:
+            found = [self._running] if self._running else []
+            found += [item.where for lease in self._waiting for item in lease]
+        return [[call, index, index + 1, attempt] for call, index, attempt in found]
+
+    # What the main thread does.
+
+    def run(self) -> None:
+        """Runs leases until `stop`."""
+        signal.signal(INTERRUPT, self._on_interrupt)
+        while (lease := self._inbox.get()) is not None:
+            self._run_lease(lease)
+        if self._loop is not None:
+            self._loop.close()
+
+    def _run_lease(self, lease: deque[LeasedInput]) -> None:
+        begun = flushed = time.perf_counter()
+        outcomes = self._outcomes
+        back: list[list[Any]] = []
+        while True:
+            with self._lock:
+                item = lease.popleft() if lease else None
+                if item is None:
+                    self._waiting.remove(lease)
+                    break
+                self._running = item.where
+                self._started = begun
+            self._run_input(item)
+            now = time.perf_counter()
+            if lease and now - begun > GIVE_BACK_S:
+                back = self._give_back(lease)
+            elif lease and (now - flushed > FLUSH_S or outcomes.full):
+                stdio.flush()
+                outcomes.post()
+                flushed = now
+            begun = now if not back else begun
+        stdio.flush()
+        outcomes.post(back=back)
+
+    def _give_back(self, lease: deque[LeasedInput]) -> list[list[Any]]:
+        """Lets go of what has not been started, so that another container can run it."""
+        with self._lock:
+            left = list(lease)
+            lease.clear()
+        runs: list[list[Any]] = []
+        for item in left:
+            call, index, attempt = item.where
+            close_all(item.fds)
+            if runs and runs[-1][0] == call and runs[-1][2] == index and runs[-1][3] == attempt:
+                runs[-1][2] = index + 1
+            else:
+                runs.append([call, index, index + 1, attempt])
+        return runs
+
+    def _run_input(self, item: LeasedInput) -> None:
+        """One input, one outcome: whatever user code does, it ends here as returned, raised or failed."""
+        started = time.perf_counter()
+        call, index, attempt = where = item.where
+        token = current_input.set(CurrentInput(call, index, attempt, self._function.id))
+        outcomes = self._outcomes
+        try:
+            try:
+                args, kwargs = _arguments(item)
+                if self._function.is_generator:
+                    value: Any = self._generate(where, args, kwargs)
+                elif self._is_coroutine:
+                    value = self._await(self._call_user(*args, **kwargs))
+                else:
+                    value = self._call_user(*args, **kwargs)
+            finally:
+                with self._lock:
+                    self._running = None
+                    self._interrupt = None
+            outcomes.returned(where, value, time.perf_counter() - started)
+        except BaseException as error:  # noqa: BLE001 - user code ends here, and must always end in an outcome
+            self._fail(where, error, time.perf_counter() - started)
+        finally:
+            self._interrupted = None
+            current_input.reset(token)
+
+    def _fail(self, where: Where, error: BaseException, seconds: float) -> None:
+        if self._interrupted is not None and isinstance(error, InputCancelled | FunctionTimeout | asyncio.CancelledError):
+            self._outcomes.failed(where, self._interrupted, seconds)
+        elif isinstance(error, SystemExit) and _stopping:
+            raise error
+        elif isinstance(error, SerializationError):
+            self._outcomes.failed(where, error, seconds)
+        else:
+            head, pickled = raised.describe(error, source_root=self._source)
+            self._outcomes.raised(where, head, pickled, seconds)
+
+    def _generate(self, where: Where, args: Any, kwargs: Any) -> int:
+        """Sends what the generator yields, as the consumer gives credit; the outcome is how many there were."""
+        stream = self._call_user(*args, **kwargs)
+        items = self._pull(stream) if hasattr(stream, "__anext__") else stream
+        count = 0
+        try:
+            for value in items:
+                while not self._credit.acquire(timeout=60.0):
+                    pass
+                if self._interrupt is not None:
+                    self._interrupted = self._interrupt
+                    raise self._interrupt
+                stdio.flush()
+                self._outcomes.item(where, count, value)
+                count += 1
+        finally:
+            close = getattr(items, "close", None)
+            if close is not None:
+                close()
+            while self._credit.acquire(blocking=False):
+                pass
+        return count
+
+    def _pull(self, stream: Any) -> Iterator[Any]:
+        """An asynchronous generator's values, one at a time."""
+        try:
+            while True:
+                try:
+                    yield self._await(anext(stream))
+                except StopAsyncIteration:
+                    return
+        finally:
+            self._await(stream.aclose())
+
+    def _await(self, awaitable: Any) -> Any:
+        if self._loop is None:
+            self._loop = asyncio.Runner()
+        return self._loop.run(self._as_task(awaitable))
+
+    async def _as_task(self, awaitable: Any) -> Any:
+        self._task = asyncio.current_task()
+        try:
+            return await awaitable
+        finally:
+            self._task = None
+
+    def _cancel_task(self) -> None:
+        self._interrupted = self._interrupt
+        if self._task is not None:
+            self._task.cancel()
+
+    def _on_interrupt(self, _number: int, _frame: Any) -> None:
+        """In the main thread, between two of its steps: the input that runs ends here, if it is still the one."""
+        error = self._interrupt
+        if error is not None and self._running is not None:
+            self._interrupt = None
+            self._interrupted = error
+            raise error
+
+    def _reason(self, why: str) -> Error:
+        if why == "timeout":
+            limit = self._function.timeout_s
+            return FunctionTimeout(f"the function ran longer than its timeout of {limit:g} s", limit_s=limit)
+        return InputCancelled("the input was cancelled while it ran")
+
+
+_stopping: list[bool] = []
+
+
+def stop_on_sigterm() -> None:
+    """SIGTERM ends the process through SystemExit, so that `finally` blocks of user code run."""
+    signal.signal(signal.SIGTERM, _on_sigterm)
+
+
+def _on_sigterm(_number: int, _frame: Any) -> None:
+    _stopping.append(True)
+    raise SystemExit(0)
+
+
+def _arguments(item: LeasedInput) -> tuple[Any, Any]:
+    size = item.size
+    if type(size) is int:
+        loaded = pickle.loads(item.data)  # noqa: S301 - the runner is where user values are opened
+    elif type(size) is list:
+        loaded = payload.unpack(payload.split(item.data, size))
+    else:
+        fds, item.fds = item.fds, ()
+        try:
+            loaded = payload.unpack_from_memfd(fds[0], size["l"])
+        finally:
+            close_all(fds)
+    args, kwargs = loaded
+    return args, kwargs
+
+
+def exit_now(code: int) -> None:
+    """Ends the process without waiting for threads of user code."""
+    stdio.flush()
+    os._exit(code)

@@ -1,0 +1,274 @@
+"""The life of an input: waiting line, lease, attempt, fence, retry, outcome. No clock, no socket: events in, answers out.
+
+Two rules hold after every step: an input is in exactly one of {not yet submitted, waiting, delayed, leased, ended};
+and an outcome counts only if its attempt is the one that is leased.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from squall.model.ids import CallId, ContainerId
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A run of inputs [start, stop) of one call, in one attempt; alone: they must not share a container's lease."""
+
+    call: CallId
+    start: int
+    stop: int
+    attempt: int = 1
+    alone: bool = False
+
+    def __len__(self) -> int:
+        return self.stop - self.start
+
+
+@dataclass(slots=True)
+class CallLine:
+    """One call's inputs: those waiting, and how far it has come."""
+
+    id: CallId
+    submitted: int = 0
+    total: int | None = None
+    ended: bytearray = field(default_factory=bytearray)
+    ended_count: int = 0
+    waiting: deque[Segment] = field(default_factory=deque)
+    waiting_count: int = 0
+    losses: dict[int, int] = field(default_factory=dict)
+    kills: dict[int, int] = field(default_factory=dict)
+    raises: dict[int, int] = field(default_factory=dict)
+
+    @property
+    def done(self) -> bool:
+        """Whether every input has its outcome."""
+        return self.total is not None and self.ended_count == self.total
+
+    def offer(self, segment: Segment, *, first: bool = False) -> None:
+        """Puts inputs into the waiting line, at its head when they have waited before."""
+        (self.waiting.appendleft if first else self.waiting.append)(segment)
+        self.waiting_count += len(segment)
+
+
+@dataclass(slots=True)
+class Lease:
+    """What one container has in hand, in the order in which it works on it."""
+
+    segments: list[Segment]
+
+    @property
+    def count(self) -> int:
+        """How many inputs are in hand."""
+        return sum(map(len, self.segments))
+
+
+class FunctionLine:
+    """The waiting line of one function: its calls take turns, its containers hold leases."""
+
+    def __init__(self) -> None:
+        self.calls: dict[CallId, CallLine] = {}
+        self.leases: dict[ContainerId, list[Lease]] = {}
+        self.waiting = 0
+        self.leased = 0
+        self.fenced = 0
+        self._turns: deque[CallId] = deque()
+
+    def submit(self, call: CallId, *, start: int, count: int, total: int | None) -> int:
+        """Takes inputs [start, start + count) of a call; those known already are passed over. How many were new.
+
+        total: how many inputs the call has in all, once the client knows.
+        """
+        line = self.calls.get(call)
+        if line is None:
+            line = self.calls[call] = CallLine(call)
+        if total is not None:
+            line.total = total
+        fresh = max(0, start + count - max(start, line.submitted))
+        if fresh and start <= line.submitted:
+            self._offer(line, Segment(call, line.submitted, line.submitted + fresh))
+            line.submitted += fresh
+            line.ended.extend(bytes(fresh))
+        elif fresh:
+            raise ValueError(f"inputs of {call} come in order: {line.submitted} expected, not {start}")
+        return fresh
+
+    def skip(self, call: CallId, *, start: int, count: int) -> None:
+        """The client has the outcomes of inputs [start, start + count) already: they are ended here too."""
+        line = self.calls.get(call)
+        if line is None:
+            line = self.calls[call] = CallLine(call)
+        fresh = max(0, start + count - max(start, line.submitted))
+        if start <= line.submitted and fresh:
+            line.submitted += fresh
+            line.ended.extend(b"\x01" * fresh)
+            line.ended_count += fresh
+
+    def take(self, container: ContainerId, most: int) -> Lease | None:
+        """Leases up to `most` waiting inputs to a container; calls take turns. None when nothing waits."""
+        segments: list[Segment] = []
+        room = most
+        while room > 0 and self._turns:
+            line = self.calls[self._turns[0]]
+            segment = line.waiting[0]
+            if segment.alone and segments:
+                break
+            part = self._cut(line, 1 if segment.alone else room)
+            segments.append(part)
+            room -= len(part)
+            if not line.waiting:
+                self._turns.popleft()
+            else:
+                self._turns.rotate(-1)
+            if part.alone:
+                break
+        if not segments:
+            return None
+        lease = Lease(segments)
+        self.leases.setdefault(container, []).append(lease)
+        taken = lease.count
+        self.waiting -= taken
+        self.leased += taken
+        return lease
+
+    def finish(self, container: ContainerId, done: Segment) -> Iterator[tuple[int, int]]:
+        """Ends the inputs of `done`, and gives the runs [start, stop) whose outcome counts; the rest is fenced."""
+        held = self._release(container, done)
+        line = self.calls.get(done.call)
+        if line is None or not held:
+            self.fenced += len(done)
+            return
+        for start, stop in held:
+            line.ended[start:stop] = b"\x01" * (stop - start)
+            line.ended_count += stop - start
+            yield start, stop
+        self.fenced += len(done) - sum(stop - start for start, stop in held)
+
+    def give_back(self, container: ContainerId, part: Segment) -> int:
+        """Inputs that a container had not started stand at the head of the line again. How many."""
+        line = self.calls.get(part.call)
+        returned = 0
+        for start, stop in self._release(container, part):
+            if line is not None:
+                self._offer(line, Segment(part.call, start, stop, part.attempt, part.alone), first=True)
+            returned += stop - start
+        return returned
+
+    def put_off(self, container: ContainerId, part: Segment) -> bool:
+        """Takes one input out of a container's hands without ending it; `again` puts it back in line. False: fenced."""
+        return bool(self._release(container, part))
+
+    def again(self, call: CallId, index: int, *, attempt: int, alone: bool = False) -> None:
+        """An input stands in line for another attempt: after its delay, or after a loss."""
+        line = self.calls.get(call)
+        if line is not None and not line.ended[index]:
+            self._offer(line, Segment(call, index, index + 1, attempt, alone), first=True)
+
+    def requeue(self, lost: Segment) -> None:
+        """Inputs that a lost container had in hand, but had not begun, stand at the head of the line for another attempt."""
+        if lost.call in self.calls and len(lost):
+            self._offer(
+                self.calls[lost.call],
+                Segment(lost.call, lost.start, lost.stop, lost.attempt + 1, lost.alone),
+                first=True,
+            )
+
+    def lose(self, container: ContainerId) -> list[Segment]:
+        """Everything a container had in hand, in its order; the first input of the first segment was being run."""
+        lost = [segment for lease in self.leases.pop(container, []) for segment in lease.segments]
+        self.leased -= sum(map(len, lost))
+        return lost
+
+    def adopt(self, container: ContainerId, segment: Segment) -> bool:
+        """A container that outlived the server says that it works on these inputs: take them out of the line.
+
+        False when they are not waiting: not submitted yet, ended, or leased to another.
+        """
+        line = self.calls.get(segment.call)
+        if line is None:
+            return False
+        for place, waiting in enumerate(line.waiting):
+            if waiting.start <= segment.start and segment.stop <= waiting.stop:
+                del line.waiting[place]
+                rest = [
+                    Segment(waiting.call, waiting.start, segment.start, waiting.attempt, waiting.alone),
+                    Segment(waiting.call, segment.stop, waiting.stop, waiting.attempt, waiting.alone),
+                ]
+                for back in reversed(rest):
+                    if len(back):
+                        line.waiting.insert(place, back)
+                if not line.waiting and line.id in self._turns:
+                    self._turns.remove(line.id)
+                line.waiting_count -= len(segment)
+                self.waiting -= len(segment)
+                self.leased += len(segment)
+                self.leases.setdefault(container, []).append(Lease([segment]))
+                return True
+        return False
+
+    def drop(self, call: CallId) -> list[tuple[ContainerId, Segment]]:
+        """Forgets a call (ended, cancelled): nothing of it waits, and who is still working on it is told to stop."""
+        line = self.calls.pop(call, None)
+        if line is None:
+            return []
+        self.waiting -= line.waiting_count
+        if call in self._turns:
+            self._turns.remove(call)
+        working: list[tuple[ContainerId, Segment]] = []
+        if line.ended_count + line.waiting_count < line.submitted:
+            for container, leases in self.leases.items():
+                for lease in leases:
+                    working.extend((container, part) for part in lease.segments if part.call == call)
+        return working
+
+    def attempt_of(self, container: ContainerId, call: CallId, index: int) -> int | None:
+        """The attempt in which a container works on an input, or None if it does not."""
+        for lease in self.leases.get(container, ()):
+            for part in lease.segments:
+                if part.call == call and part.start <= index < part.stop:
+                    return part.attempt
+        return None
+
+    def _offer(self, line: CallLine, segment: Segment, *, first: bool = False) -> None:
+        if not line.waiting:
+            (self._turns.appendleft if first else self._turns.append)(line.id)
+        line.offer(segment, first=first)
+        self.waiting += len(segment)
+
+    def _cut(self, line: CallLine, room: int) -> Segment:
+        """The first `room` inputs of a call's line, of one segment."""
+        segment = line.waiting.popleft()
+        if len(segment) > room:
+            middle = segment.start + room
+            line.waiting.appendleft(
+                Segment(segment.call, middle, segment.stop, segment.attempt, segment.alone)
+            )
+            segment = Segment(segment.call, segment.start, middle, segment.attempt, segment.alone)
+        line.waiting_count -= len(segment)
+        return segment
+
+    def _release(self, container: ContainerId, done: Segment) -> list[tuple[int, int]]:
+        """Takes a run of inputs out of a container's leases; the runs that it really held in that attempt."""
+        held: list[tuple[int, int]] = []
+        leases = self.leases.get(container)
+        if not leases:
+            return held
+        for lease in leases:
+            kept: list[Segment] = []
+            for part in lease.segments:
+                start, stop = max(part.start, done.start), min(part.stop, done.stop)
+                if part.call != done.call or part.attempt != done.attempt or start >= stop:
+                    kept.append(part)
+                    continue
+                held.append((start, stop))
+                kept += [
+                    Segment(part.call, low, high, part.attempt, part.alone)
+                    for low, high in ((part.start, start), (stop, part.stop))
+                    if low < high
+                ]
+            lease.segments = kept
+        self.leases[container] = [lease for lease in leases if lease.segments]
+        self.leased -= sum(stop - start for start, stop in held)
+        return held

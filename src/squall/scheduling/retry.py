@@ -1,0 +1,29 @@
+"""Retry: whether and when an input stands in line again."""
+
+from __future__ import annotations
+
+from squall.model.function import Retries
+
+MOST_LOSSES = 8
+
+
+def delay_after_raise_s(policy: Retries | None, *, raised: int) -> float | None:
+    """Seconds until an input whose function raised for the `raised`-th time is tried again; None: it has ended.
+
+    raised is counted from 1. Raises ValueError below 1.
+    """
+    if raised < 1:
+        raise ValueError(f"raises are counted from 1, not {raised}")
+    if policy is None or raised > policy.max_retries:
+        return None
+    return min(policy.max_delay, policy.initial_delay * policy.backoff_coefficient ** min(raised - 1, 63))
+
+
+def runs_again_after_loss(*, losses: int) -> bool:
+    """Whether an input whose container was lost `losses` times runs again; not charged to the user's retries."""
+    return losses <= MOST_LOSSES
+
+
+def runs_again_after_kill(*, kills: int) -> bool:
+    """Whether an input that was in hand when its container broke a limit runs again: once, alone."""
+    return kills <= 1

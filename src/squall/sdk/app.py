@@ -1,0 +1,202 @@
+"""App: functions that belong together, and the run that gives them a server."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager, contextmanager
+from types import TracebackType
+from typing import Any, ParamSpec, TypeVar, overload
+
+from squall.context import current
+from squall.model.errors import AlreadyExistsError, InvalidError
+from squall.sdk.blocking import run_blocking, run_here
+from squall.sdk.declare import Amount, declare
+from squall.sdk.entrypoint import LocalEntrypoint
+from squall.sdk.function import Function, is_generator
+from squall.sdk.image import Image
+from squall.sdk.session import AppRun, Watcher
+from squall.model.function import Retries
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class App:
+    """Functions that are run together. image and include_source are what its functions have unless they say otherwise."""
+
+    def __init__(self, name: str | None = None, *, image: Image | None = None, include_source: bool = True) -> None:
+        self.name = name
+        self.image = image
+        self.include_source = include_source
+        self.functions: dict[str, Function[Any, Any]] = {}
+        self.entrypoints: dict[str, LocalEntrypoint] = {}
+        self._run: AppRun | None = None
+
+    def __repr__(self) -> str:
+        return f"App({self.name!r})"
+
+    def function(
+        self,
+        *,
+        name: str | None = None,
+        image: Image | None = None,
+        cpu: Amount = None,
+        memory: float | tuple[float, float] | None = None,
+        ephemeral_disk: int | None = None,
+        env: Mapping[str, str] | None = None,
+        timeout: float | None = None,
+        startup_timeout: float | None = None,
+        retries: int | Retries | None = None,
+        min_containers: int | None = None,
+        max_containers: int | None = None,
+        buffer_containers: int | None = None,
+        scaledown_window: float | None = None,
+        single_use_containers: bool = False,
+        serialized: bool = False,
+        include_source: bool | None = None,
+        **later: Any,
+    ) -> Callable[[Callable[P, R]], Function[P, R]]:
+        """Makes a function remote.
+
+        image: its container's file system (default: the app's, else this machine's). cpu: cores, a number or (request,
+        limit). memory: MiB, a number or (request, limit); above it the input ends with OutOfMemory. ephemeral_disk: MiB.
+        env: plain variables. timeout: seconds an attempt may take, 1 to 86400 (300); startup_timeout: the same for
+        loading its code (as timeout). retries: how often an input whose function raised is tried again.
+        min_containers, max_containers, buffer_containers, scaledown_window: see `squall.model.function.Scaling`.
+        single_use_containers: a container for each input. serialized: its code travels by value, not as a module.
+        Raises InvalidError for an option out of its bounds, AlreadyExistsError for a name that is taken.
+        """
+        options = {key: value for key, value in locals().items() if key not in ("self", "later")}
+        _refuse_later(later)
+        options["image"] = image if image is not None else self.image
+
+        def decorate(raw: Callable[P, R]) -> Function[P, R]:
+            if isinstance(raw, Function):
+                raise InvalidError(f"{raw.name!r} is decorated with @app.function twice")
+            if not callable(raw) or inspect.isclass(raw):
+                raise InvalidError("@app.function decorates a function; a class is for @app.cls")
+            is_async = inspect.iscoroutinefunction(raw) or inspect.isasyncgenfunction(raw)
+            declared = declare(raw, options, is_generator=is_generator(raw), is_async=is_async)
+            function = Function(raw, declared)
+            self._add(declared.name, function)
+            return function
+
+        return decorate
+
+    @overload
+    def local_entrypoint(self, raw: Callable[..., Any], /) -> LocalEntrypoint: ...
+    @overload
+    def local_entrypoint(self, *, name: str | None = None) -> Callable[[Callable[..., Any]], LocalEntrypoint]: ...
+    def local_entrypoint(self, raw: Any = None, /, *, name: str | None = None) -> Any:
+        """Makes a local function a command: `squall run FILE::NAME --flag value`, flags typed by its parameters."""
+
+        def decorate(raw: Callable[..., Any]) -> LocalEntrypoint:
+            entrypoint = LocalEntrypoint(self, raw, name or raw.__name__)
+            if entrypoint.name in self.entrypoints:
+                raise AlreadyExistsError(f"the app has an entrypoint {entrypoint.name!r} already")
+            self.entrypoints[entrypoint.name] = entrypoint
+            return entrypoint
+
+        return decorate(raw) if raw is not None else decorate
+
+    def include(self, other: App) -> App:
+        """Adds another app's functions to this one; gives this one."""
+        for name, function in other.functions.items():
+            self._add(name, function)
+        return self
+
+    def run(self, *, watcher: Watcher | None = None, detach: bool = False) -> RunContext:
+        """A context in which the functions can be called remotely: `with app.run():` or `async with app.run():`.
+
+        A server is started when none runs. At the end, calls and containers of the app end with it.
+        """
+        if detach:
+            raise InvalidError("detach comes with deployed apps", remedy="leave it out")
+        return RunContext(self, watcher)
+
+    def _add(self, name: str, function: Function[Any, Any]) -> None:
+        known = self.functions.get(name)
+        if known is not None and _place(known) != _place(function) and not _is_notebook():
+            raise AlreadyExistsError(
+                f"the app has two functions named {name!r}", remedy="give one of them another: `@app.function(name=...)`"
+            )
+        self.functions[name] = function
+        raw = function.__squall_function__
+        current.declared[f"{raw.__module__}:{raw.__qualname__}"] = raw
+        if self._run is not None:
+            self._run.add(function)
+
+    def set_run(self, run: AppRun | None) -> None:
+        """The run that new functions join, for cells that are evaluated while the app runs."""
+        self._run = run
+
+
+class RunContext:
+    """What `app.run()` gives: a context manager, blocking and asynchronous."""
+
+    def __init__(self, app: App, watcher: Watcher | None) -> None:
+        self._app = app
+        self._run = AppRun(app, watcher)
+
+    def __enter__(self) -> App:
+        """Opens the app; returns when its functions can be called."""
+        if current.in_container() is not None:
+            raise InvalidError("app.run() is for the client: inside a container, call the functions directly")
+        self._run.prepare()
+        run_blocking(self._run.open())
+        self._app.set_run(self._run)
+        return self._app
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        """Ends the app."""
+        self._app.set_run(None)
+        run_blocking(self._run.close())
+
+    async def __aenter__(self) -> App:
+        """The same, awaited."""
+        self._run.prepare()
+        await run_here(self._run.open())
+        self._app.set_run(self._run)
+        return self._app
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """The same, awaited."""
+        self._app.set_run(None)
+        await run_here(self._run.close())
+
+
+def _place(function: Function[Any, Any]) -> tuple[str, str]:
+    raw = function.__squall_function__
+    return (raw.__module__, raw.__qualname__)
+
+
+def _is_notebook() -> bool:
+    return "ipykernel" in sys.modules or not hasattr(sys.modules.get("__main__"), "__file__")
+
+
+def _refuse_later(options: Mapping[str, Any]) -> None:
+    for name in options:
+        if name in _LATER:
+            raise InvalidError(f"@app.function({name}=...) is not there yet: {_LATER[name]}", remedy="leave it out for now")
+        raise InvalidError(f"@app.function has no option {name!r}", remedy="see `help(squall.App.function)`")
+
+
+_LATER = {
+    "gpu": "GPUs come with the node that has them",
+    "secrets": "secrets come with deployed apps",
+    "volumes": "volumes come with deployed apps",
+    "schedule": "schedules come with deployed apps",
+    "enable_memory_snapshot": "templates are chosen by themselves",
+    "block_network": "containers have no network yet, so there is none to block",
+    "region": "this machine is the only place",
+    "cloud": "this machine is the only place",
+    "proxy": "containers have no network yet",
+    "nonpreemptible": "nothing is preempted",
+    "experimental_options": "there are none",
+}

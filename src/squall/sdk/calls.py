@@ -1,0 +1,273 @@
+"""Calls: one input, a stream of items; what the client holds until the outcome is in."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from squall.context.current import current_input
+from squall.context.fresh import fresh_id
+from squall.model.call import Verb
+from squall.model.errors import ConnectionLost, Error, RequestSizeError
+from squall.model.ids import CALL
+from squall.sdk.client import Client
+from squall.sdk.client import post as loop_post
+from squall.sdk.outcome import Failure, outcomes_in, value_of
+from squall.wire import payload
+from squall.wire.codec import Frame, Kind
+from squall.wire.session import Session
+from squall.wire.stream import Stream
+
+CREDIT = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where calls of one function go: its id, the local root of its source, and what stands for `__main__` there."""
+
+    function: str
+    root: str | None
+    main: str | None
+    client: Client
+    largest: int = 4 * 2**30
+
+
+class Packed:
+    """The packed arguments of one input: a size as the wire says it, buffers, descriptors."""
+
+    __slots__ = ("buffers", "bytes", "fds", "size")
+
+    def __init__(self, target: Target, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        packed = payload.pack((args, kwargs), role="call", main=target.main)
+        self.fds: tuple[int, ...] = ()
+        self.buffers: list[Any] = packed.buffers
+        self.size: Any = packed.lengths[0] if len(packed.lengths) == 1 else packed.lengths
+        total = self.bytes = packed.size
+        if total > target.largest:
+            raise RequestSizeError(f"the arguments have {total} bytes, and at most {target.largest} travel")
+        if total > payload.MEMFD_FROM:
+            self.fds = (payload.pack_to_memfd(packed),)
+            self.size, self.buffers = {"f": 0, "l": packed.lengths}, []
+
+    def close(self) -> None:
+        """Lets go of the descriptors."""
+        for fd in self.fds:
+            os.close(fd)
+        self.fds = ()
+
+
+class OneCall:
+    """One input in flight: sent, sent again on a new connection, done when its outcome is in.
+
+    on_done is called on the client's loop, once.
+    """
+
+    rank = 1
+
+    def __init__(self, target: Target, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        self.id = fresh_id(CALL)
+        self._target = target
+        self._packed = Packed(target, args, kwargs)
+        self._stream: Stream | None = None
+        self._answer: tuple[Frame, list[Any]] | None = None
+        self._error: Error | None = None
+        self.on_done: Callable[[], object] = lambda: None
+
+    def start(self) -> None:
+        """Sends it; on the client's loop."""
+        self._target.client.add(self)
+
+    def attach(self, session: Session) -> None:
+        """See Lasting."""
+        head = {"call": self.id, "fn": self._target.function, "verb": Verb.REMOTE, "d": [self._packed.size]}
+        here = current_input.get()
+        if here is not None:
+            head["parent"] = f"{here.call}:{here.index}"
+        try:
+            self._stream = session.open(
+                "call", head, *self._packed.buffers, fds=self._packed.fds, on_frame=self._on_frame
+            )
+        except ConnectionLost:
+            return
+        except Error as error:
+            self.give_up(error)
+
+    def give_up(self, error: Error) -> None:
+        """See Lasting."""
+        self._error = error
+        self._finish()
+
+    def cancel(self) -> None:
+        """Nobody wants the outcome any more; on the client's loop."""
+        if self._stream is not None:
+            self._stream.cancel()
+        self._target.client.remove(self)
+
+    def result(self) -> Any:
+        """The value, once `on_done` has been called. Raises what the function raised, or what went wrong."""
+        if self._error is not None:
+            raise self._error
+        assert self._answer is not None
+        frame, head = self._answer
+        self._answer = None
+        ((_index, value),) = outcomes_in(frame, head, root=self._target.root)
+        if type(value) is Failure:
+            raise value.error
+        return value
+
+    def _on_frame(self, frame: Frame) -> None:
+        kind = frame.kind
+        if kind is Kind.FAIL:
+            error = Error.from_wire(frame.head())
+            if isinstance(error, ConnectionLost):
+                return
+            self.give_up(error)
+        elif kind is Kind.END or kind is Kind.DATA:
+            head = frame.head().get("o")
+            if head is not None:
+                kept = Frame(frame.kind, payload=frame.payload, fds=frame.take_fds())
+                self._answer = (kept, head)
+            if kind is Kind.END:
+                self._finish()
+
+    def _finish(self) -> None:
+        self._target.client.remove(self)
+        self._packed.close()
+        self.on_done()
+
+
+def call_blocking(target: Target, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """One call, waited for in this thread; an interrupt cancels it."""
+    call = OneCall(target, args, kwargs)
+    done = threading.Lock()
+    done.acquire()
+    call.on_done = done.release
+    loop_post(call.start)
+    try:
+        done.acquire()
+    except BaseException:
+        loop_post(call.cancel)
+        raise
+    return call.result()
+
+
+async def call_async(target: Target, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """One call, awaited on the caller's own loop; cancelling the task cancels it."""
+    call = OneCall(target, args, kwargs)
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[None] = loop.create_future()
+    call.on_done = lambda: loop.call_soon_threadsafe(_set, done)
+    loop_post(call.start)
+    try:
+        await done
+    except asyncio.CancelledError:
+        loop_post(call.cancel)
+        raise
+    return call.result()
+
+
+class ItemCall:
+    """A generator's call: items come as the consumer takes them, CREDIT at most ahead of it."""
+
+    rank = 1
+
+    def __init__(self, target: Target, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        self.id = fresh_id(CALL)
+        self._target = target
+        self._packed = Packed(target, args, kwargs)
+        self._stream: Stream | None = None
+        self._ready = threading.Condition()
+        self._items: deque[Any] = deque()
+        self._ended = False
+        self._seen = 0
+        self._taken = 0
+
+    def attach(self, session: Session) -> None:
+        """See Lasting. What had begun to yield is not begun again: items would come twice."""
+        if self._seen:
+            self.give_up(ConnectionLost("the connection broke after the generator had begun to yield"))
+            return
+        head = {"call": self.id, "fn": self._target.function, "verb": Verb.REMOTE, "d": [self._packed.size]}
+        self._stream = session.open("call", head, *self._packed.buffers, fds=self._packed.fds, on_frame=self._on_frame)
+        self._stream.credit(CREDIT)
+
+    def give_up(self, error: Error) -> None:
+        """See Lasting."""
+        self._put(Failure(error), last=True)
+
+    def start(self) -> None:
+        """Sends it; on the client's loop."""
+        self._target.client.add(self)
+
+    def cancel(self) -> None:
+        """The consumer has gone; on the client's loop."""
+        if self._stream is not None:
+            self._stream.cancel()
+        self._end()
+
+    def take(self) -> tuple[bool, Any]:
+        """The next item, as (True, item), or (False, None) at the end; blocks. Raises what the generator raised."""
+        with self._ready:
+            while not self._items and not self._ended:
+                self._ready.wait()
+            if not self._items:
+                return False, None
+            item = self._items.popleft()
+        self._taken += 1
+        if self._taken % (CREDIT // 2) == 0:
+            loop_post(self._credit)
+        if type(item) is Failure:
+            raise item.error
+        return True, item
+
+    def _credit(self) -> None:
+        if self._stream is not None:
+            self._stream.credit(CREDIT // 2)
+
+    def _on_frame(self, frame: Frame) -> None:
+        head = frame.head()
+        if frame.kind is Kind.FAIL:
+            error = Error.from_wire(head)
+            if not isinstance(error, ConnectionLost):
+                self.give_up(error)
+            return
+        if "item" in head:
+            self._seen += 1
+            fds = frame.take_fds()
+            try:
+                self._put(value_of(head["d"], memoryview(frame.payload), fds))
+            except Error as error:
+                self._put(Failure(error))
+            finally:
+                for fd in fds:
+                    os.close(fd)
+        elif "o" in head:
+            for _index, value in outcomes_in(frame, head["o"], root=self._target.root):
+                if type(value) is Failure:
+                    self._put(value)
+        if frame.kind is Kind.END:
+            self._end()
+
+    def _put(self, item: Any, *, last: bool = False) -> None:
+        with self._ready:
+            self._items.append(item)
+            self._ready.notify()
+        if last:
+            self._end()
+
+    def _end(self) -> None:
+        self._target.client.remove(self)
+        self._packed.close()
+        with self._ready:
+            self._ended = True
+            self._ready.notify_all()
+
+
+def _set(done: asyncio.Future[None]) -> None:
+    if not done.done():
+        done.set_result(None)

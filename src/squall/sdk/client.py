@@ -1,0 +1,155 @@
+"""The client: one connection to the server, made again when it breaks, and what has to live on over that."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import random
+import socket
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from squall.context.current import in_container
+from squall.model.errors import ConnectionLost, Error
+from squall.sdk.blocking import loop_thread, run_blocking
+from squall.sdk.link_channel import LinkChannel
+from squall.sdk.local_server import ensure_server
+from squall.settings.options import Options, read_options
+from squall.settings.paths import StatePaths, find_state
+from squall.wire.address import connect
+from squall.wire.channel import Channel
+from squall.wire.codec import Buffer
+from squall.wire.session import Session
+from squall.wire.socket_channel import SocketChannel
+
+GIVE_UP_S = 30.0
+Progress = Callable[[str], None]
+
+
+class Lasting(Protocol):
+    """Something that outlives a connection: it is told of each new one, apps before calls."""
+
+    rank: int
+
+    def attach(self, session: Session) -> None:
+        """A connection is there: say what is wanted, again if it was said before."""
+
+    def give_up(self, error: Error) -> None:
+        """No connection could be made for too long."""
+
+
+class Client:
+    """The connection of this process. Lives on the client's loop; `Client.here()` is the one to use."""
+
+    def __init__(self, paths: StatePaths | None, options: Options) -> None:
+        self._paths = paths
+        self._options = options
+        self._session: Session | None = None
+        self._lasting: dict[Lasting, None] = {}
+        self._connecting: asyncio.Task[Session] | None = None
+        self.pid = os.getpid()
+
+    @staticmethod
+    def here() -> Client:
+        """The client of this process."""
+        global _here  # noqa: PLW0603 - one connection a process
+        if _here is None or _here.pid != os.getpid():
+            paths = None if in_container() is not None else find_state()
+            options = read_options(paths.config) if paths is not None else Options()
+            _here = Client(paths, options)
+        return _here
+
+    def start(self, progress: Progress | None = None) -> None:
+        """Makes sure that a server runs and answers; starts one on this machine where none does. Blocks."""
+        if self._paths is not None and self._session is None:
+            ensure_server(self._paths, self._options, progress)
+        run_blocking(self.session())
+
+    # -- on the loop
+
+    def add(self, lasting: Lasting) -> None:
+        """Attaches something now, and to every later connection until it is removed."""
+        self._lasting[lasting] = None
+        session = self._session
+        if session is not None and session.error is None and not session.channel.closed:
+            lasting.attach(session)
+        elif self._connecting is None:
+            self._connecting = asyncio.ensure_future(self._connect())
+
+    def remove(self, lasting: Lasting) -> None:
+        """It is over: later connections need not know of it."""
+        self._lasting.pop(lasting, None)
+
+    async def session(self) -> Session:
+        """The connection, made if there is none. Raises ConnectionError when it cannot be made."""
+        session = self._session
+        if session is not None and not session.channel.closed:
+            return session
+        if self._connecting is None:
+            self._connecting = asyncio.ensure_future(self._connect())
+        return await asyncio.shield(self._connecting)
+
+    async def ask(self, name: str, head: dict[str, Any] | None = None, *payload: Buffer, fds: tuple[int, ...] = ()) -> Any:
+        """One question, one answer: the END frame."""
+        return await (await self.session()).ask(name, head, *payload, fds=fds)
+
+    def request(self, name: str, head: dict[str, Any] | None = None) -> dict[str, Any]:
+        """One question and its answer's JSON, blocking."""
+        frame = run_blocking(self.ask(name, head))
+        found: dict[str, Any] = json.loads(bytes(frame.payload)) if len(frame.payload) else frame.head()
+        return found
+
+    async def _connect(self) -> Session:
+        delay_s, loop = 0.02, asyncio.get_running_loop()
+        until_s = loop.time() + GIVE_UP_S
+        try:
+            while True:
+                try:
+                    channel = await self._dial()
+                    break
+                except (OSError, Error) as problem:
+                    if loop.time() > until_s:
+                        error = ConnectionLost(f"the server cannot be reached: {problem}")
+                        for lasting in list(self._lasting):
+                            lasting.give_up(error)
+                        raise error from problem
+                    await asyncio.sleep(delay_s * random.uniform(0.5, 1.0))  # noqa: S311 - spreads clients, no secret
+                    delay_s = min(1.0, delay_s * 2)
+            session = Session(channel, dialer=True, on_close=self._lost)
+            self._session = session
+            for lasting in sorted(self._lasting, key=lambda item: item.rank):
+                lasting.attach(session)
+            return session
+        finally:
+            self._connecting = None
+
+    async def _dial(self) -> Channel:
+        container = in_container()
+        if container is not None:
+            return LinkChannel(container.link)
+        assert self._paths is not None
+        paths = self._paths
+        try:
+            return SocketChannel(connect(paths.server_socket))
+        except OSError:
+            await asyncio.to_thread(ensure_server, paths, self._options, None)
+            return SocketChannel(connect(paths.server_socket))
+
+    def _lost(self, _error: Exception | None) -> None:
+        self._session = None
+        if self._lasting and self._connecting is None:
+            self._connecting = asyncio.ensure_future(self._connect())
+
+
+_here: Client | None = None
+
+
+def is_linux_socket() -> bool:
+    """Whether this machine can speak to a local server at all."""
+    return hasattr(socket, "AF_UNIX")
+
+
+def post(callback: Callable[..., object], *args: Any) -> None:
+    """Calls back on the client's loop."""
+    loop_thread().post(callback, *args)

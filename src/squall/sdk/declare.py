@@ -1,0 +1,149 @@
+"""Declare: a decorator's keywords, checked at once and kept as one frozen noun."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from squall.model import function as nouns
+from squall.model.errors import InvalidError
+from squall.model.function import Code, Retries, Scaling
+from squall.model.ids import AppId, FunctionId
+from squall.model.resources import DEFAULT_CPU_MILLI, DEFAULT_MEMORY_MIB, Limits, Resources
+
+MAIN = "__squall_main__"
+Amount = float | tuple[float, float] | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Declared:
+    """A function as declared: its noun without an app, its image, and how its code travels."""
+
+    name: str
+    noun: nouns.Function
+    image: Any
+    raw: Callable[..., Any]
+    by_value: bool
+    main: str | None
+
+    @property
+    def is_generator(self) -> bool:
+        """Whether it yields."""
+        return self.noun.is_generator
+
+
+def declare(raw: Callable[..., Any], options: Mapping[str, Any], *, is_generator: bool, is_async: bool) -> Declared:
+    """A decorated function, its options checked. Raises InvalidError that names the option."""
+    name = options.get("name") or getattr(raw, "__qualname__", getattr(raw, "__name__", "function"))
+    name = name.replace(".<locals>", "").replace("<lambda>", "lambda")
+    _check_name(name)
+    module = getattr(raw, "__module__", "") or ""
+    main = sys.modules.get("__main__")
+    is_main = module == "__main__"
+    has_file = bool(getattr(main, "__file__", None)) if is_main else True
+    qualname = getattr(raw, "__qualname__", name)
+    by_value = bool(options.get("serialized")) or "<locals>" in qualname or "<lambda>" in qualname or not has_file
+    try:
+        noun = nouns.Function(
+            id=FunctionId(name),
+            app=AppId(""),
+            name=name,
+            code=Code(module=module, qualname=qualname, main=is_main and has_file, python="%d.%d" % sys.version_info[:2]),
+            asks=_asks(options),
+            limits=_limits(options),
+            env=_env(options.get("env")),
+            timeout_s=float(options.get("timeout") or 300),
+            startup_timeout_s=float(options.get("startup_timeout") or options.get("timeout") or 300),
+            retries=_retries(options.get("retries"), is_generator=is_generator),
+            scaling=_scaling(options),
+            is_generator=is_generator,
+            is_async=is_async,
+            level=str(options.get("level") or "sandbox"),
+            single_use=bool(options.get("single_use_containers")),
+        )
+    except (TypeError, ValueError) as wrong:
+        raise InvalidError(f"@app.function of {name!r}: {wrong}") from None
+    return Declared(
+        name=name,
+        noun=noun,
+        image=options.get("image"),
+        raw=raw,
+        by_value=by_value,
+        main=MAIN if is_main and has_file else None,
+    )
+
+
+def _check_name(name: str) -> None:
+    if not name or len(name) > 100 or not all(char.isalnum() or char in "-_." for char in name):
+        raise InvalidError(
+            f"{name!r} is no name for a function",
+            remedy="letters, digits, '-', '_' and '.', at most 100: `@app.function(name=...)`",
+        )
+
+
+def _pair(what: str, amount: Amount) -> tuple[float | None, float | None]:
+    if amount is None:
+        return None, None
+    request, limit = amount if isinstance(amount, tuple) else (amount, None)
+    for one in (request, limit):
+        if one is not None and (isinstance(one, bool) or not isinstance(one, int | float) or one <= 0):
+            raise ValueError(f"{what} is a number above 0, or a pair (request, limit), not {amount!r}")
+    if limit is not None and limit < request:
+        raise ValueError(f"{what}: the limit {limit} is below the request {request}")
+    return request, limit
+
+
+def _asks(options: Mapping[str, Any]) -> Resources:
+    cpu, _ = _pair("cpu", options.get("cpu"))
+    memory, _ = _pair("memory", options.get("memory"))
+    return Resources(
+        cpu_milli=DEFAULT_CPU_MILLI if cpu is None else max(1, round(cpu * 1000)),
+        memory_mib=DEFAULT_MEMORY_MIB if memory is None else max(1, round(memory)),
+    )
+
+
+def _limits(options: Mapping[str, Any]) -> Limits:
+    _, cpu = _pair("cpu", options.get("cpu"))
+    request, memory = _pair("memory", options.get("memory"))
+    disk = options.get("ephemeral_disk")
+    bound = memory if memory is not None else request
+    return Limits(
+        cpu_milli=None if cpu is None else max(1, round(cpu * 1000)),
+        memory_mib=None if bound is None else max(1, round(bound)),
+        disk_mib=None if disk is None else int(disk),
+    )
+
+
+def _env(env: Any) -> dict[str, str]:
+    if env is None:
+        return {}
+    if not isinstance(env, Mapping) or not all(isinstance(k, str) and isinstance(v, str) for k, v in env.items()):
+        raise ValueError("env is a dict of strings")
+    for name in env:
+        if not name or "=" in name or "\0" in name or "\0" in env[name]:
+            raise ValueError(f"no environment can hold the variable {name!r}")
+    return dict(env)
+
+
+def _retries(retries: Any, *, is_generator: bool) -> Retries | None:
+    if retries is None or retries == 0:
+        return None
+    if is_generator:
+        raise ValueError("a generator cannot be retried: its consumer has taken items already")
+    if isinstance(retries, Retries):
+        return retries
+    if isinstance(retries, bool) or not isinstance(retries, int):
+        raise ValueError(f"retries is a number or squall.Retries(...), not {retries!r}")
+    return Retries(max_retries=retries, backoff_coefficient=1.0, initial_delay=1.0)
+
+
+def _scaling(options: Mapping[str, Any]) -> Scaling:
+    window = options.get("scaledown_window")
+    return Scaling(
+        min_containers=int(options.get("min_containers") or 0),
+        max_containers=options.get("max_containers"),
+        buffer_containers=int(options.get("buffer_containers") or 0),
+        scaledown_window_s=60.0 if window is None else float(window),
+    )

@@ -1,0 +1,278 @@
+"""Maps: many inputs of one call, sent as they are taken up, outcomes in order or as they come."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import deque
+from collections.abc import Iterator
+from itertools import islice
+from typing import Any
+
+from squall.context.fresh import fresh_id
+from squall.model.call import Verb
+from squall.model.errors import ConnectionLost, Error
+from squall.model.ids import CALL
+from squall.sdk.calls import Packed, Target
+from squall.sdk.client import post
+from squall.sdk.outcome import Failure, outcomes_in
+from squall.wire import payload
+from squall.wire.codec import Frame, Kind
+from squall.wire.session import Session
+from squall.wire.stream import Stream
+
+OUTSTANDING = 16_384
+OUTSTANDING_BYTES = 64 * 2**20
+BATCH = 1024
+GROWTH = 32
+BATCH_BYTES = 1024 * 1024
+ALONE_BYTES = 32 * 1024
+FRAME_BYTES = 3 * 1024 * 1024
+
+Inputs = Iterator[tuple[tuple[Any, ...], dict[str, Any]]]
+
+
+class _Sent:
+    """Inputs that were sent together and are kept until all their outcomes are in."""
+
+    __slots__ = ("fds", "left", "parts", "sizes", "start")
+
+    def __init__(self, start: int, sizes: list[Any], parts: list[Any], fds: tuple[int, ...]) -> None:
+        self.start, self.sizes, self.parts, self.fds, self.left = start, sizes, parts, fds, len(sizes)
+
+
+class MapCall:
+    """One map in flight. The consumer's thread packs inputs and unpacks outcomes; the loop only passes them on."""
+
+    rank = 1
+
+    def __init__(self, target: Target, inputs: Inputs, *, verb: Verb = Verb.MAP) -> None:
+        self.id = fresh_id(CALL)
+        self.total: int | None = None
+        self._target = target
+        self._inputs = inputs
+        self._verb = verb
+        self._sent: deque[_Sent] = deque()
+        self._next = 0
+        self._stream: Stream | None = None
+        self._ready = threading.Condition()
+        self._arrived: deque[tuple[Frame, list[Any]]] = deque()
+        self._ended = bytearray()
+        self._ended_count = 0
+        self._bytes = 0
+        # The first input goes alone: it tells how large inputs are, and its outcome is not kept waiting.
+        self._batch = 1
+        self._mean_bytes = 1
+        self._error: BaseException | None = None
+        self._over = False
+        self._started = False
+
+    # -- the consumer's thread
+
+    def feed(self) -> bool:
+        """Packs and sends more inputs, as far as the window allows. False when there are no more.
+
+        Raises what the iterator of the inputs raises, SerializationError for one that cannot travel.
+        """
+        while self.may_feed:
+            most = max(1, min(self._batch, BATCH_BYTES // self._mean_bytes))
+            batch = list(islice(self._inputs, most))
+            if len(batch) < most:
+                self.total = self._next + len(batch)
+            for sent in self._pack(batch):
+                self._next += len(sent.sizes)
+                self._bytes += sum(map(len, sent.parts))
+                post(self._send, sent, self.total if self._next == self.total else None)
+            self._batch = min(BATCH, self._batch * GROWTH)
+        return self.total is None
+
+    def arrived(self, *, wait: bool) -> list[tuple[int, Any]] | None:
+        """Outcomes that have come in, unpacked; [] when there are none and none is waited for, None when all are through.
+
+        Raises the error that ended the map as a whole.
+        """
+        with self._ready:
+            while wait and not self._arrived and not self._over:
+                self._ready.wait()
+            frames = list(self._arrived)
+            self._arrived.clear()
+            over, error = self._over, self._error
+        if not frames and over:
+            if error is not None:
+                raise error
+            return None
+        found: list[tuple[int, Any]] = []
+        for frame, head in frames:
+            found.extend(outcomes_in(frame, head, root=self._target.root))
+        return found
+
+    @property
+    def may_feed(self) -> bool:
+        """Whether there are inputs left and room for them."""
+        return (
+            self.total is None
+            and self._next - self._ended_count < OUTSTANDING
+            and self._bytes < OUTSTANDING_BYTES
+        )
+
+    def stop(self) -> None:
+        """The consumer has gone: what is left is cancelled."""
+        post(self._cancel)
+
+    def _pack(self, batch: list[tuple[tuple[Any, ...], dict[str, Any]]]) -> list[_Sent]:
+        """A batch as what is sent: small inputs together, large ones each by itself. An end alone is an empty one."""
+        start = self._next
+        if len(batch) > 1 and self._mean_bytes <= ALONE_BYTES:
+            many = payload.pack_many(batch, role="call", main=self._target.main)
+            self._mean_bytes = max(1, len(many.buffer) // len(batch))
+            if len(many.buffer) <= FRAME_BYTES:
+                return [_Sent(start, many.lengths, [many.buffer], ())]
+        found: list[_Sent] = []
+        for args, kwargs in batch:
+            one = Packed(self._target, args, kwargs)
+            self._mean_bytes = max(1, one.bytes)
+            found.append(_Sent(start + len(found), [one.size], one.buffers, one.fds))
+        return found or [_Sent(start, [], [], ())]
+
+    # -- on the loop
+
+    def start(self) -> None:
+        """Takes up the connection; on the client's loop."""
+        self._target.client.add(self)
+
+    def attach(self, session: Session) -> None:
+        """See Lasting: everything whose outcome is not in is sent again."""
+        if not self._started:
+            return
+        known = {"call": self.id, "fn": self._target.function, "verb": self._verb}
+        skip = [list(run) for run in _runs(self._ended, 0, self._sent[0].start if self._sent else len(self._ended))]
+        try:
+            self._stream = session.open("call", {**known, "start": 0, "d": [], "skip": skip}, on_frame=self._on_frame)
+            for sent in self._sent:
+                self._stream.send({"start": sent.start, "d": sent.sizes, **self._total_after(sent)}, *sent.parts, fds=sent.fds)
+        except ConnectionLost:
+            return
+        except Error as error:
+            self.give_up(error)
+
+    def give_up(self, error: Error) -> None:
+        """See Lasting."""
+        self._finish(error)
+
+    def _send(self, sent: _Sent, total: int | None) -> None:
+        if self._over:
+            return
+        self._ended.extend(bytes(len(sent.sizes)))
+        self._sent.append(sent)
+        head: dict[str, Any] = {"start": sent.start, "d": sent.sizes}
+        if total is not None:
+            head["total"] = total
+        try:
+            if not self._started:
+                self._started = True
+                self._target.client.add(self)
+            elif self._stream is not None and self._stream.live:
+                self._stream.send(head, *sent.parts, fds=sent.fds)
+        except ConnectionLost:
+            return
+        except Error as error:
+            self.give_up(error)
+
+    def _total_after(self, sent: _Sent) -> dict[str, int]:
+        last = self.total is not None and sent.start + len(sent.sizes) == self.total
+        return {"total": self.total} if last and self.total is not None else {}
+
+    def _on_frame(self, frame: Frame) -> None:
+        if frame.kind is Kind.FAIL:
+            error = Error.from_wire(frame.head())
+            if not isinstance(error, ConnectionLost):
+                self._finish(error)
+            return
+        head = frame.head().get("o")
+        if head is not None:
+            start, stop = head[0], head[0] + len(head[1])
+            if self._ended[start:stop].count(1):
+                return
+            self._ended[start:stop] = b"\x01" * (stop - start)
+            kept = Frame(frame.kind, payload=frame.payload, fds=frame.take_fds())
+            with self._ready:
+                self._arrived.append((kept, head))
+                self._ended_count += stop - start
+                self._ready.notify()
+            while self._sent and self._all_ended(self._sent[0]):
+                self._let_go(self._sent.popleft())
+        if frame.kind is Kind.END:
+            self._finish(None)
+
+    def _all_ended(self, sent: _Sent) -> bool:
+        return self._ended.find(0, sent.start, sent.start + len(sent.sizes)) < 0
+
+    def _let_go(self, sent: _Sent) -> None:
+        self._bytes -= sum(map(len, sent.parts))
+        for fd in sent.fds:
+            os.close(fd)
+
+    def _cancel(self) -> None:
+        if self._stream is not None:
+            self._stream.cancel()
+        self._finish(None)
+
+    def _finish(self, error: BaseException | None) -> None:
+        self._target.client.remove(self)
+        while self._sent:
+            self._let_go(self._sent.popleft())
+        with self._ready:
+            self._over = True
+            self._error = self._error or error
+            self._ready.notify_all()
+
+
+def results(call: MapCall, *, ordered: bool, keep_errors: bool) -> Iterator[Any]:
+    """The values of a map, in the order of its inputs or as they come; feeds it as they are taken.
+
+    keep_errors: exceptions are values; else the first is raised, and the rest of the map cancelled.
+    """
+    waiting: dict[int, Any] = {}
+    at = 0
+    finished = False
+    try:
+        more = call.feed()
+        while True:
+            found = call.arrived(wait=not (more and call.may_feed))
+            if found is None:
+                finished = True
+                return
+            if ordered and (waiting or (found and found[0][0] != at)):
+                waiting.update(found)
+                found = []
+                while at in waiting:
+                    found.append((at, waiting.pop(at)))
+                    at += 1
+                at -= len(found)
+            for index, value in found:
+                if ordered and index != at:
+                    waiting[index] = value
+                    continue
+                at += 1
+                if type(value) is Failure:
+                    if not keep_errors:
+                        raise value.error
+                    value = value.error  # noqa: PLW2901 - what the caller asked for
+                yield value
+            more = more and call.feed()
+    finally:
+        if not finished:
+            call.stop()
+
+
+def _runs(ended: bytearray, low: int, high: int) -> Iterator[tuple[int, int]]:
+    """The runs [start, stop) of ended inputs between low and high."""
+    at = low
+    while at < high:
+        start = ended.find(1, at, high)
+        if start < 0:
+            return
+        stop = ended.find(0, start, high)
+        at = high if stop < 0 else stop
+        yield start, at
+

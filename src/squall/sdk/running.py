@@ -1,0 +1,100 @@
+"""Running: an app on a server, from its opening to its end."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from collections.abc import Callable
+from typing import Any
+
+from squall.model.errors import ConnectionLost, Error
+from squall.model.jsonable import to_json
+from squall.sdk.client import Client
+from squall.wire.codec import Frame, Kind
+from squall.wire.session import Session
+from squall.wire.stream import Stream
+
+Event = dict[str, Any]
+Watch = Callable[[Event, memoryview], None]
+
+
+class RunningApp:
+    """One app's stream: opened again on every new connection, until it is closed.
+
+    watch: gets what the server tells (logs, progress), on the client's loop.
+    """
+
+    rank = 0
+
+    def __init__(self, client: Client, head: Event, functions: list[Any], installer: Event, watch: Watch) -> None:
+        self._client = client
+        self._head = head
+        self._described = {"functions": [to_json(function) for function in functions], "installer": installer}
+        self._watch = watch
+        self._stream: Stream | None = None
+        self._opened: asyncio.Future[None] | None = None
+        self._closed: asyncio.Future[None] | None = None
+        self._error: Error | None = None
+
+    async def open(self) -> None:
+        """Opens it, and waits until images and sources are ready. Raises ImageBuildError and its like."""
+        self._opened = asyncio.get_running_loop().create_future()
+        self._client.add(self)
+        try:
+            await self._opened
+        except BaseException:
+            await self.close()
+            raise
+
+    async def close(self, *, wait_s: float = 10.0) -> None:
+        """Ends it: calls and containers with it. Waits until the server has said so."""
+        self._client.remove(self)
+        stream = self._stream
+        if stream is None or not stream.live:
+            return
+        self._closed = asyncio.get_running_loop().create_future()
+        stream.end()
+        try:
+            async with asyncio.timeout(wait_s):
+                await self._closed
+        except TimeoutError:
+            return
+
+    def attach(self, session: Session) -> None:
+        """See Lasting."""
+        payload = json.dumps(self._described).encode()
+        self._stream = session.open(
+            "app", {**self._head, "pid": os.getpid()}, payload, on_frame=self._on_frame
+        )
+
+    def give_up(self, error: Error) -> None:
+        """See Lasting."""
+        self._fail(error)
+
+    def _on_frame(self, frame: Frame) -> None:
+        head = frame.head()
+        if frame.kind is Kind.DATA:
+            if "opened" in head:
+                if self._opened is not None and not self._opened.done():
+                    self._opened.set_result(None)
+            else:
+                self._watch(head, memoryview(frame.payload))
+        elif frame.kind is Kind.FAIL:
+            error = Error.from_wire(head)
+            if not isinstance(error, ConnectionLost):
+                self._fail(error)
+            elif self._closed is not None and not self._closed.done():
+                self._closed.set_result(None)
+        elif frame.kind is Kind.END:
+            self._client.remove(self)
+            if self._closed is not None and not self._closed.done():
+                self._closed.set_result(None)
+            self._watch({"stopped": head.get("stopped", "")}, memoryview(b""))
+
+    def _fail(self, error: Error) -> None:
+        self._client.remove(self)
+        self._error = error
+        for waiting in (self._opened, self._closed):
+            if waiting is not None and not waiting.done():
+                waiting.set_exception(error)

@@ -1,0 +1,95 @@
+"""Watch: what a user sees of a run: steps, notes, and the output of containers."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any, Protocol, TextIO
+
+
+class Watcher(Protocol):
+    """Is told what happens; `on_event` comes on the client's loop."""
+
+    def step(self, name: str, text: str) -> None:
+        """Something is being done before functions can be called."""
+
+    def note(self, text: str) -> None:
+        """Something the user should know."""
+
+    def opened(self, app: str, functions: list[str]) -> None:
+        """The app can be called."""
+
+    def on_event(self, head: dict[str, Any], payload: memoryview) -> None:
+        """What the server tells: {"log": function, "container": id, "L": rows} with the text, {"build": …}, …"""
+
+    def closed(self) -> None:
+        """The app has ended."""
+
+
+class Output:
+    """Output of containers, put onto this process's own streams; prefixed by container once there are several."""
+
+    def __init__(self) -> None:
+        self._seen: dict[str, int] = {}
+        self._at_start: dict[str, bool] = {}
+
+    def write(self, head: dict[str, Any], payload: memoryview) -> None:
+        """Writes the records of one frame in their order."""
+        container = head["container"]
+        self._seen.setdefault(container, len(self._seen) + 1)
+        at = 0
+        for tag, size, _when in head["L"]:
+            text = bytes(payload[at : at + size]).decode("utf-8", "replace")
+            at += size
+            stream = sys.stdout if tag == "o" else sys.stderr
+            stream.write(self._prefixed(head["log"], container, text))
+            stream.flush()
+
+    def _prefixed(self, function: str, container: str, text: str) -> str:
+        if len(self._seen) < 2:
+            self._at_start[container] = text.endswith("\n")
+            return text
+        prefix = f"[{function} {self._seen[container]}] "
+        lines = text.splitlines(keepends=True)
+        first = self._at_start.get(container, True)
+        self._at_start[container] = text.endswith("\n")
+        return "".join((prefix if place or first else "") + line for place, line in enumerate(lines))
+
+
+class PlainWatcher:
+    """For scripts: output of containers on stdout and stderr, notes on stderr, nothing else."""
+
+    def __init__(self, errors: TextIO | None = None) -> None:
+        self._output = Output()
+        self._errors = errors
+
+    def step(self, name: str, text: str) -> None:
+        """See Watcher."""
+
+    def note(self, text: str) -> None:
+        """See Watcher."""
+        print(f"note: {text}", file=self._errors or sys.stderr)
+
+    def opened(self, app: str, functions: list[str]) -> None:
+        """See Watcher."""
+
+    def on_event(self, head: dict[str, Any], payload: memoryview) -> None:
+        """See Watcher."""
+        if "log" in head:
+            self._output.write(head, payload)
+        elif "note" in head:
+            self.note(describe_note(head["note"]))
+        elif head.get("build", {}).get("line"):
+            print(head["build"]["line"], file=self._errors or sys.stderr)
+
+    def closed(self) -> None:
+        """See Watcher."""
+
+
+def describe_note(note: str) -> str:
+    """A note of the server in words."""
+    if note == "process":
+        return (
+            "this machine allows no containers, so functions run at level `process`: as your user, with your files, "
+            "your network and your processes in reach; memory and process limits hold, nothing else is kept apart"
+        )
+    return note

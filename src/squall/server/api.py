@@ -1,0 +1,260 @@
+"""API: a handler a message, for clients and, where allowed, for code inside containers."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any
+
+from squall.blobs.digest import Digest
+from squall.model.call import Verb
+from squall.model.errors import Error, InternalFailure, InvalidError, PermissionDeniedError, VersionError
+from squall.model.ids import CALL, CallId, FunctionId, is_id
+from squall.model.jsonable import from_json
+from squall.model.node import Node
+from squall.server.house import House
+from squall.server.records import AppRecord, CallRecord, Worker
+from squall.settings.version import PROTOCOL, VERSION
+from squall.wire.codec import Frame, Kind
+from squall.wire.session import Session
+from squall.wire.stream import Stream
+
+Handler = Callable[["Connection", Stream, dict[str, Any], Frame], None]
+FROM_CONTAINERS = frozenset({"serve", "call", "call.get", "call.cancel", "call.info", "blobs.missing", "blob.put"})
+MOST_BLOB = 4 * 2**30
+
+
+class Connection:
+    """One connection: a client, or the agent with the containers behind it."""
+
+    def __init__(self, house: House, session: Session) -> None:
+        self.house = house
+        self.session = session
+        self.apps: list[AppRecord] = []
+        self.calls: set[CallId] = set()
+        self.is_agent = False
+        self.spoken = False
+
+    def on_open(self, stream: Stream, head: dict[str, Any], frame: Frame) -> None:
+        """A stream was opened: to its handler. Containers may only ask for what containers need."""
+        name = head.get("t")
+        handler = HANDLERS.get(str(name))
+        if handler is None:
+            stream.fail(InvalidError(f"this server knows no message {name!r}"))
+        elif stream.route and (not self.is_agent or name not in FROM_CONTAINERS):
+            stream.fail(PermissionDeniedError(f"a container may not ask for {name!r}"))
+        else:
+            try:
+                handler(self, stream, head, frame)
+            except Error as refused:
+                stream.fail(refused)
+            except (KeyError, TypeError, ValueError) as wrong:
+                stream.fail(InvalidError(f"the message {name!r} is not as it should be: {wrong!r}"))
+
+    def on_close(self, _error: Exception | None) -> None:
+        """The connection is gone: what lived by it ends, ephemeral apps after a grace."""
+        house = self.house
+        house.connections.discard(self)
+        for app in self.apps:
+            if app.stream is not None and not app.stream.live and app.gone_s is None:
+                app.gone_s = house.clock()
+                house.later(5.1, house.apps.sweep)
+        if self.is_agent:
+            house.nodes.left(self.session)
+        house.touch()
+
+    def container(self, stream: Stream) -> Worker | None:
+        """The container that a routed stream comes from."""
+        known = self.house.nodes.container_on(self.session, stream.route)
+        return self.house.calls.workers.get(known) if known is not None else None
+
+
+def hello(connection: Connection, stream: Stream, head: dict[str, Any], _frame: Frame) -> None:
+    """Who speaks, and whether both sides understand each other."""
+    if head.get("protocol") != PROTOCOL and head.get("role") == "agent":
+        raise VersionError(f"the agent speaks protocol {head.get('protocol')}, this server speaks {PROTOCOL}")
+    why = connection.house.why_busy()
+    stream.end(
+        {"version": VERSION, "protocol": PROTOCOL, "pid": os.getpid(), "busy": bool(why), "why_busy": why or ""}
+    )
+
+
+def join(connection: Connection, stream: Stream, head: dict[str, Any], _frame: Frame) -> None:
+    """An agent offers its machine."""
+    node = from_json(Node, head["node"])
+    connection.is_agent = True
+    connection.house.join(node, connection.session, stream, head)
+
+
+def serve(connection: Connection, stream: Stream, head: dict[str, Any], _frame: Frame) -> None:
+    """A container is ready for its function, or for more inputs."""
+    worker = connection.container(stream)
+    orphan = connection.house.orphans.get(connection.house.nodes.container_on(connection.session, stream.route))
+    if worker is not None:
+        connection.house.containers.serve(worker, stream, head)
+    elif orphan is not None:
+        orphan.serving = (stream, head)
+    else:
+        stream.end({"t": "end"})
+
+
+def app(connection: Connection, stream: Stream, head: dict[str, Any], frame: Frame) -> None:
+    """An app for as long as this stream lives."""
+    house = connection.house
+    record = house.apps.open(stream, head, frame)
+    if record not in connection.apps:
+        connection.apps.append(record)
+    stream.on_frame = lambda frame: _on_app_frame(connection, record, stream, frame)
+    _spawn(house, stream, _open_app(connection, record, stream))
+
+
+async def _open_app(connection: Connection, record: AppRecord, stream: Stream) -> None:
+    def tell(what: dict[str, Any]) -> None:
+        if stream.live:
+            stream.send(what)
+
+    try:
+        await connection.house.apps.make_ready(record, list(record.functions.values()), tell)
+    except Error:
+        if record.id in connection.house.apps.apps:
+            record.stream = None
+            connection.house.apps.stop(record.id, why="failed")
+        raise
+    tell({"opened": record.id})
+
+
+def _on_app_frame(connection: Connection, record: AppRecord, stream: Stream, frame: Frame) -> None:
+    house = connection.house
+    if frame.kind in (Kind.END, Kind.CANCEL):
+        if house.apps.apps.get(record.id) is record and record.stream is stream and connection in house.connections and not connection.session.channel.closed:
+            house.apps.stop(record.id)
+        elif stream.live:
+            stream.end({})
+    elif frame.kind is Kind.DATA and "functions" in frame.head():
+        added = house.apps.add_functions(record, json.loads(bytes(frame.payload))["functions"])
+        number = frame.head()["functions"]
+
+        async def ready() -> None:
+            await house.apps.make_ready(record, added, lambda what: stream.send(what))
+            stream.send({"added": number})
+
+        _spawn(house, stream, ready())
+
+
+def call(connection: Connection, stream: Stream, head: dict[str, Any], frame: Frame) -> None:
+    """One call: its inputs come in, its outcomes go out, on this stream."""
+    house = connection.house
+    name = CallId(head["call"])
+    if not is_id(name, CALL):
+        raise InvalidError(f"{name!r} is no id of a call")
+    verb = Verb(head.get("verb", "remote"))
+    record = CallRecord(name, FunctionId(head["fn"]), verb, stream=stream, created_s=house.clock())
+    if verb.durable:
+        house.durable.submit(record, stream, head, frame)
+        return
+    earlier = house.calls.calls.get(name)
+    if earlier is not None:
+        earlier.stream = None
+        house.calls.cancel(name)
+    stream.on_frame = lambda frame: _on_call_frame(connection, record, stream, frame)
+    if verb is Verb.REMOTE:
+        head.setdefault("total", 1)
+    house.calls.submit(record, head, frame)
+    if record.id in house.calls.calls:
+        house.history(record)
+
+
+def _on_call_frame(connection: Connection, record: CallRecord, stream: Stream, frame: Frame) -> None:
+    calls = connection.house.calls
+    if frame.kind is Kind.DATA:
+        try:
+            calls.submit(record, frame.head(), frame)
+        except (Error, ValueError) as wrong:
+            error = wrong if isinstance(wrong, Error) else InvalidError(str(wrong))
+            calls.cancel(record.id, error)
+            stream.fail(error)
+    elif frame.kind is Kind.CREDIT:
+        calls.credit(record, int(frame.head()["n"]))
+    elif frame.kind is Kind.CANCEL:
+        calls.cancel(record.id)
+
+
+def blobs_missing(connection: Connection, stream: Stream, head: dict[str, Any], frame: Frame) -> None:
+    """Which of these digests the server does not have."""
+    digests = [Digest(text) for text in (json.loads(bytes(frame.payload)) if len(frame.payload) else head["digests"])]
+
+    async def answer() -> None:
+        present = await connection.house.blobs.has_many(digests, renew=True)
+        missing = [digest for digest in digests if digest not in present]
+        stream.end({}, json.dumps(missing).encode())
+
+    _spawn(connection.house, stream, answer())
+
+
+def blob_put(connection: Connection, stream: Stream, head: dict[str, Any], frame: Frame) -> None:
+    """Keeps bytes under their digest: of the payload, or of a descriptor that came along."""
+    fds = frame.take_fds()
+
+    async def keep() -> None:
+        try:
+            data: Any = frame.payload
+            if fds:
+                size = os.fstat(fds[0]).st_size
+                if size > MOST_BLOB:
+                    raise InvalidError(f"a blob has at most {MOST_BLOB} bytes, not {size}")
+                data = _pieces(fds[0], size)
+            await connection.house.blobs.put(data, announced=Digest(head["digest"]))
+            stream.end({})
+        finally:
+            for fd in fds:
+                os.close(fd)
+
+    _spawn(connection.house, stream, keep())
+
+
+async def _pieces(fd: int, size: int) -> Any:
+    at = 0
+    while at < size:
+        piece = await asyncio.to_thread(os.pread, fd, min(4 * 2**20, size - at), at)
+        if not piece:
+            raise InvalidError("a blob ended before its announced size")
+        at += len(piece)
+        yield piece
+
+
+def _spawn(house: House, stream: Stream, work: Coroutine[Any, Any, None]) -> None:
+    """Runs a handler's slow part; what it raises fails its stream."""
+
+    async def guarded() -> None:
+        try:
+            await work
+        except Error as refused:
+            stream.fail(refused)
+        except (KeyError, TypeError, ValueError, OSError) as wrong:
+            stream.fail(InternalFailure(f"{type(wrong).__name__}: {wrong}"))
+
+    house.spawn(guarded())
+
+
+def later_answer(house: House, stream: Stream, work: Awaitable[dict[str, Any]]) -> None:
+    """Ends a stream with what `work` gives."""
+
+    async def answer() -> None:
+        found = await work
+        if stream.live:
+            stream.end({}, json.dumps(found).encode())
+
+    _spawn(house, stream, answer())
+
+
+HANDLERS: dict[str, Handler] = {
+    "hello": hello,
+    "join": join,
+    "serve": serve,
+    "app": app,
+    "call": call,
+    "blobs.missing": blobs_missing,
+    "blob.put": blob_put,
+}

@@ -1,0 +1,176 @@
+"""Apps: opened by a client, made ready on the nodes, ended with everything they hold."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable
+from typing import Any
+
+from squall.blobs.blob_store import BlobStore
+from squall.blobs.digest import Digest
+from squall.model.container import ContainerState
+from squall.model.errors import ConnectionLost, Error, InvalidError, NotFoundError
+from squall.model.function import Function
+from squall.model.ids import APP, AppId, FunctionId, is_id
+from squall.model.jsonable import from_json
+from squall.server.calls import Calls
+from squall.server.capacity import Capacity
+from squall.server.nodes import AgentNodes
+from squall.server.records import AppRecord, FunctionRecord
+from squall.wire.codec import Frame, Kind
+from squall.wire.stream import Stream
+
+CLIENT_GRACE_S = 5.0
+NODE_WAIT_S = 15.0
+
+
+class Apps:
+    """Every app that runs here."""
+
+    def __init__(
+        self, calls: Calls, capacity: Capacity, nodes: AgentNodes, blobs: BlobStore, *, clock: Callable[[], float]
+    ) -> None:
+        self.apps: dict[AppId, AppRecord] = {}
+        self.ended: list[dict[str, Any]] = []
+        self.joined = asyncio.Event()
+        self.added: Callable[[FunctionRecord], None] = lambda _record: None
+        self._calls = calls
+        self._capacity = capacity
+        self._nodes = nodes
+        self._blobs = blobs
+        self._clock = clock
+
+    def open(self, stream: Stream, head: dict[str, Any], frame: Frame) -> AppRecord:
+        """Takes an app from a client, or takes it up again after its connection was lost.
+
+        Raises InvalidError for a description that does not hold together.
+        """
+        app = AppId(str(head.get("app")))
+        if not is_id(app, APP):
+            raise InvalidError(f"{app!r} is no id of an app")
+        record = self.apps.get(app)
+        if record is None:
+            record = AppRecord(app, str(head.get("name", "")), self._clock(), root=str(head.get("root", "")), pid=head.get("pid"))
+            self.apps[app] = record
+        record.stream, record.gone_s = stream, None
+        described = json.loads(bytes(frame.payload))
+        record.installer = described.get("installer", {})
+        self.add_functions(record, described["functions"])
+        return record
+
+    def add_functions(self, record: AppRecord, described: list[dict[str, Any]]) -> list[FunctionRecord]:
+        """Makes functions known that belong to an app; those known already are left as they are."""
+        added: list[FunctionRecord] = []
+        for plain in described:
+            try:
+                function = from_json(Function, plain)
+            except ValueError as problem:
+                raise InvalidError(f"the description of a function does not hold together: {problem}") from problem
+            if function.app != record.id or function.id != f"{record.id}/{function.name}":
+                raise InvalidError(f"the function {function.id!r} does not belong to the app {record.id!r}")
+            known = self._calls.functions.get(function.id)
+            if known is None:
+                known = self._calls.functions[function.id] = FunctionRecord(function)
+                added.append(known)
+                self.added(known)
+            record.functions[function.name] = known
+        return added
+
+    async def make_ready(self, record: AppRecord, functions: list[FunctionRecord], tell: Callable[[dict[str, Any]], None]) -> None:
+        """Has images built and sources laid out on a node, telling the client what happens.
+
+        Raises ImageBuildError and its like, NotFoundError when the source was not sent.
+        """
+        if not self._nodes.nodes():
+            tell({"wait": "no_node"})
+            try:
+                async with asyncio.timeout(NODE_WAIT_S):
+                    await self.joined.wait()
+            except TimeoutError:
+                raise NotFoundError(
+                    "no agent has joined this server, so nothing can run",
+                    remedy="look at `squall status` and at `agent.log` in the state directory's logs",
+                ) from None
+        seen: set[str] = set()
+        for known in functions:
+            function = known.function
+            if function.code.pickled is not None and known.pickled is None:
+                known.pickled = await self._blobs.get(Digest(function.code.pickled))
+            wants = {"image": function.image, "client_python": function.client_python, "source": function.code.source}
+            key = json.dumps(wants, sort_keys=True)
+            if key not in seen:
+                seen.add(key)
+                await self._prepare({**wants, "installer": record.installer}, tell)
+        self._capacity.wake()
+
+    async def _prepare(self, wants: dict[str, Any], tell: Callable[[dict[str, Any]], None]) -> None:
+        session = self._nodes.session_of()
+        if session is None:
+            raise ConnectionLost("the agent went away while the image was being made ready")
+        done: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
+
+        def on_frame(frame: Frame) -> None:
+            if frame.kind is Kind.DATA:
+                tell({"build": frame.head()})
+            elif frame.kind is Kind.END and not done.done():
+                done.set_result(frame.head())
+            elif frame.kind is Kind.FAIL and not done.done():
+                done.set_exception(Error.from_wire(frame.head()))
+
+        payload = json.dumps(wants).encode()
+        stream = session.open("prepare", {}, payload, on_frame=on_frame)
+        try:
+            answer = await done
+        finally:
+            stream.cancel()
+        for note in answer.get("notes", ()):
+            tell({"note": note})
+
+    def stop(self, app: AppId, *, why: str = "stopped") -> int:
+        """Ends an app: its calls, its containers. How many containers were told to go."""
+        record = self.apps.pop(app, None)
+        if record is None:
+            raise NotFoundError(f"there is no app {app!r} here")
+        record.state = why
+        told = 0
+        for known in record.functions.values():
+            for worker in list(known.workers.values()):
+                worker.retiring = True
+                worker.state = ContainerState.STOPPING
+                told += 1
+            self._calls.stop_function(FunctionId(known.function.id))
+        self._capacity.tell()
+        self.ended.append(self.describe(record))
+        del self.ended[:-200]
+        if record.stream is not None and record.stream.live:
+            record.stream.end({"stopped": why})
+        return told
+
+    def find(self, name: str) -> AppRecord:
+        """An app by id or name, the newest of that name. Raises NotFoundError naming those that run."""
+        for record in reversed(self.apps.values()):
+            if name in (record.id, record.name):
+                return record
+        running = ", ".join(sorted({record.name for record in self.apps.values()})) or "none"
+        raise NotFoundError(f"no app {name!r} runs here; running: {running}", remedy="list them with `squall app list`")
+
+    def sweep(self) -> None:
+        """Ends ephemeral apps whose client has been gone too long."""
+        now = self._clock()
+        for record in list(self.apps.values()):
+            if record.kind == "ephemeral" and record.gone_s is not None and now - record.gone_s >= CLIENT_GRACE_S:
+                self.stop(record.id, why="client gone")
+
+    def describe(self, record: AppRecord) -> dict[str, Any]:
+        """One row of `squall app list`."""
+        return {
+            "id": record.id,
+            "name": record.name,
+            "kind": record.kind,
+            "state": record.state,
+            "created_s": record.created_s,
+            "functions": sorted(record.functions),
+            "containers": sum(len(known.workers) for known in record.functions.values()),
+            "client_pid": record.pid,
+        }

@@ -1,0 +1,213 @@
+"""Capacity: the control path. Looks at every function, plans containers, tells the nodes. Woken by events only."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Callable
+
+from squall.context.fresh import fresh_id
+from squall.model.container import ContainerState, WantedContainer
+from squall.model.errors import NoNodeFits
+from squall.model.ids import CONTAINER, ContainerId, FunctionId, NodeId
+from squall.model.call import OutcomeKind
+from squall.model.resources import Resources
+from squall.scheduling.plan import ContainerView, FunctionView, Hold, Retire, StartOne, plan_capacity
+from squall.scheduling.scale import RAMP_S, Demand
+from squall.server.calls import Calls, failed_parts
+from squall.server.containers import Containers
+from squall.server.nodes import Nodes
+from squall.server.records import FunctionRecord, Worker
+
+TIMEOUT_GRACE_S = 2.0
+
+
+class Capacity:
+    """Keeps the number of containers right. `wake` may be called from anywhere on the loop, as often as one likes."""
+
+    def __init__(self, calls: Calls, nodes: Nodes, *, clock: Callable[[], float]) -> None:
+        self._calls = calls
+        self._nodes = nodes
+        self._clock = clock
+        self._woken = asyncio.Event()
+        self.containers: Containers
+        self.placed: dict[ContainerId, NodeId] = {}
+        self.keep: Callable[[NodeId], tuple[ContainerId, ...]] = lambda _node: ()
+
+    def wake(self) -> None:
+        """Something has changed: look again."""
+        self._woken.set()
+
+    async def run(self) -> None:
+        """Plans whenever it is woken, and when the next instant comes at which something may be due."""
+        while True:
+            due_s = self.plan_once()
+            try:
+                async with asyncio.timeout(due_s):
+                    await self._woken.wait()
+            except TimeoutError:
+                pass
+            self._woken.clear()
+
+    def plan_once(self) -> float | None:
+        """Look, plan, tell. Seconds until it has to look again by itself; None: not before something happens."""
+        now = self._clock()
+        nodes = self._nodes.nodes()
+        records = self._calls.functions
+        views = tuple(self._look(record, now) for record in records.values())
+        changed = False
+        for step in plan_capacity(views, nodes, self._used()):
+            match step:
+                case StartOne(function=function, node=node):
+                    records[function].wait_reason = "container_starting"
+                    self._start(records[function], node)
+                    changed = True
+                case Retire(container=container):
+                    self.retire(self._calls.workers[container])
+                    changed = True
+                case Hold(function=function, reason=reason, never=never):
+                    records[function].wait_reason = reason
+                    if never:
+                        self._refuse(records[function])
+        for record in list(records.values()):
+            changed |= self._keep_time(record, now)
+        changed |= self._drop_retiring()
+        if changed:
+            self.tell()
+        return self._next_look(now)
+
+    def retire(self, worker: Worker) -> None:
+        """A container gets no more inputs, and goes when it has none in hand."""
+        worker.retiring = True
+        record = self._calls.functions.get(worker.function)
+        if record is not None and worker in record.free:
+            record.free.remove(worker)
+        self.wake()
+
+    def kill(self, worker: Worker) -> None:
+        """A container goes now, whatever it does."""
+        worker.retiring = True
+        worker.state = ContainerState.STOPPING
+        self.tell()
+
+    def tell(self) -> None:
+        """Tells every node its whole wanted set."""
+        for node in self._nodes.nodes():
+            wanted = tuple(
+                WantedContainer(id=worker.id, function=self._calls.functions[worker.function].function)
+                for worker in self._calls.workers.values()
+                if self.placed.get(worker.id) == node.id
+                and worker.state is not ContainerState.STOPPING
+                and worker.function in self._calls.functions
+            )
+            self._nodes.tell(node.id, wanted, self.keep(node.id))
+
+    def _start(self, record: FunctionRecord, node: NodeId) -> None:
+        container = ContainerId(fresh_id(CONTAINER))
+        self.containers.expect(container, record)
+        self.placed[container] = node
+
+    def _refuse(self, record: FunctionRecord) -> None:
+        """No node can ever hold it: who waits is told at once, with what there is."""
+        largest = max((node.capacity for node in self._nodes.nodes()), key=lambda c: c.cpu_milli, default=Resources())
+        asks = record.function.asks
+        error = NoNodeFits(f"no node can ever hold {asks} for {record.function.name}; the largest has {largest}")
+        self._calls.fail_waiting(record, OutcomeKind.FAILED, failed_parts(error))
+
+    def _look(self, record: FunctionRecord, now: float) -> FunctionView:
+        line = record.line
+        containers = tuple(
+            ContainerView(
+                id=worker.id,
+                node=self.placed.get(worker.id, NodeId("")),
+                idle_s=now - worker.idle_since_s if worker.state is ContainerState.IDLE else None,
+                retiring=worker.retiring,
+            )
+            for worker in record.workers.values()
+        )
+        demand = Demand(
+            waiting=line.waiting,
+            leased=line.leased,
+            mean_s=record.pace.mean_s,
+            oldest_wait_s=now - record.waiting_since_s if line.waiting else 0.0,
+            containers=len([c for c in containers if not c.retiring]),
+        )
+        return FunctionView(
+            function=record.function,
+            demand=demand,
+            containers=containers,
+            held_s=max(0.0, record.not_before_s - now),
+        )
+
+    def _used(self) -> dict[NodeId, Resources]:
+        used: dict[NodeId, Resources] = {}
+        for worker in self._calls.workers.values():
+            record = self._calls.functions.get(worker.function)
+            node = self.placed.get(worker.id)
+            if record is not None and node is not None:
+                used[node] = used.get(node, Resources()).plus(record.function.asks)
+        return used
+
+    def _keep_time(self, record: FunctionRecord, now: float) -> bool:
+        """Interrupts inputs whose time is up, and ends containers that do not give way."""
+        changed = False
+        for worker in list(record.workers.values()):
+            if not worker.ready:
+                if not worker.retiring and now - worker.created_s > record.function.startup_timeout_s:
+                    self.containers.startup_timed_out(record, worker)
+                    changed = True
+                continue
+            leases = record.line.leases.get(worker.id)
+            if not leases or worker.state is not ContainerState.BUSY:
+                continue
+            over = now - worker.progress_s - record.function.timeout_s
+            if over >= 0 and worker.interrupted_s is None:
+                worker.interrupted_s = now
+                first = leases[0].segments[0]
+                if worker.stream is not None and worker.stream.live:
+                    worker.stream.send(
+                        {"t": "interrupt", "call": first.call, "start": first.start, "stop": first.stop, "why": "timeout"}
+                    )
+            elif worker.interrupted_s is not None and now - worker.interrupted_s > TIMEOUT_GRACE_S:
+                worker.state = ContainerState.STOPPING
+                worker.retiring = True
+                changed = True
+        return changed
+
+    def _drop_retiring(self) -> bool:
+        """Containers that shall go and have nothing in hand are no longer wanted."""
+        changed = False
+        for worker in self._calls.workers.values():
+            record = self._calls.functions.get(worker.function)
+            leases = record.line.leases.get(worker.id) if record is not None else None
+            if worker.retiring and not leases and worker.state is not ContainerState.STOPPING:
+                worker.state = ContainerState.STOPPING
+                changed = True
+        return changed
+
+    def _next_look(self, now: float) -> float | None:
+        due: list[float] = []
+        for record in self._calls.functions.values():
+            function = record.function
+            if record.line.waiting:
+                due.append(max(record.not_before_s, now + RAMP_S))
+            for worker in record.workers.values():
+                if worker.state is ContainerState.IDLE and not worker.retiring:
+                    due.append(worker.idle_since_s + function.scaling.scaledown_window_s)
+                elif worker.interrupted_s is not None:
+                    due.append(worker.interrupted_s + TIMEOUT_GRACE_S)
+                elif not worker.ready:
+                    due.append(worker.created_s + function.startup_timeout_s)
+                elif worker.state is ContainerState.BUSY:
+                    due.append(worker.progress_s + function.timeout_s)
+        # Windows of containers that stay (min_containers) are over for good: look at those once a second at most.
+        soonest = min(due, default=math.inf)
+        return None if soonest == math.inf else max(0.02 if soonest > now else 0.5, soonest - now)
+
+    def functions_waiting(self) -> dict[FunctionId, str]:
+        """Why inputs wait, for each function that has waiting ones."""
+        return {
+            name: record.wait_reason or "containers_busy"
+            for name, record in self._calls.functions.items()
+            if record.line.waiting
+        }

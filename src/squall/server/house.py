@@ -1,0 +1,209 @@
+"""The house: the parts of one server, wired, and what concerns them all."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from typing import Any
+
+from squall.blobs.blob_store import BlobStore
+from squall.model.errors import Error
+from squall.model.container import ContainerEnd, ContainerState
+from squall.model.ids import ContainerId, NodeId
+from squall.model.jsonable import from_json
+from squall.model.node import Node
+from squall.server.apps import Apps
+from squall.server.calls import Calls
+from squall.server.capacity import Capacity
+from squall.server.containers import Containers
+from squall.server.logs import Logs
+from squall.server.nodes import AgentNodes, Event
+from squall.server.records import AppRecord, CallRecord, FunctionRecord, Worker
+from squall.settings.options import Options
+from squall.wire.session import Session
+from squall.wire.stream import Stream
+
+_log = logging.getLogger("squall.server")
+
+
+ORPHAN_GRACE_S = 10.0
+
+
+@dataclass(slots=True)
+class Orphan:
+    """A container that outlived the server that wanted it: kept until its client has come back, for a grace."""
+
+    node: NodeId
+    row: Event
+    serving: tuple[Stream, dict[str, Any]] | None = None
+
+
+class House:
+    """Everything that handlers reach. `end` is set when the server shall go."""
+
+    def __init__(self, blobs: BlobStore, options: Options, tasks: asyncio.TaskGroup) -> None:
+        loop = asyncio.get_running_loop()
+        self.options = options
+        self.blobs = blobs
+        self.clock: Callable[[], float] = loop.time
+        self.later = loop.call_later
+        self.end = asyncio.Event()
+        self.connections: set[Any] = set()
+        self.nodes = AgentNodes()
+        self.calls = Calls(
+            clock=self.clock, later=self.later, wake=self._wake, pending_limit=int(options.pending_inputs)
+        )
+        self.capacity = Capacity(self.calls, self.nodes, clock=self.clock)
+        self.containers = Containers(self.calls, clock=self.clock, wake=self._wake)
+        self.capacity.containers = self.containers
+        self.apps = Apps(self.calls, self.capacity, self.nodes, blobs, clock=self.clock)
+        self.logs = Logs(self)
+        self.orphans: dict[ContainerId, Orphan] = {}
+        self.capacity.keep = self._keep
+        self.apps.added = self.claim_orphans
+        self.started_s = time.time()
+        self.durable: Any = None
+        self._tasks = tasks
+        self._idle_since_s = self.clock()
+        self.nodes.listen(self._on_node)
+        self.nodes.on_logs = self.logs.take
+        self.containers.changed = self._tell_progress
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Runs work beside everything else, for as long as the server lives."""
+        return self._tasks.create_task(work)
+
+    def touch(self) -> None:
+        """Somebody was here: the idle time starts anew."""
+        self._idle_since_s = self.clock()
+
+    def why_busy(self) -> str | None:
+        """Why this server may not end now; None when nothing holds it."""
+        if self.apps.apps:
+            names = ", ".join(sorted({record.name for record in self.apps.apps.values()}))
+            return f"running apps: {names}"
+        if self.calls.calls:
+            return f"{len(self.calls.calls)} open calls"
+        return self.durable.why_busy() if self.durable is not None else None
+
+    async def end_when_idle(self) -> None:
+        """Sets `end` once nobody has needed this server for its idle time."""
+        idle_s = self.options.idle_s
+        while idle_s > 0:
+            clients = any(not connection.is_agent for connection in self.connections)
+            if clients or self.why_busy():
+                self.touch()
+            left = self._idle_since_s + idle_s - self.clock()
+            if left <= 0:
+                _log.info("idle for %g s: ending", idle_s)
+                self.end.set()
+                return
+            await asyncio.sleep(min(left, idle_s))
+
+    def join(self, node: Node, session: Session, stream: Stream, head: Event) -> None:
+        """An agent offers its machine, and tells what runs there."""
+        self.nodes.join(node, session, stream, head)
+
+    def history(self, call: CallRecord) -> None:
+        """Notes a call for its history, written behind."""
+        if self.durable is not None:
+            self.durable.note(call)
+
+    def _wake(self) -> None:
+        self.capacity.wake()
+
+    def _on_node(self, node: NodeId, event: Event) -> None:
+        what = event["event"]
+        if what == "joined":
+            self._adopt(node, event)
+            self.apps.joined.set()
+            for app in self.apps.apps.values():
+                # An agent that is new knows of no image: what apps need is made ready there again.
+                self.spawn(self._ready_again(app))
+        elif what == "gone":
+            # Its containers live on under their launchers: the agent that comes back tells which.
+            self.apps.joined.clear()
+            for worker in self.calls.workers.values():
+                if self.capacity.placed.get(worker.id) == node:
+                    worker.stream = None
+                    record = self.calls.functions.get(worker.function)
+                    if record is not None and worker in record.free:
+                        record.free.remove(worker)
+        elif what == "started":
+            self._started(ContainerId(event["container"]), event)
+        elif what == "ended":
+            container = ContainerId(event["container"])
+            self.capacity.placed.pop(container, None)
+            self.containers.ended(container, from_json(ContainerEnd, event["end"]))
+        elif what == "refused":
+            container = ContainerId(event["container"])
+            self.capacity.placed.pop(container, None)
+            self.containers.refused(container, event["error"])
+        self.capacity.wake()
+
+    async def _ready_again(self, app: AppRecord) -> None:
+        try:
+            await self.apps.make_ready(app, list(app.functions.values()), lambda _what: None)
+        except Error as problem:
+            _log.warning("app %s could not be made ready again: %s", app.id, problem)
+
+    def _adopt(self, node: NodeId, event: Event) -> None:
+        """What an agent has when it joins: known containers go on, those of no known app wait for their client.
+
+        Containers that this server expects there and that are gone have ended.
+        """
+        present = {ContainerId(row["container"]): row for row in event.get("containers", [])}
+        for container, row in present.items():
+            if container in self.calls.workers:
+                self.capacity.placed[container] = node
+                self._started(container, row)
+            else:
+                self.orphans[container] = Orphan(node, row)
+        for container in [c for c, where in self.capacity.placed.items() if where == node and c not in present]:
+            worker = self.calls.workers.get(container)
+            if worker is not None and (worker.pid is not None or worker.ready):
+                self.capacity.placed.pop(container, None)
+                self.containers.ended(container, ContainerEnd(cause="killed"))
+        self.later(ORPHAN_GRACE_S, self._drop_orphans)
+        self.capacity.tell()
+
+    def claim_orphans(self, record: FunctionRecord) -> None:
+        """A function became known again after a restart: its containers are taken back."""
+        for container, orphan in list(self.orphans.items()):
+            if orphan.row.get("function") == record.function.id:
+                del self.orphans[container]
+                worker = self.containers.expect(container, record)
+                self.capacity.placed[container] = orphan.node
+                self._started(container, orphan.row)
+                if orphan.serving is not None:
+                    self.containers.serve(worker, *orphan.serving)
+
+    def _keep(self, node: NodeId) -> tuple[ContainerId, ...]:
+        return tuple(container for container, orphan in self.orphans.items() if orphan.node == node)
+
+    def _drop_orphans(self) -> None:
+        self.orphans.clear()
+        self.capacity.tell()
+
+    def _started(self, container: ContainerId, row: Event) -> None:
+        worker = self.calls.workers.get(container)
+        if worker is not None:
+            worker.pid = row.get("pid")
+            worker.rung = str(row.get("rung", ""))
+            worker.launcher_pid = row.get("launcher_pid")
+            worker.phases_ms = row.get("phases_ms", {})
+
+    def _tell_progress(self, record: FunctionRecord) -> None:
+        app = self.apps.apps.get(record.function.app)
+        if app is not None and app.stream is not None and app.stream.live:
+            states = [worker.state for worker in record.workers.values()]
+            app.stream.send(
+                {
+                    "containers": record.function.name,
+                    "running": sum(state in (ContainerState.IDLE, ContainerState.BUSY) for state in states),
+                    "starting": states.count(ContainerState.STARTING),
+                }
+            )

@@ -1,0 +1,55 @@
+"""Logs: what containers print, to the clients that watch and to the disk."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from squall.model.ids import AppId, ContainerId
+from squall.server.records import AppRecord, Worker
+from squall.wire.stream import Stream
+
+
+class _House(Protocol):
+    calls: Any
+    apps: Any
+
+
+class Logs:
+    """Takes records from agents: to the app's client, to whoever follows, and to the log store."""
+
+    def __init__(self, house: _House) -> None:
+        self._house = house
+        self._followers: dict[Stream, dict[str, Any]] = {}
+        self.keep: Any = None
+        self._past: dict[ContainerId, tuple[AppId, str]] = {}
+
+    def take(self, head: dict[str, Any], payload: memoryview) -> None:
+        """Records of one container: "L" is a list of [stream, bytes, seconds since 1970]; text in the payload."""
+        container = ContainerId(head["container"])
+        app_id, function = self._origin(container, head)
+        at = 0
+        rows: list[dict[str, Any]] = []
+        for tag, size, when in head["L"]:
+            text = bytes(payload[at : at + size]).decode("utf-8", "replace")
+            at += size
+            rows.append({"ts": when, "container": container, "function": function, "stream": tag, "text": text})
+        app: AppRecord | None = self._house.apps.apps.get(app_id)
+        if app is not None and app.stream is not None and app.stream.live:
+            app.stream.send({"log": function, "container": container, "L": head["L"]}, payload)
+        for stream, wish in list(self._followers.items()):
+            if not stream.live:
+                del self._followers[stream]
+            elif all(wish.get(key) in (None, value) for key, value in (("app", app_id), ("function", function), ("container", container))):
+                stream.send({"log": function, "container": container, "L": head["L"]}, payload)
+        if self.keep is not None:
+            self.keep(app_id, rows)
+
+    def follow(self, stream: Stream, wish: dict[str, Any]) -> None:
+        """Sends every further record that fits: wish names an app, a function, a container, or nothing."""
+        self._followers[stream] = wish
+
+    def _origin(self, container: ContainerId, head: dict[str, Any]) -> tuple[AppId, str]:
+        worker: Worker | None = self._house.calls.workers.get(container)
+        function = worker.function if worker is not None else str(head.get("function", ""))
+        app, _, name = function.partition("/")
+        return AppId(app), name

@@ -1,0 +1,77 @@
+"""The server's wiring: stores, socket, planner, and the end."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import logging
+import signal
+import socket
+
+from squall.blobs.disk_blobs import DiskBlobs
+from squall.server.api import Connection
+from squall.server.house import House
+from squall.settings.options import Options, read_options
+from squall.settings.paths import StatePaths, open_state
+from squall.wire.address import Peer
+from squall.wire.endpoint import listen
+from squall.wire.session import Session
+from squall.wire.socket_channel import SocketChannel
+
+try:
+    from uvloop import new_event_loop
+except ImportError:
+    from asyncio import new_event_loop
+
+
+def main(argv: list[str]) -> int:
+    """The exit status: 0 when the server ended in good order (idle, or told to)."""
+    parser = argparse.ArgumentParser(prog="squall.server")
+    parser.add_argument("--state", required=True)
+    arguments = parser.parse_args(argv)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s")
+    paths = open_state(arguments.state)
+    with asyncio.Runner(loop_factory=new_event_loop) as runner:
+        return runner.run(serve(paths, read_options(paths.config)))
+
+
+async def serve(paths: StatePaths, options: Options) -> int:
+    """Serves clients and agents until idle or told to end."""
+    blobs = await DiskBlobs.open(paths.blobs)
+    async with asyncio.TaskGroup() as tasks:
+        house = House(blobs, options, tasks)
+
+        def on_socket(sock: socket.socket, _peer: Peer) -> None:
+            channel = SocketChannel(sock)
+            connection: Connection | None = None
+
+            def on_close(error: Exception | None) -> None:
+                if connection is not None:
+                    connection.on_close(error)
+
+            def on_open(stream, head, frame):  # type: ignore[no-untyped-def] - the signature is Session's
+                if connection is not None:
+                    connection.on_open(stream, head, frame)
+
+            session = Session(channel, dialer=False, on_open=on_open, on_close=on_close)
+            session.stream_limit = 1_000_000
+            connection = Connection(house, session)
+            house.connections.add(connection)
+            house.touch()
+
+        endpoint = listen(paths.server_socket, on_socket)
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, house.end.set)
+        planning = tasks.create_task(house.capacity.run())
+        idling = tasks.create_task(house.end_when_idle())
+        await house.end.wait()
+        endpoint.close()
+        for app in list(house.apps.apps):
+            with contextlib.suppress(Exception):
+                house.apps.stop(app, why="server ended")
+        planning.cancel()
+        idling.cancel()
+    await blobs.close()
+    return 0

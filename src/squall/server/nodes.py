@@ -1,0 +1,119 @@
+"""Nodes: the machines that run containers, and how they are told what to run."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from squall.model.container import WantedContainer
+from squall.model.ids import ContainerId, NodeId
+from squall.model.jsonable import to_json
+from squall.model.node import Node
+from squall.wire.session import Session
+from squall.wire.stream import Stream
+
+Event = dict[str, Any]
+
+
+def wanted_bytes(wanted: tuple[WantedContainer, ...], keep: tuple[ContainerId, ...]) -> bytes:
+    """A wanted set as a payload: every function once, then its containers."""
+    functions = {container.function.id: to_json(container.function) for container in wanted}
+    return json.dumps(
+        {"functions": functions, "containers": [[c.id, c.function.id] for c in wanted], "keep": keep}
+    ).encode()
+
+
+class Nodes(Protocol):
+    """Which nodes there are, and what each shall run."""
+
+    def nodes(self) -> tuple[Node, ...]:
+        """The nodes that are there and answer."""
+        ...
+
+    def tell(self, node: NodeId, wanted: tuple[WantedContainer, ...], keep: tuple[ContainerId, ...] = ()) -> None:
+        """Tells a node its whole wanted set; a lost message is healed by the next. Unknown nodes are passed over.
+
+        keep: containers of an earlier server that may be wanted again, and are not to be stopped yet.
+        """
+        ...
+
+    def listen(self, on_event: Callable[[NodeId, Event], None]) -> None:
+        """Where a node's events go: {"event": "joined" | "gone" | "started" | "ended" | "refused", …}."""
+        ...
+
+
+@dataclass(slots=True)
+class _Joined:
+    node: Node
+    session: Session
+    stream: Stream
+    version: int = 0
+    routes: dict[int, ContainerId] = field(default_factory=dict)
+
+
+class AgentNodes:
+    """Nodes whose agents are connected to this server."""
+
+    def __init__(self) -> None:
+        self._joined: dict[NodeId, _Joined] = {}
+        self._on_event: Callable[[NodeId, Event], None] = lambda _node, _event: None
+        self.on_logs: Callable[[dict[str, Any], memoryview], None] = lambda _head, _payload: None
+
+    def listen(self, on_event: Callable[[NodeId, Event], None]) -> None:
+        """See Nodes."""
+        self._on_event = on_event
+
+    def nodes(self) -> tuple[Node, ...]:
+        """See Nodes."""
+        return tuple(joined.node for joined in self._joined.values())
+
+    def tell(self, node: NodeId, wanted: tuple[WantedContainer, ...], keep: tuple[ContainerId, ...] = ()) -> None:
+        """See Nodes."""
+        joined = self._joined.get(node)
+        if joined is None or not joined.stream.live:
+            return
+        joined.version += 1
+        joined.stream.send({"t": "wanted", "version": joined.version}, wanted_bytes(wanted, keep))
+
+    def join(self, node: Node, session: Session, stream: Stream, head: Event) -> None:
+        """An agent has connected: it takes the place of an earlier connection of the same node."""
+        self._joined[node.id] = joined = _Joined(node, session, stream)
+        stream.on_frame = lambda frame: self._on_frame(joined, frame)
+        self._on_event(node.id, {**head, "event": "joined"})
+
+    def left(self, session: Session) -> None:
+        """The connection to an agent is gone."""
+        for node, joined in list(self._joined.items()):
+            if joined.session is session:
+                del self._joined[node]
+                self._on_event(node, {"event": "gone"})
+
+    def session_of(self, node: NodeId | None = None) -> Session | None:
+        """The connection to a node's agent; any node's without one."""
+        for name, joined in self._joined.items():
+            if node is None or name == node:
+                return joined.session
+        return None
+
+    def container_on(self, session: Session, route: int) -> ContainerId | None:
+        """Which container a route of an agent's connection stands for."""
+        for joined in self._joined.values():
+            if joined.session is session:
+                return joined.routes.get(route)
+        return None
+
+    def _on_frame(self, joined: _Joined, frame: Any) -> None:
+        head = frame.head()
+        kind = head.get("t")
+        if kind == "logs":
+            self.on_logs(head, memoryview(frame.payload))
+        elif kind == "event":
+            if "route" in head:
+                joined.routes[int(head["route"])] = ContainerId(head["container"])
+            if head["event"] == "ended":
+                for route in [r for r, c in joined.routes.items() if c == head["container"]]:
+                    del joined.routes[route]
+                    joined.session.close_route(route)
+            self._on_event(joined.node.id, head)

@@ -1,0 +1,96 @@
+"""Records: what the server keeps in memory of functions, containers and calls."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from squall.model.call import Verb
+from squall.model.container import ContainerState
+from squall.model.function import Function
+from squall.model.ids import AppId, CallId, ContainerId, FunctionId
+from squall.scheduling.chunk import Pace
+from squall.scheduling.inputs import FunctionLine
+from squall.server.input_blocks import InputBlocks
+from squall.wire.stream import Stream
+
+Answer = Callable[..., None]
+
+
+@dataclass(slots=True)
+class CallRecord:
+    """One call in memory: its inputs, and whom its outcomes go to."""
+
+    id: CallId
+    function: FunctionId
+    verb: Verb
+    blocks: InputBlocks = field(default_factory=InputBlocks)
+    stream: Stream | None = None
+    client: object | None = None
+    parent: str = ""
+    created_s: float = 0.0
+    credit: int = 0
+    durable: bool = False
+    generating: ContainerId | None = None
+    items_sent: int = 0
+    failed: int = 0
+
+
+@dataclass(slots=True)
+class Worker:
+    """One container as the data path sees it: whether it takes inputs, and what it has reported."""
+
+    id: ContainerId
+    function: FunctionId
+    state: ContainerState = ContainerState.STARTING
+    stream: Stream | None = None
+    ready: bool = False
+    seen: int = 0
+    acknowledged: int = 0
+    created_s: float = 0.0
+    idle_since_s: float = 0.0
+    progress_s: float = 0.0
+    interrupted_s: float | None = None
+    retiring: bool = False
+    pid: int | None = None
+    rung: str = ""
+    launcher_pid: int | None = None
+    phases_ms: dict[str, float] = field(default_factory=dict)
+    ended: bool = False
+
+
+@dataclass(slots=True)
+class FunctionRecord:
+    """One function: its line, its pace, its containers."""
+
+    function: Function
+    line: FunctionLine = field(default_factory=FunctionLine)
+    pace: Pace = field(default_factory=Pace)
+    workers: dict[ContainerId, Worker] = field(default_factory=dict)
+    free: list[Worker] = field(default_factory=list)
+    waiting_since_s: float = 0.0
+    start_failures: int = 0
+    not_before_s: float = 0.0
+    last_failure: dict[str, Any] | None = None
+    source_dir: str = ""
+    pickled: bytes | None = None
+    launch: dict[str, Any] = field(default_factory=dict)
+    wait_reason: str = ""
+
+
+@dataclass(slots=True)
+class AppRecord:
+    """One app: ephemeral ones live as long as the client's stream."""
+
+    id: AppId
+    name: str
+    created_s: float
+    kind: str = "ephemeral"
+    state: str = "running"
+    stream: Stream | None = None
+    functions: dict[str, FunctionRecord] = field(default_factory=dict)
+    root: str = ""
+    pid: int | None = None
+    gone_s: float | None = None
+    installer: dict[str, Any] = field(default_factory=dict, repr=False)
