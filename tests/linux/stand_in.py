@@ -16,9 +16,9 @@ from pathlib import Path
 # Started like the real ones, without the environment's idea of where modules are.
 sys.path.insert(0, str(Path(__file__).parents[2] / "src"))
 
+from squall.settings.exit_status import ENDED, TAKEN
 from squall.settings.lock import Lock
 from squall.settings.paths import StatePaths
-from squall.settings.start import ENDED, TAKEN
 from squall.settings.version import PROTOCOL, VERSION
 from squall.wire.codec import Decoder, Frame, Kind, encode, write_head
 

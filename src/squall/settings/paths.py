@@ -53,7 +53,7 @@ class StatePaths:
         return self.run / "supervisor.lock"
 
     def member_lock(self, name: str) -> Path:
-        """Held by the one "server", the one "agent"; whoever finds it held ends with `start.TAKEN`."""
+        """Held by the one "server", the one "agent"; whoever finds it held ends with exit status TAKEN."""
         return self.run / f"{name}.lock"
 
     @property

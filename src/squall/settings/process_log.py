@@ -1,5 +1,6 @@
-"""The log of one of our own processes: JSON lines behind its standard error, turned over by size."""
+"""The log of one of our own processes: what it writes to its standard error, turned over by size."""
 
+import io
 import json
 import os
 import time
@@ -19,6 +20,10 @@ class ProcessLog:
         self._path = path
         self._limit_bytes = limit_bytes
         self._lead_here()
+
+    def stream(self) -> io.TextIOBase:
+        """A stream to put in the place of sys.stderr, which turns the file over as it writes."""
+        return _LogStream(self)
 
     def write(self, event: str, *, level: str = "info", **facts: object) -> None:
         """One line; facts are what JSON can carry. A full disk loses the line, never the process."""
@@ -47,3 +52,25 @@ class ProcessLog:
         os.dup2(descriptor, 1)
         os.dup2(descriptor, 2)
         os.close(descriptor)
+
+
+class _LogStream(io.TextIOBase):
+    """Standard error as text, written at once."""
+
+    def __init__(self, log: ProcessLog) -> None:
+        super().__init__()
+        self._log = log
+
+    def writable(self) -> bool:
+        return True
+
+    def fileno(self) -> int:
+        return 2
+
+    def write(self, text: str) -> int:
+        try:
+            os.write(2, text.encode(errors="backslashreplace"))
+        except OSError:  # a full disk loses the line, never the process
+            return len(text)
+        self._log.turn_over()
+        return len(text)

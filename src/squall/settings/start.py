@@ -8,11 +8,6 @@ import os
 import sys
 from importlib import import_module
 
-# Ends that the supervisor understands; every other one means: start it again.
-ENDED = 0  # in good order: idle, or asked to
-TAKEN = 75  # another process does this work for the same state directory already
-HOPELESS = 78  # the next try would fail in the same way: the log says what must be changed
-
 
 def command(program: str, *arguments: str, bare: bool = False) -> tuple[str, ...]:
     """The command line that runs `main(arguments)` of the module `program`.main, isolated from the environment.
@@ -31,12 +26,9 @@ def _run() -> int:
     sys.path.insert(next(sites, len(sys.path)), root)
     program, *arguments = sys.argv[1:]
     sys.argv[:] = [program, *arguments]
-    errors = import_module("squall.model.errors")
-    try:
-        return int(import_module(f"{program}.main").main(arguments))
-    except (errors.StateDirectoryError, errors.InvalidError, errors.LinuxNeeded) as refused:
-        print(f"error[{refused.code}]: {refused}\n  what to do: {refused.remedy}", file=sys.stderr)
-        return HOPELESS
+    carry_out = import_module("squall.settings.member").carry_out
+    # The module itself is imported inside: what it fails at is told like what its main fails at.
+    return int(carry_out(program, arguments, lambda: import_module(f"{program}.main").main(arguments)))
 
 
 if __name__ == "__main__":

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from squall.settings.exit_status import ENDED, HOPELESS, TAKEN
 from squall.settings.lock import last_holder
 from squall.settings.process import ProcessMark, mark_of, open_process
-from squall.settings.start import ENDED, HOPELESS, TAKEN
 from squall.supervisor.plan import Ending, Signal
 
 _SIGNALS = {
