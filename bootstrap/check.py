@@ -42,12 +42,13 @@ def main(root: str, path: str, arguments: list[str]) -> int:
 def _checks(path: str) -> list[tuple[str, list[str]]]:
     python = place.python(path)
     tool = os.path.dirname(python)
-    ours = ["squall", "."]
+    ours = [".", "squall"]
     return [
         ("format", [os.path.join(tool, "ruff"), "format", "--check", *ours]),
         ("lint", [os.path.join(tool, "ruff"), "check", *ours]),
         ("mypy", [os.path.join(tool, "mypy")]),
         ("pyright", [os.path.join(tool, "pyright")]),
+        ("typing", [python, os.path.join("scripts", "typing_cases.py")]),
         ("imports", [os.path.join(tool, "lint-imports"), "--no-cache"]),
         ("tidy", [python, "-m", "pytest", "-q", "--no-header", "tests/tidy"]),
     ]

@@ -1,0 +1,72 @@
+"""What type checkers must understand of the public API; mypy and pyright both read it, nobody runs it."""
+
+from collections.abc import AsyncIterator, Iterator
+from typing import Any, assert_type
+
+import squall
+from squall import App, Function, FunctionCall, Image, Retries
+
+app = App("typed", image=Image.host())
+
+
+@app.function(cpu=2, memory=(256, 512), retries=Retries(max_retries=3), timeout=60)
+def scale(number: int, by: float = 1.5) -> float:
+    return number * by
+
+
+@app.function()
+async def fetch(url: str, *, tries: int = 3) -> bytes:
+    return url.encode() * tries
+
+
+@app.function(name="counted")
+def count(upto: int) -> Iterator[int]:
+    yield from range(upto)
+
+
+@app.local_entrypoint()
+def main(number: int = 3) -> None:
+    print(number)
+
+
+def blocking_verbs() -> None:
+    assert_type(scale.remote(3), float)
+    assert_type(scale.remote(3, by=2.0), float)
+    assert_type(scale.local(3), float)
+    assert_type(scale(3), float)
+    assert_type(scale.map([1, 2]), Iterator[float])
+    assert_type(scale.starmap([(1, 2.0)]), Iterator[float])
+    assert_type(scale.for_each([1, 2]), None)
+    assert_type(scale.spawn(3), FunctionCall[float])
+    assert_type(scale.spawn_map([1, 2]), FunctionCall[float])
+    assert_type(count.remote_gen(3), Iterator[Any])
+    assert_type(FunctionCall.from_id("fc"), FunctionCall[Any])
+    assert_type(FunctionCall.gather(scale.spawn(1), scale.spawn(2)), list[Any])
+
+
+async def awaited_verbs() -> None:
+    assert_type(await scale.remote.aio(3), float)
+    assert_type(await scale.spawn(3).get.aio(), float)
+    assert_type(scale.map.aio([1]), AsyncIterator[float])
+    assert_type(count.remote_gen.aio(3), AsyncIterator[Any])
+
+
+def results() -> None:
+    call = scale.spawn(3)
+    assert_type(call.get(), float)
+    assert_type(call.get(timeout=3), float)
+    assert_type(call.object_id, str)
+    assert_type(call.num_inputs(), int)
+
+
+def running() -> None:
+    with app.run():
+        print(scale.remote(1))
+    assert_type(squall.is_local(), bool)
+    assert_type(squall.current_input_id(), str | None)
+    assert_type(squall.current_function_call_id(), str | None)
+    assert_type(squall.__version__, str)
+
+
+def takes_a_function(function: Function[[int], float]) -> float:
+    return function.remote(3)
