@@ -9,6 +9,9 @@ import sys
 from importlib import import_module
 
 
+_SUPERVISED = {"squall.supervisor", "squall.server", "squall.agent"}
+
+
 def command(program: str, *arguments: str, bare: bool = False) -> tuple[str, ...]:
     """The command line that runs `main(arguments)` of the module `program`.main, isolated from the environment.
 
@@ -26,9 +29,14 @@ def _run() -> int:
     sys.path.insert(next(sites, len(sys.path)), root)
     program, *arguments = sys.argv[1:]
     sys.argv[:] = [program, *arguments]
-    carry_out = import_module("squall.settings.member").carry_out
-    # The module itself is imported inside: what it fails at is told like what its main fails at.
-    return int(carry_out(program, arguments, lambda: import_module(f"{program}.main").main(arguments)))
+
+    def entry() -> int:
+        return int(import_module(f"{program}.main").main(arguments))
+
+    # A launcher becomes containers: it takes on no module that it does not need.
+    if program not in _SUPERVISED:
+        return entry()
+    return int(import_module("squall.settings.member").carry_out(program, arguments, entry))
 
 
 if __name__ == "__main__":
