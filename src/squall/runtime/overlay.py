@@ -11,6 +11,8 @@ from squall.runtime import syscalls
 _INSIDE = syscalls.RESOLVE_IN_ROOT | syscalls.RESOLVE_NO_MAGICLINKS
 # Real directories in the top layer, so that no image can put a link in their place.
 _OWN_DIRECTORIES = {"dev": 0o755, "proc": 0o755, "sys": 0o755, "tmp": 0o1777}
+# And those in which programs expect to write: the container's root owns them, whoever owns the layers below.
+_HOME_DIRECTORIES = {"app": 0o755, "root": 0o755}
 
 
 def mount_root(lowers: tuple[str, ...], base: str, *, owner: int | None, user_attributes: bool) -> int:
@@ -20,11 +22,12 @@ def mount_root(lowers: tuple[str, ...], base: str, *, owner: int | None, user_at
     """
     for name, mode in (("upper", 0o755), ("work", 0o700), ("root", 0o755)):
         os.mkdir(f"{base}/{name}", mode)
-    for name, mode in _OWN_DIRECTORIES.items():
+    for name, mode in (_OWN_DIRECTORIES | _HOME_DIRECTORIES).items():
         os.mkdir(f"{base}/upper/{name}")
         os.chmod(f"{base}/upper/{name}", mode)
     if owner is not None:
-        os.chown(f"{base}/upper", owner, owner)
+        for name in ("", *_HOME_DIRECTORIES):
+            os.chown(f"{base}/upper/{name}", owner, owner)
     # Descriptors in place of paths: no length limit, no character to escape, and no host path in /proc/mounts inside.
     opened = [os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC) for path in lowers]
     opened += [os.open(f"{base}/{name}", os.O_PATH | os.O_CLOEXEC) for name in ("upper", "work")]
