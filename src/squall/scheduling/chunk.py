@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 TARGET_S = 0.010
+LEAST_S = 0.002
 MOST = 1024
 GROWTH = 8
 
@@ -33,13 +34,15 @@ def chunk_size(pace: Pace, *, waiting: int, containers: int) -> int:
     """How many of `waiting` inputs the next free container gets, at least 1.
 
     Aims at TARGET_S of work, grows at most GROWTH-fold a step, and leaves every container a share of what is
-    waiting, so that the end of a map is spread over all of them.
+    waiting, so that the end of a map is spread over all of them; but work of less than LEAST_S is not spread
+    further: carrying it costs more than doing it.
     """
     if pace.mean_s is None:
         return 1
     by_time = int(TARGET_S / max(pace.mean_s, 1e-7))
     by_share = -(-waiting // (2 * max(1, containers)))
-    return max(1, min(by_time, by_share, pace.last_chunk * GROWTH, MOST))
+    worth = int(LEAST_S / max(pace.mean_s, 1e-7))
+    return max(1, min(by_time, max(by_share, worth), pace.last_chunk * GROWTH, MOST, waiting))
 
 
 def may_prefetch(pace: Pace) -> bool:

@@ -262,7 +262,10 @@ class FunctionLine:
                 if part.call != done.call or part.attempt != done.attempt or start >= stop:
                     kept.append(part)
                     continue
-                held.append((start, stop))
+                if held and held[-1][1] == start:
+                    held[-1] = (held[-1][0], stop)
+                else:
+                    held.append((start, stop))
                 kept += [
                     Segment(part.call, low, high, part.attempt, part.alone)
                     for low, high in ((part.start, start), (stop, part.stop))

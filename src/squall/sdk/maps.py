@@ -242,23 +242,19 @@ def results(call: MapCall, *, ordered: bool, keep_errors: bool) -> Iterator[Any]
             if found is None:
                 finished = True
                 return
-            if ordered and (waiting or (found and found[0][0] != at)):
+            if ordered:
                 waiting.update(found)
                 found = []
                 while at in waiting:
                     found.append((at, waiting.pop(at)))
                     at += 1
-                at -= len(found)
-            for index, value in found:
-                if ordered and index != at:
-                    waiting[index] = value
-                    continue
-                at += 1
-                if type(value) is Failure:
-                    if not keep_errors:
-                        raise value.error
-                    value = value.error  # noqa: PLW2901 - what the caller asked for
-                yield value
+            for _index, value in found:
+                if type(value) is not Failure:
+                    yield value
+                elif keep_errors:
+                    yield value.error
+                else:
+                    raise value.error
             more = more and call.feed()
     finally:
         if not finished:

@@ -251,15 +251,15 @@ class Calls:
             if call is None:
                 continue
             low, high = start - done.start, stop - done.start
-            part = payload
+            part, run, how = payload, sizes, kinds
             if high - low != len(sizes):
                 part = payload[_length(sizes[:low]) : _length(sizes[:high])]
-                sizes, kinds = sizes[low:high], kinds and kinds[low:high]
+                run, how = sizes[low:high], kinds and kinds[low:high]
             call.blocks.ended(start, stop)
             if self.on_outcomes is not None and call.durable:
-                self.on_outcomes(call, start, sizes, kinds, [part], fds)
+                self.on_outcomes(call, start, run, how, [part], fds)
             if call.stream is not None:
-                self._answer(record, call, {"o": [start, sizes, kinds]}, part, fds)
+                self._answer(record, call, {"o": [start, run, how]}, part, fds)
             else:
                 self._end_if_done(record, call)
 
