@@ -8,7 +8,6 @@ import os
 import sys
 from importlib import import_module
 
-
 _SUPERVISED = {"squall.supervisor", "squall.server", "squall.agent"}
 
 
