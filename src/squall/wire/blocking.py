@@ -9,7 +9,16 @@ from typing import Final
 
 from squall.model.errors import ChannelClosed, ConnectionLost, FrameError
 from squall.wire.codec import Buffer, Frame, encode
-from squall.wire.rights import ANCILLARY_SIZE, MOST_BUFFERS, READ_FLAGS, Arrivals, after, close_all, rights
+from squall.wire.rights import (
+    ANCILLARY_SIZE,
+    KERNEL_BUFFER,
+    MOST_BUFFERS,
+    READ_FLAGS,
+    Arrivals,
+    after,
+    close_all,
+    rights,
+)
 
 _READ_SIZE: Final = 64 * 1024
 
@@ -22,6 +31,7 @@ class BlockingLink:
 
     def __init__(self, sock: socket.socket) -> None:
         sock.setblocking(True)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, KERNEL_BUFFER)
         self._sock = sock
         self._arrivals = Arrivals()
         self._decoder = self._arrivals.decoder

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import Final, Protocol, TypeAlias
 
@@ -26,7 +27,8 @@ class Channel(Protocol):
         """Begin to read; on_frame gets every frame, on_close comes once, after the last of them.
 
         on_frame may keep header and payload. Its descriptors are closed when it returns, except those it took with
-        `frame.take_fds()`, which are its own from then on. A FrameError that it raises closes the channel.
+        `frame.take_fds()`, which are its own from then on. A FrameError that it raises closes the channel, anything
+        else goes to the loop's exception handler.
         on_close gets None when either side closed in good order, FrameError when the peer broke the protocol,
         ConnectionLost when the connection broke. It is called from the loop, never from within `send` or `close`.
         """
@@ -66,3 +68,10 @@ class Channel(Protocol):
     def close(self) -> None:
         """End the channel now; what is still buffered is dropped. Closing twice is closing once."""
         ...
+
+
+def report(loop: asyncio.AbstractEventLoop, error: Exception) -> None:
+    """Tell the loop's exception handler of an `error` that a callback of a channel has raised."""
+    loop.call_exception_handler(
+        {"message": "the code that takes a channel's frames failed", "exception": error}
+    )

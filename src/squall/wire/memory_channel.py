@@ -6,7 +6,7 @@ import asyncio
 from collections import deque
 
 from squall.model.errors import ChannelClosed, ConnectionLost, FrameError, SquallError
-from squall.wire.channel import DRAINED_BELOW, MAX_BUFFERED, OnClose, OnFrame
+from squall.wire.channel import DRAINED_BELOW, MAX_BUFFERED, OnClose, OnFrame, report
 from squall.wire.codec import VIEW_FROM, Buffer, Frame, encode, length
 from squall.wire.rights import close_all, duplicates
 
@@ -110,6 +110,8 @@ class MemoryChannel:
                     self._on_frame(frame)
             except FrameError as error:
                 self._close(error)
+            except Exception as error:  # noqa: BLE001 - a callback that fails may not hold up the frames behind it
+                report(self._loop, error)
             finally:
                 close_all(frame.take_fds())
         if self._peer is not None:
@@ -117,7 +119,7 @@ class MemoryChannel:
         if self._ended and not self._arrived and not self._paused:
             self._close(None)
         elif self._arrived and not self._paused:
-            self._call()  # a callback raised, or reading was paused and resumed
+            self._call()  # reading was paused and resumed
 
     def _wake_drainers(self) -> None:
         still = []

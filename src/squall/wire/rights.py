@@ -14,10 +14,12 @@ from squall.wire.codec import MAX_FDS, Buffer, Decoder, Frame, length
 
 # One descriptor more than a frame may have: what does not fit is closed by the kernel and flagged.
 ANCILLARY_SIZE: Final = socket.CMSG_SPACE((MAX_FDS + 1) * 4) if hasattr(socket, "CMSG_SPACE") else 0
+# What the kernel is asked to hold for a connection: a megabyte then goes out at once, in two thirds of the time.
+KERNEL_BUFFER: Final = 1024 * 1024
 # The kernel takes at most 1,024 buffers in one call.
 MOST_BUFFERS: Final = 512
 READ_FLAGS: Final = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
-_CUT: Final = getattr(socket, "MSG_CTRUNC", 0)
+CUT: Final = getattr(socket, "MSG_CTRUNC", 0)
 
 
 class Arrivals:
@@ -27,11 +29,11 @@ class Arrivals:
     here when a frame is complete belongs to the frames in order.
     """
 
-    __slots__ = ("_fds", "decoder")
+    __slots__ = ("decoder", "waiting")
 
     def __init__(self) -> None:
         self.decoder = Decoder()
-        self._fds: deque[int] = deque()
+        self.waiting: deque[int] = deque()
 
     def note(self, ancillary: Iterable[tuple[int, int, bytes]], flags: int) -> None:
         """Keep the descriptors in `ancillary`. Raises FrameError when there were more than a frame may have."""
@@ -39,8 +41,8 @@ class Arrivals:
             if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
                 fds = array.array("i")
                 fds.frombytes(data[: len(data) - len(data) % fds.itemsize])
-                self._fds.extend(fds)
-        if flags & _CUT:
+                self.waiting.extend(fds)
+        if flags & CUT:
             raise FrameError(f"more than {MAX_FDS} descriptors arrived at once")
 
     def sort(self, done: list[tuple[Frame, int]]) -> list[Frame]:
@@ -48,16 +50,16 @@ class Arrivals:
         frames: list[Frame] = []
         for frame, claimed in done:
             if claimed:
-                if claimed > len(self._fds):
-                    missing = claimed - len(self._fds)
+                if claimed > len(self.waiting):
+                    missing = claimed - len(self.waiting)
                     for earlier in frames:
                         close_all(earlier.take_fds())
                     raise FrameError(
                         f"a frame claims {claimed} descriptors, {missing} of which did not arrive"
                     )
-                frame.fds = tuple(self._fds.popleft() for _ in range(claimed))
+                frame.fds = tuple(self.waiting.popleft() for _ in range(claimed))
             frames.append(frame)
-        if self._fds and len(self._fds) > self.decoder.fds_expected:
+        if self.waiting and len(self.waiting) > self.decoder.fds_expected:
             for earlier in frames:
                 close_all(earlier.take_fds())
             raise FrameError("descriptors arrived that no frame claims")
@@ -65,8 +67,8 @@ class Arrivals:
 
     def close(self) -> None:
         """Close the descriptors that no frame has taken."""
-        close_all(self._fds)
-        self._fds.clear()
+        close_all(self.waiting)
+        self.waiting.clear()
 
 
 def rights(fds: Sequence[int]) -> list[tuple[int, int, bytes]]:

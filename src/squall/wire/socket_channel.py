@@ -12,11 +12,13 @@ from typing import Final, TypeAlias
 from squall.model.errors import ChannelClosed, ConnectionLost, FrameError, SquallError
 from squall.wire.address import Peer, check_peer, connect_at_once
 from squall.wire.batch import batch_of
-from squall.wire.channel import DRAINED_BELOW, MAX_BUFFERED, OnClose, OnFrame
+from squall.wire.channel import DRAINED_BELOW, MAX_BUFFERED, OnClose, OnFrame, report
 from squall.wire.codec import Buffer, Frame, encode, length
 from squall.wire.endpoint import Endpoint, listen
 from squall.wire.rights import (
     ANCILLARY_SIZE,
+    CUT,
+    KERNEL_BUFFER,
     MOST_BUFFERS,
     READ_FLAGS,
     Arrivals,
@@ -76,6 +78,7 @@ class SocketChannel:
         self._fileno = sock.fileno()
         self._loop = loop or asyncio.get_running_loop()
         self._batch = batch_of(self._loop)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, KERNEL_BUFFER)
         self._passes_fds = sock.family == getattr(socket, "AF_UNIX", None)
         self._arrivals = Arrivals()
         self._decoder = self._arrivals.decoder
@@ -183,14 +186,17 @@ class SocketChannel:
             self._close(ConnectionLost(f"the connection broke: {error}"))
             return
         try:
-            if ancillary or flags:
+            if ancillary or flags & CUT:
                 self._arrivals.note(ancillary, flags)
             if not count:
                 self._at_end()
                 return
-            frames = self._arrivals.sort(
-                self._decoder.feed(data) if hole is None else self._decoder.filled(count)
-            )
+            done = self._decoder.feed(data) if hole is None else self._decoder.filled(count)
+            if len(done) == 1 and not done[0][1] and not self._arrivals.waiting:
+                # The single call: nothing to look after.
+                self._on_frame(done[0][0])
+                return
+            frames = self._arrivals.sort(done)
         except FrameError as error:
             self._close(error)
             return
@@ -205,13 +211,6 @@ class SocketChannel:
             self._close(None)
 
     def _hand_out(self, frames: list[Frame]) -> None:
-        if len(frames) == 1 and not frames[0].fds:
-            # The single call: nothing to look after.
-            try:
-                self._on_frame(frames[0])
-            except FrameError as error:
-                self._close(error)
-            return
         self._undelivered.extend(frames)
         if len(frames) == 1:
             self._deliver()
@@ -234,6 +233,8 @@ class SocketChannel:
                 self._on_frame(frame)
             except FrameError as error:
                 self._close(error)
+            except Exception as error:  # noqa: BLE001 - a callback that fails may not hold up the frames behind it
+                report(self._loop, error)
             finally:
                 if frame.fds:
                     close_all(frame.take_fds())

@@ -232,6 +232,27 @@ async def a_frame_error_in_a_callback_closes_the_channel(left: Channel, right: C
     await seen_left.end()
 
 
+async def any_other_error_in_a_callback_is_reported_and_holds_up_nothing(
+    left: Channel, right: Channel
+) -> None:
+    def fail(frame: Frame) -> None:
+        raise ZeroDivisionError(frame.stream)
+
+    reported: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(
+        lambda _, context: reported.append(str(context.get("exception")))
+    )
+    seen = Seen(right, fail)
+    for number in range(5):
+        left.send(Frame(Kind.DATA, number))
+    await seen.until(5)
+    await asyncio.sleep(0)
+    left.send(Frame(Kind.DATA, 5))
+    await seen.until(6)
+    await asyncio.sleep(0)
+    assert reported == [str(number) for number in range(6)]
+
+
 async def descriptors_travel_with_their_frame(left: Channel, right: Channel) -> None:
     taken: list[tuple[int, ...]] = []
     seen = Seen(right, lambda frame: taken.append(frame.take_fds()))
@@ -318,6 +339,7 @@ CHECKS: Final[tuple[Check, ...]] = (
     sending_to_a_peer_that_went_breaks_nothing,
     drain_ends_when_the_channel_does,
     a_frame_error_in_a_callback_closes_the_channel,
+    any_other_error_in_a_callback_is_reported_and_holds_up_nothing,
     descriptors_travel_with_their_frame,
     descriptors_wait_with_a_frame_that_waits,
     descriptors_that_nobody_takes_are_closed,
