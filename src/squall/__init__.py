@@ -9,6 +9,11 @@ if TYPE_CHECKING:
     from squall.sdk.function import Function as Function
     from squall.sdk.function_call import FunctionCall as FunctionCall
     from squall.sdk.image import Image as Image
+    from squall.sdk.inside import (
+        current_function_call_id as current_function_call_id,
+        current_input_id as current_input_id,
+        is_local as is_local,
+    )
 
     __version__: str
 

@@ -26,7 +26,7 @@ BY_NAME = {
     "src/squall/sdk": "the user's modules",
     "src/squall/settings/start.py": "a process is told by name which program it becomes",
     "src/squall/wire/by_value.py": "the user's modules, and cloudpickle on first use",
-    "src/squall/runtime/launcher": "the runner's entry, told as a string",
+    "src/squall/runtime": "the runner's entry, told as a string",
 }
 
 # Third parties that the package may know; everything else is the user's.

@@ -13,7 +13,9 @@ MAX_PARAMETERS = 5
 # Public functions whose options users write by name; each goes at once into one frozen noun.
 MANY_PARAMETERS = {
     "src/squall/sdk/app.py App.function": "every option of a function",
-    "src/squall/sdk/app.py App.include": "every option of a function",
+    "src/squall/sdk/image.py Image.pip_install": "every option of pip",
+    "src/squall/sdk/image.py Image.pip_install_from_requirements": "the same",
+    "src/squall/sdk/image.py Image.uv_pip_install": "the same",
 }
 
 
