@@ -47,10 +47,8 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    if not _skips:
-        return
     terminalreporter.section(f"left out on this machine ({_profile().name})")
-    for line in left_out.table(_skips):
+    for line in left_out.table(_skips) if _skips else ["nothing"]:
         terminalreporter.write_line(line)
     surprises = _skips if config.getoption("--no-skips") else left_out.unexpected(_skips, _profile())
     for skip in surprises:
