@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
-from squall.images.skeleton import Skeleton, SkeletonDraft
+from squall.images.skeleton import Copy, Skeleton, SkeletonDraft
 from squall.model.image import ClientPython
 from squall.runtime.spec import Mount
 
@@ -68,31 +68,27 @@ services: files
 protocols: files
 """
 _DIRECTORIES: Final = (
-    *(
-        "/app",
-        "/dev",
-        "/etc",
-        "/home/user",
-        "/mnt",
-        "/opt",
-        "/proc",
-        "/root",
-        "/run",
-        "/srv",
-        "/sys",
-        "/var/lib",
-    ),
+    *("/app", "/dev", "/etc", "/proc", "/root", "/sys", "/var/lib"),
     *("/squall/layers", PYTHON_ROOT),
 )
+# Where programs expect to write. A container has one user, whose id is another one in each: so everybody may.
+_WRITABLE: Final = ("/home/user", "/mnt", "/opt", "/run", "/srv", "/var/cache", "/var/log")
+# What changes while the machine runs, and must be seen as it is then.
+_LIVE: Final = ("/etc/resolv.conf",)
 _HOSTS: Final = "127.0.0.1 localhost squall\n::1 localhost ip6-localhost ip6-loopback\n"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Seen:
-    """What one path of the machine is; target: where a link points, as it is written."""
+    """What one path of the machine is.
+
+    target: where a link points, as it is written. stamp: of what is below /etc, something that differs when its
+    content does.
+    """
 
     kind: Literal["dir", "file", "link"]
     target: str = ""
+    stamp: str = ""
 
 
 Look = Callable[[str], Seen | None]
@@ -135,6 +131,7 @@ class _Draft:
     plain_files: set[str] = field(default_factory=set)
     links: dict[str, str] = field(default_factory=dict)
     files: dict[str, str] = field(default_factory=dict)
+    copies: dict[str, Copy] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
 
     def covered(self, path: str) -> bool:
@@ -240,7 +237,7 @@ def _add_etc(draft: _Draft) -> None:
         if seen.kind == "link":
             _add_etc_link(draft, path)
         else:
-            draft.show(path, path, is_dir=seen.kind == "dir")
+            _add_etc_entry(draft, path, path, seen)
     shell = "/bin/bash" if follow("/bin/bash", draft.look).seen else "/bin/sh"
     draft.files |= {
         "/etc/passwd": _USERS.format(shell=shell),
@@ -252,14 +249,22 @@ def _add_etc(draft: _Draft) -> None:
 
 
 def _add_etc_link(draft: _Draft, path: str) -> None:
-    """A link of /etc: made again where its end shows in the container, else its end is bound in its place."""
+    """A link of /etc: made again where its end shows in the container, else its end stands in its place."""
     found = follow(path, draft.look)
     if found.seen is None:
         return
     if draft.covered(found.real) or any(is_below(found.real, f"/etc/{name}") for name in _ETC):
         draft.links[path] = found.links[0][1] if len(found.links) == 1 else found.real
     elif not is_too_wide(found.real, draft.facts, draft.look):
-        draft.show(found.real, path, is_dir=found.seen.kind == "dir")
+        _add_etc_entry(draft, path, found.real, found.seen)
+
+
+def _add_etc_entry(draft: _Draft, path: str, source: str, seen: Seen) -> None:
+    """Copied into the skeleton: a mount for each would double the time in which a container starts."""
+    if path in _LIVE:
+        draft.show(source, path, is_dir=seen.kind == "dir")
+    else:
+        draft.copies[path] = Copy(target=path, source=source, stamp=seen.stamp)
 
 
 def _add_python(draft: _Draft) -> None:
@@ -338,6 +343,9 @@ def _skeleton(done: _Draft) -> Skeleton:
     for path, target in done.links.items():
         if not any(is_below(path, top) for top in tops):
             draft.add_link(path, target)
+    draft.add_link("/var/run", "/run")
+    for path in _WRITABLE:
+        draft.add_dir(path, mode=0o777)
     for target in done.mounts:
         if any(is_below(target, top) and target != top for top in tops):
             continue  # its place is there in what the other mount shows
@@ -347,6 +355,8 @@ def _skeleton(done: _Draft) -> Skeleton:
             draft.add_file(target)
     for path in _DIRECTORIES:
         draft.add_dir(path)
+    for copy in done.copies.values():
+        draft.add_copy(copy)
     for path, text in done.files.items():
         draft.add_file(path, text)
     return draft.done()

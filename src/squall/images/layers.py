@@ -187,8 +187,27 @@ def make_skeleton(top: Path, skeleton: Skeleton) -> None:
         at = top / path.lstrip("/")
         at.write_text(text, encoding="utf-8")
         at.chmod(0o644)
+    for copy in skeleton.copies:
+        _copy_public(copy.source, str(top / copy.target.lstrip("/")))
     for path, target in skeleton.links:
         (top / path.lstrip("/")).symlink_to(target)
+
+
+def _copy_public(source: str, target: str) -> None:
+    """Copy what everybody on this machine may read: whatever is closed to others stays closed to containers."""
+    try:
+        info = os.lstat(source)
+        if stat.S_ISLNK(info.st_mode):
+            os.symlink(os.readlink(source), target)
+        elif stat.S_ISDIR(info.st_mode) and info.st_mode & 0o005 == 0o005:
+            os.mkdir(target)
+            os.chmod(target, 0o755)  # noqa: S103 - public before, and read by the container's users
+            for name in os.listdir(source):
+                _copy_public(os.path.join(source, name), os.path.join(target, name))
+        elif stat.S_ISREG(info.st_mode) and info.st_mode & 0o004:
+            _copy_file(source, target)
+    except FileNotFoundError:
+        pass  # gone since it was listed
 
 
 def copy_tree(source: Path, target: Path) -> None:

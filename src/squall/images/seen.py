@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import stat
 from itertools import islice
-from typing import Final
+from typing import Final, Literal
 from urllib.parse import unquote, urldefrag
 
 from squall.images.host import Seen
@@ -19,14 +20,33 @@ _PAGE_BYTES: Final = 1 << 20
 def look(path: str) -> Seen | None:
     """What `path` is on this machine; see `squall.images.host.Look`. Sockets, devices and what is hidden are nothing."""
     try:
-        mode = os.lstat(path).st_mode
-        if stat.S_ISLNK(mode):
+        info = os.lstat(path)
+        if stat.S_ISLNK(info.st_mode):
             return Seen(kind="link", target=os.readlink(path))
     except OSError:
         return None
-    if stat.S_ISDIR(mode):
-        return Seen(kind="dir")
-    return Seen(kind="file") if stat.S_ISREG(mode) else None
+    kind: Literal["dir", "file"]
+    if stat.S_ISDIR(info.st_mode):
+        kind = "dir"
+    elif stat.S_ISREG(info.st_mode):
+        kind = "file"
+    else:
+        return None
+    return Seen(kind=kind, stamp=_stamp(path, info) if path.startswith("/etc/") else "")
+
+
+def _stamp(path: str, info: os.stat_result) -> str:
+    """Differs when the file, or anything below the directory, does."""
+    said = [f"{info.st_mode} {info.st_size} {info.st_mtime_ns}"]
+    if stat.S_ISDIR(info.st_mode):
+        for here, _, names in os.walk(path):
+            for name in sorted(names):
+                try:
+                    inner = os.lstat(os.path.join(here, name))
+                except OSError:
+                    continue
+                said.append(f"{here} {name} {inner.st_mode} {inner.st_size} {inner.st_mtime_ns}")
+    return hashlib.sha256("\n".join(sorted(said)).encode("utf-8", "surrogateescape")).hexdigest()[:16]
 
 
 def index_directories(path: str) -> tuple[str, ...]:

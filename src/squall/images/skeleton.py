@@ -1,4 +1,4 @@
-"""Skeleton: the directory below all others of a container: mount points, links and the few files that we write. Pure."""
+"""Skeleton: the directory below all others of a container: mount points, links, files of ours and copied ones. Pure."""
 
 from __future__ import annotations
 
@@ -9,17 +9,36 @@ from typing import Any
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Copy:
+    """A file or directory of the machine whose content is copied, as far as everybody there may read it.
+
+    stamp: differs when the content does.
+    """
+
+    target: str
+    source: str
+    stamp: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Skeleton:
-    """Directories with their modes, files with their text, links with their targets; each sorted by path."""
+    """Directories with their modes, files with their text, links with their targets, copies; each sorted by path."""
 
     dirs: tuple[tuple[str, int], ...] = ()
     files: tuple[tuple[str, str], ...] = ()
     links: tuple[tuple[str, str], ...] = ()
+    copies: tuple[Copy, ...] = ()
 
     @property
     def digest(self) -> str:
         """Names the content; equal skeletons are made once on a machine."""
-        plain: dict[str, Any] = {"dirs": self.dirs, "files": self.files, "links": self.links}
+        copies = [(copy.target, copy.source, copy.stamp) for copy in self.copies]
+        plain: dict[str, Any] = {
+            "dirs": self.dirs,
+            "files": self.files,
+            "links": self.links,
+            "copies": copies,
+        }
         return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
 
 
@@ -30,6 +49,7 @@ class SkeletonDraft:
     dirs: dict[str, int] = field(default_factory=dict)
     files: dict[str, str] = field(default_factory=dict)
     links: dict[str, str] = field(default_factory=dict)
+    copies: dict[str, Copy] = field(default_factory=dict)
 
     def add_dir(self, path: str, *, mode: int = 0o755) -> None:
         if self._makes_room(path):
@@ -43,11 +63,16 @@ class SkeletonDraft:
         if self._makes_room(path):
             self.links[path] = target
 
+    def add_copy(self, copy: Copy) -> None:
+        if self._makes_room(copy.target):
+            self.copies[copy.target] = copy
+
     def done(self) -> Skeleton:
         return Skeleton(
             dirs=tuple(sorted(self.dirs.items())),
             files=tuple(sorted(self.files.items())),
             links=tuple(sorted(self.links.items())),
+            copies=tuple(copy for _, copy in sorted(self.copies.items())),
         )
 
     def _makes_room(self, path: str) -> bool:
@@ -55,11 +80,13 @@ class SkeletonDraft:
         parts = path.strip("/").split("/")
         above = ["/" + "/".join(parts[:depth]) for depth in range(1, len(parts))]
         # A link on the way leads to a directory that another mount shows; what lies there is not ours to make.
-        if any(at in self.links or at in self.files for at in above) or not self._is_free(path):
+        if any(
+            at in self.links or at in self.files or at in self.copies for at in above
+        ) or not self._is_free(path):
             return False
         for at in above:
             self.dirs.setdefault(at, 0o755)
         return True
 
     def _is_free(self, path: str) -> bool:
-        return path not in self.dirs and path not in self.files and path not in self.links
+        return not any(path in known for known in (self.dirs, self.files, self.links, self.copies))
