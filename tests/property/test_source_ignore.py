@@ -12,16 +12,13 @@ from hypothesis import HealthCheck, given, settings, strategies as st
 from squall.sdk.ignore import Rules, RuleSet, docker_rules, git_rules
 from squall.sdk.source_walk import walk
 
-names = st.sampled_from(
-    ["a", "b", "ab", "a.py", "b.log", "x y", "[a]", "a-b", ".h", "A", "!a", "#a", "a\\b"]
-)
+names = st.sampled_from(["a", "b", "ab", "a.py", "b.log", "x y", "[a]", "a-b", ".h", "A", "!a", "#a", "a\\b"])
 pieces = st.sampled_from(
     [
         "a",
         "b",
         "*",
         "?",
-        "**",
         "[ab]",
         "[!a]",
         "[a-c]",
@@ -31,11 +28,12 @@ pieces = st.sampled_from(
         ".py",
         ".",
         "-",
-        "é",
         "[",
     ]
 )
-segments = st.lists(pieces, min_size=1, max_size=3).map("".join) | names | st.just("**")
+# Two asterisks stand alone in a part of a path: anywhere else git's documentation and git disagree.
+parts = st.lists(pieces, min_size=1, max_size=3).map("".join).filter(lambda part: "**" not in part)
+segments = parts | names | st.just("**")
 
 
 @st.composite

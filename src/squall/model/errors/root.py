@@ -40,9 +40,9 @@ class Error(Exception):
         if remedy is not None:
             self.remedy = remedy
         self.details = details
-        for name, value in details.items():
-            if _declares(type(self), name):
-                setattr(self, name, value)
+        for name in facts_of(type(self)):
+            if name in details:
+                setattr(self, name, details[name])
         # A note, so that every printed traceback ends with what to do, while str() stays the bare message.
         self.add_note(f"{self.code}: {self.remedy}")
 
@@ -99,11 +99,16 @@ def by_code() -> dict[str, type[Error]]:
     return dict(sorted(_BY_CODE.items()))
 
 
-def _declares(cls: type[Error], name: str) -> bool:
-    """Whether `name` is a fact that `cls` has an attribute for, and not one of the tree's own names."""
-    if hasattr(Error, name) or name.startswith("_"):
-        return False
-    return any(name in vars(ancestor).get("__annotations__", {}) for ancestor in cls.__mro__)
+def facts_of(cls: type[Error]) -> tuple[str, ...]:
+    """The names of the facts that a class and those above it declare: public attributes that are None until they are known."""
+    names = (
+        name
+        for each in cls.__mro__
+        if issubclass(each, Error)
+        for name, value in vars(each).items()
+        if value is None
+    )
+    return tuple(dict.fromkeys(name for name in names if not name.startswith("_")))
 
 
 def _first_sentence(cls: type[Error]) -> str:

@@ -1,0 +1,96 @@
+"""Why a container ended, or an image was not built: codes SQ-1400 to SQ-1599."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from squall.model.explanations.explanation import Explanation
+
+CONTAINERS: Final = {
+    "SQ-1400": Explanation(
+        """Something of which there is only so much is used up. The classes below this one say what: memory, processes,
+disk, files.""",
+        """except squall.model.errors.ResourceExhaustedError as error:
+    print(error)  # what, how much, and the limit""",
+    ),
+    "SQ-1401": Explanation(
+        """The container's memory - of all its processes and of the files it keeps in /tmp and /dev/shm - went over the limit, and
+the kernel (or, where cgroups are missing, the agent) killed it. `limit_bytes` and `peak_bytes` have the figures. The input was
+tried once more, alone in a container, before you saw this.""",
+        """@app.function(memory=4096)  # MiB
+def load(): ...""",
+    ),
+    "SQ-1402": Explanation(
+        """Each process and each thread counts, also those of libraries: numerical ones start a thread for each core. A
+container has a limit so that a runaway cannot take the machine with it.""",
+        """@app.function(env={"OMP_NUM_THREADS": "4"})
+def compute(): ...""",
+    ),
+    "SQ-1403": Explanation(
+        """The disk under the state directory is full, or the container wrote more than its share of scratch space. `path` says
+where.""",
+        """$ df -h ~/.local/state/squall
+$ SQUALL_STATE_DIR=/data/squall squall run job.py""",
+    ),
+    "SQ-1404": Explanation(
+        """Each open file, socket and pipe takes one of the numbers that the system hands out to a process, and they are used
+up. In your function it usually means that files are opened in a loop and not closed.""",
+        """with open(path) as file:  # closed at the end of the block
+    ...""",
+    ),
+    "SQ-1405": Explanation(
+        """The process in the container ended in the middle of an input: `os._exit`, a crash in C code (signal 11 or 6), or a
+signal from inside. `exit_code` and `signal` say how. A limit that was hit has its own error.""",
+        """import faulthandler
+faulthandler.enable()  # prints where C code crashed""",
+    ),
+    "SQ-1406": Explanation(
+        """Before any code of yours ran, the machine refused something that a container needs: a namespace, a mount, a
+process. The message has the step and the kernel's answer.""",
+        """$ squall doctor""",
+    ),
+    "SQ-1407": Explanation(
+        """The sandbox was stopped - by `terminate`, by its time limit or with its app - while something was asked of it.""",
+        """sandbox = squall.Sandbox.create(app=app)""",
+    ),
+    "SQ-1408": Explanation(
+        """The file or directory in the sandbox is not there, is of the wrong kind, or may not be written. `path` names it.""",
+        """sandbox.exec("ls", "-la", "/work").wait()""",
+    ),
+    "SQ-1409": Explanation(
+        """A snapshot needs the files to stand still for a moment, and room to keep them.""",
+        """image = sandbox.snapshot_filesystem(timeout=120)""",
+    ),
+    "SQ-1410": Explanation(
+        """Container after container ended before it could take an input: the import of your module fails there, or a
+process kills it. After a few tries Squall gives up instead of going round for ever; the message has the last cause.""",
+        """$ squall logs --function train
+ModuleNotFoundError: No module named 'torch'""",
+    ),
+    "SQ-1411": Explanation(
+        """The function asks for more than the largest machine has when it is empty, so waiting would not help.""",
+        """$ squall status   # what the machine has
+@app.function(cpu=4, memory=8192)""",
+    ),
+    "SQ-1500": Explanation(
+        """An image is built step by step, each in a sandbox of its own. One ended with an error; the steps before it are
+kept, so the next build begins there.""",
+        """image = squall.Image.host().pip_install("numpy==2.1.0")""",
+    ),
+    "SQ-1501": Explanation(
+        """The package index has no package of that name, no such version, or none that fits this Python and processor.""",
+        """image.pip_install("pillow")     # not "PIL"
+image.pip_install("torch>=2.4")""",
+    ),
+    "SQ-1502": Explanation(
+        """The step belongs to the image system of a later version, or needs what this machine does not allow. Nothing is
+built half-way: the step is refused before the build begins.""",
+        """image = squall.Image.host().pip_install("requests")""",
+    ),
+    "SQ-1503": Explanation(
+        """The package index or the server behind it did not answer, or refused. pip's own settings hold for builds too: index,
+proxy, certificates.""",
+        """$ pip config list
+$ pip download --no-deps PACKAGE   # does it work without Squall?""",
+    ),
+}
