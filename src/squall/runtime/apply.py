@@ -24,10 +24,14 @@ class StepError(OSError):
 
 
 class Site:
-    """Where steps are carried out: the process, and the root that it builds."""
+    """Where steps are carried out: the process, and the root that it builds.
+
+    memory_fds: descriptors of the file systems in memory that the container can fill, for whoever counts its memory.
+    """
 
     def __init__(self) -> None:
         self._root = -1
+        self.memory_fds: list[int] = []
 
     def carry_out(self, steps: tuple[plan.Step, ...]) -> None:
         """Do `steps` one after the other. Raises StepError; the caller then ends this process, which undoes all."""
@@ -36,7 +40,7 @@ class Site:
                 self._do(step)
             except OSError as problem:
                 text = f"{type(step).__name__}: {problem.strerror or problem} ({problem.filename or step})"
-                raise StepError(problem.errno or 0, text) from problem
+                raise StepError(text) from problem
 
     def _do(self, step: plan.Step) -> None:
         match step:
@@ -45,6 +49,7 @@ class Site:
                 syscalls.mount("", "/", "", syscalls.MS_REC | syscalls.MS_SLAVE)
             case plan.MountMemory():
                 _mount_memory(step)
+                self.memory_fds.append(os.open(step.target, os.O_PATH | os.O_CLOEXEC))
             case plan.MountRoot():
                 self._root = overlay.mount_root(
                     step.lowers, step.base, owner=step.owner, user_attributes=step.user_attributes
@@ -56,6 +61,8 @@ class Site:
                     shared_memory_bytes=step.shared_memory_bytes,
                     terminals=step.terminals,
                 )
+                if (shm := overlay.open_inside(self._root, "dev/shm")) is not None:
+                    self.memory_fds.append(shm)
             case plan.MountProc():
                 proc.mount_proc(
                     self._root,

@@ -5,7 +5,7 @@ import signal
 import socket
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from squall.model.errors import ContainerStartError
@@ -70,6 +70,8 @@ class Container:
 
     def start(self) -> None:
         """Begin; what follows is told over the line. Raises OSError where not even the first process could be made."""
+        if self.rung == "forked" and not self.host.exe_protected:
+            self.spec = replace(self.spec, interpreter=self.host.python)
         self._plan = plan_sandbox(self.spec, self.host)
         for step in self._plan.host:
             if isinstance(step, MakeScratch):
@@ -80,15 +82,26 @@ class Container:
             scratch.remove(self.spec.scratch)
             raise
         self._mark("forked")
+        try:
+            self._equip()
+        except OSError as problem:
+            self._give_up(f"{problem}")
+
+    def _equip(self) -> None:
+        """Give the first process its ids and its group, while it makes its mounts on another core."""
         if "user" in self._plan.namespaces:
             namespaces.write_id_maps(self.init_pid, self.spec, self.host)
             self._say({"t": "mapped"})
-        # While the first process makes its mounts on another core.
         for step in self._plan.host:
             if isinstance(step, MakeCgroup):
                 self.group = make_group(self.host.cgroup, f"squall-{self.instance}-{step.name}", step.limits)
                 self.group.add(self.init_pid)
         self._mark("cgroup")
+
+    def _give_up(self, why: str) -> None:
+        """End a container that has not run yet; the end of its first process tells the agent why."""
+        self.phase, self.refusal = "refused", why
+        signal.pidfd_send_signal(self.held.pidfd, signal.SIGKILL)
 
     def _fork(self) -> None:
         line, inner_line = packet.pair()
@@ -140,9 +153,9 @@ class Container:
         match message.get("t"):
             case "ready":
                 self._mark("built", message["at"])
-                if self.host.privileged and self.spec.level == "sandbox":
-                    namespaces.write_id_maps(self.init_pid, self.spec, self.host)
-                self._say({"t": "go"})
+                if not self.host.cgroup.limits_memory:
+                    self.tmpfs = tuple(os.dup(fd) for fd in got.fds)
+                self._let_go()
             case "running":
                 self.pid = got.sender
                 self.phase = "running"
@@ -165,6 +178,15 @@ class Container:
             case "exec_failed":
                 failure = ContainerStartError(f"the command could not be started: {message['why']}")
                 announce({"t": "refused", **self._named(message), **failure.to_wire()}, ())
+
+    def _let_go(self) -> None:
+        try:
+            if self.host.privileged and self.spec.level == "sandbox":
+                namespaces.write_id_maps(self.init_pid, self.spec, self.host)
+        except OSError as problem:
+            self._give_up(f"its ids could not be mapped: {problem}")
+        else:
+            self._say({"t": "go"})
 
     def _announce_started(self, announce: Callable[[dict[str, Any], tuple[int, ...]], None]) -> None:
         phases = {name: round((at - self.asked_at) * 1000, 3) for name, at in self._marks.items()}

@@ -54,7 +54,9 @@ def _live(birth: Birth) -> None:
     os.umask(0)
     site.carry_out(birth.plan.build)
     os.umask(0o022)
-    packet.send(birth.line, {"t": "ready", "at": time.monotonic()})
+    packet.send(birth.line, {"t": "ready", "at": time.monotonic()}, tuple(site.memory_fds))
+    for fd in site.memory_fds:
+        os.close(fd)
     _await_word(birth.line, "go")
     site.carry_out(birth.plan.confine)
     # Its memory is a copy of the launcher's, and the runner has the same ids: keep it out.

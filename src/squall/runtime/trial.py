@@ -1,0 +1,99 @@
+"""A trial: makes one sandbox with nothing in it, to see what the kernel says on this very machine."""
+
+import os
+import signal
+import socket
+import tempfile
+
+from squall.runtime import namespaces, packet, scratch, syscalls
+from squall.runtime.apply import NAMESPACES, Site
+from squall.runtime.host import Host
+from squall.runtime.plan import Plan, plan_sandbox
+from squall.runtime.spec import UID_RANGE, SandboxSpec
+
+# Ids that no container is given: the trial's are gone before any is.
+_TRIAL_UID_BASE = 1 << 30
+_PATIENCE_S = 10.0
+
+
+def try_sandbox(state: str, host: Host) -> str:
+    """Why a sandbox as planned for `host`, with its files in `state`, cannot be made; empty if it can."""
+    try:
+        top = tempfile.mkdtemp(prefix=".trial-", dir=state)
+    except OSError as problem:
+        return f"{state} is not writable: {problem.strerror}"
+    try:
+        os.mkdir(f"{top}/lower")
+        spec = SandboxSpec(
+            id="trial",
+            scratch=f"{top}/scratch",
+            lowers=(f"{top}/lower",),
+            uid_base=_TRIAL_UID_BASE // UID_RANGE * UID_RANGE if host.privileged else None,
+        )
+        scratch.make(spec.scratch)
+        return _try(spec, host)
+    finally:
+        scratch.remove(top)
+
+
+def _try(spec: SandboxSpec, host: Host) -> str:
+    plan = plan_sandbox(spec, host)
+    ours, theirs = packet.pair()
+    ours.settimeout(_PATIENCE_S)
+    flags = 0
+    for name in plan.namespaces:
+        flags |= NAMESPACES[name]
+    try:
+        pid = syscalls.clone(flags)
+    except OSError as problem:
+        ours.close()
+        theirs.close()
+        return f"the kernel refuses new namespaces: {problem.strerror}"
+    if pid == 0:
+        _build(plan, theirs)
+    theirs.close()
+    try:
+        return _follow(ours, pid, spec, host)
+    except OSError as problem:
+        return f"ids cannot be mapped: {problem.strerror or problem}"
+    finally:
+        ours.close()
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+
+
+def _follow(line: socket.socket, pid: int, spec: SandboxSpec, host: Host) -> str:
+    if not host.privileged:
+        namespaces.write_id_maps(pid, spec, host)
+        packet.send(line, {"t": "mapped"})
+    while (got := packet.receive(line)) is not None:
+        if got.message["t"] == "ready":
+            if host.privileged:
+                namespaces.write_id_maps(pid, spec, host)
+            packet.send(line, {"t": "go"})
+        else:
+            return str(got.message["why"])
+    return "the trial's process ended without a word"
+
+
+def _build(plan: Plan, line: socket.socket) -> None:
+    """What a container's first process does, without a runner; never returns."""
+    why = ""
+    try:
+        syscalls.close_others((0, 1, 2, line.fileno()))
+        if "user" in plan.namespaces:
+            packet.receive(line)
+        os.umask(0)
+        site = Site()
+        site.carry_out(plan.build)
+        packet.send(line, {"t": "ready"})
+        packet.receive(line)
+        site.carry_out(plan.confine)
+        # A file system that cannot hold the upper half may give an overlay that is silently read-only.
+        os.mkdir("/trial")
+    except BaseException as problem:  # noqa: BLE001 - nothing may unwind into the caller's own stack
+        why = str(problem)
+    try:
+        packet.send(line, {"t": "done", "why": why})
+    finally:
+        os._exit(0)
