@@ -47,7 +47,11 @@ class Lock:
                 path=str(path),
             ) from problem
         lock = cls(descriptor)
-        lock._write({"holder": own_mark().to_json()})
+        try:
+            lock._write({"holder": own_mark().to_json()})
+        except OSError:
+            lock.close()  # a full disk: the lock must not stay with a process that was told it has none
+            raise
         return lock
 
     def finish(self, reason: str) -> None:

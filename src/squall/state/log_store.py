@@ -8,6 +8,7 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Final, ParamSpec, TypeVar
@@ -27,6 +28,14 @@ BATCH_CHARS: Final = 256 << 10
 MAX_CHARS: Final = 16 << 20  # held in memory at most, not yet on disk
 
 _APP: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
+
+
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    """What is written of one app at once; dropped: how many entries before it were not."""
+
+    entries: list[LogEntry]
+    dropped: int
 
 
 class LogStore:
@@ -157,30 +166,18 @@ class LogStore:
         size, self._taken_chars = self._taken_chars, 0
         if not taken:
             return
-        for app in [app for app in self._dropped if app in taken]:
-            taken[app].append(self._note(app, taken[app][-1]))
-        sent = asyncio.get_running_loop().run_in_executor(self._thread, self._write, taken)
+        batch = {app: _Batch(entries, self._dropped.pop(app, 0)) for app, entries in taken.items()}
+        sent = asyncio.get_running_loop().run_in_executor(self._thread, self._write, batch)
         self._writing.add(sent)
-        sent.add_done_callback(partial(self._written, taken, size))
+        sent.add_done_callback(partial(self._written, batch, size))
 
-    def _note(self, app: AppId, last: LogEntry) -> LogEntry:
-        count = self._dropped.pop(app)
-        text = f"squall: {count} log entries were dropped here: they came faster than the disk takes them\n"
-        return LogEntry(
-            at_s=last.at_s,
-            container=last.container,
-            function=last.function,
-            stream=LogStream.NOTE,
-            text=text,
-        )
-
-    def _written(self, taken: dict[AppId, list[LogEntry]], size: int, sent: asyncio.Future[None]) -> None:
+    def _written(self, batch: dict[AppId, _Batch], size: int, sent: asyncio.Future[None]) -> None:
         self._writing.discard(sent)
         self._held_chars -= size
         if sent.cancelled() or sent.exception() is not None:
-            for app, entries in taken.items():
-                self.lost += len(entries)
-                self._dropped[app] = self._dropped.get(app, 0) + len(entries)
+            for app, part in batch.items():
+                self.lost += len(part.entries)
+                self._dropped[app] = self._dropped.get(app, 0) + part.dropped + len(part.entries)
 
     def _files_of(self, app: AppId) -> LogFiles:
         if not _APP.fullmatch(app):
@@ -202,9 +199,10 @@ class LogStore:
 
     # Both run in the thread.
 
-    def _write(self, taken: dict[AppId, list[LogEntry]]) -> None:
-        for app, entries in taken.items():
-            self._files[app].append([encode_entry(entry) for entry in entries], self._clock())
+    def _write(self, batch: dict[AppId, _Batch]) -> None:
+        for app, part in batch.items():
+            said = [*part.entries, _note(part)] if part.dropped else part.entries
+            self._files[app].append([encode_entry(entry) for entry in said], self._clock())
 
     def _apps(self) -> list[AppId]:
         return sorted(
@@ -212,3 +210,14 @@ class LogStore:
             for entry in self._root.iterdir()
             if entry.is_dir() and _APP.fullmatch(entry.name)
         )
+
+
+def _note(part: _Batch) -> LogEntry:
+    last = part.entries[-1]
+    return LogEntry(
+        at_s=last.at_s,
+        container=last.container,
+        function=last.function,
+        stream=LogStream.NOTE,
+        text=f"squall: {part.dropped} log entries before this one could not be written\n",
+    )
