@@ -28,7 +28,6 @@ pieces = st.sampled_from(
         ".py",
         ".",
         "-",
-        "[",
     ]
 )
 # Two asterisks stand alone in a part of a path: anywhere else git's documentation and git disagree.

@@ -10,12 +10,11 @@ import sysconfig
 from collections.abc import Callable
 from functools import wraps
 from types import CodeType, FunctionType, TracebackType
-from typing import Any, Final, ParamSpec, TypeVar, cast
+from typing import Any, Final, TypeVar, cast
 
 from squall.model.raised import MARKER_FILE
 
-P = ParamSpec("P")
-R = TypeVar("R")
+F = TypeVar("F", bound=Callable[..., Any])
 
 _OUR_DIRECTORY: Final = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 _STDLIB: Final = sysconfig.get_path("stdlib") + os.sep
@@ -68,20 +67,19 @@ async def call(*args, **kwargs):
 }
 
 
-def boundary(function: Callable[P, R]) -> Callable[P, R]:
-    """The function, of whose errors a traceback shows one line: `File "<squall>", line 1, in NAME`.
+def boundary(name: str) -> Callable[[F], F]:
+    """Decorates the outermost function of ours that users call; its errors show one line: `File "<squall>", line 1, in NAME`.
 
-    For the outermost function of ours that users call: plain, coroutine, generator or asynchronous generator. Below
-    that line come the frames that are the user's: remote ones, and local ones that we called.
+    For plain functions, coroutines, generators and asynchronous generators. Below that line come the frames that are
+    the user's: remote ones, and local ones that we called.
     """
-    code = _code(_kind(function)).replace(co_name=function.__name__, co_qualname=function.__qualname__)
-    names = {
-        "function": function,
-        "trim": trim,
-        "aclosing": contextlib.aclosing,
-        "__name__": function.__module__,
-    }
-    return cast("Callable[P, R]", wraps(function)(FunctionType(code, names)))
+
+    def decorate(function: F) -> F:
+        code = _code(_kind(function)).replace(co_name=name, co_qualname=name)
+        names = {"function": function, "trim": trim, "aclosing": contextlib.aclosing, "__name__": __name__}
+        return cast("F", wraps(function)(FunctionType(code, names)))
+
+    return decorate
 
 
 def trim(error: BaseException) -> None:

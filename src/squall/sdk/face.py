@@ -6,6 +6,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any, Generic, ParamSpec, TypeVar
 
 from squall.sdk.blocking import run_blocking, run_here
+from squall.sdk.boundary import boundary
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -19,10 +20,12 @@ class Face(Generic[P, T]):
     def __init__(self, work: Callable[P, Coroutine[Any, Any, T]]) -> None:
         self._work = work
 
+    @boundary("call")
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> T:
         """The result, waited for."""
         return run_blocking(self._work(*args, **kwargs))
 
+    @boundary("call")
     async def aio(self, *args: P.args, **kwargs: P.kwargs) -> T:
         """The result, awaited."""
         return await run_here(self._work(*args, **kwargs))

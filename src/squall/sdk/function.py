@@ -12,6 +12,7 @@ from squall.context.current import in_container
 from squall.model import function as nouns
 from squall.model.call import Verb
 from squall.model.errors import ExecutionError
+from squall.sdk.boundary import boundary
 from squall.sdk.calls import ItemCall, Target, call_async, call_blocking
 from squall.sdk.client import Client, post
 from squall.sdk.declare import Declared
@@ -31,6 +32,7 @@ class Remote(Generic[P, R]):
     def __init__(self, function: Function[P, R]) -> None:
         self._function = function
 
+    @boundary("remote")
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """The value. Raises what the function raised, with its remote traceback."""
         function = self._function
@@ -40,6 +42,7 @@ class Remote(Generic[P, R]):
         value: R = call_blocking(function.target(), args, kwargs)
         return value
 
+    @boundary("remote")
     async def aio(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """The value, awaited."""
         value: R = await call_async(self._function.target(), args, kwargs)
@@ -58,6 +61,7 @@ class RemoteItems(Generic[P]):
         """The items. Letting go of the iterator closes the generator in its container."""
         return _items(ItemCall(self._function.target(), args, kwargs))
 
+    @boundary("remote_gen")
     async def aio(self, *args: P.args, **kwargs: P.kwargs) -> AsyncIterator[Any]:
         """The items, awaited one by one."""
         call = ItemCall(self._function.target(), args, kwargs)
@@ -93,6 +97,7 @@ class Mapped(Generic[R]):
         call = self._start(iterables, kwargs)
         return results(call, ordered=order_outputs, keep_errors=return_exceptions)
 
+    @boundary("map")
     async def aio(
         self,
         *iterables: Any,
@@ -142,6 +147,7 @@ class Function(Generic[P, R]):
         """Runs it here, in this process, without a container."""
         return self.__squall_function__(*args, **kwargs)
 
+    @boundary("for_each")
     def for_each(
         self,
         *iterables: Iterable[Any],
@@ -152,10 +158,12 @@ class Function(Generic[P, R]):
         for _value in self.map(*iterables, kwargs=kwargs, order_outputs=False, return_exceptions=ignore_exceptions):
             pass
 
+    @boundary("spawn")
     def spawn(self, *args: P.args, **kwargs: P.kwargs) -> FunctionCall[R]:
         """Starts a call and returns at once, when the call is on disk; its id outlives this process."""
         return spawn(self.target(), args, kwargs)
 
+    @boundary("spawn_map")
     def spawn_map(self, *iterables: Iterable[Any], kwargs: Mapping[str, Any] = {}) -> FunctionCall[R]:  # noqa: B006 - read only
         """Starts a map and returns when all its inputs are on disk."""
         return spawn_map(self.target(), inputs_of(iterables, kwargs, star=False), verb=Verb.SPAWN_MAP)
@@ -202,6 +210,7 @@ def is_generator(raw: Callable[..., Any]) -> bool:
     return inspect.isgeneratorfunction(raw) or inspect.isasyncgenfunction(raw)
 
 
+@boundary("remote_gen")
 def _items(call: ItemCall) -> Iterator[Any]:
     post(call.start)
     try:

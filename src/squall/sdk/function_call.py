@@ -11,6 +11,7 @@ from squall.model import errors
 from squall.model.errors import InvalidError
 from squall.model.ids import CALL, is_id
 from squall.sdk.blocking import run_blocking
+from squall.sdk.boundary import boundary
 from squall.sdk.client import Client
 from squall.sdk.face import Face
 from squall.sdk.outcome import Failure, outcomes_in
@@ -70,6 +71,7 @@ class FunctionCall(Generic[R]):
         frame = await Client.here().ask("call.info", {"call": self.object_id})
         return int(frame.head()["inputs"])
 
+    @boundary("iter")
     def iter(self, start: int = 0, end: int | None = None) -> Iterator[R]:
         """The values of inputs start to end, in order, each as soon as it is there."""
         stop = self.num_inputs() if end is None else end
@@ -77,6 +79,7 @@ class FunctionCall(Generic[R]):
             yield self.get(index=index)
 
     @staticmethod
+    @boundary("gather")
     def gather(*calls: FunctionCall[Any]) -> list[Any]:
         """The values of several calls, in their order, waited for together. Raises the first exception."""
         return run_blocking(_gather(calls))

@@ -13,6 +13,7 @@ from squall.context.fresh import fresh_id
 from squall.model.call import Verb
 from squall.model.errors import ConnectionLost, Error
 from squall.model.ids import CALL
+from squall.sdk.boundary import boundary
 from squall.sdk.calls import Packed, Target
 from squall.sdk.client import post
 from squall.sdk.outcome import Failure, outcomes_in
@@ -227,6 +228,7 @@ class MapCall:
             self._ready.notify_all()
 
 
+@boundary("map")
 def results(call: MapCall, *, ordered: bool, keep_errors: bool) -> Iterator[Any]:
     """The values of a map, in the order of its inputs or as they come; feeds it as they are taken.
 

@@ -20,7 +20,7 @@ from squall.sdk.remote_frames import LocalFiles, joined, marker, traceback_of
 
 # Raised here they would end or cancel what runs here, which the remote code did not mean.
 _LEAVING: Final = (SystemExit, KeyboardInterrupt, GeneratorExit, asyncio.CancelledError)
-_GROUPS: Final = (BaseExceptionGroup, ExceptionGroup)
+_ADDRESS: Final = re.compile(r"0x[0-9a-fA-F]+")
 
 _Parts = Mapping[int, tuple[Mapping[int, bytes], Mapping[str, bytes]]]
 
@@ -106,7 +106,7 @@ class _Tree:
         names = tuple(name for name in re.findall(r"'(\w+)'", node.get("hint", "")))
         exc.__traceback__ = traceback_of(node["frames"], self._places, self._files, names=names)
         self._hang(exc, node)
-        if known and not node.get("message_cut") and _text(exc) != node["message"]:
+        if known and not node.get("message_cut") and _told_otherwise(_text(exc), node["message"]):
             exc.add_note(f"[in the container its message was: {node['message']}]")
         if isinstance(exc, RemoteError) and not known:
             exc.remote_traceback = "".join(traceback.format_exception(exc))
@@ -255,6 +255,11 @@ def _attribute(module: ModuleType, qualname: str) -> type[BaseException] | None:
     for name in qualname.split("."):
         found = getattr(found, name, None)
     return found if isinstance(found, type) and issubclass(found, BaseException) else None
+
+
+def _told_otherwise(here: str, there: str) -> bool:
+    """Whether two messages differ in more than the addresses of objects."""
+    return here != there and _ADDRESS.sub("0x", here) != _ADDRESS.sub("0x", there)
 
 
 def _unpickled(part: bytes) -> Any:

@@ -12,6 +12,8 @@ from squall.sdk.ignore import BUILT_IN_RULES, Rule, Rules, RuleSet, docker_rules
 
 # A directory with one of these in it was made by a machine: a virtual environment, a conda environment, a cache.
 _MADE_BY_MACHINES: Final = frozenset({"pyvenv.cfg", "conda-meta", "CACHEDIR.TAG"})
+# And one with all of these is a state directory of Squall: it grows while it is walked.
+_STATE_DIRECTORY: Final = frozenset({"blobs", "layers", "run", "trees"})
 _IGNORE_FILE_LIMIT: Final = 256 * 1024
 _NOTED_LINKS: Final = 5
 
@@ -99,7 +101,7 @@ def with_rules_of(directory: str, base: str, rules: Rules, names: frozenset[str]
 
 def machine_made(names: frozenset[str] | set[str]) -> str | None:
     """What gives a directory with these names away as made by a machine."""
-    found = _MADE_BY_MACHINES & names
+    found = _STATE_DIRECTORY if names >= _STATE_DIRECTORY else _MADE_BY_MACHINES & names
     return min(found) if found else None
 
 

@@ -38,7 +38,7 @@ def calls(user): user()
     _names,
 )
 fail, afail, gfail, agfail, calls = (
-    boundary(_names[name]) for name in ("fail", "afail", "gfail", "agfail", "calls")
+    boundary(name)(_names[name]) for name in ("fail", "afail", "gfail", "agfail", "calls")
 )
 
 
@@ -111,13 +111,13 @@ def test_frames_of_users_code_that_we_call_stay() -> None:
 
 
 def test_a_boundary_gives_what_its_function_gives() -> None:
-    assert boundary(lambda a, *, b: (a, b))(1, b=2) == (1, 2)
+    assert boundary("pair")(lambda a, *, b: (a, b))(1, b=2) == (1, 2)
 
     def items() -> Generator[int, int, None]:
         got = yield 1
         yield got
 
-    iterator: Any = boundary(items)()
+    iterator: Any = boundary("items")(items)()
     assert (next(iterator), iterator.send(7)) == (1, 7)
 
 
@@ -139,7 +139,7 @@ def test_an_abandoned_asynchronous_generator_is_closed() -> None:
             closed.append(True)
 
     async def main() -> None:
-        iterator: Any = boundary(items)()
+        iterator: Any = boundary("items")(items)()
         await anext(iterator)
         await iterator.aclose()
 

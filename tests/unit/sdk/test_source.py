@@ -71,6 +71,7 @@ def test_what_machines_make_does_not_ship(tmp_path: Path) -> None:
     tree(
         tmp_path, "main.py", "__pycache__/main.pyc", ".git/config", "node_modules/x/index.js", "my-env/pyvenv.cfg",
         "my-env/lib/x.py", "target/CACHEDIR.TAG", "target/big.o", ".mypy_cache/x.json", "conda/conda-meta/history",
+        *(f"state/{name}/x" for name in ("blobs", "layers", "run", "trees")),
     )  # fmt: skip
     assert paths(source_of_file(str(tmp_path / "main.py"))) == ["main.py"]
 
