@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import mmap
 import os
 import stat
@@ -15,6 +14,9 @@ from typing import Any, Final
 from squall.model.errors import DeserializationError, SharedMemoryTooSmall
 from squall.wire.codec import Buffer, length
 from squall.wire.rights import MOST_BUFFERS, after
+
+if sys.platform != "win32":  # the sdk is imported there too; its values travel unsealed
+    import fcntl
 
 # Values of linux/fcntl.h; the module has them by name on Linux alone.
 _ADD_SEALS: Final = 1033
