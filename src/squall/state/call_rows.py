@@ -19,7 +19,7 @@ from squall.state.spans import Span, holds, joined, runs, without
 _CALL: Final = "id, function, verb, inputs, done, failed, state, created_s, ended_s, head"
 _OUTCOME: Final = "place, attempt, kind, ended_s, blob, head, payload"
 _CHUNK: Final = "start, count, blobs, heads, lengths, payload"
-_OPEN: Final = "durable AND calls.ended_s IS NULL"
+_OPEN: Final = "durable AND calls.ended_s IS NULL AND (?1 IS NULL OR function = ?1)"
 _FIRST: Final = itemgetter(0)
 _AT_ONCE: Final = 2_000  # outcomes that one step of a sweep removes
 _CHUNKS_AT_ONCE: Final = 50
@@ -103,19 +103,21 @@ def list_calls(db: sqlite3.Connection, function: FunctionId | None, limit: int) 
     return tuple(map(_call, rows))
 
 
-def list_open(db: sqlite3.Connection) -> tuple[OpenCall, ...]:
+def list_open(db: sqlite3.Connection, function: FunctionId | None) -> tuple[OpenCall, ...]:
     """The durable calls to go on with, oldest first."""
-    rows = db.execute(f"SELECT no, {_CALL} FROM calls WHERE {_OPEN} ORDER BY no")  # noqa: S608 - our own columns
+    rows = db.execute(f"SELECT no, {_CALL} FROM calls WHERE {_OPEN} ORDER BY no", (function,))  # noqa: S608 - our own columns
     calls = {row[0]: _call(row[1:]) for row in rows}
     # Three passes for all calls, not three for each: there may be a hundred thousand of one input.
     chunks = db.execute(
         "SELECT call_no, start, start + count FROM calls JOIN chunks ON call_no = no"  # noqa: S608 - our own columns
-        f" WHERE {_OPEN} ORDER BY call_no, start"
+        f" WHERE {_OPEN} ORDER BY call_no, start",
+        (function,),
     )
     known = {no: list(joined((row[1], row[2]) for row in own)) for no, own in groupby(chunks, _FIRST)}
     places = db.execute(
         "SELECT call_no, place FROM calls JOIN outcomes ON call_no = no"  # noqa: S608 - our own columns
-        f" WHERE {_OPEN} AND done > 0 ORDER BY call_no, place"
+        f" WHERE {_OPEN} AND done > 0 ORDER BY call_no, place",
+        (function,),
     )
     done = {no: list(runs(row[1] for row in own)) for no, own in groupby(places, _FIRST)}
     return tuple(

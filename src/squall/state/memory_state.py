@@ -136,7 +136,7 @@ class MemoryState:
         records = [known.record for known in reversed(self._calls.values())]
         return tuple([record for record in records if function in {None, record.function}][:limit])
 
-    async def open_calls(self) -> tuple[OpenCall, ...]:
+    async def open_calls(self, *, function: FunctionId | None = None) -> tuple[OpenCall, ...]:
         self._open()
         return tuple(
             OpenCall(
@@ -144,7 +144,7 @@ class MemoryState:
                 missing=tuple(without(joined(known.spans()), runs(sorted(known.outcomes)))),
             )
             for known in self._calls.values()
-            if known.record.durable and known.record.open
+            if known.record.durable and known.record.open and function in {None, known.record.function}
         )
 
     async def inputs(self, call: CallId, *, start: int, stop: int) -> tuple[InputChunk, ...]:

@@ -112,8 +112,8 @@ class SqliteState:
     async def calls(self, *, function: FunctionId | None = None, limit: int = 100) -> tuple[CallRecord, ...]:
         return await self._read(lambda db: call_rows.list_calls(db, function, limit))
 
-    async def open_calls(self) -> tuple[OpenCall, ...]:
-        return await self._read(call_rows.list_open)
+    async def open_calls(self, *, function: FunctionId | None = None) -> tuple[OpenCall, ...]:
+        return await self._read(lambda db: call_rows.list_open(db, function))
 
     async def inputs(self, call: CallId, *, start: int, stop: int) -> tuple[InputChunk, ...]:
         return await self._read(lambda db: call_rows.list_inputs(db, call, start, stop))

@@ -233,6 +233,11 @@ async def a_restart_knows_what_is_missing(store: StateStore) -> None:
         OpenCall(call=replace(first, done=2), missing=((0, 1), (2, 4), (5, 6))),
         OpenCall(call=second, missing=((0, 1),)),
     )
+    other = replace(_named("fc-d", 1), function=FunctionId("fu-other"))
+    await store.record_call(other, [chunk(0, 1)])
+    assert await store.open_calls(function=other.function) == (OpenCall(call=other, missing=((0, 1),)),)
+    assert len(await store.open_calls(function=_FUNCTION)) == 2
+    assert await store.open_calls(function=FunctionId("fu-none")) == ()
 
 
 async def a_large_call_is_recorded_in_few_rows(store: StateStore) -> None:
