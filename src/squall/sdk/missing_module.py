@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from squall.model.errors import LocalModuleMissing
 from squall.model.raised import MARKER_FILE
 from squall.sdk.imports import Finder
-from squall.sdk.shared_directory import package_directories
+from squall.sdk.shared_directory import package_directories, why_shared
 from squall.sdk.source import Source
 from squall.sdk.source_walk import Place, machine_made, rules_down_to, with_rules_of
 
@@ -72,6 +72,21 @@ def explain_import_error(error: BaseException, *, source: Source) -> LocalModule
     return missing_local_module(name, source=source, wanted_by=wanted_by)
 
 
+def with_explanation(error: BaseException, *, root: str | None) -> BaseException:
+    """The exception itself, with two notes where it tells of a module that is here: why it is missing there, what to do.
+
+    root: the local directory whose source the container has.
+    """
+    if root is None or not isinstance(error, ModuleNotFoundError):
+        return error
+    source = Source(files=(), root=root, entry_module="", alone=why_shared(root), moved={})
+    found = explain_import_error(error, source=source)
+    if found is not None:
+        error.add_note(str(found))
+        error.add_note(f"{found.code}: {found.remedy}")
+    return error
+
+
 def _find(name: str, source: Source) -> _Found | None:
     """The module here: in the root, where Python looks, or in a directory above or beside the root."""
     above = [source.root]
@@ -109,6 +124,8 @@ def _why(name: str, found: _Found, source: Source) -> tuple[str, str]:
             f"{source.root} is {source.alone}, so only the entry file and what it imports plainly ship",
             "put the files into a directory of their own",
         )
+    if not source.files:
+        return "it may have come to be after the source was read", "run the command again"
     shipped = any(file.path == path or file.path.startswith(path + "/") for file in source.files)
     if shipped:
         return (

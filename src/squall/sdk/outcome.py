@@ -9,6 +9,7 @@ from typing import Any
 
 from squall.model.call import OutcomeKind
 from squall.model.errors import DeserializationError, Error
+from squall.sdk.missing_module import with_explanation
 from squall.sdk.raised import rebuild
 from squall.wire import payload
 from squall.wire.codec import Frame
@@ -62,5 +63,6 @@ def _outcome(kind: int, size: Any, part: memoryview, fds: tuple[int, ...], root:
             return Failure(error)
     if kind == OutcomeKind.RAISED:
         text, pickled = payload.split(part, size)
-        return Failure(rebuild(json.loads(bytes(text)), bytes(pickled) or None, source_root_local=root))
+        raised = rebuild(json.loads(bytes(text)), bytes(pickled) or None, source_root_local=root)
+        return Failure(with_explanation(raised, root=root))
     return Failure(Error.from_wire(json.loads(bytes(part))))

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from squall.sdk.missing_module import explain_import_error, missing_local_module
+from squall.sdk.missing_module import explain_import_error, missing_local_module, with_explanation
 from squall.sdk.source import Source, source_of_file
 
 
@@ -80,3 +80,14 @@ def test_an_import_error_names_the_line_that_wanted_the_module(tmp_path: Path) -
     assert found is not None
     assert "wanted by main.py line 2: `import helper_that_is_not_here as helper`" in str(found)
     assert explain_import_error(ValueError("x"), source=source) is None
+
+
+def test_the_explanation_is_a_note_of_the_exception(tmp_path: Path) -> None:
+    root = project(tmp_path, "helper.py", ignore="helper.py\n").root
+    error = with_explanation(ModuleNotFoundError("No module named 'helper'", name="helper"), root=root)
+    assert [note[:20] for note in error.__notes__] == ["the module helper is", "SQ-1209: take it bac"]
+    assert not hasattr(
+        with_explanation(ModuleNotFoundError("x", name="no_such_module"), root=root), "__notes__"
+    )
+    assert not hasattr(with_explanation(ValueError("x"), root=root), "__notes__")
+    assert not hasattr(with_explanation(ModuleNotFoundError("x", name="helper"), root=None), "__notes__")
