@@ -7,6 +7,7 @@ import click
 
 from squall.cli.screen import say, say_json, say_table
 from squall.model.errors import Error, NotFoundError, by_code
+from squall.model.explanations import explain as explanation
 from squall.settings.options import describe
 
 
@@ -36,11 +37,9 @@ def _code(what: str, *, as_json: bool) -> None:
         say_json({"code": code, "name": error.__name__, "means": "\n".join(_means(error)), "remedy": error.remedy,
                   "status": error.status})  # fmt: skip
         return
-    say(f"{code} {error.__name__}", style="bright_cyan")
-    for line in _means(error):
-        say(line)
-    say(f"what to do: {error.remedy}")
-    say(f"in Python: squall.model.errors.{error.__name__}")
+    head, _, rest = (explanation(code) or "").partition("\n")
+    say(head, style="bright_cyan")
+    say(rest.strip("\n"))
 
 
 def _options(*, as_json: bool) -> None:
