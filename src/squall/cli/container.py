@@ -1,9 +1,10 @@
 """`squall container`: list containers, look into them, stop them."""
 
+import re
+
 import click
 
 from squall.cli.asking import any_client, follow, running_client
-from squall.cli.attach import run_in_container
 from squall.cli.logs import LogPrinter
 from squall.cli.screen import plain, say, say_json, say_table
 
@@ -30,8 +31,6 @@ def list_containers(*, as_json: bool) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line.")
 def logs_of_container(*, name: str, following: bool, as_json: bool) -> None:
     """Show what a CONTAINER has printed."""
-    import re
-
     printer = LogPrinter(as_json=as_json, wanted=re.compile(""))
     follow(any_client(), "logs", {"container": name, "follow": following}, printer.take)
 
@@ -42,7 +41,12 @@ def logs_of_container(*, name: str, following: bool, as_json: bool) -> None:
 @click.option("--tty/--no-tty", default=None, help="Give it a terminal; by default if this is one.")
 def exec_in_container(*, name: str, argv: tuple[str, ...], tty: bool | None) -> int:
     """Run a COMMAND inside a running CONTAINER; its exit status becomes ours."""
-    return run_in_container(running_client(), name, argv, tty=tty)
+    client = running_client()
+    from squall.cli.attach import (
+        run_in_container,
+    )  # a terminal is handled in a way that Windows does not have
+
+    return run_in_container(client, name, argv, tty=tty)
 
 
 @container.command("stop")

@@ -6,8 +6,6 @@ from typing import Any
 import click
 
 from squall.cli.screen import plain, say, say_json
-from squall.runtime.probe import probe
-from squall.runtime.rungs import row_of, rungs
 from squall.sdk.greeting import greet
 from squall.sdk.local_server import require_linux
 from squall.settings.paths import find_state
@@ -19,6 +17,9 @@ from squall.settings.version import VERSION
 def doctor(*, as_json: bool) -> None:
     """Look at this machine: what each feature gets here, why, and what would give it more."""
     require_linux()
+    from squall.runtime.probe import probe  # Linux only
+    from squall.runtime.rungs import row_of, rungs
+
     paths = find_state()
     host = probe(str(paths.scratch))
     found = rungs(host)

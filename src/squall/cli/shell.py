@@ -3,7 +3,6 @@
 import click
 
 from squall.cli.asking import running_client
-from squall.cli.attach import run_in_container
 from squall.model.errors import NotFoundError, UsageError
 
 
@@ -14,6 +13,10 @@ def shell(*, name: str | None, command: str) -> int:
     """Open a shell in a running container: the one named, one of the function named, or the only one."""
     client = running_client()
     chosen = _choose(client.request("container.list")["containers"], name)
+    from squall.cli.attach import (
+        run_in_container,
+    )  # a terminal is handled in a way that Windows does not have
+
     # Where the image has no bash, sh does.
     argv = (
         ("/bin/sh", "-c", command) if command else ("/bin/sh", "-c", "exec bash -l 2>/dev/null || exec sh -l")
