@@ -34,18 +34,20 @@ def error_classes() -> list[type[errors.Error]]:
 
 
 def errors_page() -> str:
-    """The page with a section for each code: what is so, and what to do."""
+    """The page that lists every code, each with a link to its own page."""
     lines = [
         "# Errors",
         "",
         _MADE,
-        "Every error has a code that never changes its meaning. `squall explain CODE` prints what stands here.",
-        "In Python each error holds its `code` and its `remedy`.",
+        "Every error has a code that never changes its meaning, and a page that says why it happens and what to do.",
+        "`squall explain CODE` prints that page. In Python each error holds its `code` and its `remedy`.",
+        "",
+        "| code | error | what is so |",
+        "|---|---|---|",
     ]
-    for cls in error_classes():
-        parent = cls.__mro__[1]
-        kind = f"A kind of `{parent.__name__}`. " if issubclass(parent, errors.Error) else ""
-        lines += ["", f"## {cls.code} {cls.__name__}", "", _told(cls), "", f"{kind}What to do: {cls.remedy}."]
+    lines += [
+        f"| [{cls.code}](errors/{cls.code}.md) | `{cls.__name__}` | {_told(cls)} |" for cls in error_classes()
+    ]
     return "\n".join(lines) + "\n"
 
 
@@ -89,7 +91,7 @@ def _below(cls: type[errors.Error]) -> Iterator[type[errors.Error]]:
 
 
 def _told(cls: type[errors.Error]) -> str:
-    return inspect.cleandoc(cls.__doc__ or "").replace("\n\n", "\n").replace("\n", " ")
+    return inspect.cleandoc(cls.__doc__ or "").partition("\n\n")[0].replace("\n", " ")
 
 
 if __name__ == "__main__":

@@ -40,7 +40,7 @@ def page(code: str) -> str:
     if found is None:
         raise KeyError(code)
     explanation = EXPLANATIONS[found.code]
-    language = "console" if explanation.example.startswith("$ ") else "python"
+    language = _language(explanation.example)
     parts = [
         f"# {found.code} {found.__name__}",
         _what(found),
@@ -50,6 +50,13 @@ def page(code: str) -> str:
         _for_programs(found, quote="`"),
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _language(example: str) -> str:
+    """What an example is written in: commands, a file that its first line names, or Python."""
+    if example.startswith("$ "):
+        return "console"
+    return "text" if example.startswith("# .") else "python"
 
 
 def _error(code: str) -> type[Error] | None:
