@@ -10,7 +10,9 @@ CONTAINERS: Final = {
     "SQ-1400": Explanation(
         """Something of which there is only so much is used up. The classes below this one say what: memory, processes,
 disk, files.""",
-        """except squall.model.errors.ResourceExhaustedError as error:
+        """try:
+    square.remote(3)
+except squall.model.errors.ResourceExhaustedError as error:
     print(error)  # what, how much, and the limit""",
     ),
     "SQ-1401": Explanation(
