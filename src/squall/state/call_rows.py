@@ -19,7 +19,7 @@ from squall.state.spans import Span, holds, joined, runs, without
 _CALL: Final = "id, function, verb, inputs, done, failed, state, created_s, ended_s, head"
 _OUTCOME: Final = "place, attempt, kind, ended_s, blob, head, payload"
 _CHUNK: Final = "start, count, blobs, heads, lengths, payload"
-_OPEN: Final = "durable AND calls.ended_s IS NULL AND (?1 IS NULL OR function = ?1)"
+_OPEN: Final = "durable AND calls.ended_s IS NULL AND (:function IS NULL OR function = :function)"
 _FIRST: Final = itemgetter(0)
 _AT_ONCE: Final = 2_000  # outcomes that one step of a sweep removes
 _CHUNKS_AT_ONCE: Final = 50
@@ -40,7 +40,10 @@ def put_call(db: sqlite3.Connection, call: CallRecord, chunks: Sequence[InputChu
             return
         if known is not None and call.inputs is not None and known != call.inputs:
             raise CallConflict(f"{call.id} has {known} inputs on record, not {call.inputs}", call=call.id)
-        inputs = call.inputs if known is None else known
+        inputs = known
+        if known is None and call.inputs is not None:
+            inputs = call.inputs
+            db.execute("UPDATE calls SET inputs = ? WHERE no = ?", (inputs, no))
     for chunk in chunks:
         _put_chunk(db, no, chunk)
     if inputs is not None:
@@ -97,27 +100,29 @@ def get_call(db: sqlite3.Connection, call: CallId) -> CallRecord | None:
 def list_calls(db: sqlite3.Connection, function: FunctionId | None, limit: int) -> tuple[CallRecord, ...]:
     """The calls recorded last, the newest first."""
     rows = db.execute(
-        f"SELECT {_CALL} FROM calls WHERE ?1 IS NULL OR function = ?1 ORDER BY no DESC LIMIT ?2",  # noqa: S608 - our own columns
-        (function, limit),
+        f"SELECT {_CALL} FROM calls WHERE :function IS NULL OR function = :function"  # noqa: S608 - our own columns
+        " ORDER BY no DESC LIMIT :limit",
+        {"function": function, "limit": limit},
     )
     return tuple(map(_call, rows))
 
 
 def list_open(db: sqlite3.Connection, function: FunctionId | None) -> tuple[OpenCall, ...]:
     """The durable calls to go on with, oldest first."""
-    rows = db.execute(f"SELECT no, {_CALL} FROM calls WHERE {_OPEN} ORDER BY no", (function,))  # noqa: S608 - our own columns
+    asked = {"function": function}
+    rows = db.execute(f"SELECT no, {_CALL} FROM calls WHERE {_OPEN} ORDER BY no", asked)  # noqa: S608 - our own columns
     calls = {row[0]: _call(row[1:]) for row in rows}
     # Three passes for all calls, not three for each: there may be a hundred thousand of one input.
     chunks = db.execute(
         "SELECT call_no, start, start + count FROM calls JOIN chunks ON call_no = no"  # noqa: S608 - our own columns
         f" WHERE {_OPEN} ORDER BY call_no, start",
-        (function,),
+        asked,
     )
     known = {no: list(joined((row[1], row[2]) for row in own)) for no, own in groupby(chunks, _FIRST)}
     places = db.execute(
         "SELECT call_no, place FROM calls JOIN outcomes ON call_no = no"  # noqa: S608 - our own columns
         f" WHERE {_OPEN} AND done > 0 ORDER BY call_no, place",
-        (function,),
+        asked,
     )
     done = {no: list(runs(row[1] for row in own)) for no, own in groupby(places, _FIRST)}
     return tuple(
@@ -132,10 +137,10 @@ def list_inputs(db: sqlite3.Connection, call: CallId, start: int, stop: int) -> 
     if no is None or start >= stop:
         return ()
     rows = db.execute(
-        f"SELECT {_CHUNK} FROM chunks WHERE call_no = ?1 AND start < ?3"  # noqa: S608 - our own columns
-        " AND start >= coalesce((SELECT max(start) FROM chunks WHERE call_no = ?1 AND start <= ?2), 0)"
+        f"SELECT {_CHUNK} FROM chunks WHERE call_no = :no AND start < :stop"  # noqa: S608 - our own columns
+        " AND start >= coalesce((SELECT max(start) FROM chunks WHERE call_no = :no AND start <= :start), 0)"
         " ORDER BY start",
-        (no, start, stop),
+        {"no": no, "start": start, "stop": stop},
     )
     chunks = (_chunk(row) for row in rows)
     return tuple(
@@ -172,16 +177,16 @@ def list_ended(db: sqlite3.Connection, before_s: float, limit: int) -> tuple[int
 def drop_call(db: sqlite3.Connection, no: int) -> bool:
     """Removes a call, or as much of it as one step may; whether it is gone."""
     gone = db.execute(
-        "DELETE FROM outcomes WHERE call_no = ?1 AND place IN"
-        " (SELECT place FROM outcomes WHERE call_no = ?1 LIMIT ?2)",
-        (no, _AT_ONCE),
+        "DELETE FROM outcomes WHERE call_no = :no AND place IN"
+        " (SELECT place FROM outcomes WHERE call_no = :no LIMIT :limit)",
+        {"no": no, "limit": _AT_ONCE},
     ).rowcount
     if gone == _AT_ONCE:
         return False
     gone = db.execute(
-        "DELETE FROM chunks WHERE call_no = ?1 AND start IN"
-        " (SELECT start FROM chunks WHERE call_no = ?1 LIMIT ?2)",
-        (no, _CHUNKS_AT_ONCE),
+        "DELETE FROM chunks WHERE call_no = :no AND start IN"
+        " (SELECT start FROM chunks WHERE call_no = :no LIMIT :limit)",
+        {"no": no, "limit": _CHUNKS_AT_ONCE},
     ).rowcount
     if gone == _CHUNKS_AT_ONCE:
         return False
@@ -217,13 +222,12 @@ def _put_chunk(db: sqlite3.Connection, no: int, chunk: InputChunk) -> None:
 
 
 def _settle_inputs(db: sqlite3.Connection, no: int, call: CallRecord, inputs: int) -> None:
-    """Records how many inputs there are in all. Raises CallConflict where there are more already."""
+    """Checks how many inputs there are in all, and ends a call whose last outcome came before the number did."""
     last = db.execute(
         "SELECT start + count FROM chunks WHERE call_no = ? ORDER BY start DESC LIMIT 1", (no,)
     ).fetchone()
     if last is not None and last[0] > inputs:
         raise CallConflict(f"{call.id} has {inputs} inputs, and one beyond them came", call=call.id)
-    db.execute("UPDATE calls SET inputs = ?1 WHERE no = ?2 AND inputs IS NOT ?1", (inputs, no))
     (done,) = db.execute("SELECT done FROM calls WHERE no = ?", (no,)).fetchone()
     if done >= inputs:
         (at_s,) = db.execute("SELECT max(ended_s) FROM outcomes WHERE call_no = ?", (no,)).fetchone()
@@ -250,10 +254,10 @@ def _number(db: sqlite3.Connection, call: CallId) -> int | None:
 def _spans(db: sqlite3.Connection, no: int, start: int, stop: int) -> list[Span]:
     """The chunks on record that have an input in [start, stop), as spans."""
     rows = db.execute(
-        "SELECT start, start + count FROM chunks WHERE call_no = ?1 AND start < ?3"
-        " AND start >= coalesce((SELECT max(start) FROM chunks WHERE call_no = ?1 AND start <= ?2), 0)"
+        "SELECT start, start + count FROM chunks WHERE call_no = :no AND start < :stop"
+        " AND start >= coalesce((SELECT max(start) FROM chunks WHERE call_no = :no AND start <= :start), 0)"
         " ORDER BY start",
-        (no, start, stop),
+        {"no": no, "start": start, "stop": stop},
     )
     return [(low, high) for low, high in rows if high > start]
 

@@ -45,7 +45,7 @@ def list_apps(db: sqlite3.Connection, *, ended: bool) -> tuple[AppRecord, ...]:
     """The running apps, or all, oldest first."""
     rows = db.execute(
         "SELECT id, name, kind, state, created_s, ended_s, owner FROM apps"
-        " WHERE ?1 OR state = ?2 ORDER BY created_s, id",
+        " WHERE ? OR state = ? ORDER BY created_s, id",
         (ended, AppState.RUNNING),
     )
     return tuple(
@@ -106,8 +106,8 @@ def list_containers(
     """The containers recorded last, the newest first."""
     rows = db.execute(
         "SELECT id, function, started_s, ended_s, reason, peak_memory_bytes, cpu_s FROM containers"
-        " WHERE ?1 IS NULL OR function = ?1 ORDER BY no DESC LIMIT ?2",
-        (function, limit),
+        " WHERE :function IS NULL OR function = :function ORDER BY no DESC LIMIT :limit",
+        {"function": function, "limit": limit},
     )
     return tuple(
         ContainerRecord(
