@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from squall.model.errors import RemoteError, from_wire
 from squall.model.raised import STR_FAILED, Node, Place, Raised
-from squall.sdk.remote_frames import LocalFiles, joined, marker, traceback_of
+from squall.sdk.remote_frames import LocalFiles, joined, marker, moved_from, traceback_of
 
 # Raised here they would end or cancel what runs here, which the remote code did not mean.
 _LEAVING: Final = (SystemExit, KeyboardInterrupt, GeneratorExit, asyncio.CancelledError)
@@ -36,13 +36,15 @@ def rebuild(
     """The exception that `head` and `payload` describe, ready to be raised; never raises itself.
 
     Its traceback starts with one marker line, and shows below it the remote lines of user code under the names of the local
-    files: below `source_root_local`, or where `moved` (path in the shipped source: local path) says. A type that
+    files: below `source_root_local`, or where `moved` (path in the shipped source: local path) says (by default what `know_moved` was told). A type that
     cannot be found here becomes RemoteError. Where not `trusted`, nothing is unpickled and no module is imported.
     """
     try:
         raised: Raised = head  # type: ignore[assignment]  # checked by use: whatever is wrong ends below
         parts: _Parts = pickle.loads(payload) if payload and trusted else {}  # noqa: S301 - the caller trusts this function
-        files = LocalFiles(root=source_root_local, moved=moved or {})
+        files = LocalFiles(
+            root=source_root_local, moved=moved_from(source_root_local) if moved is None else moved
+        )
         return _Tree(raised, parts, files, trusted=trusted).top()
     except Exception as malformed:  # noqa: BLE001 - the head comes from a container, and unpickling runs foreign code
         text = f"{head.get('type', 'an exception')}: {head.get('message', '')}"

@@ -8,6 +8,7 @@ import os
 import stat
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from types import TracebackType
 from typing import Any, Final
 
@@ -17,6 +18,8 @@ _MOST_FRAMES: Final = 20_000
 _MOST_FILES: Final = 500
 _LARGEST_FILE: Final = 16 * 1024 * 1024
 _LAST_LINE: Final = 1_000_000
+# Files that ship from outside of a root: {root: {path in the shipped source: local path}}.
+_moved: Final[dict[str, Mapping[str, str]]] = {}
 # Files whose lines we told linecache, oldest first: {name: {line: text}}.
 _told: Final[dict[str, dict[int, str]]] = {}
 
@@ -75,6 +78,16 @@ def joined(outer: TracebackType | None, inner: TracebackType | None) -> Tracebac
     return inner
 
 
+def know_moved(root: str, moved: Mapping[str, str]) -> None:
+    """Remember where files that ship with the source of `root`, but lie outside of it, are on this machine."""
+    _moved[root] = moved
+
+
+def moved_from(root: str | None) -> Mapping[str, str]:
+    """What is remembered: {path in the shipped source: local path}."""
+    return _moved.get(root or "", {})
+
+
 class _Reached(Exception):  # noqa: N818 - no error: how a frame is left with its traceback
     """Raised in a frame that is made only to stand in a traceback."""
 
@@ -84,16 +97,21 @@ def _reach() -> None:
 
 
 def _entry(place: Place, file: str, names: Sequence[str]) -> TracebackType:
-    """A traceback entry whose frame has this place's file, function name, line and columns.
+    """A traceback entry whose frame has this place's file, function name, line and columns."""
+    return _made(file, _printable(place.get("name", "?")), _span(place), tuple(names))
+
+
+@lru_cache(maxsize=1024)
+def _made(file: str, name: str, at: tuple[int, int, int, int], names: tuple[str, ...]) -> TracebackType:
+    """The entry, from a frame that was at this line, end line, column and end column.
 
     A call is compiled at exactly that position and run, so that the code object, its line table and the index of the
     instruction are CPython's own, in the form of whichever version runs here.
     """
-    line, end_line, column, end_column = _span(place)
-    span: Any = {"lineno": line, "end_lineno": end_line, "col_offset": column, "end_col_offset": end_column}
+    span: Any = dict(zip(("lineno", "end_lineno", "col_offset", "end_col_offset"), at, strict=True))
     call = ast.Call(func=ast.Name(id="__reach__", ctx=ast.Load(), **span), args=[], keywords=[], **span)
     tree = ast.Module(body=[ast.Expr(value=call, **span)], type_ignores=[])
-    code = compile(tree, file, "exec").replace(co_name=_printable(place.get("name", "?")))
+    code = compile(tree, file, "exec").replace(co_name=name)
     try:
         exec(code, {**dict.fromkeys(names), "__name__": "?", "__reach__": _reach})  # noqa: S102 - runs the one call made above
     except _Reached as reached:

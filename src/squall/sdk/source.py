@@ -11,6 +11,7 @@ from typing import Final
 from squall.model.errors import SourceFileNotFound, SourceTooLarge
 from squall.sdk.imports import Finder, imported_names
 from squall.sdk.outside import Outside, look_elsewhere
+from squall.sdk.remote_frames import know_moved
 from squall.sdk.shared_directory import why_shared
 from squall.sdk.source_cache import SourceCache
 from squall.sdk.source_walk import SourceFile, Walk, walk
@@ -79,9 +80,9 @@ def with_outside(source: Source, *, loaded: Iterable[str] = (), cache: SourceCac
         return source
     files = tuple(sorted((*source.files, *found), key=lambda file: file.path))
     _check_size(files, source.root, SIZE_LIMIT_BYTES)
-    return replace(
-        source, files=files, moved={**source.moved, **{file.path: file.absolute for file in found}}
-    )
+    moved = {**source.moved, **{file.path: file.absolute for file in found}}
+    know_moved(source.root, moved)
+    return replace(source, files=files, moved=moved)
 
 
 def entry_of_file(file: str) -> Entry:

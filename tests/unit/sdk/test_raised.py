@@ -14,6 +14,7 @@ import pytest
 from squall.model.errors import FunctionTimeout, OutOfMemory, RemoteError
 from squall.runner.raised import describe
 from squall.sdk.raised import rebuild
+from squall.sdk.remote_frames import know_moved
 
 
 def there_and_back(error: BaseException, *, trusted: bool = True, **changes: Any) -> BaseException:
@@ -175,6 +176,30 @@ def test_a_moved_file_is_shown_where_it_is_here(tmp_path: Path) -> None:
         traceback.format_exception(rebuild(head, payload, source_root_local="/elsewhere", moved=moved))
     )
     assert f'File "{tmp_path}/lib.py", line 1, in f' in text
+
+
+def test_a_file_of_an_editable_install_is_shown_where_it_is_here(tmp_path: Path) -> None:
+    know_moved(str(tmp_path / "app"), {"lib/lib.py": "/elsewhere/lib.py"})
+    head, payload = describe(ValueError("x"), source_root="/app")
+    head["nodes"][0]["frames"] = [[0, 1]]
+    head["places"] = [{"file": "lib/lib.py", "source": True, "line": 1, "name": "f", "text": ["x = 1"]}]
+    text = "".join(
+        traceback.format_exception(rebuild(head, payload, source_root_local=str(tmp_path / "app")))
+    )
+    assert 'File "/elsewhere/lib.py", line 1, in f' in text
+
+
+def test_a_syntax_error_names_the_local_file(tmp_path: Path) -> None:
+    (tmp_path / "app").mkdir()
+    (tmp_path / "app" / "broken.py").write_text("x = (1,\n")
+    with pytest.raises(SyntaxError) as caught:
+        compile((tmp_path / "app" / "broken.py").read_text(), str(tmp_path / "app" / "broken.py"), "exec")
+    head, payload = describe(caught.value, source_root=str(tmp_path / "app"))
+    again = rebuild(head, payload, source_root_local=str(tmp_path / "here"))
+    assert isinstance(again, SyntaxError)
+    assert again.filename == str(tmp_path / "here" / "broken.py")
+    expected = "".join(traceback.format_exception_only(caught.value)).replace("/app/", "/here/")
+    assert "".join(traceback.format_exception_only(again)) == expected
 
 
 def test_a_class_of_the_script_that_runs_here_is_found_in_main(
