@@ -51,15 +51,15 @@ class TestHouse:
         return record
 
     def both(self) -> Record:
-        """The record, once server and agent both stand in it and live."""
+        """The record, once server and agent both stand in it, live, and hear signals."""
 
         def look() -> Record | None:
             record = read_record(self.paths.supervisor_record)
-            live = record is not None and is_alive(record.supervisor)
-            whole = record is not None and record.members.keys() == {"server", "agent"}
-            return (
-                record if live and whole and record and all(map(is_alive, record.members.values())) else None
-            )
+            if record is None or not is_alive(record.supervisor) or len(record.members) < 2:
+                return None
+            notes = self.notes()
+            up = all(f"{role} up {mark.pid}" in notes for role, mark in record.members.items())
+            return record if up and all(map(is_alive, record.members.values())) else None
 
         return wait_for(look)
 

@@ -13,6 +13,8 @@ import pytest
 from squall.model.errors import ServerNotStarted, VersionConflict
 from squall.sdk.greeting import greet
 from squall.sdk.local_server import ensure_server
+from squall.sdk.supervising import start_supervisor
+from squall.settings.paths import open_state
 from squall.settings.process import is_alive
 from tests.linux.house import TestHouse, house_in, kill, wait_for
 
@@ -306,6 +308,12 @@ def test_launchers_left_without_an_agent_are_ended_at_down(tmp_path: Path) -> No
         assert launcher.wait(20) == 7  # it was asked
         assert wait_for(lambda: not house.living())
         assert not list(house.paths.launchers.iterdir())
+
+
+def test_a_program_that_is_not_there_is_a_named_error(tmp_path: Path) -> None:
+    paths = open_state(tmp_path / "state")
+    with pytest.raises(ServerNotStarted, match="cannot be started"):
+        start_supervisor(paths, ["/nowhere/python"])
 
 
 def test_two_state_directories_have_two_houses(tmp_path: Path) -> None:

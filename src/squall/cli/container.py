@@ -6,7 +6,8 @@ import click
 
 from squall.cli.asking import any_client, follow, running_client
 from squall.cli.logs import LogPrinter
-from squall.cli.screen import plain, say, say_json, say_table
+from squall.cli.screen import plain, say, say_json
+from squall.cli.status import show_containers
 
 
 @click.group()
@@ -22,7 +23,7 @@ def list_containers(*, as_json: bool) -> None:
     if as_json:
         say_json(containers)
     else:
-        say_table(containers, ("id", "function", "state", "pid", "rung"), empty="no containers")
+        show_containers(containers)
 
 
 @container.command("logs")

@@ -1,5 +1,6 @@
 """The screen: tables, JSON and errors, as a terminal or a pipe wants them."""
 
+import errno
 import json
 import os
 import sys
@@ -8,7 +9,7 @@ from typing import Any, TextIO
 
 import click
 
-from squall.model.errors import Error
+from squall.model.errors import DiskFull, Error, TooManyFiles
 
 
 def coloured(stream: TextIO) -> bool:
@@ -46,14 +47,15 @@ def say_table(rows: Iterable[Mapping[str, Any]], columns: Sequence[str], *, empt
 
 def say_error(problem: BaseException) -> bool:
     """Whether `problem` has a name and was printed: what, why, and what to do."""
-    if not isinstance(problem, Error):
+    named = _named(problem)
+    if named is None:
         return False
-    first, *more = str(problem).splitlines() or [""]
-    say(f"error[{problem.code}]: {plain(first)}", style="red", err=True)
+    first, *more = str(named).splitlines() or [""]
+    say(f"error[{named.code}]: {plain(first)}", style="red", err=True)
     for line in more:
         say(plain(line), err=True)
-    say(f"  what to do: {plain(problem.remedy)}", err=True)
-    say(f"  more: squall explain {problem.code}", style="bright_black", err=True)
+    say(f"  what to do: {plain(named.remedy)}", err=True)
+    say(f"  more: squall explain {named.code}", style="bright_black", err=True)
     return True
 
 
@@ -63,6 +65,23 @@ def age(seconds: float) -> str:
         if seconds >= size:
             return f"{int(seconds // size)}{unit}"
     return f"{max(0, int(seconds))}s"
+
+
+def _named(problem: BaseException) -> Error | None:
+    """`problem` as an error with a code: its own, or that of what this machine ran out of; None where it has none."""
+    if isinstance(problem, Error):
+        return problem
+    match problem:
+        case OSError(errno=errno.ENOSPC | errno.EDQUOT):
+            place = f" ({problem.filename})" if problem.filename else ""
+            return DiskFull(
+                f"the disk is full{place}",
+                remedy="free some space; `squall status` names the state directory",
+            )
+        case OSError(errno=errno.EMFILE | errno.ENFILE):
+            return TooManyFiles("too many files are open", remedy="raise the limit with `ulimit -n`")
+        case _:
+            return None
 
 
 def _escaped(char: str) -> str:

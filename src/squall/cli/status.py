@@ -6,7 +6,7 @@ import click
 
 from squall.cli.census import census
 from squall.cli.main import DONE, NOT_RUNNING
-from squall.cli.screen import plain, say, say_json, say_table
+from squall.cli.screen import age, plain, say, say_json, say_table
 from squall.settings.paths import find_state
 
 
@@ -37,4 +37,15 @@ def _show(found: dict[str, Any]) -> None:
     for launcher in found["launchers"]:
         say(f"launcher: process {launcher.get('pid')}")
     if found["running"]:
-        say_table(found["containers"], ("id", "function", "state", "pid", "rung"), empty="no containers")
+        show_containers(found["containers"])
+    for line in found.get("waiting", []):
+        waited = f"the oldest for {age(float(line.get('oldest_s') or 0))}"
+        say(
+            f"{plain(line.get('function'))}: {line.get('inputs')} waiting ({plain(line.get('reason'))}), {waited}"
+        )
+
+
+def show_containers(containers: list[dict[str, Any]]) -> None:
+    """The table of containers."""
+    rows = [{**row, "age": age(float(row.get("age_s") or 0))} for row in containers]
+    say_table(rows, ("id", "function", "state", "inputs", "pid", "rung", "age"), empty="no containers")

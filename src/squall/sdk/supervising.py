@@ -5,6 +5,7 @@ import select
 import signal
 from collections.abc import Sequence
 
+from squall.model.errors import ProcessLimitTooLow, ServerNotStarted
 from squall.settings.paths import StatePaths
 from squall.settings.process import open_process
 from squall.settings.record import read_record
@@ -92,22 +93,30 @@ def start_supervisor(paths: StatePaths, argv: Sequence[str]) -> Watched:
     """A new supervisor, in a session of its own and with no file of ours but its log.
 
     What is watched is the process that starts it: it ends with 0 when the supervisor is at work, or another is.
+    Raises ProcessLimitTooLow, ServerNotStarted.
     """
     log = str(paths.log("supervisor"))
-    pid = os.posix_spawn(
-        argv[0],
-        list(argv),
-        _environment(),
-        file_actions=[
-            (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
-            (os.POSIX_SPAWN_OPEN, 1, log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600),
-            (os.POSIX_SPAWN_DUP2, 1, 2),
-        ],
-        setsid=True,
-        setsigmask=(),
-        setsigdef=sorted(signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}),
-    )
-    return Watched(os.pidfd_open(pid), pid)
+    try:
+        pid = os.posix_spawn(
+            argv[0],
+            list(argv),
+            _environment(),
+            file_actions=[
+                (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+                (os.POSIX_SPAWN_OPEN, 1, log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600),
+                (os.POSIX_SPAWN_DUP2, 1, 2),
+            ],
+            setsid=True,
+            setsigmask=(),
+            setsigdef=sorted(signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}),
+        )
+        return Watched(os.pidfd_open(pid), pid)
+    except BlockingIOError as problem:
+        raise ProcessLimitTooLow(
+            "no process can be started: this user has as many as it may have"
+        ) from problem
+    except OSError as problem:
+        raise ServerNotStarted(f"{argv[0]} cannot be started: {problem.strerror}") from problem
 
 
 def _environment() -> dict[str, str]:

@@ -1,5 +1,6 @@
 """The command line: what it loads, how it exits, how it says that something went wrong."""
 
+import errno
 import json
 import subprocess
 import sys
@@ -76,6 +77,18 @@ def test_a_named_error_is_said_without_a_traceback_and_obeyed_by_no_terminal(
         "  more: squall explain SQ-1602",
     ]
     assert not screen.say_error(ValueError("not ours"))
+
+
+@pytest.mark.parametrize(
+    ("problem", "code"),
+    [(OSError(errno.ENOSPC, "full", "/x"), "SQ-1403"), (OSError(errno.EMFILE, "many"), "SQ-1404")],
+)
+def test_what_the_machine_ran_out_of_has_a_name(
+    problem: OSError, code: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert screen.say_error(problem)
+    assert f"error[{code}]" in capsys.readouterr().err
+    assert not screen.say_error(OSError(errno.EIO, "broken"))
 
 
 def test_a_state_directory_that_cannot_be_used_is_a_named_error(
