@@ -75,6 +75,7 @@ _DIRECTORIES: Final = (
 _WRITABLE: Final = ("/home/user", "/mnt", "/opt", "/run", "/srv", "/var/cache", "/var/log")
 # What changes while the machine runs, and must be seen as it is then.
 _LIVE: Final = ("/etc/resolv.conf",)
+_LINKS_FOLLOWED: Final = 40  # as many as the kernel follows
 _HOSTS: Final = "127.0.0.1 localhost squall\n::1 localhost ip6-localhost ip6-loopback\n"
 
 
@@ -178,6 +179,7 @@ class Followed:
 def follow(path: str, look: Look) -> Followed:
     """Where `path` leads when every link on the way is followed; a circle of links leads to nothing."""
     links: dict[str, str] = {}
+    left = _LINKS_FOLLOWED
     at, todo = "/", [part for part in path.split("/") if part][::-1]
     seen: Seen | None = Seen(kind="dir")
     while todo:
@@ -187,9 +189,10 @@ def follow(path: str, look: Look) -> Followed:
             continue
         here = join(at, part)
         seen = look(here)
-        if seen is None or len(links) > 40:  # as many links as the kernel follows
+        if seen is None or left < 0:
             return Followed(tuple(links.items()), join(here, *reversed(todo)), None)
         if seen.kind == "link":
+            left -= 1
             links[here] = seen.target
             todo.extend([part for part in seen.target.split("/") if part][::-1])
             at = "/" if seen.target.startswith("/") else at
