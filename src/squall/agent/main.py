@@ -9,6 +9,7 @@ import json
 import logging
 import os
 import random
+import secrets
 import signal
 import sys
 from typing import Any
@@ -21,7 +22,7 @@ from squall.agent.sandboxes import BuildSandboxes
 from squall.blobs.checkout import Checkouts
 from squall.blobs.disk_blobs import DiskBlobs
 from squall.context.fresh import fresh_id
-from squall.model.errors import ChannelClosed, ConnectionLost, Error
+from squall.model.errors import ChannelClosed, ConnectionLost, Error, NotFoundError
 from squall.model.ids import NODE, NodeId
 from squall.model.jsonable import to_json
 from squall.model.node import Node
@@ -180,13 +181,24 @@ class Agent:
 
     async def _launchers(self, stream: Stream, _head: dict[str, Any], _frame: Frame) -> None:
         rows = [{"pid": link.pid, "name": link.name, "function": link.function} for link in self._pools.all]
-        stream.end({}, json.dumps(rows).encode())
+        stream.end({}, json.dumps({"pid": os.getpid(), "launchers": rows}).encode())
 
     async def _exec(self, stream: Stream, head: dict[str, Any], _frame: Frame) -> None:
-        await self._containers_exec(stream, head)
+        """Runs a command in a container: its ends go up, then its exit status."""
+        local = self._containers.present.get(str(head["container"]))
+        if local is None:
+            raise NotFoundError(f"no container {head['container']!r} runs on this node")
+        how = {"argv": head["argv"], "tty": bool(head.get("tty")), "rows": head.get("rows", 24), "cols": head.get("cols", 80)}
+        how |= {key: head[key] for key in ("env", "cwd") if key in head}
 
-    async def _containers_exec(self, stream: Stream, head: dict[str, Any]) -> None:
-        raise Error("not yet")
+        def on_end(message: dict[str, Any]) -> None:
+            if stream.live:
+                stream.end({"code": message.get("code"), "signal": message.get("signal")})
+
+        message, fds = await local.launcher.run(local.id, secrets.token_hex(8), how, on_end)
+        stream.send({"pid": message.get("pid")}, fds=fds)
+        for fd in fds:
+            os.close(fd)
 
     def _spawn(self, work: Any, stream: Stream) -> None:
         async def guarded() -> None:

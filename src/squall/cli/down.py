@@ -83,6 +83,8 @@ def _tell(found: dict[str, Any], *, as_json: bool) -> None:
     for name, what in stopped.items():
         if isinstance(what, list):
             if what:
-                say(f"stopped {len(what)} {name}: {', '.join(map(plain, what))}")
+                say(
+                    f"stopped {len(what)} {name if len(what) > 1 else name[:-1]}: {', '.join(map(plain, what))}"
+                )
         else:
             say(f"stopped the {name}, process {what}")

@@ -32,6 +32,11 @@ class Output:
         self._seen: dict[str, int] = {}
         self._at_start: dict[str, bool] = {}
 
+    @property
+    def at_line_start(self) -> bool:
+        """Whether what was written last ended its line."""
+        return all(self._at_start.values())
+
     def write(self, head: dict[str, Any], payload: memoryview) -> None:
         """Writes the records of one frame in their order."""
         container = head["container"]

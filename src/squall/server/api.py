@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 from squall.blobs.digest import Digest
@@ -14,7 +14,9 @@ from squall.model.errors import Error, InternalFailure, InvalidError, Permission
 from squall.model.ids import CALL, CallId, FunctionId, is_id
 from squall.model.jsonable import from_json
 from squall.model.node import Node
+from squall.server import listing
 from squall.server.house import House
+from squall.server.listing import QUESTIONS
 from squall.server.records import AppRecord, CallRecord, Worker
 from squall.settings.version import PROTOCOL, VERSION
 from squall.wire.codec import Frame, Kind
@@ -152,7 +154,9 @@ def call(connection: Connection, stream: Stream, head: dict[str, Any], frame: Fr
     verb = Verb(head.get("verb", "remote"))
     record = CallRecord(name, FunctionId(head["fn"]), verb, stream=stream, created_s=house.clock())
     if verb.durable:
-        house.durable.submit(record, stream, head, frame)
+        record.stream = None
+        kept = Frame(frame.kind, payload=frame.payload, fds=frame.take_fds())
+        _spawn(house, stream, house.durable.submit(record, stream, head, kept))
         return
     earlier = house.calls.calls.get(name)
     if earlier is not None:
@@ -238,15 +242,51 @@ def _spawn(house: House, stream: Stream, work: Coroutine[Any, Any, None]) -> Non
     house.spawn(guarded())
 
 
-def later_answer(house: House, stream: Stream, work: Awaitable[dict[str, Any]]) -> None:
-    """Ends a stream with what `work` gives."""
+def question(connection: Connection, stream: Stream, head: dict[str, Any], _frame: Frame) -> None:
+    """A question whose answer is JSON."""
 
     async def answer() -> None:
-        found = await work
+        found = await QUESTIONS[head["t"]](connection.house, head)
         if stream.live:
             stream.end({}, json.dumps(found).encode())
 
-    _spawn(house, stream, answer())
+    _spawn(connection.house, stream, answer())
+
+
+def container_exec(connection: Connection, stream: Stream, head: dict[str, Any], _frame: Frame) -> None:
+    """A command in a container."""
+    _spawn(connection.house, stream, listing.container_exec(connection.house, stream, head))
+
+
+def logs(connection: Connection, stream: Stream, head: dict[str, Any], _frame: Frame) -> None:
+    """What containers have printed."""
+    stream.on_frame = lambda frame: stream.end({}) if frame.kind is Kind.CANCEL and stream.live else None
+    _spawn(connection.house, stream, listing.logs(connection.house, stream, head))
+
+
+def call_get(connection: Connection, stream: Stream, head: dict[str, Any], _frame: Frame) -> None:
+    """The outcome of one input of a durable call."""
+    work = connection.house.durable.answer(stream, CallId(head["call"]), int(head["index"]), wait=bool(head["wait"]))
+    _spawn(connection.house, stream, work)
+
+
+def call_cancel(connection: Connection, stream: Stream, head: dict[str, Any], _frame: Frame) -> None:
+    """Ends a durable call."""
+
+    async def cancel() -> None:
+        await connection.house.durable.cancel(CallId(head["call"]))
+        stream.end({})
+
+    _spawn(connection.house, stream, cancel())
+
+
+def call_info(connection: Connection, stream: Stream, head: dict[str, Any], _frame: Frame) -> None:
+    """What is known of a durable call."""
+
+    async def answer() -> None:
+        stream.end(await connection.house.durable.info(CallId(head["call"])))
+
+    _spawn(connection.house, stream, answer())
 
 
 HANDLERS: dict[str, Handler] = {
@@ -257,4 +297,10 @@ HANDLERS: dict[str, Handler] = {
     "call": call,
     "blobs.missing": blobs_missing,
     "blob.put": blob_put,
+    "call.get": call_get,
+    "call.cancel": call_cancel,
+    "call.info": call_info,
+    "logs": logs,
+    "container.exec": container_exec,
+    **dict.fromkeys(QUESTIONS, question),
 }

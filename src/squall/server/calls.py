@@ -161,7 +161,7 @@ class Calls:
         """A value that a generator yielded: straight to the caller."""
         call = self.calls.get(head["call"])
         record = self.functions.get(worker.function)
-        if not self._is_news(worker, head) or call is None or call.stream is None or record is None:
+        if not self._is_news(worker, head) or call is None or record is None or call.stream is None or not call.stream.live:
             return
         if record.line.attempt_of(worker.id, call.id, head["index"]) != head["attempt"]:
             self.fenced += 1
@@ -258,7 +258,7 @@ class Calls:
             call.blocks.ended(start, stop)
             if self.on_outcomes is not None and call.durable:
                 self.on_outcomes(call, start, run, how, [part], fds)
-            if call.stream is not None:
+            if call.stream is not None and call.stream.live:
                 self._answer(record, call, {"o": [start, run, how]}, part, fds)
             else:
                 self._end_if_done(record, call)
@@ -276,7 +276,7 @@ class Calls:
     def _end_if_done(self, record: FunctionRecord, call: CallRecord) -> None:
         line = record.line.calls.get(call.id)
         if line is not None and line.done:
-            if call.stream is not None:
+            if call.stream is not None and call.stream.live:
                 call.stream.end({})
             self._forget(record, call)
 

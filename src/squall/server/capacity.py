@@ -32,6 +32,7 @@ class Capacity:
         self._woken = asyncio.Event()
         self.containers: Containers
         self.placed: dict[ContainerId, NodeId] = {}
+        self.looked: Callable[[], None] = lambda: None
         self.keep: Callable[[NodeId], tuple[ContainerId, ...]] = lambda _node: ()
 
     def wake(self) -> None:
@@ -56,6 +57,8 @@ class Capacity:
         records = self._calls.functions
         views = tuple(self._look(record, now) for record in records.values())
         changed = False
+        for record in records.values():
+            record.wait_reason = ""
         for step in plan_capacity(views, nodes, self._used()):
             match step:
                 case StartOne(function=function, node=node):
@@ -74,6 +77,7 @@ class Capacity:
         changed |= self._drop_retiring()
         if changed:
             self.tell()
+        self.looked()
         return self._next_look(now)
 
     def retire(self, worker: Worker) -> None:
@@ -131,6 +135,7 @@ class Capacity:
             mean_s=record.pace.mean_s,
             oldest_wait_s=now - record.waiting_since_s if line.waiting else 0.0,
             containers=len([c for c in containers if not c.retiring]),
+            starting=sum(not worker.ready and not worker.retiring for worker in record.workers.values()),
         )
         return FunctionView(
             function=record.function,

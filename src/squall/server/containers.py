@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -20,6 +21,7 @@ from squall.wire.codec import Frame, Kind
 from squall.wire.stream import Stream
 
 START_TRIES = 3
+_log = logging.getLogger("squall.server")
 
 
 class Containers:
@@ -30,6 +32,7 @@ class Containers:
         self._clock = clock
         self._wake = wake
         self.changed: Callable[[FunctionRecord], None] = lambda _record: None
+        self.broken: Callable[[Worker], None] = lambda _worker: None
         self.lifted: Callable[[Worker, ContainerEnd], None] = lambda _worker, _end: None
 
     def expect(self, container: ContainerId, record: FunctionRecord) -> Worker:
@@ -91,6 +94,14 @@ class Containers:
     def _on_frame(self, worker: Worker, frame: Frame) -> None:
         if frame.kind is not Kind.DATA:
             return
+        try:
+            self._obey(worker, frame)
+        except Exception:
+            # What a container sends is not to be trusted, and what it had in hand must not be stuck with it.
+            _log.exception("a message of container %s could not be taken: it is ended", worker.id)
+            self.broken(worker)
+
+    def _obey(self, worker: Worker, frame: Frame) -> None:
         head = frame.head()
         kind = head.get("t")
         if kind == "out":

@@ -11,18 +11,22 @@ from typing import Any
 
 from squall.blobs.blob_store import BlobStore
 from squall.model.errors import Error
-from squall.model.container import ContainerEnd, ContainerState
-from squall.model.ids import ContainerId, NodeId
+from squall.model.container import ContainerEnd, ContainerState, WaitReason
+from squall.model.ids import AppId, ContainerId, NodeId
 from squall.model.jsonable import from_json
 from squall.model.node import Node
 from squall.server.apps import Apps
 from squall.server.calls import Calls
 from squall.server.capacity import Capacity
 from squall.server.containers import Containers
+from squall.server.durable import Durable
 from squall.server.logs import Logs
 from squall.server.nodes import AgentNodes, Event
 from squall.server.records import AppRecord, CallRecord, FunctionRecord, Worker
 from squall.settings.options import Options
+from squall.state.log_store import LogStore
+from squall.state.records import ContainerRecord
+from squall.state.state_store import StateStore
 from squall.wire.session import Session
 from squall.wire.stream import Stream
 
@@ -30,6 +34,16 @@ _log = logging.getLogger("squall.server")
 
 
 ORPHAN_GRACE_S = 10.0
+WAIT_TOLD_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Stores:
+    """What the server keeps things in."""
+
+    blobs: BlobStore
+    state: StateStore
+    logs: LogStore
 
 
 @dataclass(slots=True)
@@ -44,10 +58,12 @@ class Orphan:
 class House:
     """Everything that handlers reach. `end` is set when the server shall go."""
 
-    def __init__(self, blobs: BlobStore, options: Options, tasks: asyncio.TaskGroup) -> None:
+    def __init__(self, stores: Stores, options: Options, tasks: asyncio.TaskGroup) -> None:
         loop = asyncio.get_running_loop()
         self.options = options
-        self.blobs = blobs
+        self.blobs = stores.blobs
+        self.state = stores.state
+        self.log_store = stores.logs
         self.clock: Callable[[], float] = loop.time
         self.later = loop.call_later
         self.end = asyncio.Event()
@@ -59,18 +75,21 @@ class House:
         self.capacity = Capacity(self.calls, self.nodes, clock=self.clock)
         self.containers = Containers(self.calls, clock=self.clock, wake=self._wake)
         self.capacity.containers = self.containers
-        self.apps = Apps(self.calls, self.capacity, self.nodes, blobs, clock=self.clock)
+        self.apps = Apps(self.calls, self.capacity, self.nodes, stores.blobs, clock=self.clock)
         self.logs = Logs(self)
         self.orphans: dict[ContainerId, Orphan] = {}
         self.capacity.keep = self._keep
-        self.apps.added = self.claim_orphans
+        self.capacity.looked = self.tell_waits
+        self.apps.added = self._on_function
         self.started_s = time.time()
-        self.durable: Any = None
         self._tasks = tasks
+        self.durable = Durable(stores.state, stores.blobs, self.calls, self.spawn)
         self._idle_since_s = self.clock()
         self.nodes.listen(self._on_node)
         self.nodes.on_logs = self.logs.take
+        self.containers.lifted = self._note_end
         self.containers.changed = self._tell_progress
+        self.containers.broken = self.capacity.kill
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Runs work beside everything else, for as long as the server lives."""
@@ -87,7 +106,7 @@ class House:
             return f"running apps: {names}"
         if self.calls.calls:
             return f"{len(self.calls.calls)} open calls"
-        return self.durable.why_busy() if self.durable is not None else None
+        return self.durable.why_busy()
 
     async def end_when_idle(self) -> None:
         """Sets `end` once nobody has needed this server for its idle time."""
@@ -109,8 +128,7 @@ class House:
 
     def history(self, call: CallRecord) -> None:
         """Notes a call for its history, written behind."""
-        if self.durable is not None:
-            self.durable.note(call)
+        self.durable.note(call)
 
     def _wake(self) -> None:
         self.capacity.wake()
@@ -170,6 +188,20 @@ class House:
         self.later(ORPHAN_GRACE_S, self._drop_orphans)
         self.capacity.tell()
 
+    def log_apps(self) -> list[AppId]:
+        """The apps whose output may be asked for: those that run, and those that ended since the server started."""
+        return [*(AppId(row["id"]) for row in self.apps.ended), *self.apps.apps]
+
+    def _on_function(self, record: FunctionRecord) -> None:
+        self.claim_orphans(record)
+        self.spawn(self._resume(record))
+
+    async def _resume(self, record: FunctionRecord) -> None:
+        try:
+            await self.durable.resume(record)
+        except Error as problem:
+            _log.warning("calls of %s on record could not be gone on with: %s", record.function.id, problem)
+
     def claim_orphans(self, record: FunctionRecord) -> None:
         """A function became known again after a restart: its containers are taken back."""
         for container, orphan in list(self.orphans.items()):
@@ -195,6 +227,38 @@ class House:
             worker.rung = str(row.get("rung", ""))
             worker.launcher_pid = row.get("launcher_pid")
             worker.phases_ms = row.get("phases_ms", {})
+
+    def tell_waits(self) -> None:
+        """Tells an app's client why inputs have been waiting for more than a second; once for each reason."""
+        now = self.clock()
+        for record in self.calls.functions.values():
+            if not record.line.waiting:
+                record.told_reason = ""
+                continue
+            reason = record.wait_reason or WaitReason.BUSY
+            if reason == record.told_reason or now - record.waiting_since_s < WAIT_TOLD_S:
+                continue
+            record.told_reason = reason
+            app = self.apps.apps.get(record.function.app)
+            if app is not None and app.stream is not None and app.stream.live and reason != WaitReason.BUSY:
+                app.stream.send({"waiting": record.line.waiting, "function": record.function.name, "reason": reason})
+
+    def _note_end(self, worker: Worker, end: ContainerEnd) -> None:
+        """A container's life, for the history: its seconds and its peak are counted from the first one on."""
+        now = time.time()
+        self.state.history(
+            [
+                ContainerRecord(
+                    id=worker.id,
+                    function=worker.function,
+                    started_s=now - (self.clock() - worker.created_s),
+                    ended_s=now,
+                    reason=end.cause,
+                    peak_memory_bytes=end.memory_peak_bytes,
+                    cpu_s=end.cpu_s,
+                )
+            ]
+        )
 
     def _tell_progress(self, record: FunctionRecord) -> None:
         app = self.apps.apps.get(record.function.app)

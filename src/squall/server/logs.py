@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
-from squall.model.ids import AppId, ContainerId
+from squall.model.ids import AppId, ContainerId, FunctionId
 from squall.server.records import AppRecord, Worker
+from squall.state.log_lines import LogEntry, LogStream
+from squall.state.log_store import LogStore
 from squall.wire.stream import Stream
 
 
 class _House(Protocol):
     calls: Any
     apps: Any
+    log_store: LogStore
 
 
 class Logs:
@@ -20,29 +23,29 @@ class Logs:
     def __init__(self, house: _House) -> None:
         self._house = house
         self._followers: dict[Stream, dict[str, Any]] = {}
-        self.keep: Any = None
-        self._past: dict[ContainerId, tuple[AppId, str]] = {}
 
     def take(self, head: dict[str, Any], payload: memoryview) -> None:
         """Records of one container: "L" is a list of [stream, bytes, seconds since 1970]; text in the payload."""
         container = ContainerId(head["container"])
         app_id, function = self._origin(container, head)
         at = 0
-        rows: list[dict[str, Any]] = []
+        entries: list[LogEntry] = []
         for tag, size, when in head["L"]:
-            text = bytes(payload[at : at + size]).decode("utf-8", "replace")
+            text = bytes(payload[at : at + size]).decode("utf-8", "surrogateescape")
             at += size
-            rows.append({"ts": when, "container": container, "function": function, "stream": tag, "text": text})
+            stream = LogStream.STDOUT if tag == "o" else LogStream.STDERR
+            name = FunctionId(f"{app_id}/{function}")
+            entries.append(LogEntry(at_s=when, container=container, function=name, stream=stream, text=text))
         app: AppRecord | None = self._house.apps.apps.get(app_id)
         if app is not None and app.stream is not None and app.stream.live:
             app.stream.send({"log": function, "container": container, "L": head["L"]}, payload)
-        for stream, wish in list(self._followers.items()):
-            if not stream.live:
-                del self._followers[stream]
+        for follower, wish in list(self._followers.items()):
+            if not follower.live:
+                del self._followers[follower]
             elif all(wish.get(key) in (None, value) for key, value in (("app", app_id), ("function", function), ("container", container))):
-                stream.send({"log": function, "container": container, "L": head["L"]}, payload)
-        if self.keep is not None:
-            self.keep(app_id, rows)
+                follower.send({"log": function, "container": container, "L": head["L"]}, payload)
+        if app_id:
+            self._house.log_store.append(app_id, entries)
 
     def follow(self, stream: Stream, wish: dict[str, Any]) -> None:
         """Sends every further record that fits: wish names an app, a function, a container, or nothing."""

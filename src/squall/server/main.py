@@ -11,9 +11,12 @@ import socket
 
 from squall.blobs.disk_blobs import DiskBlobs
 from squall.server.api import Connection
-from squall.server.house import House
+from squall.server.house import House, Stores
 from squall.settings.options import Options, read_options
 from squall.settings.paths import StatePaths, open_state
+from squall.state.log_lines import LogLimits
+from squall.state.log_store import LogStore
+from squall.state.sqlite_state import SqliteState
 from squall.wire.address import Peer
 from squall.wire.endpoint import listen
 from squall.wire.session import Session
@@ -38,9 +41,12 @@ def main(argv: list[str]) -> int:
 
 async def serve(paths: StatePaths, options: Options) -> int:
     """Serves clients and agents until idle or told to end."""
+    state = await SqliteState.open(paths.database)
     blobs = await DiskBlobs.open(paths.blobs)
+    kept = LogLimits(app_bytes=int(options.log_keep_bytes), keep_s=options.log_keep_s)
+    logs = await LogStore.open(paths.logs / "apps", kept)
     async with asyncio.TaskGroup() as tasks:
-        house = House(blobs, options, tasks)
+        house = House(Stores(blobs, state, logs), options, tasks)
 
         def on_socket(sock: socket.socket, _peer: Peer) -> None:
             channel = SocketChannel(sock)
@@ -66,6 +72,7 @@ async def serve(paths: StatePaths, options: Options) -> int:
             loop.add_signal_handler(number, house.end.set)
         planning = tasks.create_task(house.capacity.run())
         idling = tasks.create_task(house.end_when_idle())
+        writing = tasks.create_task(house.durable.write_outcomes())
         await house.end.wait()
         endpoint.close()
         for app in list(house.apps.apps):
@@ -73,5 +80,8 @@ async def serve(paths: StatePaths, options: Options) -> int:
                 house.apps.stop(app, why="server ended")
         planning.cancel()
         idling.cancel()
+        writing.cancel()
+    await logs.close()
+    await state.close()
     await blobs.close()
     return 0

@@ -73,10 +73,9 @@ class FunctionRecord:
     start_failures: int = 0
     not_before_s: float = 0.0
     last_failure: dict[str, Any] | None = None
-    source_dir: str = ""
     pickled: bytes | None = None
-    launch: dict[str, Any] = field(default_factory=dict)
     wait_reason: str = ""
+    told_reason: str = ""
 
 
 @dataclass(slots=True)

@@ -1,0 +1,58 @@
+"""Flags: the parameters of a user's function, parsed from the command line."""
+
+import datetime
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from squall.sdk.entrypoint import Flag
+
+_TYPES: dict[Any, click.ParamType] = {
+    str: click.STRING,
+    int: click.INT,
+    float: click.FLOAT,
+    Path: click.Path(path_type=Path),
+    datetime.datetime: click.DateTime(),
+}
+
+
+class FlagCommand(click.Command):
+    """A command that only parses."""
+
+    def parse(self, arguments: list[str]) -> dict[str, Any]:
+        """The values by parameter name; those left out are not among them. Raises click's UsageError, or Exit for --help."""
+        with self.make_context(self.name, arguments) as context:
+            given = {
+                name: list(value) if isinstance(value, tuple) else value
+                for name, value in context.params.items()
+                if context.get_parameter_source(name) is not click.core.ParameterSource.DEFAULT
+            }
+        return given
+
+
+def command_for(flags: Sequence[Flag], *, name: str, help_text: str = "") -> FlagCommand:
+    """The command whose options are these flags. A required one may also be given by its place."""
+    parameters: list[click.Parameter] = [_option(flag) for flag in flags]
+    return FlagCommand(
+        name, params=parameters, help=help_text, context_settings={"help_option_names": ["-h", "--help"]}
+    )
+
+
+def _option(flag: Flag) -> click.Option:
+    kind = click.Choice(flag.kind) if isinstance(flag.kind, tuple) else _TYPES.get(flag.kind)
+    if flag.kind is bool:
+        words = f"{flag.option}/--no-{flag.option[2:]}"
+        return click.Option(
+            [words, flag.name], required=flag.required, default=flag.default, show_default=True
+        )
+    shown = flag.default is not None and not flag.required
+    return click.Option(
+        [flag.option, flag.name],
+        type=kind,
+        required=flag.required,
+        default=list(flag.default) if flag.many and flag.default else flag.default,
+        multiple=flag.many,
+        show_default=shown,
+    )

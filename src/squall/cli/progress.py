@@ -1,0 +1,121 @@
+"""Progress: what a run shows: a status line and marks on a terminal, plain lines elsewhere, output in between."""
+
+import sys
+import threading
+import time
+from typing import Any, TextIO
+
+import click
+
+from squall.cli.screen import coloured, plain
+from squall.sdk.watch import Output, describe_note
+
+_MARKS = {"done": ("✓", "green"), "note": ("!", "yellow"), "wait": ("…", "yellow")}
+_REASONS = {
+    "container_starting": "a container is starting",
+    "containers_busy": "all containers are busy",
+    "no_capacity": "this machine has no room for another container",
+    "no_node": "no agent has joined yet",
+    "crash_backoff": "its containers keep ending; the next one starts in a moment",
+    "image_building": "its image is being built",
+    "retry_delay": "it waits for its next try",
+}
+
+
+class RunWatcher:
+    """A `squall.sdk.watch.Watcher` for the command line. On a terminal a status line stays below all output."""
+
+    def __init__(self, *, quiet: bool = False, stream: TextIO | None = None) -> None:
+        self._stream = stream or sys.stderr
+        self._quiet = quiet
+        self._live = not quiet and coloured(self._stream)
+        self._output = Output()
+        self._status = ""
+        self._lock = threading.RLock()
+        self._running: dict[str, tuple[int, int]] = {}
+        self._started = time.monotonic()
+        self._open = False
+
+    def step(self, name: str, text: str) -> None:
+        """See Watcher."""
+        if not self._live and name in ("server", "build"):
+            self._line("done", text)
+        self._show(text)
+
+    def note(self, text: str) -> None:
+        """See Watcher."""
+        self._line("note", text)
+
+    def opened(self, app: str, functions: list[str]) -> None:
+        """See Watcher."""
+        took = time.monotonic() - self._started
+        names = ", ".join(functions)
+        self._line("done", f"{app} is ready in {took:.2f} s: {names}")
+        self._open = True
+        self._show("")
+
+    def on_event(self, head: dict[str, Any], payload: memoryview) -> None:
+        """See Watcher."""
+        if "log" in head:
+            with self._lock:
+                self._clear()
+                self._output.write(head, payload)
+                if self._output.at_line_start:
+                    self._draw()
+        elif "containers" in head:
+            self._running[head["containers"]] = (head["running"], head["starting"])
+            self._show(self._count())
+        elif "waiting" in head:
+            reason = _REASONS.get(head["reason"], head["reason"])
+            self._line("wait", f"{head['waiting']} inputs of {head['function']} wait: {reason}")
+        elif "note" in head:
+            self.note(describe_note(head["note"]))
+        elif head.get("build", {}).get("line"):
+            self._line("", plain(head["build"]["line"]))
+
+    def closed(self) -> None:
+        """See Watcher."""
+        self._show("")
+        if self._open and self._live:
+            self._line("done", f"done in {time.monotonic() - self._started:.2f} s")
+
+    def interrupted(self) -> None:
+        """Ctrl-C: what ran has been cancelled."""
+        self._show("")
+        self._line("note", "interrupted: what was running has been cancelled")
+
+    def _count(self) -> str:
+        running = sum(pair[0] for pair in self._running.values())
+        total = running + sum(pair[1] for pair in self._running.values())
+        return f"running ({running}/{total} containers)" if total else ""
+
+    def _line(self, mark: str, text: str) -> None:
+        if self._quiet:
+            return
+        sign, colour = _MARKS.get(mark, ("", ""))
+        if self._live:
+            text = f"{click.style(sign, fg=colour)} {text}" if sign else f"  {text}"
+        else:
+            text = f"{time.strftime('%H:%M:%S')} {text}"
+        with self._lock:
+            self._clear()
+            self._stream.write(text + "\n")
+            self._draw()
+            self._stream.flush()
+
+    def _show(self, text: str) -> None:
+        if not self._live:
+            return
+        with self._lock:
+            self._clear()
+            self._status = text
+            self._draw()
+            self._stream.flush()
+
+    def _clear(self) -> None:
+        if self._live and self._status:
+            self._stream.write("\r\x1b[2K")
+
+    def _draw(self) -> None:
+        if self._live and self._status:
+            self._stream.write(click.style(f"⠿ {self._status}", fg="cyan"))

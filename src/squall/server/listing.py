@@ -1,0 +1,207 @@
+"""Listing: what runs here, for people and programs that ask; and the few things they may do to it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import time
+from typing import Any
+
+from squall.model.errors import ConnectionLost, Error, NotFoundError
+from squall.model.ids import AppId, CallId, ContainerId, FunctionId
+from squall.server.house import House
+from squall.server.records import Worker
+from squall.settings.version import PROTOCOL, VERSION
+from squall.state.log_lines import LogFilter
+from squall.wire.codec import Frame, Kind
+from squall.wire.stream import Stream
+
+LOG_BATCH = 256
+
+
+async def status(house: House, _head: dict[str, Any]) -> dict[str, Any]:
+    """Pids of the agent, launchers and containers, apps, and what waits, with its reason."""
+    launchers: list[dict[str, Any]] = []
+    agent: dict[str, Any] | None = None
+    session = house.nodes.session_of()
+    if session is not None:
+        frame = await session.ask("launchers")
+        told = json.loads(bytes(frame.payload))
+        launchers, agent = told["launchers"], {"pid": told["pid"]}
+    return {
+        "version": VERSION,
+        "protocol": PROTOCOL,
+        "server": {"pid": os.getpid()},
+        "agent": agent,
+        "launchers": launchers,
+        "containers": [container_row(house, worker) for worker in house.calls.workers.values()],
+        "apps": apps(house),
+        "waiting": [
+            {
+                "function": name,
+                "inputs": record.line.waiting,
+                "reason": record.wait_reason or "containers_busy",
+                "oldest_s": round(house.clock() - record.waiting_since_s, 3),
+            }
+            for name, record in house.calls.functions.items()
+            if record.line.waiting
+        ],
+        "calls": len(house.calls.calls),
+        "fenced": sum(record.line.fenced for record in house.calls.functions.values()),
+        "nodes": [{"id": node.id, "level": node.level, "capacity": str(node.capacity)} for node in house.nodes.nodes()],
+    }
+
+
+def apps(house: House) -> list[dict[str, Any]]:
+    """The apps that run, with how many calls each has."""
+    rows: list[dict[str, Any]] = []
+    for record in house.apps.apps.values():
+        row = house.apps.describe(record)
+        ages = house.clock() - record.created_s
+        row["created"] = time.time() - ages
+        row["calls"] = sum(len(known.line.calls) for known in record.functions.values())
+        rows.append(row)
+    return rows
+
+
+def container_row(house: House, worker: Worker) -> dict[str, Any]:
+    """One row of `squall container list`."""
+    record = house.calls.functions.get(worker.function)
+    held = record.line.leases.get(worker.id, []) if record is not None else []
+    return {
+        "id": worker.id,
+        "function": worker.function.partition("/")[2],
+        "app": worker.function.partition("/")[0],
+        "state": worker.state,
+        "pid": worker.pid,
+        "launcher_pid": worker.launcher_pid,
+        "rung": worker.rung,
+        "phases_ms": worker.phases_ms,
+        "inputs": sum(lease.count for lease in held),
+        "age_s": round(house.clock() - worker.created_s, 3),
+    }
+
+
+async def app_list(house: House, _head: dict[str, Any]) -> dict[str, Any]:
+    """The apps that run."""
+    return {"apps": apps(house)}
+
+
+async def app_stop(house: House, head: dict[str, Any]) -> dict[str, Any]:
+    """Stops an app by name or id."""
+    record = house.apps.find(str(head["app"]))
+    told = house.apps.stop(record.id)
+    return {"id": record.id, "name": record.name, "containers": told}
+
+
+async def container_list(house: House, _head: dict[str, Any]) -> dict[str, Any]:
+    """The containers that run."""
+    return {"containers": [container_row(house, worker) for worker in house.calls.workers.values()]}
+
+
+async def container_stop(house: House, head: dict[str, Any]) -> dict[str, Any]:
+    """Stops a container; what it was working on is run again elsewhere."""
+    worker = find_container(house, str(head["container"]))
+    house.capacity.kill(worker)
+    return {"id": worker.id}
+
+
+def find_container(house: House, name: str) -> Worker:
+    """A container by id, or by the beginning of one. Raises NotFoundError."""
+    found = [worker for worker in house.calls.workers.values() if worker.id == name]
+    found = found or [worker for worker in house.calls.workers.values() if len(name) >= 6 and worker.id.startswith(name)]
+    if len(found) != 1:
+        raise NotFoundError(f"no container {name!r} runs here", remedy="`squall container list` shows those that run")
+    return found[0]
+
+
+async def container_exec(house: House, stream: Stream, head: dict[str, Any]) -> None:
+    """Runs a command in a container: its ends go to the client, then its exit status."""
+    worker = find_container(house, str(head["container"]))
+    session = house.nodes.session_of(house.capacity.placed.get(worker.id))
+    if session is None:
+        raise ConnectionLost("the agent of that container is away")
+    ended: asyncio.Future[Frame] = asyncio.get_running_loop().create_future()
+
+    def from_agent(frame: Frame) -> None:
+        if frame.kind is Kind.DATA:
+            if stream.live:
+                stream.send(frame.head(), fds=frame.fds)
+        elif not ended.done() and frame.kind in (Kind.END, Kind.FAIL):
+            ended.set_result(frame)
+
+    wish = {key: head[key] for key in ("argv", "tty", "rows", "cols", "env", "cwd") if key in head}
+    down = session.open("exec", {**wish, "container": worker.id}, on_frame=from_agent)
+    stream.on_frame = lambda frame: down.cancel() if frame.kind is Kind.CANCEL else None
+    last = await ended
+    if last.kind is Kind.FAIL:
+        raise Error.from_wire(last.head())
+    if stream.live:
+        stream.end(last.head())
+
+
+async def logs(house: House, stream: Stream, head: dict[str, Any]) -> None:
+    """What containers have printed, and with "follow" what they print from now on."""
+    app, container = head.get("app"), head.get("container")
+    names = [_log_app(house, str(app))] if app else house.log_apps()
+    function = head.get("function")
+    wanted = LogFilter(
+        container=ContainerId(str(container)) if container else None,
+        since_s=head.get("since"),
+    )
+    if head.get("follow"):
+        wish = {"app": names[0] if app else None, "function": function, "container": container}
+        house.logs.follow(stream, wish)
+    for name in names:
+        rows: list[Any] = []
+        async for entry in house.log_store.read(name, wanted, tail=int(head.get("lines") or 1000)):
+            if function and entry.function.partition("/")[2] != function:
+                continue
+            rows.append(entry)
+            if len(rows) == LOG_BATCH:
+                _send_rows(stream, rows)
+                rows = []
+        _send_rows(stream, rows)
+    if not head.get("follow") and stream.live:
+        stream.end({})
+
+
+def _send_rows(stream: Stream, entries: list[Any]) -> None:
+    """Sends entries, those of one container together."""
+    start = 0
+    for place in range(1, len(entries) + 1):
+        if place < len(entries) and entries[place].container == entries[start].container:
+            continue
+        part = entries[start:place]
+        texts = [entry.text.encode("utf-8", "surrogateescape") for entry in part]
+        rows = [[entry.stream, len(text), entry.at_s] for entry, text in zip(part, texts, strict=True)]
+        if stream.live:
+            name = FunctionId(part[0].function).partition("/")[2]
+            stream.send({"log": name, "container": part[0].container, "L": rows}, *texts)
+        start = place
+
+
+def _log_app(house: House, name: str) -> AppId:
+    for record in reversed(house.apps.apps.values()):
+        if name in (record.id, record.name):
+            return record.id
+    for row in reversed(house.apps.ended):
+        if name in (row["id"], row["name"]):
+            return AppId(row["id"])
+    return AppId(name)
+
+
+async def call_info(house: House, head: dict[str, Any]) -> dict[str, Any]:
+    """What is known of a durable call."""
+    found: dict[str, Any] = await house.durable.info(CallId(head["call"]))
+    return found
+
+
+QUESTIONS = {
+    "status": status,
+    "app.list": app_list,
+    "app.stop": app_stop,
+    "container.list": container_list,
+    "container.stop": container_stop,
+}
