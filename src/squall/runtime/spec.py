@@ -11,6 +11,8 @@ Capabilities = Literal["none", "build"]
 # A container's ids 0..65535 are this many ids of the host.
 UID_RANGE = 65_536
 RUNNER_ENTRY = "squall.runner.main:main"
+# What user code imports first: a fork of a launcher has it already, and pays for no import of ours.
+USER_ENTRY = "squall.sdk.app:App"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

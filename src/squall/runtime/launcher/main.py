@@ -10,7 +10,8 @@ from squall.runtime.agent_line import listen
 from squall.runtime.instance import instance_of
 from squall.runtime.launcher.serve import Launcher
 from squall.runtime.probe import probe
-from squall.runtime.spec import RUNNER_ENTRY
+from squall.runtime.seccomp import filter_for
+from squall.runtime.spec import RUNNER_ENTRY, USER_ENTRY
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -26,7 +27,12 @@ def main(arguments: Sequence[str]) -> int:
     listener = listen(path)
     try:
         _warm(RUNNER_ENTRY)
-        launcher = Launcher(listener, probe(state), instance_of(state))
+        _warm(USER_ENTRY)
+        host = probe(state)
+        if not host.sandbox_refused:
+            # Compiled here once, not in each container.
+            filter_for(host.machine)
+        launcher = Launcher(listener, host, instance_of(state))
         gc.collect()
         # What is here now is shared by every container that is forked from it, as long as nobody writes to it.
         gc.freeze()
