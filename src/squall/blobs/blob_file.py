@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,16 +38,13 @@ def fill(fd: int, digester: Digester, part: Bytes) -> None:
         rest = rest[os.write(fd, rest) :]
 
 
-def settle(temporary: Path, final: Path, *, before_sync: Callable[[], None]) -> None:
-    """Gives a file that is on disk its name, and forces that to disk too."""
+def settle(temporary: Path, final: Path) -> None:
+    """Gives a file its name, in a directory that is made where it is missing."""
     try:
         os.rename(temporary, final)
     except FileNotFoundError:
         final.parent.mkdir(mode=0o700, exist_ok=True)
-        _force(final.parent.parent)
         os.rename(temporary, final)
-    before_sync()
-    _force(final.parent)
 
 
 def read_range(fd: int, start: int, stop: int | None) -> bytes:
@@ -61,7 +57,8 @@ def read_range(fd: int, start: int, stop: int | None) -> bytes:
     return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
-def _force(directory: Path) -> None:
+def force(directory: Path) -> None:
+    """Forces the names in a directory to disk."""
     fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(fd)

@@ -27,16 +27,28 @@ class BlobStore(Protocol):
     DiskFull, StateDirectoryReadOnly, StoreClosed.
     """
 
-    async def put(self, data: Bytes | AsyncIterable[Bytes], *, announced: Digest | None = None) -> Digest:
+    async def put(
+        self,
+        data: Bytes | AsyncIterable[Bytes],
+        *,
+        announced: Digest | None = None,
+        forced: bool = True,
+    ) -> Digest:
         """The digest of these bytes, once they are kept; a blob that is there already is renewed.
 
-        Parts are taken one by one: memory stays below a few MiB. Raises DigestMismatch, and keeps nothing, when
-        they are not what was announced.
+        Parts are taken one by one: memory stays below a few MiB. forced: they survive a power cut too, which costs
+        two waits for the disk; without it they survive the death of every process, and a power cut may leave a blob
+        that is found damaged at its first use: enough for what its sender has and sends again. Raises
+        DigestMismatch, and keeps nothing, when the bytes are not what was announced.
         """
         ...
 
     async def get(self, digest: Digest, *, start: int = 0, stop: int | None = None) -> bytes:
         """The bytes from start to stop (None: the end); fewer, or none, when the blob ends before."""
+        ...
+
+    async def get_many(self, digests: Collection[Digest]) -> dict[Digest, bytes]:
+        """Whole blobs at once, held in memory: for many small ones."""
         ...
 
     def stream(self, digest: Digest) -> AsyncIterator[bytes]:
@@ -45,6 +57,10 @@ class BlobStore(Protocol):
 
     async def has_many(self, digests: Collection[Digest], *, renew: bool = False) -> frozenset[Digest]:
         """Those of `digests` that are here; renew: they count as stored now, so that no sweep takes them."""
+        ...
+
+    async def force(self, digests: Collection[Digest]) -> None:
+        """Makes blobs that were put without `forced` survive a power cut. Raises BlobMissing."""
         ...
 
     async def delete(self, digests: Collection[Digest]) -> int:

@@ -113,12 +113,10 @@ class Checkouts:
         """All entries but the large files, in runs small enough to hold, with the files' bytes."""
         for entries in _batches(tree):
             files = [entry for entry in entries if isinstance(entry, File)]
-            found = await asyncio.gather(*(self._blobs.get(entry.digest) for entry in files))
-            contents: dict[str, bytes] = {}
-            for entry, data in zip(files, found, strict=True):
-                _expect(entry, len(data))
-                contents[entry.path] = data
-            yield entries, contents
+            found = await self._blobs.get_many({entry.digest for entry in files})
+            for entry in files:
+                _expect(entry, len(found[entry.digest]))
+            yield entries, {entry.path: found[entry.digest] for entry in files}
 
     async def _copy_large(self, renderer: Renderer, entry: File) -> None:
         await self._away(renderer.begin, entry)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final, ParamSpec, TypeVar
 
 from squall import faults
-from squall.blobs.blob_file import Seen, fill, look, open_blob, read_range, settle
+from squall.blobs.blob_file import Seen, fill, force, look, open_blob, read_range, settle
 from squall.blobs.blob_store import PART_BYTES, BlobInfo
 from squall.blobs.digest import Bytes, Digest, Digester, digest_of, is_digest, parse_digest
 from squall.blobs.disk_errors import disk_error
@@ -45,6 +45,7 @@ class DiskBlobs:
         self._clock = clock
         self._seen: dict[Digest, Seen] = {}
         self._threads = ThreadPoolExecutor(max_workers=_THREADS, thread_name_prefix="blobs")
+        self._forced_shelves: set[Path] = set()
         self._closed = False
 
     @classmethod
@@ -61,10 +62,16 @@ class DiskBlobs:
             raise
         return store
 
-    async def put(self, data: Bytes | AsyncIterable[Bytes], *, announced: Digest | None = None) -> Digest:
+    async def put(
+        self,
+        data: Bytes | AsyncIterable[Bytes],
+        *,
+        announced: Digest | None = None,
+        forced: bool = True,
+    ) -> Digest:
+        incoming = Incoming(self._root / _INCOMING / secrets.token_hex(16), forced=forced)
         if isinstance(data, bytes | bytearray | memoryview):
-            return await self._away(self._put_whole, data, announced)
-        incoming = self._incoming()
+            return await self._away(self._put_whole, incoming, data, announced)
         try:
             await self._away(incoming.open)
             digester = Digester()
@@ -78,6 +85,9 @@ class DiskBlobs:
         if start < 0 or (stop is not None and stop < start):
             raise ValueError(f"no range of bytes: {start} to {stop}")
         return await self._away(self._read, digest, start, stop)
+
+    async def get_many(self, digests: Collection[Digest]) -> dict[Digest, bytes]:
+        return await self._away(lambda: {digest: self._read(digest, 0, None) for digest in digests})
 
     async def stream(self, digest: Digest) -> AsyncIterator[bytes]:
         fd = await self.open_blob(digest)
@@ -102,6 +112,9 @@ class DiskBlobs:
 
     async def has_many(self, digests: Collection[Digest], *, renew: bool = False) -> frozenset[Digest]:
         return await self._away(self._has_many, frozenset(digests), renew=renew)
+
+    async def force(self, digests: Collection[Digest]) -> None:
+        await self._away(self._force, frozenset(digests))
 
     async def delete(self, digests: Collection[Digest]) -> int:
         return await self._away(self._delete, frozenset(digests))
@@ -140,15 +153,11 @@ class DiskBlobs:
         parse_digest(digest)
         return self._root / digest[:2] / digest[2:]
 
-    def _incoming(self) -> Incoming:
-        return Incoming(self._root / _INCOMING / secrets.token_hex(16))
-
-    def _put_whole(self, data: Bytes, announced: Digest | None) -> Digest:
+    def _put_whole(self, incoming: Incoming, data: Bytes, announced: Digest | None) -> Digest:
         digest = digest_of(data)
         _agree(digest, announced)
         if self._renewed(digest):
             return digest
-        incoming = self._incoming()
         try:
             incoming.open()
             fill(incoming.fd, Digester(), data)
@@ -164,12 +173,16 @@ class DiskBlobs:
         faults.point(_WRITTEN)
         os.fchmod(incoming.fd, 0o400)
         os.utime(incoming.fd, (self._clock(), self._clock()))
-        os.fsync(incoming.fd)
-        faults.point(_FORCED)
+        if incoming.forced:
+            os.fsync(incoming.fd)
+            faults.point(_FORCED)
         seen = look(incoming.fd)
         path = self._path(digest)
-        settle(incoming.path, path, before_sync=lambda: faults.point(_NAMED))
+        settle(incoming.path, path)
+        faults.point(_NAMED)
         incoming.settled = True
+        if incoming.forced:
+            self._force_names({path.parent})
         self._seen[digest] = seen
         return digest
 
@@ -245,6 +258,22 @@ class DiskBlobs:
                     os.utime(path, (self._clock(), self._clock()))
         return frozenset(here)
 
+    def _force(self, digests: frozenset[Digest]) -> None:
+        for digest in digests:
+            fd = self._open_verified(digest)
+            try:
+                os.fsync(fd)
+            finally:
+                os.close(fd)
+        self._force_names({self._path(digest).parent for digest in digests})
+
+    def _force_names(self, shelves: set[Path]) -> None:
+        for shelf in shelves:
+            force(shelf)
+        if not shelves <= self._forced_shelves:
+            force(self._root)
+            self._forced_shelves |= shelves
+
     def _delete(self, digests: frozenset[Digest]) -> int:
         gone = 0
         for digest in digests:
@@ -278,8 +307,9 @@ class DiskBlobs:
 class Incoming:
     """A blob on its way in: a temporary file that goes unless it was settled."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, forced: bool) -> None:
         self.path = path
+        self.forced = forced
         self.settled = False
         self.fd = -1
 

@@ -18,7 +18,13 @@ class MemoryBlobs:
         self._kept: dict[Digest, tuple[bytes, float]] = {}
         self._closed = False
 
-    async def put(self, data: Bytes | AsyncIterable[Bytes], *, announced: Digest | None = None) -> Digest:
+    async def put(
+        self,
+        data: Bytes | AsyncIterable[Bytes],
+        *,
+        announced: Digest | None = None,
+        forced: bool = True,  # noqa: ARG002 - nothing here survives a power cut
+    ) -> Digest:
         self._open()
         if isinstance(data, bytes | bytearray | memoryview):
             whole = bytes(data)
@@ -35,6 +41,9 @@ class MemoryBlobs:
             raise ValueError(f"no range of bytes: {start} to {stop}")
         return self._verified(digest)[start:stop]
 
+    async def get_many(self, digests: Collection[Digest]) -> dict[Digest, bytes]:
+        return {digest: self._verified(digest) for digest in digests}
+
     async def stream(self, digest: Digest) -> AsyncIterator[bytes]:
         whole = self._verified(digest)
         for start in range(0, len(whole), PART_BYTES):
@@ -46,6 +55,10 @@ class MemoryBlobs:
         if renew:
             self._kept.update({digest: (self._kept[digest][0], self._clock()) for digest in here})
         return here
+
+    async def force(self, digests: Collection[Digest]) -> None:
+        for digest in digests:
+            self._verified(digest)
 
     async def delete(self, digests: Collection[Digest]) -> int:
         self._open()

@@ -95,6 +95,24 @@ async def those_that_are_here_are_told(store: BlobStore) -> None:
     assert await store.has_many([*here], renew=True) == here
 
 
+async def many_small_ones_come_at_once(store: BlobStore) -> None:
+    put = {await store.put(bytes([number]) * number): bytes([number]) * number for number in range(30)}
+    assert await store.get_many(list(put)) == put
+    assert await store.get_many([]) == {}
+    error = await _raised(BlobMissing, store.get_many([*put, _ABSENT]))
+    assert _ABSENT in str(error)
+
+
+async def a_blob_may_be_forced_later(store: BlobStore) -> None:
+    digest = await store.put(b"sent again if it must be", forced=False)
+    parts = await store.put(_parts([b"two", b"parts"]), forced=False)
+    assert await store.has_many([digest, parts]) == {digest, parts}
+    await store.force([digest, parts])
+    assert await store.get(digest) == b"sent again if it must be"
+    assert await store.get(parts) == b"twoparts"
+    await _raised(BlobMissing, store.force([_ABSENT]))
+
+
 async def a_deleted_blob_is_gone(store: BlobStore) -> None:
     first, second = await store.put(b"first"), await store.put(b"second")
     assert await store.delete([first, _ABSENT]) == 1
@@ -156,6 +174,8 @@ CHECKS: Final[tuple[Check, ...]] = (
     a_missing_blob_is_named,
     what_is_no_digest_names_no_blob,
     those_that_are_here_are_told,
+    many_small_ones_come_at_once,
+    a_blob_may_be_forced_later,
     a_deleted_blob_is_gone,
     the_list_says_what_is_here,
     a_second_put_renews_the_age,
