@@ -3,7 +3,6 @@
 import functools
 import math
 import os
-import platform
 import time
 from collections import Counter
 from dataclasses import dataclass
@@ -44,7 +43,8 @@ def count_primes(start: int, stop: int) -> Counted:
         if first < len(flags):
             flags[first::prime] = bytes(len(range(first, len(flags), prime)))
     primes = sum(flags) - sum(flags[: max(0, 2 - start)])  # 0 and 1 are none
-    return Counted(primes, time.process_time() - began, f"{platform.node()}, process {os.getpid()}")
+    container = os.environ.get("SQUALL_CONTAINER", "no container")
+    return Counted(primes, time.process_time() - began, f"{container}, process {os.getpid()}")
 
 
 @app.local_entrypoint()
