@@ -82,7 +82,7 @@ class _Joined:
         resize()
         if sys.stdin.isatty():
             self._before = termios.tcgetattr(0)
-            terminal.setraw(0)
+            terminal.setraw(0, termios.TCSADRAIN)  # what was typed ahead is kept
 
     def _copy(self, source: dict[int, int], sinks: dict[int, int]) -> None:
         """Copy until every sink's end is closed on the other side, or the command has ended and all is read."""
