@@ -1,8 +1,8 @@
 """Traces: a traceback of the user's own lines, with none of ours."""
 
-import importlib
 import os
 import sys
+import sysconfig
 import traceback
 from types import TracebackType
 
@@ -10,7 +10,7 @@ import squall
 from squall.model.errors import Error
 
 _OURS = os.path.dirname(os.path.abspath(squall.__file__)) + os.sep
-_IMPORT = ("<frozen importlib", os.path.dirname(os.path.abspath(importlib.__file__)) + os.sep)
+_STDLIB = ("<frozen ", sysconfig.get_path("stdlib") + os.sep)
 
 
 def say_traceback(error: BaseException, *, in_file: bool = False) -> bool:
@@ -34,7 +34,7 @@ def user_frames(trace: TracebackType | None) -> TracebackType | None:
     """The traceback from the first frame of user code on, or None where there is none."""
     while trace is not None:
         file = trace.tb_frame.f_code.co_filename
-        if not file.startswith((_OURS, *_IMPORT)) and "/click/" not in file:
+        if not file.startswith((_OURS, *_STDLIB)) and "/site-packages/click/" not in file:
             return trace
         trace = trace.tb_next
     return None

@@ -172,7 +172,10 @@ class Builder:
     async def _run(self, build: LayerBuild, command: Command, site: _Site, say: Say) -> None:
         """Run the command and raise what its failure means."""
         for name, text in command.files.items():
-            (site.building.inputs / name).write_text(text, encoding="utf-8")
+            given = site.building.inputs / name
+            given.write_text(text, encoding="utf-8")
+            # The step runs under other ids than ours, and our umask may keep those out.
+            given.chmod(0o644)
         redactor = Redactor(site.job.settings.secrets.values())
         lines: deque[str] = deque(maxlen=_REMEMBERED_LINES)
 

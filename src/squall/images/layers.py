@@ -81,7 +81,8 @@ class Layers:
         building = Building(key, top)
         for directory in (top, building.layer, building.inputs):
             # Open to the sandbox, whose ids are not ours; the directory above is closed to other users.
-            directory.mkdir(mode=0o755)
+            directory.mkdir()
+            directory.chmod(0o755)
         return building
 
     def seal(self, building: Building, record: dict[str, Any]) -> Layer:
