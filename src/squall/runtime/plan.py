@@ -236,7 +236,12 @@ def _build(spec: SandboxSpec, host: Host) -> tuple[Step, ...]:
         base = f"{spec.scratch}/memory"
         steps.append(MountMemory(target=base, size_bytes=spec.limits.disk_bytes or spec.limits.memory_bytes))
     steps += [
-        MountRoot(lowers=spec.lowers, base=base, owner=spec.uid_base, user_attributes=not host.privileged),
+        MountRoot(
+            lowers=spec.lowers,
+            base=base,
+            owner=spec.uid_base if host.privileged else None,
+            user_attributes=not host.privileged,
+        ),
         *(
             BindMount(source=mount.source, target=mount.target, writable=mount.writable)
             # Outer targets first, so that none covers another.

@@ -2,6 +2,7 @@
 
 import os
 import selectors
+import signal
 import socket
 import sys
 import time
@@ -48,14 +49,17 @@ class Launcher:
         self._agent: AgentLine | None = None
         self._agent_gone_at = time.monotonic()
         self._watch = MemoryWatch()
+        self._sampling = False
         self._quitting = False
 
     def run(self) -> None:
         """Serve until told to quit, or until nobody needs it any more."""
         self._selector.register(self._listener, selectors.EVENT_READ, self._accept)
+        woken, wake = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._selector.register(woken, selectors.EVENT_READ, lambda: self._on_signal(woken))
+        signal.signal(signal.SIGTERM, _wake_only)
+        signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
         self._timers.at(time.monotonic() + _IDLE_WITHOUT_AGENT_S, self._look_for_agent)
-        if not self._host.cgroup.limits_memory:
-            self._timers.at(time.monotonic() + _SAMPLE_S, self._sample_memory)
         while not (self._quitting and not self._live() and not self._sweepers):
             for key, _ in self._selector.select(self._timers.next_in(time.monotonic())):
                 # One callback may have ended what the next one is about.
@@ -177,6 +181,9 @@ class Launcher:
         if container.group is not None and (event := container.group.memory_event()) is not None:
             self._events[spec.id] = event
             self._selector.register(event, selectors.EVENT_READ, lambda: self._out_of_memory(container))
+        if not self._host.cgroup.limits_memory and not self._sampling:
+            self._sampling = True
+            self._timers.at(time.monotonic() + _SAMPLE_S, self._sample_memory)
 
     def _stop(self, container: Container, grace_s: float) -> None:
         container.stop()
@@ -206,7 +213,13 @@ class Launcher:
         container.held.close_readable()
         del self._containers[container.spec.id]
 
+    def _on_signal(self, woken: int) -> None:
+        os.read(woken, 4096)
+        self._quit()
+
     def _quit(self) -> None:
+        if self._quitting:
+            return
         self._quitting = True
         for container in self._live():
             container.kill()
@@ -245,6 +258,7 @@ class Launcher:
         """Remove what a container left, in a process of its own: it may be much, and slow."""
         pid = os.fork()
         if pid == 0:
+            signal.set_wakeup_fd(-1)
             code = 1
             try:
                 scratch.remove(path)
@@ -270,6 +284,13 @@ class Launcher:
             container.kill(asked=False)
 
     def _sample_memory(self) -> None:
-        self._timers.at(time.monotonic() + _SAMPLE_S, self._sample_memory)
-        for container in self._live():
+        live = self._live()
+        self._sampling = bool(live)
+        if live:
+            self._timers.at(time.monotonic() + _SAMPLE_S, self._sample_memory)
+        for container in live:
             self._watch.look(container)
+
+
+def _wake_only(_number: int, _frame: object) -> None:
+    """SIGTERM needs a handler, so that it wakes the poll, where it means to quit."""

@@ -1,0 +1,342 @@
+"""Box: a launcher with a small runner of the tests' own, as root or as an ordinary user."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import sysconfig
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from squall.runtime import packet
+from squall.runtime.instance import instance_of
+from squall.runtime.spec import Limits, Mount, SandboxSpec
+
+ORDINARY_USER = 54_321
+UID_BASE = 0x6000_0000
+_SOURCE = Path(__file__).parents[3] / "src"
+_SYSTEM = ("/usr", "/lib", "/lib64", "/bin", "/sbin")
+_RUNNER = '''
+"""Runs the Python code that the environment holds; `control` and `log` are there for it to use."""
+import os, sys
+
+def main(control, log):
+    exec(compile(os.environ["CODE"], "probe", "exec"), {"control": control, "log": log, "__name__": "probe"})
+
+if __name__ == "__main__":
+    main(*map(int, os.environ["SQUALL_RUNNER_FDS"].split(",")))
+'''
+_LAUNCH = """
+import sys
+sys.path[:0] = {path!r}
+import {warm}
+from squall.runtime.launcher.main import main
+sys.exit(main({arguments!r}))
+"""
+
+
+@dataclass(slots=True, kw_only=True)
+class Ended:
+    """What came of a container: what it printed and how it ended."""
+
+    out: str
+    err: str
+    exited: dict[str, Any]
+
+    def json(self) -> Any:
+        assert self.out, f"nothing printed; on stderr: {self.err}; {self.exited}"
+        return json.loads(self.out)
+
+
+@dataclass(slots=True, kw_only=True)
+class Running:
+    """A started container, and our ends of it."""
+
+    spec: SandboxSpec
+    message: dict[str, Any]
+    channel: socket.socket
+    log: socket.socket
+    out: int
+    err: int
+    read: dict[int, bytes] = field(default_factory=dict)
+
+    def read_out(self) -> str:
+        return _read_all(self.out).decode()
+
+    def read_err(self) -> str:
+        return _read_all(self.err).decode()
+
+    def read_line(self) -> str:
+        """The next line on its fd 1."""
+        line = b""
+        while not line.endswith(b"\n"):
+            got = os.read(self.out, 1)
+            assert got, f"it ended after {line!r}; on stderr: {self.read_err()}"
+            line += got
+        return line.decode().rstrip("\n")
+
+    def close(self) -> None:
+        self.channel.close()
+        self.log.close()
+        os.close(self.out)
+        os.close(self.err)
+
+
+class Box:
+    """A launcher of one kind of host, and what is needed to start containers on it. kind: "root" or "user"."""
+
+    def __init__(self, kind: str, top: Path) -> None:
+        self.kind = kind
+        self.top = top
+        self.state = top / "state"
+        self.python = _python_for(kind)
+        self.agent: socket.socket
+        self.launcher: subprocess.Popen[bytes]
+        self._count = 0
+        self._early: list[packet.Packet] = []
+
+    @property
+    def uid(self) -> int:
+        return 0 if self.kind == "root" else _user_of_tests()
+
+    def set_up(self) -> None:
+        for name in ("state", "lower/app", "lower/etc", "modules"):
+            (self.top / name).mkdir(parents=True)
+        shutil.copytree(_SOURCE, self.top / "src", ignore=shutil.ignore_patterns("__pycache__"))
+        (self.top / "modules" / "probe_runner.py").write_text(_RUNNER)
+        for path in [self.top, *self.top.rglob("*")]:
+            path.chmod(0o755 if path.is_dir() else 0o644)
+            os.chown(path, self.uid, self.uid)
+        self.launch()
+
+    def launch(self) -> None:
+        """Start a launcher and connect to it."""
+        path = [str(self.top / "modules"), str(self.top / "src")]
+        arguments = [str(self.top / "l.sock"), "--state", str(self.state)]
+        program = _LAUNCH.format(path=path, warm="probe_runner", arguments=arguments)
+        identity: dict[str, Any] = {}
+        if os.geteuid() != self.uid:
+            identity = {"user": self.uid, "group": self.uid, "extra_groups": []}
+        with open(self.top / "log", "ab") as log:
+            self.launcher = subprocess.Popen(
+                [self.python, "-I", "-c", program],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                cwd="/",
+                **identity,
+            )
+        self.connect()
+
+    def connect(self) -> None:
+        """Be the launcher's agent, in the place of the one before."""
+        self.agent = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self.agent.settimeout(20)
+        deadline = time.monotonic() + 20
+        while True:
+            try:
+                self.agent.connect(str(self.top / "l.sock"))
+                self.say({"t": "list"})
+                self.hear("containers")
+                return
+            except (FileNotFoundError, ConnectionRefusedError):
+                assert self.launcher.poll() is None, (self.top / "log").read_text()
+                assert time.monotonic() < deadline, "the launcher does not listen"
+                time.sleep(0.005)
+
+    def tear_down(self) -> None:
+        if self.launcher.poll() is None:
+            try:
+                self.say({"t": "quit"})
+            except OSError:
+                self.launcher.terminate()
+            self.launcher.wait(20)
+        self.agent.close()
+
+    def spec(self, code: str = "", **changed: Any) -> SandboxSpec:
+        """A sandbox whose runner runs `code`."""
+        self._count += 1
+        name = f"c{self._count}"
+        env = {"CODE": code, "PATH": "/usr/bin:/bin", "HOME": "/tmp"}
+        env |= changed.pop("env", {})
+        given: dict[str, Any] = {
+            "id": name,
+            "scratch": str(self.state / "scratch" / name),
+            "lowers": (str(self.top / "lower"),),
+            "mounts": self.mounts(),
+            "hostname": "box",
+            "env": env,
+            "workdir": "/app",
+            "uid_base": UID_BASE if self.kind == "root" else None,
+            "entry": "probe_runner:main",
+        }
+        return SandboxSpec(**{**given, **changed})
+
+    def process_spec(self, code: str = "", **changed: Any) -> SandboxSpec:
+        """The same without any isolation."""
+        env = {"PYTHONPATH": f"{self.top / 'modules'}:{self.top / 'src'}", **changed.pop("env", {})}
+        return self.spec(
+            code,
+            level="process",
+            lowers=(),
+            mounts=(),
+            uid_base=None,
+            workdir="/",
+            network="host",
+            interpreter=self.python,
+            env=env,
+            **changed,
+        )
+
+    def mounts(self) -> tuple[Mount, ...]:
+        prefixes = {sys.prefix, sys.base_prefix} if self.python == sys.executable else set()
+        shown = [*_SYSTEM, str(self.top / "src"), str(self.top / "modules"), *(prefixes - {"/usr"})]
+        return tuple(Mount(source=path, target=path) for path in shown if os.path.exists(path))
+
+    def say(self, message: dict[str, Any]) -> None:
+        packet.send(self.agent, message)
+
+    def hear(self, *kinds: str, of: str | None = None) -> packet.Packet:
+        """The next message of one of `kinds`, about the container `of`; others are kept for later."""
+
+        def fits(got: packet.Packet) -> bool:
+            return got.message["t"] in kinds and of in {None, got.message.get("container")}
+
+        for early in filter(fits, self._early):
+            self._early.remove(early)
+            return early
+        while True:
+            got = packet.receive(self.agent)
+            assert got is not None, f"the launcher is gone: {(self.top / 'log').read_text()}"
+            if fits(got):
+                return got
+            self._early.append(got)
+
+    def start(self, spec: SandboxSpec) -> Running:
+        self.say({"t": "start", "container": spec.id, "spec": spec.to_json()})
+        got = self.hear("started", "refused", of=spec.id)
+        assert got.message["t"] == "started", got.message
+        return _running(spec, got)
+
+    def attach(self, spec: SandboxSpec) -> Running:
+        self.say({"t": "attach", "container": spec.id})
+        return _running(spec, self.hear("attached", of=spec.id))
+
+    def finish(self, running: Running) -> Ended:
+        """Read what a container prints until it ends, then its end; it is forgotten."""
+        out, err = running.read_out(), running.read_err()
+        exited = self.hear("exited", of=running.spec.id).message
+        running.close()
+        self.say({"t": "forget", "container": running.spec.id})
+        return Ended(out=out, err=err, exited=exited)
+
+    def run(self, code: str = "", **changed: Any) -> Ended:
+        """Run `code` in a new sandbox until it ends."""
+        return self.finish(self.start(self.spec(code, **changed)))
+
+    def run_process(self, code: str, **changed: Any) -> Ended:
+        """Run `code` in a new container without isolation until it ends."""
+        return self.finish(self.start(self.process_spec(code, **changed)))
+
+    def leftovers(self) -> dict[str, Any]:
+        """What a launcher without containers must not have: processes, groups, mounts, descriptors, files."""
+        pid = self.launcher.pid
+        return {
+            "children": Path(f"/proc/{pid}/task/{pid}/children").read_text().split(),
+            "groups": self._groups(),
+            "mounts": [
+                line for line in Path("/proc/mounts").read_text().splitlines() if str(self.top) in line
+            ],
+            "descriptors": len(os.listdir(f"/proc/{pid}/fd")),
+            "files": sorted(os.listdir(self.state / "scratch")) if (self.state / "scratch").exists() else [],
+        }
+
+    def _groups(self) -> list[str]:
+        # Other tests' groups come and go meanwhile, which walking does not mind.
+        found = [f"{top}/{name}" for top, names, _ in os.walk("/sys/fs/cgroup") for name in names]
+        return [path for path in found if f"squall-{self.instance}-" in path]
+
+    @property
+    def instance(self) -> str:
+        return instance_of(str(self.state))
+
+
+@contextmanager
+def a_box(kind: str) -> Iterator[Box]:
+    """A box for one test, of which nothing is left afterwards."""
+    top = Path(tempfile.mkdtemp(prefix="squall-box-", dir="/tmp"))
+    box = Box(kind, top)
+    try:
+        box.set_up()
+        clean = box.leftovers()
+        yield box
+        if box.launcher.poll() is None:
+            eventually(lambda: box.leftovers() == clean, lambda: f"left: {box.leftovers()}; before: {clean}")
+        box.tear_down()
+        assert "Traceback" not in (top / "log").read_text(), (top / "log").read_text()
+    finally:
+        if box.launcher.poll() is None:
+            box.launcher.kill()
+            box.launcher.wait()
+        shutil.rmtree(top)
+
+
+def eventually(
+    holds: Callable[[], bool], explain: Callable[[], str] = str, *, within_s: float = 10.0
+) -> None:
+    """Wait until `holds()` is true."""
+    deadline = time.monotonic() + within_s
+    while not holds():
+        assert time.monotonic() < deadline, explain()
+        time.sleep(0.01)
+
+
+def _running(spec: SandboxSpec, got: packet.Packet) -> Running:
+    channel, log, out, err = got.fds
+    return Running(
+        spec=spec,
+        message=got.message,
+        channel=socket.socket(fileno=channel),
+        log=socket.socket(fileno=log),
+        out=out,
+        err=err,
+    )
+
+
+def _read_all(fd: int) -> bytes:
+    read = b""
+    while got := os.read(fd, 65536):
+        read += got
+    return read
+
+
+def _user_of_tests() -> int:
+    return ORDINARY_USER if os.geteuid() == 0 else os.geteuid()
+
+
+def _python_for(kind: str) -> str:
+    """An interpreter that this kind of host can run: root's own home is closed to others."""
+    if kind == "root" or os.geteuid() != 0:
+        return sys.executable
+    system = shutil.which(f"python{sysconfig.get_python_version()}", path="/usr/bin:/usr/local/bin")
+    if system is None:
+        pytest.skip(
+            "needs root: and an interpreter of this version in /usr/bin, for the ordinary user's part"
+        )
+    return system
+
+
+def limits(**given: int) -> Limits:
+    return Limits(**given)

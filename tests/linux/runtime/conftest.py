@@ -1,0 +1,29 @@
+"""Which hosts the runtime's tests run on: root, and an ordinary user."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from tests.linux.runtime.box import Box, a_box
+
+
+@pytest.fixture(
+    params=[
+        pytest.param("root", marks=pytest.mark.needs("root", "namespaces")),
+        pytest.param("user", marks=pytest.mark.needs("namespaces")),
+    ]
+)
+def box(request: pytest.FixtureRequest) -> Iterator[Box]:
+    """A launcher as root, then one as an ordinary user; nothing may be left of either."""
+    with a_box(request.param) as one:
+        yield one
+
+
+@pytest.fixture
+def own_box() -> Iterator[Box]:
+    """A launcher as whoever runs the tests."""
+    with a_box("root" if os.geteuid() == 0 else "user") as one:
+        yield one
