@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 from hypothesis import given, strategies as st
 
@@ -119,7 +120,8 @@ def test_a_change_of_one_step_changes_that_layer_and_the_later_ones_only(
 @given(recipes, st.sampled_from(["version", "soabi", "platform"]))
 def test_another_python_and_other_sources_share_no_layer(recipe: ImageRecipe, field: str) -> None:
     here = keys(plan_image(recipe, FACTS))
-    python = replace(PYTHON, **{field: "3.12.2"})
+    changed: dict[str, Any] = {field: "3.12.2"}
+    python = replace(PYTHON, **changed)
     for facts in (replace(FACTS, python=python), replace(FACTS, sources="t")):
         assert not set(here) & set(keys(plan_image(recipe, facts)))
 

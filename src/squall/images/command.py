@@ -10,7 +10,7 @@ from typing import Final, Literal
 
 from squall.images.installer import InstallerSettings, pip_environment, uv_environment
 from squall.images.plan import LayerBuild
-from squall.images.redact import placeholders
+from squall.images.redact import placeholders, without_userinfo
 from squall.model.errors import (
     DiskFull,
     Error,
@@ -125,7 +125,7 @@ def install_command(
         argv=(*argv, *options),
         env=env,
         files=files,
-        shown=shlex.join([*shown, *shlex.split(step.extra_options)]),
+        shown=without_userinfo(shlex.join([*shown, *shlex.split(step.extra_options)])),
     )
 
 
@@ -140,6 +140,8 @@ def _uv_argv(
         *(*tool.argv, "pip", "install", "--target", places.target, "--python", python.executable),
         # A hard link into the layer would let whoever changes the cache change the layer.
         *("--cache-dir", places.cache, "--link-mode", "copy", "--compile-bytecode", "--color", "never"),
+        # Of all that says where packages are, this alone has no variable.
+        *(["--no-index"] if settings.no_index else []),
         *binary,
     )
 

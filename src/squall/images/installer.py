@@ -119,7 +119,6 @@ def uv_environment(step: PipInstall, settings: InstallerSettings) -> dict[str, s
         "UV_INDEX_URL": found.index_url,
         "UV_EXTRA_INDEX_URL": " ".join(found.extra_index_url),
         "UV_FIND_LINKS": ",".join(found.find_links),
-        "UV_NO_INDEX": "1" if found.no_index else None,
         "UV_INSECURE_HOST": " ".join(settings.trusted_host),
         "UV_HTTP_TIMEOUT": f"{settings.timeout_s:.0f}" if settings.timeout_s else None,
         "SSL_CERT_FILE": settings.cert,

@@ -47,7 +47,8 @@ class Hidden:
         for name, known in self.secrets.items():
             if known == value:
                 return name
-        name = f"{self.prefix}{len(self.secrets)}"
+        taken = sum(name.startswith(self.prefix) for name in self.secrets)
+        name = f"{self.prefix}{taken}"
         self.secrets[name] = value
         return name
 

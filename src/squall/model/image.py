@@ -18,6 +18,7 @@ SOURCE_ROOT: Final = "/app"
 """Where the user's source shows in a container, and where local Python sources are added."""
 
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_HIDDEN = re.compile(r"\$\{SQUALL_CREDENTIAL_\w+\}@")
 _PYTHON_VERSION = re.compile(r"3\.\d{1,2}")
 _NOT_OURS_TO_GIVE = (
     "/proc",
@@ -215,7 +216,9 @@ def step_label(step: Step) -> str:
     match step:
         case PipInstall():
             what = [*step.packages, *(["(requirements)"] if step.requirements.strip() else [])]
-            shown = " ".join(what[:6]) + (f" and {len(what) - 6} more" if len(what) > 6 else "")
+            shown = _HIDDEN.sub("", " ".join(what[:6])) + (
+                f" and {len(what) - 6} more" if len(what) > 6 else ""
+            )
             return f"{'uv_pip_install' if step.dialect == 'uv' else 'pip_install'} {shown}"
         case Env():
             return f"env {' '.join(sorted(step.variables))}"

@@ -62,7 +62,7 @@ def install(
 
     Raises InvalidError that names the word that is wrong.
     """
-    flat = [word for package in packages for word in ([package] if isinstance(package, str) else package)]
+    flat = [word for package in packages for word in _each(package)]
     for word in flat:
         _check_package(word)
     named = _words(files)
@@ -115,6 +115,11 @@ def read_install(step: Install, hidden: Hidden) -> PipInstall:
         uv_version=step.uv_version,
         dialect=step.dialect,
     )
+
+
+def _each(package: Any) -> Iterable[Any]:
+    """The words of one argument: a list of packages counts as its packages."""
+    return package if isinstance(package, Iterable) and not isinstance(package, str) else (package,)
 
 
 def _check_package(word: Any) -> None:

@@ -53,7 +53,7 @@ def installer_settings(environ: Mapping[str, str] = os.environ) -> InstallerSett
             netrc=_logins(environ),
         )
         named = constraint_paths(files)
-        texts = {path: text for path in named for text in _texts([Path(path).expanduser()])}
+        texts = {path: text for path in named for text in _texts([Path(os.path.expanduser(path))])}
         return read_settings(
             InstallerFiles(pip=files.pip, uv=files.uv, env=environ, netrc=files.netrc, texts=texts)
         )

@@ -10,7 +10,13 @@ from pathlib import Path
 
 
 def make_wheel(
-    folder: Path, name: str, version: str, files: Mapping[str, str], *, needs: tuple[str, ...] = (), command: str = ""
+    folder: Path,
+    name: str,
+    version: str,
+    files: Mapping[str, str],
+    *,
+    needs: tuple[str, ...] = (),
+    command: str = "",
 ) -> Path:
     """A pure Python wheel in `folder`. needs: what it requires. command: an entry point, "name=module:function"."""
     folder.mkdir(parents=True, exist_ok=True)

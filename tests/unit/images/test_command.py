@@ -57,6 +57,7 @@ def test_uv_builds_on_the_parent_and_never_links_into_a_layer() -> None:
         "/tools/uv pip install --target /t --python /v/bin/python --cache-dir /c --link-mode copy"
     )
     assert "--only-binary :all:" in line
+    assert "--no-index" not in line
     assert line.endswith("-r /i/requirements.txt -c /i/constraints.txt --no-deps")
     assert "numpy<2" not in command.files["requirements.txt"]
     assert command.env["UV_INDEX_URL"] == f"https://{SECRET}@example.org/simple"

@@ -9,7 +9,8 @@ from squall.images.flight import Flight, Say
 
 def test_all_followers_get_the_result_and_every_line() -> None:
     async def main() -> None:
-        go, ended = asyncio.Event(), []
+        go = asyncio.Event()
+        ended: list[Flight[int]] = []
 
         async def work(say: Say) -> int:
             say("first")
@@ -25,7 +26,7 @@ def test_all_followers_get_the_result_and_every_line() -> None:
         late = asyncio.ensure_future(flight.follow(two.append))
         await asyncio.sleep(0)
         go.set()
-        assert await asyncio.gather(early, late) == [7, 7]
+        assert (await early, await late) == (7, 7)
         assert one == two == ["first", "last"]
         assert ended == [flight]
 
