@@ -3,7 +3,7 @@
 import sys
 import threading
 import time
-from typing import Any, TextIO
+from typing import Any, TextIO, cast
 
 import click
 
@@ -22,6 +22,21 @@ _REASONS = {
 }
 
 
+class Around:
+    """The program's own stream while a status line may stand on the terminal: the line makes way for what is written."""
+
+    def __init__(self, inner: TextIO, watcher: "RunWatcher") -> None:
+        self._inner = inner
+        self._watcher = watcher
+
+    def write(self, text: str) -> int:
+        """Writes, with the status line out of the way."""
+        return self._watcher.write_around(self._inner, text)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+
 class RunWatcher:
     """A `squall.sdk.watch.Watcher` for the command line. On a terminal a status line stays below all output."""
 
@@ -35,6 +50,21 @@ class RunWatcher:
         self._running: dict[str, tuple[int, int]] = {}
         self._started = time.monotonic()
         self._open = False
+        self._own_at_start = True
+        self._drawn = False
+        if self._live and sys.stdout.isatty():
+            sys.stdout, sys.stderr = cast("TextIO", Around(sys.stdout, self)), cast("TextIO", Around(sys.stderr, self))
+
+    def write_around(self, stream: TextIO, text: str) -> int:
+        """Writes to the terminal where the status line stood, and puts it back below once the line is ended."""
+        with self._lock:
+            self._clear()
+            count = stream.write(text)
+            self._own_at_start = text.endswith("\n") if text else self._own_at_start
+            stream.flush()
+            self._draw()
+            self._stream.flush()
+        return count
 
     def step(self, name: str, text: str) -> None:
         """See Watcher."""
@@ -50,9 +80,9 @@ class RunWatcher:
         """See Watcher."""
         took = time.monotonic() - self._started
         names = ", ".join(functions)
+        self._show("")
         self._line("done", f"{app} is ready in {took:.2f} s: {names}")
         self._open = True
-        self._show("")
 
     def on_event(self, head: dict[str, Any], payload: memoryview) -> None:
         """See Watcher."""
@@ -60,8 +90,7 @@ class RunWatcher:
             with self._lock:
                 self._clear()
                 self._output.write(head, payload)
-                if self._output.at_line_start:
-                    self._draw()
+                self._draw()
         elif "containers" in head:
             self._running[head["containers"]] = (head["running"], head["starting"])
             self._show(self._count())
@@ -113,9 +142,13 @@ class RunWatcher:
             self._stream.flush()
 
     def _clear(self) -> None:
-        if self._live and self._status:
+        if self._drawn:
             self._stream.write("\r\x1b[2K")
+            self._stream.flush()
+            self._drawn = False
 
     def _draw(self) -> None:
-        if self._live and self._status:
+        """Only where a line begins: what has been written of one must stay readable."""
+        if self._live and self._status and not self._drawn and self._own_at_start and self._output.at_line_start:
+            self._drawn = True
             self._stream.write(click.style(f"⠿ {self._status}", fg="cyan"))
