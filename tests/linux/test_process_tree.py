@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from squall.model.errors import ServerNotStarted, VersionConflict
+from squall.sdk import supervising
 from squall.sdk.greeting import greet
 from squall.sdk.local_server import ensure_server
 from squall.sdk.supervising import start_supervisor
@@ -358,3 +359,20 @@ def _launcher(path: Path) -> subprocess.Popen[bytes]:
     assert launcher.stdout.readline() == b"up\n"
     launcher.stdout.close()
     return launcher
+
+
+def test_a_supervisor_begun_early_is_the_one_that_is_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with house_in(tmp_path / "state") as house:
+        argv = tuple(house.supervisor())
+        monkeypatch.setattr(supervising, "supervisor_command", lambda _paths: argv)
+        supervising.begin_supervisor(house.paths)
+        supervising.begin_supervisor(house.paths)
+        house.ensure()
+        assert len([note for note in house.notes() if note.startswith("server start")]) == 1
+        assert house.supervisors() == [house.both().supervisor]
+        supervising.begin_supervisor(house.paths)
+        assert supervising.take_begun() is None
+        with pytest.raises(ChildProcessError):
+            os.waitpid(-1, os.WNOHANG)

@@ -8,7 +8,13 @@ from pathlib import Path
 
 from squall.model.errors import LinuxNeeded, ServerNotStarted, VersionConflict
 from squall.sdk.greeting import Greeting, greet, listens
-from squall.sdk.supervising import Watched, find_supervisor, start_supervisor, supervisor_command
+from squall.sdk.supervising import (
+    Watched,
+    find_supervisor,
+    start_supervisor,
+    supervisor_command,
+    take_begun,
+)
 from squall.settings.options import Options
 from squall.settings.paths import StatePaths
 from squall.settings.process import open_process
@@ -39,6 +45,9 @@ def ensure_server(
         if greeting is None:
             house.start()
         elif greeting.understood:
+            begun = take_begun()
+            if begun is not None:
+                begun.let_go()
             if house.tend():
                 return paths.server_socket
         else:
@@ -103,7 +112,10 @@ class _House:
                 if time.monotonic() > until_s:
                     raise self._not_started(before, f"it was not ready after {self._deadline_s:g} s")
                 watched = (
-                    watched or find_supervisor(self._paths) or start_supervisor(self._paths, self._command)
+                    watched
+                    or take_begun()
+                    or find_supervisor(self._paths)
+                    or start_supervisor(self._paths, self._command)
                 )
                 code = watched.ended(wait_s)
                 wait_s = min(_LONGEST_WAIT_S, wait_s * 1.3)

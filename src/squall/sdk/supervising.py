@@ -119,6 +119,27 @@ def start_supervisor(paths: StatePaths, argv: Sequence[str]) -> Watched:
         raise ServerNotStarted(f"{argv[0]} cannot be started: {problem.strerror}") from problem
 
 
+def begin_supervisor(paths: StatePaths) -> None:
+    """Start a supervisor where none lives, and do not wait for it: `ensure_server` will, when the server is needed.
+
+    What else a program has to load is loaded meanwhile. Raises ProcessLimitTooLow, ServerNotStarted.
+    """
+    living = find_supervisor(paths)
+    if living is not None:
+        living.let_go()
+    elif not _begun:
+        _begun.append(start_supervisor(paths, supervisor_command(paths)))
+
+
+def take_begun() -> Watched | None:
+    """The supervisor that was begun and that nobody has waited for yet."""
+    return _begun.pop() if _begun else None
+
+
+# At most one: a process uses one state directory.
+_begun: list[Watched] = []
+
+
 def _environment() -> dict[str, str]:
     return {
         name: value
