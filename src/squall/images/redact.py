@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -24,7 +25,8 @@ _SHORTEST: Final = 4
 class Hidden:
     """Credentials taken out of texts: each stands there as `${NAME}`, its value is kept here under that name.
 
-    prefix: begins each name, so that two of these never give one name to two values.
+    A name begins with `prefix` and comes from the place that the credential is for: a new password changes no text,
+    and credentials of several images can travel together.
     """
 
     prefix: str
@@ -38,18 +40,16 @@ class Hidden:
             # `git@` and `${TOKEN}@` tell nothing.
             if userinfo == "git" or _PLACEHOLDER.fullmatch(userinfo):
                 return match[0]
-            return f"{match['scheme']}${{{self.name_of(userinfo)}}}@"
+            place = text[match.end() :].split(None, 1)
+            return f"{match['scheme']}${{{self._name_of(userinfo, place[0] if place else '')}}}@"
 
         return _USERINFO.sub(put_away, text)
 
-    def name_of(self, value: str) -> str:
-        """The placeholder's name for `value`; the same value has one name."""
-        for name, known in self.secrets.items():
-            if known == value:
-                return name
-        taken = sum(name.startswith(self.prefix) for name in self.secrets)
-        name = f"{self.prefix}{taken}"
-        self.secrets[name] = value
+    def _name_of(self, value: str, place: str) -> str:
+        """The placeholder's name for a credential of `place`."""
+        name = f"{self.prefix}{hashlib.sha256(place.encode()).hexdigest()[:8].upper()}"
+        while self.secrets.setdefault(name, value) != value:
+            name += "_"
         return name
 
 

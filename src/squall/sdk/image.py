@@ -38,9 +38,9 @@ _ALIAS_NOTE: Final = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Variables:
-    """Environment variables from here on."""
+    """Environment variables from here on, as sorted pairs."""
 
-    variables: dict[str, str]
+    variables: tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -204,7 +204,7 @@ class Image:
             check_variables(variables)
         except ValueError as wrong:
             raise InvalidError(f"Image.env: {wrong}") from None
-        return self._with(Variables(variables=dict(variables)))
+        return self._with(Variables(variables=tuple(sorted(variables.items()))))
 
     def workdir(self, path: str) -> Image:
         """With this working directory in containers: an absolute path. Raises InvalidError."""
@@ -225,7 +225,8 @@ class Image:
         """
         local = os.fspath(local_path)
         remote = remote_path + os.path.basename(local) if remote_path.endswith("/") else remote_path
-        return self._with(_local("add_local_file", "file", local, remote, copy=copy))
+        step = Local(kind="file", local=local, remote=remote, copy=copy)
+        return self._with(_checked("add_local_file", step))
 
     def add_local_dir(
         self, local_path: str | os.PathLike[str], remote_path: str, *, copy: bool = False, ignore: Ignore = ()
@@ -236,9 +237,8 @@ class Image:
         `add_local_file`. Raises InvalidError.
         """
         remote = remote_path.rstrip("/") or "/"
-        return self._with(
-            _local("add_local_dir", "dir", os.fspath(local_path), remote, copy=copy, ignore=ignore)
-        )
+        step = Local(kind="dir", local=os.fspath(local_path), remote=remote, copy=copy, ignore=_kept(ignore))
+        return self._with(_checked("add_local_dir", step))
 
     def add_local_python_source(
         self, *modules: str, copy: bool = False, ignore: Ignore = PYTHON_ONLY
@@ -256,7 +256,7 @@ class Image:
                 )
             remote = f"{SOURCE_ROOT}/{module}"
             image = image._with(
-                _local("add_local_python_source", "python_source", module, remote, copy=copy, ignore=ignore)
+                Local(kind="python_source", local=module, remote=remote, copy=copy, ignore=_kept(ignore))
             )
         return image
 
@@ -406,18 +406,19 @@ def _common(dialect: Dialect, *, force_build: bool) -> dict[str, Any]:
     return {"dialect": dialect, "build_id": os.urandom(8).hex() if force_build else ""}
 
 
-def _local(
-    method: str, kind: LocalKind, local: str, remote: str, *, copy: bool, ignore: Ignore = ()
-) -> Local:
+def _checked(method: str, step: Local) -> Local:
+    """The step, if its files may go where it puts them. Raises InvalidError."""
     try:
-        check_remote(remote)
+        check_remote(step.remote)
     except ValueError as wrong:
         raise InvalidError(
             f"Image.{method}: {wrong}", remedy="name an absolute path such as /data, or one below /app"
         ) from None
-    return Local(
-        kind=kind, local=local, remote=remote, copy=copy, ignore=ignore if callable(ignore) else tuple(ignore)
-    )
+    return step
+
+
+def _kept(ignore: Ignore) -> Ignore:
+    return ignore if callable(ignore) else tuple(ignore)
 
 
 def _plain(step: Declared) -> str:

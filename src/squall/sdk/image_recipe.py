@@ -61,7 +61,7 @@ def recipe_of(image: Image, trees: Sequence[str] = ()) -> Needed:
             case Install():
                 steps.append(read_install(step, hidden))
             case Variables():
-                steps.append(Env(variables=step.variables))
+                steps.append(Env(variables=dict(step.variables)))
             case Directory():
                 steps.append(Workdir(path=step.path))
             case Local():

@@ -10,6 +10,7 @@ from squall.images.installer import (
     uv_environment,
 )
 from squall.images.installer_files import InstallerFiles, constraint_paths, read_settings
+from squall.images.redact import reveal
 from squall.model.image import PipInstall
 
 STEP = PipInstall(packages=("six",))
@@ -34,8 +35,8 @@ format = columns
 
 def test_pips_file_is_understood() -> None:
     settings = read_settings(InstallerFiles(pip=(PIP_CONF,)))
-    assert settings.index_url == "https://${SQUALL_CREDENTIAL_C0}@pypi.example.org/simple"
-    assert settings.secrets == {"SQUALL_CREDENTIAL_C0": "ada:pw123"}
+    assert _revealed(settings) == ["https://ada:pw123@pypi.example.org/simple", *settings.extra_index_url]
+    assert list(settings.secrets.values()) == ["ada:pw123"]
     assert settings.extra_index_url == ("https://one.example.org/simple", "https://two.example.org/simple")
     assert (settings.find_links, settings.trusted_host) == (("/wheels",), ("one.example.org",))
     assert (settings.no_binary, settings.timeout_s, settings.cert) == (
@@ -83,13 +84,10 @@ def test_uvs_file_and_variables_are_understood_and_stand_before_pips() -> None:
         "UV_PRERELEASE": "allow",
     }
     settings = read_settings(InstallerFiles(pip=("[global]\nindex-url=https://pips/\n",), uv=(uv,), env=env))
-    assert settings.index_url == "https://${SQUALL_CREDENTIAL_C0}@corp/"
-    assert settings.extra_index_url == (
-        "https://${SQUALL_CREDENTIAL_C1}@team/",
-        "https://extra/",
-        "https://second/",
-    )
-    assert settings.secrets == {"SQUALL_CREDENTIAL_C0": ":main-pw", "SQUALL_CREDENTIAL_C1": "bob:x%20y"}
+    assert _revealed(settings) == [
+        *("https://:main-pw@corp/", "https://bob:x%20y@team/", "https://extra/", "https://second/")
+    ]
+    assert list(settings.secrets.values()) == [":main-pw", "bob:x%20y"]
     assert settings.find_links == ("/uv-wheels",)
     assert settings.uv_env == {
         "UV_INDEX_STRATEGY": "unsafe-first-match",
@@ -104,9 +102,9 @@ def test_a_login_of_netrc_goes_to_its_host_and_to_no_other() -> None:
         netrc={"a.org": ("ada", "p/w")},
     )
     settings = read_settings(files)
-    assert settings.index_url == "https://${SQUALL_CREDENTIAL_C0}@a.org/simple"
+    assert _revealed(settings) == ["https://ada:p%2Fw@a.org/simple", "https://b.org/simple"]
     assert settings.extra_index_url == ("https://b.org/simple",)
-    assert settings.secrets == {"SQUALL_CREDENTIAL_C0": "ada:p%2Fw"}
+    assert list(settings.secrets.values()) == ["ada:p%2Fw"]
 
 
 def test_constraints_travel_as_text() -> None:
@@ -116,7 +114,8 @@ def test_constraints_travel_as_text() -> None:
         env=files.env, texts={"/c/one.txt": "six<2\n", "/c/two.txt": "x @ https://t:k@h/x\n"}
     )
     settings = read_settings(whole)
-    assert settings.constraints == "six<2\nx @ https://${SQUALL_CREDENTIAL_C0}@h/x\n"
+    assert reveal(settings.constraints, settings.secrets) == "six<2\nx @ https://t:k@h/x\n"
+    assert "t:k" not in settings.constraints
 
 
 @pytest.mark.parametrize("files", [InstallerFiles(pip=("nonsense",)), InstallerFiles(uv=("= [",))])
@@ -183,3 +182,10 @@ def test_pips_rule_for_several_indexes_holds_for_pip_install_alone() -> None:
 )
 def test_a_place_on_this_machine_is_known_as_such(url: str, path: str | None) -> None:
     assert local_path(url) == path
+
+
+def _revealed(settings: InstallerSettings) -> list[str]:
+    """The indexes with their credentials, which must not stand in the settings themselves."""
+    indexes = [settings.index_url or "", *settings.extra_index_url]
+    assert not [value for value in settings.secrets.values() if value in "".join(indexes)]
+    return [reveal(index, settings.secrets) for index in indexes]

@@ -9,15 +9,29 @@ def test_a_credential_is_put_away_and_comes_back() -> None:
     hidden = Hidden("X_")
     url = "https://ada:p%40ss@example.org/simple"
     text = hidden.hide(f"--index-url {url}\nsix\n")
-    assert text == "--index-url https://${X_0}@example.org/simple\nsix\n"
-    assert hidden.secrets == {"X_0": "ada:p%40ss"}
+    (name,) = hidden.secrets
+    assert text == f"--index-url https://${{{name}}}@example.org/simple\nsix\n"
+    assert hidden.secrets == {name: "ada:p%40ss"}
     assert reveal(text, hidden.secrets) == f"--index-url {url}\nsix\n"
 
 
-def test_one_value_has_one_name_and_nothing_else_is_touched() -> None:
+def test_a_new_password_changes_no_text_and_each_place_has_its_own() -> None:
+    old, new = Hidden("X_"), Hidden("X_")
+    assert old.hide("https://tok1@a.org https://tok1@b.org") == new.hide(
+        "https://tok2@a.org https://tok3@b.org"
+    )
+    assert list(new.secrets.values()) == ["tok2", "tok3"]
+
+
+def test_two_credentials_for_one_place_are_kept_apart() -> None:
     hidden = Hidden("X_")
-    hidden.hide("https://tok1@a.org https://tok1@b.org https://tok2@c.org")
-    assert hidden.secrets == {"X_0": "tok1", "X_1": "tok2"}
+    text = "https://one@a.org https://two@a.org https://one@a.org"
+    assert reveal(hidden.hide(text), hidden.secrets) == text
+    assert len(hidden.secrets) == 2
+
+
+def test_what_is_no_credential_is_left_alone() -> None:
+    hidden = Hidden("X_")
     for text in (
         "git+ssh://git@example.org/x",
         "https://${TOKEN}@example.org",

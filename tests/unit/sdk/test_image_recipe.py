@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from squall.images.redact import reveal
 from squall.model.errors import InvalidError, ModuleNotMountable, SourceFileNotFound
 from squall.model.image import AddLocal, PipInstall
 from squall.sdk.image import Image
@@ -126,8 +127,10 @@ def test_a_requirements_file_is_read_with_all_that_it_includes(
     ]
     assert step.constraints == "numpy<3"
     assert step.find_links == (str(tmp_path / "wheels"),)
-    assert step.index_url == "https://${SQUALL_CREDENTIAL_R0}@h/simple"
-    assert secrets == {"SQ_TOKEN": "from-the-environment", "SQUALL_CREDENTIAL_R0": "u:p"}
+    assert step.index_url is not None
+    assert reveal(step.index_url, secrets) == "https://u:p@h/simple"
+    assert "u:p" not in step.index_url
+    assert sorted(secrets.values()) == ["from-the-environment", "u:p"]
 
 
 @pytest.mark.parametrize(

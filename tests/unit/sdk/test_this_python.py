@@ -45,8 +45,9 @@ def test_files_of_pip_uv_and_netrc_are_found_where_they_are_kept(tmp_path: Path)
         (tmp_path / path).write_text(text, encoding="utf-8")
     (tmp_path / ".netrc").chmod(0o600)
     found = installer_settings({"HOME": str(tmp_path), "PIP_CONFIG_FILE": str(tmp_path / "more.conf")})
-    assert found.index_url == "https://${SQUALL_CREDENTIAL_C0}@h.example/simple"
-    assert found.secrets == {"SQUALL_CREDENTIAL_C0": "ada:secret99"}
+    (name,) = found.secrets
+    assert found.index_url == f"https://${{{name}}}@h.example/simple"
+    assert found.secrets[name] == "ada:secret99"
     assert "/uv-wheels" in found.find_links
     assert found.pre
 
