@@ -47,12 +47,9 @@ def _option(flag: Flag) -> click.Option:
         return click.Option(
             [words, flag.name], required=flag.required, default=flag.default, show_default=True
         )
-    shown = flag.default is not None and not flag.required
+    if flag.required:
+        return click.Option([flag.option, flag.name], type=kind, required=True, multiple=flag.many)
+    default = list(flag.default) if flag.many and flag.default else flag.default
     return click.Option(
-        [flag.option, flag.name],
-        type=kind,
-        required=flag.required,
-        default=list(flag.default) if flag.many and flag.default else flag.default,
-        multiple=flag.many,
-        show_default=shown,
+        [flag.option, flag.name], type=kind, default=default, multiple=flag.many, show_default=default is not None
     )

@@ -18,7 +18,7 @@ from typing import Any
 from squall.context.current import CurrentInput, current_input
 from squall.model.errors import Error, FunctionTimeout, InputCancelled, SerializationError
 from squall.model.function import Function
-from squall.runner import raised, stdio
+from squall.runner import limits, raised, stdio
 from squall.runner.link import RunnerLink
 from squall.runner.outcomes import Outcomes, Where, close_all
 from squall.wire import payload
@@ -187,7 +187,7 @@ class InputRunner:
         elif isinstance(error, SerializationError):
             self._outcomes.failed(where, error, seconds)
         else:
-            head, pickled = raised.describe(error, source_root=self._source)
+            head, pickled = raised.describe(limits.named(error, self._function), source_root=self._source)
             self._outcomes.raised(where, head, pickled, seconds)
 
     def _generate(self, where: Where, args: Any, kwargs: Any) -> int:

@@ -20,6 +20,8 @@ _PROTOCOL: Final = 5
 _ALIGNED: Final = 64
 _AS_BYTES: Final = 1 << 31
 _MAIN: Final = b"__main__"
+# How a pickle first names the module that rebuilds code.
+_CODE: Final = b"\x8c\x17cloudpickle.cloudpickle"
 
 
 class Packed(NamedTuple):
@@ -77,7 +79,7 @@ def pack(value: Any, *, role: Role = "value", main: str | None = None) -> Packed
         try:
             stream = dumps_by_value(lifted, keep_in, main)
         except Exception as error:
-            raise not_serializable(value, error, role) from error
+            raise not_serializable(value, error, role) from None
     return _arrange(stream, views)
 
 
@@ -89,12 +91,15 @@ def unpack(buffers: Sequence[Buffer]) -> Any:
     return _load(buffers[0], _in_order(buffers))
 
 
-def split(payload: Buffer, lengths: Sequence[int]) -> list[memoryview]:
+def split(payload: Buffer, lengths: Sequence[int]) -> list[Buffer]:
     """The buffers of a Packed that arrived as one. Raises DeserializationError when the lengths do not fit."""
+    if len(lengths) == 1 and lengths[0] == length(payload):
+        return [payload]
     view = memoryview(payload).cast("B") if length(payload) else memoryview(b"")
     if sum(lengths) != view.nbytes or (lengths and min(lengths) < 0) or not lengths:
         raise DeserializationError(f"a value of {sum(lengths)} bytes arrived as {view.nbytes}")
-    cut, at = [], 0
+    cut: list[Buffer] = []
+    at = 0
     for size in lengths:
         cut.append(view[at : at + size])
         at += size
@@ -163,7 +168,7 @@ def unpack_many(buffer: Buffer, lengths: Sequence[int]) -> list[Any]:
 
 def holds_code(data: Buffer) -> bool:
     """Whether code may travel in `data`, packed bytes: then the other side needs the same minor version of Python."""
-    return b"cloudpickle" in (data if type(data) is not memoryview else bytes(data))
+    return _CODE in (data if type(data) is not memoryview else bytes(data))
 
 
 # -- packing
@@ -263,7 +268,7 @@ def _pack_alone(value: Any, role: Role, main: str | None) -> bytes:
     try:
         return dumps_by_value(value, None, main)
     except Exception as error:
-        raise not_serializable(value, error, role) from error
+        raise not_serializable(value, error, role) from None
 
 
 # -- unpacking

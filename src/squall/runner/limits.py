@@ -1,0 +1,80 @@
+"""Limits: what the kernel refused a container, told as the limit that it ran into."""
+
+from __future__ import annotations
+
+import errno
+import os
+import resource
+import socket
+
+from squall.model.errors import DiskFull, Error, TooManyFiles, TooManyProcesses
+from squall.model.function import Function
+
+_UNREACHABLE = frozenset({errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN})
+_NO_NETWORK = (
+    "containers have no network beside loopback yet: fetch what is needed before, pass it as an argument, or install "
+    "it in the image with `.pip_install(...)`"
+)
+
+
+def named(error: BaseException, function: Function) -> BaseException:
+    """The error that names the limit behind `error`, which becomes its cause; `error` itself, with a hint where one fits."""
+    told = _named(error, function)
+    if told is not None:
+        told.__cause__ = error
+        told.__traceback__ = error.__traceback__
+        return told
+    if _is_network(error):
+        error.add_note(_NO_NETWORK)
+    return error
+
+
+def _named(error: BaseException, function: Function) -> Error | None:
+    number = error.errno if isinstance(error, OSError) else None
+    name, limit = function.name, function.limits.pids
+    if (number == errno.EAGAIN and _came_from_fork(error)) or str(error) == "can't start new thread":
+        return TooManyProcesses(
+            f"{name} has as many processes and threads as its container may have: the limit is {limit}, the peak was "
+            f"{_processes()}",
+            limit=limit,
+            peak=_processes(),
+        )
+    if number in (errno.ENOSPC, errno.EDQUOT):
+        return DiskFull(f"{name} has filled the disk that its container may use: {error}", path=_path(error))
+    if number in (errno.EMFILE, errno.ENFILE):
+        files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        return TooManyFiles(f"{name} has as many open files as a process may have: {files}", limit=files)
+    return None
+
+
+def _came_from_fork(error: BaseException) -> bool:
+    """Whether the last call was one that makes a process: reading from a socket that is empty fails alike."""
+    trace = error.__traceback__
+    name = ""
+    while trace is not None:
+        name = trace.tb_frame.f_code.co_name
+        trace = trace.tb_next
+    return name in {"_execute_child", "fork", "_fork_exec", "_launch", "start", "posix_spawn"} or isinstance(
+        error, BlockingIOError
+    )
+
+
+def _processes() -> int:
+    """How many processes and threads this container has, as far as its /proc shows."""
+    count = 0
+    try:
+        for entry in os.scandir("/proc"):
+            if entry.name.isdigit():
+                count += len(os.listdir(f"/proc/{entry.name}/task"))
+    except OSError:
+        return count
+    return count
+
+
+def _path(error: BaseException) -> str | None:
+    name = getattr(error, "filename", None)
+    return name if isinstance(name, str) else None
+
+
+def _is_network(error: BaseException) -> bool:
+    return isinstance(error, socket.gaierror) or (isinstance(error, OSError) and error.errno in _UNREACHABLE)
