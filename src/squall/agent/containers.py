@@ -33,7 +33,9 @@ SendLogs = Callable[[Message, list[bytes]], None]
 class Containers:
     """What runs here. tell: an event to the server; send_logs: records of output; both drop while there is none."""
 
-    def __init__(self, pools: Pools, images: Images, relay: Relay, builds: BuildSandboxes, options: Options) -> None:
+    def __init__(
+        self, pools: Pools, images: Images, relay: Relay, builds: BuildSandboxes, options: Options
+    ) -> None:
         self.present: dict[str, LocalContainer] = {}
         self.starting: dict[str, asyncio.Task[None]] = {}
         self.unreported: dict[str, Message] = {}
@@ -66,6 +68,8 @@ class Containers:
                     self.starting[one.id] = asyncio.get_running_loop().create_task(self._start(one))
                 case Stop(container=container):
                     self.stop(container)
+        for container in described.get("kill", ()):
+            self.kill(container)
         self._wanted = frozenset(functions)
 
     def stop(self, container: str) -> None:
@@ -78,6 +82,13 @@ class Containers:
         if local is not None and not local.stopping:
             local.stopping = True
             local.launcher.tell("stop", container=container, grace_s=self._options.stop_grace_s)
+
+    def kill(self, container: str) -> None:
+        """Ends a container that did not give way."""
+        local = self.present.get(container)
+        if local is not None and not local.killed:
+            local.stopping = local.killed = True
+            local.launcher.tell("kill", container=container)
 
     async def adopt(self, links: list[LauncherLink]) -> None:
         """Takes over the containers that an earlier agent left running."""
@@ -123,14 +134,20 @@ class Containers:
             return
         except (Error, ValueError, OSError) as problem:
             self.starting.pop(container, None)
-            error = problem if isinstance(problem, Error) else ContainerStartError(f"{type(problem).__name__}: {problem}")
+            error = (
+                problem
+                if isinstance(problem, Error)
+                else ContainerStartError(f"{type(problem).__name__}: {problem}")
+            )
             lost = isinstance(problem, ConnectionLost)
             _log.warning("container %s did not start: %s", container, problem)
             if lost:
                 self._report_end(container, ContainerEnd(cause="signal", signal=9))
             else:
                 self._ended.add(container)
-                self.tell({"t": "event", "event": "refused", "container": container, "error": error.to_wire()})
+                self.tell(
+                    {"t": "event", "event": "refused", "container": container, "error": error.to_wire()}
+                )
             return
         self.starting.pop(container, None)
         self._add(link, message, fds)
@@ -152,7 +169,9 @@ class Containers:
         self.tell({"t": "event", "event": "started", **local.describe()})
         local.output = Output(
             (log, out, err),
-            lambda rows, texts: self.send_logs({"t": "logs", "container": local.id, "function": local.function, "L": rows}, texts),
+            lambda rows, texts: self.send_logs(
+                {"t": "logs", "container": local.id, "function": local.function, "L": rows}, texts
+            ),
             rate=self._options.log_rate_bytes,
         )
         self._relay.add(local, SocketChannel(socket.socket(fileno=channel)))

@@ -56,7 +56,9 @@ class LauncherLink:
         found: list[Message] = message["containers"]
         return found
 
-    async def run(self, container: str, name: str, how: Message, on_end: Callable[[Message], None]) -> tuple[Message, tuple[int, ...]]:
+    async def run(
+        self, container: str, name: str, how: Message, on_end: Callable[[Message], None]
+    ) -> tuple[Message, tuple[int, ...]]:
         """Runs a command in a container; `how` has argv, env, cwd, tty, rows, cols. on_end gets "exec_exited"."""
         self._execs[name] = on_end
         return await self._ask("exec", container, {"exec": name, **how})
@@ -84,7 +86,9 @@ class LauncherLink:
     def _send(self, message: Message) -> None:
         data = json.dumps(message).encode()
         if len(data) > PACKET:
-            raise ContainerStartError(f"what a launcher is told fits into {PACKET} bytes; this has {len(data)}")
+            raise ContainerStartError(
+                f"what a launcher is told fits into {PACKET} bytes; this has {len(data)}"
+            )
         if self._unsent or not self._try(data):
             if not self._unsent:
                 self._loop.add_writer(self._sock.fileno(), self._on_writable)
@@ -133,7 +137,11 @@ class LauncherLink:
             for name in ("start", "attach", "exec"):
                 answer = self._answers.get((name, container + message.get("exec", "")))
                 if answer is not None and not answer.done():
-                    answer.set_exception(Error.from_wire({k: v for k, v in message.items() if k not in ("t", "container", "exec")}))
+                    answer.set_exception(
+                        Error.from_wire(
+                            {k: v for k, v in message.items() if k not in ("t", "container", "exec")}
+                        )
+                    )
                     break
         elif kind == "exited":
             self.on_exit(message)

@@ -125,7 +125,9 @@ class Agent:
                 continue
             delay_s = 0.02
             gone = asyncio.Event()
-            session = Session(channel, dialer=True, on_open=self._on_open, on_close=lambda _error, gone=gone: gone.set())  # type: ignore[misc] - a default binds this loop's event
+            session = Session(
+                channel, dialer=True, on_open=self._on_open, on_close=lambda _error, gone=gone: gone.set()
+            )  # type: ignore[misc] - a default binds this loop's event
             session.on_relay = self._relay.down
             try:
                 await self._join(session)
@@ -141,7 +143,9 @@ class Agent:
                 self._session = self._stream = None
 
     async def _join(self, session: Session) -> None:
-        await session.ask("hello", {"version": VERSION, "protocol": PROTOCOL, "role": "agent", "pid": os.getpid()})
+        await session.ask(
+            "hello", {"version": VERSION, "protocol": PROTOCOL, "role": "agent", "pid": os.getpid()}
+        )
         head = {
             "node": to_json(self._node),
             "pid": os.getpid(),
@@ -162,7 +166,9 @@ class Agent:
                 self._containers.want(bytes(frame.payload))
 
     def _on_open(self, stream: Stream, head: dict[str, Any], frame: Frame) -> None:
-        handler = {"prepare": self._prepare, "exec": self._exec, "launchers": self._launchers}.get(str(head.get("t")))
+        handler = {"prepare": self._prepare, "exec": self._exec, "launchers": self._launchers}.get(
+            str(head.get("t"))
+        )
         if handler is None:
             stream.fail(Error(f"an agent knows no message {head.get('t')!r}"))
         else:
@@ -188,7 +194,12 @@ class Agent:
         local = self._containers.present.get(str(head["container"]))
         if local is None:
             raise NotFoundError(f"no container {head['container']!r} runs on this node")
-        how = {"argv": head["argv"], "tty": bool(head.get("tty")), "rows": head.get("rows", 24), "cols": head.get("cols", 80)}
+        how = {
+            "argv": head["argv"],
+            "tty": bool(head.get("tty")),
+            "rows": head.get("rows", 24),
+            "cols": head.get("cols", 80),
+        }
         how |= {key: head[key] for key in ("env", "cwd") if key in head}
 
         def on_end(message: dict[str, Any]) -> None:

@@ -21,7 +21,9 @@ class Output:
     four seconds; what is above is dropped and counted, and the count is printed in its place.
     """
 
-    def __init__(self, fds: tuple[int, int, int], pass_on: Callable[[Rows, list[bytes]], None], *, rate: float) -> None:
+    def __init__(
+        self, fds: tuple[int, int, int], pass_on: Callable[[Rows, list[bytes]], None], *, rate: float
+    ) -> None:
         self._log, self._out, self._err = fds
         self._open = [(fds[0], ""), (fds[1], "o"), (fds[2], "e")]
         self._pass_on = pass_on

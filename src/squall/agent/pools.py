@@ -129,7 +129,10 @@ class Pools:
         name = secrets.token_hex(6)
         path = self._paths.launcher_socket(name)
         await asyncio.to_thread(
-            spawn_launcher, socket=str(path), state=str(self._paths.state), log=str(self._paths.log("launchers"))
+            spawn_launcher,
+            socket=str(path),
+            state=str(self._paths.state),
+            log=str(self._paths.log("launchers")),
         )
         loop = asyncio.get_running_loop()
         until = loop.time() + DIAL_S

@@ -90,7 +90,12 @@ class Images:
         python = ClientPython.from_json(wants["client_python"])
         recipe = ImageRecipe.from_json(wants["image"]) if wants["image"] else ImageRecipe()
         settings = InstallerSettings.from_json(wants.get("installer") or {})
-        facts = Facts(python=python, packages=_own_packages(), home=os.path.expanduser("~"), private=(str(self._paths.state),))
+        facts = Facts(
+            python=python,
+            packages=_own_packages(),
+            home=os.path.expanduser("~"),
+            private=(str(self._paths.state),),
+        )
         host = self._host(facts)
         plan = plan_image(
             recipe,
@@ -121,7 +126,9 @@ class Images:
             self._hosts[key] = host_image(facts, look)
         return self._hosts[key]
 
-    def spec_for(self, wanted: WantedContainer, prepared: Prepared, *, uid_base: int | None) -> sandbox.SandboxSpec:
+    def spec_for(
+        self, wanted: WantedContainer, prepared: Prepared, *, uid_base: int | None
+    ) -> sandbox.SandboxSpec:
         """The sandbox of one container. Raises LevelRefused when the function asks for more than this host gives."""
         function = wanted.function
         limits = sandbox.Limits(
@@ -131,7 +138,12 @@ class Images:
             disk_bytes=None if function.limits.disk_mib is None else function.limits.disk_mib * 2**20,
         )
         plan, python = prepared.plan, prepared.python
-        env = {**plan.environment, **function.env, "SQUALL_CONTAINER": wanted.id, "SQUALL_FUNCTION": function.name}
+        env = {
+            **plan.environment,
+            **function.env,
+            "SQUALL_CONTAINER": wanted.id,
+            "SQUALL_FUNCTION": function.name,
+        }
         scratch = str(self._paths.scratch / wanted.id)
         if self._level == "process":
             return self._process_spec(wanted, prepared, (env, scratch, limits))
@@ -153,7 +165,9 @@ class Images:
             interpreter=None if forked else python.executable,
         )
 
-    def _process_spec(self, wanted: WantedContainer, prepared: Prepared, parts: tuple[Any, ...]) -> sandbox.SandboxSpec:
+    def _process_spec(
+        self, wanted: WantedContainer, prepared: Prepared, parts: tuple[Any, ...]
+    ) -> sandbox.SandboxSpec:
         """At level `process` nothing is mounted: code runs where the tree was laid out, from the user's own files."""
         env, scratch, limits = parts
         plan, python = prepared.plan, prepared.python
@@ -167,7 +181,11 @@ class Images:
         own = os.path.dirname(os.path.dirname(os.path.abspath(importlib.util.find_spec("squall").origin)))  # type: ignore[union-attr, arg-type] - this very package has an origin
         path = [source, *layers, *python.site_dirs]
         env = {key: value.replace(LAYERS_ROOT, str(self._paths.layers)) for key, value in env.items()}
-        env |= {"PYTHONPATH": ":".join([source, *layers, own]), "SQUALL_PATH": ":".join([*path, own]), "SQUALL_SOURCE_DIR": source}
+        env |= {
+            "PYTHONPATH": ":".join([source, *layers, own]),
+            "SQUALL_PATH": ":".join([*path, own]),
+            "SQUALL_SOURCE_DIR": source,
+        }
         env["HOME"] = scratch
         return sandbox.SandboxSpec(
             id=wanted.id,
@@ -183,7 +201,9 @@ class Images:
 
 def is_own_python(python: ClientPython) -> bool:
     """Whether the client's interpreter is this one, so that a warm fork of it will do."""
-    return python.version == platform.python_version() and os.path.realpath(python.base_prefix) == os.path.realpath(sys.base_prefix)
+    return python.version == platform.python_version() and os.path.realpath(
+        python.base_prefix
+    ) == os.path.realpath(sys.base_prefix)
 
 
 def _own_packages() -> tuple[tuple[str, str], ...]:

@@ -15,7 +15,9 @@ def to_json(noun: Any) -> Any:
     """The plain form of a noun: dicts, lists, strings, numbers; fields at their default are left out."""
     if is_dataclass(noun) and not isinstance(noun, type):
         return {
-            f.name: to_json(getattr(noun, f.name)) for f in fields(noun) if getattr(noun, f.name) != _default(f)
+            f.name: to_json(getattr(noun, f.name))
+            for f in fields(noun)
+            if getattr(noun, f.name) != _default(f)
         }
     if isinstance(noun, tuple | list | frozenset | set):
         return [to_json(item) for item in noun]

@@ -78,7 +78,9 @@ def describe_end(end: ContainerEnd, *, function: str) -> Error:
     facts = {"limit_bytes": end.memory_limit_bytes, "peak_bytes": end.memory_peak_bytes}
     if end.cause == "oom":
         limit, peak = _mib(end.memory_limit_bytes), _mib(end.memory_peak_bytes)
-        return OutOfMemory(f"{function} ran out of memory: the limit is {limit}, the peak was {peak}{tail}", **facts)
+        return OutOfMemory(
+            f"{function} ran out of memory: the limit is {limit}, the peak was {peak}{tail}", **facts
+        )
     if end.cause == "pids":
         return TooManyProcesses(f"{function} started more processes than its container may have{tail}")
     if end.cause == "disk":
@@ -86,23 +88,31 @@ def describe_end(end: ContainerEnd, *, function: str) -> Error:
     if end.signal is not None:
         name = _signal_name(end.signal)
         return ContainerExited(f"the container of {function} was ended by {name}{tail}", signal=end.signal)
-    return ContainerExited(f"the container of {function} exited with code {end.code}{tail}", exit_code=end.code)
+    return ContainerExited(
+        f"the container of {function} exited with code {end.code}{tail}", exit_code=end.code
+    )
 
 
 def _of_suspect(one: Segment, end: ContainerEnd, suspect: Suspect, function: str) -> Requeue | End:
     if suspect.timed_out_s is not None:
         limit = suspect.timed_out_s
-        return End(one, FunctionTimeout(f"{function} ran longer than its timeout of {limit:g} s", limit_s=limit))
+        return End(
+            one, FunctionTimeout(f"{function} ran longer than its timeout of {limit:g} s", limit_s=limit)
+        )
     if suspect.items_sent:
         why = describe_end(end, function=function)
-        return End(one, InputLost(f"{function} was lost after it had yielded {suspect.items_sent} items: {why}"))
+        return End(
+            one, InputLost(f"{function} was lost after it had yielded {suspect.items_sent} items: {why}")
+        )
     if is_own_doing(end):
         if runs_again_after_kill(kills=suspect.kills):
             return Requeue(one, alone=True)
         return End(one, describe_end(end, function=function))
     if runs_again_after_loss(losses=suspect.losses):
         return Requeue(one, one.alone)
-    return End(one, InputLost(f"{function} lost its container {suspect.losses} times", attempts=suspect.losses))
+    return End(
+        one, InputLost(f"{function} lost its container {suspect.losses} times", attempts=suspect.losses)
+    )
 
 
 def _mib(amount: int | None) -> str:

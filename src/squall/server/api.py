@@ -24,7 +24,9 @@ from squall.wire.session import Session
 from squall.wire.stream import Stream
 
 Handler = Callable[["Connection", Stream, dict[str, Any], Frame], None]
-FROM_CONTAINERS = frozenset({"serve", "call", "call.get", "call.cancel", "call.info", "blobs.missing", "blob.put"})
+FROM_CONTAINERS = frozenset(
+    {"serve", "call", "call.get", "call.cancel", "call.info", "blobs.missing", "blob.put"}
+)
 MOST_BLOB = 4 * 2**30
 
 
@@ -79,7 +81,13 @@ def hello(connection: Connection, stream: Stream, head: dict[str, Any], _frame: 
         raise VersionError(f"the agent speaks protocol {head.get('protocol')}, this server speaks {PROTOCOL}")
     why = connection.house.why_busy()
     stream.end(
-        {"version": VERSION, "protocol": PROTOCOL, "pid": os.getpid(), "busy": bool(why), "why_busy": why or ""}
+        {
+            "version": VERSION,
+            "protocol": PROTOCOL,
+            "pid": os.getpid(),
+            "busy": bool(why),
+            "why_busy": why or "",
+        }
     )
 
 
@@ -93,7 +101,9 @@ def join(connection: Connection, stream: Stream, head: dict[str, Any], _frame: F
 def serve(connection: Connection, stream: Stream, head: dict[str, Any], _frame: Frame) -> None:
     """A container is ready for its function, or for more inputs."""
     worker = connection.container(stream)
-    orphan = connection.house.orphans.get(connection.house.nodes.container_on(connection.session, stream.route))
+    orphan = connection.house.orphans.get(
+        connection.house.nodes.container_on(connection.session, stream.route)
+    )
     if worker is not None:
         connection.house.containers.serve(worker, stream, head)
     elif orphan is not None:
@@ -130,7 +140,12 @@ async def _open_app(connection: Connection, record: AppRecord, stream: Stream) -
 def _on_app_frame(connection: Connection, record: AppRecord, stream: Stream, frame: Frame) -> None:
     house = connection.house
     if frame.kind in (Kind.END, Kind.CANCEL):
-        if house.apps.apps.get(record.id) is record and record.stream is stream and connection in house.connections and not connection.session.channel.closed:
+        if (
+            house.apps.apps.get(record.id) is record
+            and record.stream is stream
+            and connection in house.connections
+            and not connection.session.channel.closed
+        ):
             house.apps.stop(record.id)
         elif stream.live:
             stream.end({})
@@ -187,7 +202,9 @@ def _on_call_frame(connection: Connection, record: CallRecord, stream: Stream, f
 
 def blobs_missing(connection: Connection, stream: Stream, head: dict[str, Any], frame: Frame) -> None:
     """Which of these digests the server does not have."""
-    digests = [Digest(text) for text in (json.loads(bytes(frame.payload)) if len(frame.payload) else head["digests"])]
+    digests = [
+        Digest(text) for text in (json.loads(bytes(frame.payload)) if len(frame.payload) else head["digests"])
+    ]
 
     async def answer() -> None:
         present = await connection.house.blobs.has_many(digests, renew=True)
@@ -266,7 +283,9 @@ def logs(connection: Connection, stream: Stream, head: dict[str, Any], _frame: F
 
 def call_get(connection: Connection, stream: Stream, head: dict[str, Any], _frame: Frame) -> None:
     """The outcome of one input of a durable call."""
-    work = connection.house.durable.answer(stream, CallId(head["call"]), int(head["index"]), wait=bool(head["wait"]))
+    work = connection.house.durable.answer(
+        stream, CallId(head["call"]), int(head["index"]), wait=bool(head["wait"])
+    )
     _spawn(connection.house, stream, work)
 
 

@@ -29,7 +29,13 @@ class Apps:
     """Every app that runs here."""
 
     def __init__(
-        self, calls: Calls, capacity: Capacity, nodes: AgentNodes, blobs: BlobStore, *, clock: Callable[[], float]
+        self,
+        calls: Calls,
+        capacity: Capacity,
+        nodes: AgentNodes,
+        blobs: BlobStore,
+        *,
+        clock: Callable[[], float],
     ) -> None:
         self.apps: dict[AppId, AppRecord] = {}
         self.ended: list[dict[str, Any]] = []
@@ -51,7 +57,13 @@ class Apps:
             raise InvalidError(f"{app!r} is no id of an app")
         record = self.apps.get(app)
         if record is None:
-            record = AppRecord(app, str(head.get("name", "")), self._clock(), root=str(head.get("root", "")), pid=head.get("pid"))
+            record = AppRecord(
+                app,
+                str(head.get("name", "")),
+                self._clock(),
+                root=str(head.get("root", "")),
+                pid=head.get("pid"),
+            )
             self.apps[app] = record
         record.stream, record.gone_s = stream, None
         described = json.loads(bytes(frame.payload))
@@ -66,7 +78,9 @@ class Apps:
             try:
                 function = from_json(Function, plain)
             except ValueError as problem:
-                raise InvalidError(f"the description of a function does not hold together: {problem}") from problem
+                raise InvalidError(
+                    f"the description of a function does not hold together: {problem}"
+                ) from problem
             if function.app != record.id or function.id != f"{record.id}/{function.name}":
                 raise InvalidError(f"the function {function.id!r} does not belong to the app {record.id!r}")
             known = self._calls.functions.get(function.id)
@@ -77,7 +91,9 @@ class Apps:
             record.functions[function.name] = known
         return added
 
-    async def make_ready(self, record: AppRecord, functions: list[FunctionRecord], tell: Callable[[dict[str, Any]], None]) -> None:
+    async def make_ready(
+        self, record: AppRecord, functions: list[FunctionRecord], tell: Callable[[dict[str, Any]], None]
+    ) -> None:
         """Has images built and sources laid out on a node, telling the client what happens.
 
         Raises ImageBuildError and its like, NotFoundError when the source was not sent.
@@ -97,7 +113,11 @@ class Apps:
             function = known.function
             if function.code.pickled is not None and known.pickled is None:
                 known.pickled = await self._blobs.get(Digest(function.code.pickled))
-            wants = {"image": function.image, "client_python": function.client_python, "source": function.code.source}
+            wants = {
+                "image": function.image,
+                "client_python": function.client_python,
+                "source": function.code.source,
+            }
             key = json.dumps(wants, sort_keys=True)
             if key not in seen:
                 seen.add(key)
@@ -153,13 +173,19 @@ class Apps:
             if name in (record.id, record.name):
                 return record
         running = ", ".join(sorted({record.name for record in self.apps.values()})) or "none"
-        raise NotFoundError(f"no app {name!r} runs here; running: {running}", remedy="list them with `squall app list`")
+        raise NotFoundError(
+            f"no app {name!r} runs here; running: {running}", remedy="list them with `squall app list`"
+        )
 
     def sweep(self) -> None:
         """Ends ephemeral apps whose client has been gone too long."""
         now = self._clock()
         for record in list(self.apps.values()):
-            if record.kind == "ephemeral" and record.gone_s is not None and now - record.gone_s >= CLIENT_GRACE_S:
+            if (
+                record.kind == "ephemeral"
+                and record.gone_s is not None
+                and now - record.gone_s >= CLIENT_GRACE_S
+            ):
                 self.stop(record.id, why="client gone")
 
     def describe(self, record: AppRecord) -> dict[str, Any]:

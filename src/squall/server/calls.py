@@ -31,7 +31,9 @@ class Calls:
         self.functions: dict[FunctionId, FunctionRecord] = {}
         self.calls: dict[CallId, CallRecord] = {}
         self.workers: dict[ContainerId, Worker] = {}
-        self.on_outcomes: Callable[[CallRecord, int, list[Any], Any, list[Buffer], tuple[int, ...]], None] | None = None
+        self.on_outcomes: (
+            Callable[[CallRecord, int, list[Any], Any, list[Buffer], tuple[int, ...]], None] | None
+        ) = None
         self.fenced = 0
         self._clock = clock
         self._later = later
@@ -78,7 +80,16 @@ class Calls:
             for container, part in function.line.drop(call):
                 worker = self.workers.get(container)
                 if worker is not None and worker.stream is not None:
-                    _tell(worker, {"t": "interrupt", "call": call, "start": part.start, "stop": part.stop, "why": "cancel"})
+                    _tell(
+                        worker,
+                        {
+                            "t": "interrupt",
+                            "call": call,
+                            "start": part.start,
+                            "stop": part.stop,
+                            "why": "cancel",
+                        },
+                    )
         record.blocks.close()
         if record.stream is not None:
             record.stream.fail(error or InputCancelled("the call was cancelled"))
@@ -110,7 +121,11 @@ class Calls:
         held = len(line.leases.get(worker.id, ()))
         if worker.stream is None or not worker.stream.live or held > (1 if may_prefetch(pace) else 0):
             return False
-        most = 1 if record.function.single_use else chunk_size(pace, waiting=line.waiting, containers=len(record.workers))
+        most = (
+            1
+            if record.function.single_use
+            else chunk_size(pace, waiting=line.waiting, containers=len(record.workers))
+        )
         lease = line.take(worker.id, most)
         if lease is None:
             return False
@@ -128,7 +143,9 @@ class Calls:
                     runs.append([segment.call, segment.start, segment.attempt, sizes])
                     parts += buffers
             if stop < segment.stop:
-                line.give_back(worker.id, Segment(segment.call, stop, segment.stop, segment.attempt, segment.alone))
+                line.give_back(
+                    worker.id, Segment(segment.call, stop, segment.stop, segment.attempt, segment.alone)
+                )
             if call.credit or record.function.is_generator:
                 self._grant(call, worker)
         worker.stream.send({"t": "in", "L": runs, "a": worker.seen}, *parts, fds=fds)
@@ -150,7 +167,12 @@ class Calls:
         at = 0
         for call, start, attempt, sizes, kinds, seconds in head["L"]:
             length = _length(sizes)
-            self._settle(record, worker, Segment(call, start, start + len(sizes), attempt), (sizes, kinds, payload[at : at + length], fds))
+            self._settle(
+                record,
+                worker,
+                Segment(call, start, start + len(sizes), attempt),
+                (sizes, kinds, payload[at : at + length], fds),
+            )
             at += length
             record.pace = record.pace.seen(seconds=seconds, inputs=len(sizes))
         for call, start, stop, attempt in head.get("B", ()):
@@ -161,7 +183,13 @@ class Calls:
         """A value that a generator yielded: straight to the caller."""
         call = self.calls.get(head["call"])
         record = self.functions.get(worker.function)
-        if not self._is_news(worker, head) or call is None or record is None or call.stream is None or not call.stream.live:
+        if (
+            not self._is_news(worker, head)
+            or call is None
+            or record is None
+            or call.stream is None
+            or not call.stream.live
+        ):
             return
         if record.line.attempt_of(worker.id, call.id, head["index"]) != head["attempt"]:
             self.fenced += 1
@@ -201,6 +229,7 @@ class Calls:
         """A container that has room asks again; it becomes free when nothing waits."""
         if worker.id not in record.workers:
             return
+        worker.retiring = worker.retiring or record.function.single_use
         if not worker.retiring:
             while record.line.waiting and self.next(record, worker):
                 pass
@@ -211,10 +240,14 @@ class Calls:
                 record.free.append(worker)
             if record.line.waiting or worker.retiring or record.function.single_use:
                 self._wake()
-        elif may_prefetch(record.pace) and worker not in record.free and len(record.line.leases[worker.id]) < 2:
+        elif (
+            may_prefetch(record.pace) and worker not in record.free and len(record.line.leases[worker.id]) < 2
+        ):
             record.free.insert(0, worker)
 
-    def _settle(self, record: FunctionRecord, worker: Worker, done: Segment, what: tuple[Any, Any, Any, Any]) -> None:
+    def _settle(
+        self, record: FunctionRecord, worker: Worker, done: Segment, what: tuple[Any, Any, Any, Any]
+    ) -> None:
         sizes, kinds, payload, fds = what
         if kinds and record.function.retries is not None:
             at = 0
@@ -244,7 +277,9 @@ class Calls:
         record.line.again(one.call, one.start, attempt=one.attempt + 1, alone=one.alone)
         self.feed(record)
 
-    def _deliver(self, record: FunctionRecord, container: ContainerId, done: Segment, what: tuple[Any, Any, Any, Any]) -> None:
+    def _deliver(
+        self, record: FunctionRecord, container: ContainerId, done: Segment, what: tuple[Any, Any, Any, Any]
+    ) -> None:
         sizes, kinds, payload, fds = what
         call = self.calls.get(done.call)
         for start, stop in record.line.finish(container, done):
@@ -263,7 +298,14 @@ class Calls:
             else:
                 self._end_if_done(record, call)
 
-    def _answer(self, record: FunctionRecord, call: CallRecord, head: dict[str, Any], part: Buffer, fds: tuple[int, ...]) -> None:
+    def _answer(
+        self,
+        record: FunctionRecord,
+        call: CallRecord,
+        head: dict[str, Any],
+        part: Buffer,
+        fds: tuple[int, ...],
+    ) -> None:
         assert call.stream is not None
         used = fds if fds and any(type(size) is dict for size in head["o"][1]) else ()
         line = record.line.calls.get(call.id)

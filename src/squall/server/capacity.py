@@ -16,7 +16,7 @@ from squall.scheduling.plan import ContainerView, FunctionView, Hold, Retire, St
 from squall.scheduling.scale import RAMP_S, Demand
 from squall.server.calls import Calls, failed_parts
 from squall.server.containers import Containers
-from squall.server.nodes import Nodes
+from squall.server.nodes import Nodes, Unwanted
 from squall.server.records import FunctionRecord, Worker
 
 TIMEOUT_GRACE_S = 2.0
@@ -88,11 +88,16 @@ class Capacity:
             record.free.remove(worker)
         self.wake()
 
-    def kill(self, worker: Worker) -> None:
-        """A container goes now, whatever it does."""
+    def stop(self, worker: Worker) -> None:
+        """A container goes now, with the grace that is everybody's; what it had in hand runs again elsewhere."""
         worker.retiring = True
         worker.state = ContainerState.STOPPING
         self.tell()
+
+    def kill(self, worker: Worker) -> None:
+        """A container goes at once, whatever it does."""
+        worker.killed = True
+        self.stop(worker)
 
     def tell(self) -> None:
         """Tells every node its whole wanted set."""
@@ -104,7 +109,8 @@ class Capacity:
                 and worker.state is not ContainerState.STOPPING
                 and worker.function in self._calls.functions
             )
-            self._nodes.tell(node.id, wanted, self.keep(node.id))
+            kill = tuple(worker.id for worker in self._calls.workers.values() if worker.killed)
+            self._nodes.tell(node.id, wanted, Unwanted(keep=self.keep(node.id), kill=kill))
 
     def _start(self, record: FunctionRecord, node: NodeId) -> None:
         container = ContainerId(fresh_id(CONTAINER))
@@ -113,9 +119,13 @@ class Capacity:
 
     def _refuse(self, record: FunctionRecord) -> None:
         """No node can ever hold it: who waits is told at once, with what there is."""
-        largest = max((node.capacity for node in self._nodes.nodes()), key=lambda c: c.cpu_milli, default=Resources())
+        largest = max(
+            (node.capacity for node in self._nodes.nodes()), key=lambda c: c.cpu_milli, default=Resources()
+        )
         asks = record.function.asks
-        error = NoNodeFits(f"no node can ever hold {asks} for {record.function.name}; the largest has {largest}")
+        error = NoNodeFits(
+            f"no node can ever hold {asks} for {record.function.name}; the largest has {largest}"
+        )
         self._calls.fail_waiting(record, OutcomeKind.FAILED, failed_parts(error))
 
     def _look(self, record: FunctionRecord, now: float) -> FunctionView:
@@ -171,11 +181,17 @@ class Capacity:
                 first = leases[0].segments[0]
                 if worker.stream is not None and worker.stream.live:
                     worker.stream.send(
-                        {"t": "interrupt", "call": first.call, "start": first.start, "stop": first.stop, "why": "timeout"}
+                        {
+                            "t": "interrupt",
+                            "call": first.call,
+                            "start": first.start,
+                            "stop": first.stop,
+                            "why": "timeout",
+                        }
                     )
             elif worker.interrupted_s is not None and now - worker.interrupted_s > TIMEOUT_GRACE_S:
                 worker.state = ContainerState.STOPPING
-                worker.retiring = True
+                worker.retiring = worker.killed = True
                 changed = True
         return changed
 

@@ -38,7 +38,9 @@ class Containers:
     def expect(self, container: ContainerId, record: FunctionRecord) -> Worker:
         """A container that has been wanted, or that an agent already has: not ready yet."""
         now = self._clock()
-        worker = Worker(id=container, function=record.function.id, created_s=now, idle_since_s=now, progress_s=now)
+        worker = Worker(
+            id=container, function=record.function.id, created_s=now, idle_since_s=now, progress_s=now
+        )
         record.workers[container] = worker
         self._calls.workers[container] = worker
         return worker
@@ -121,7 +123,12 @@ class Containers:
     def _send_function(self, record: FunctionRecord, worker: Worker) -> None:
         assert worker.stream is not None
         function = replace(record.function, image={}, client_python={})
-        head = {"t": "function", "container": worker.id, "function": to_json(function), "env": record.function.env}
+        head = {
+            "t": "function",
+            "container": worker.id,
+            "function": to_json(function),
+            "env": record.function.env,
+        }
         if record.pickled is not None:
             worker.stream.send({**head, "pickled": True}, record.pickled)
         else:
@@ -163,7 +170,9 @@ class Containers:
         else:
             why = describe_end(end, function=name)
             parts = failed_parts(
-                FunctionNeverStarts(f"{name} never starts: {record.start_failures} containers ended first. {why}")
+                FunctionNeverStarts(
+                    f"{name} never starts: {record.start_failures} containers ended first. {why}"
+                )
             )
         self._calls.fail_waiting(record, OutcomeKind.FAILED, parts)
         record.start_failures = 0

@@ -57,7 +57,11 @@ class Durable:
             if call.function not in self._calls.functions:
                 raise FunctionNotFound(f"there is no function {call.function!r} here, or its app has stopped")
             record = records.CallRecord(
-                id=call.id, function=call.function, verb=call.verb, created_s=time.time(), inputs=head.get("total")
+                id=call.id,
+                function=call.function,
+                verb=call.verb,
+                created_s=time.time(),
+                inputs=head.get("total"),
             )
             sizes = head.get("d", [])
             chunks = [await self._chunk(head.get("start", 0), sizes, frame.payload, fds)] if sizes else []
@@ -155,7 +159,15 @@ class Durable:
 
     # -- inside
 
-    def _take(self, call: CallRecord, start: int, sizes: list[Any], kinds: Any, parts: list[Buffer], fds: tuple[int, ...]) -> None:
+    def _take(
+        self,
+        call: CallRecord,
+        start: int,
+        sizes: list[Any],
+        kinds: Any,
+        parts: list[Buffer],
+        fds: tuple[int, ...],
+    ) -> None:
         self._outcomes.append((call, start, sizes, kinds, parts, tuple(map(os.dup, fds))))
         self._some.set()
 
@@ -169,14 +181,22 @@ class Durable:
         if total is not None and known.function in self._calls.functions:
             self._calls.submit(known, {"start": total, "d": [], "total": total}, Frame(0))  # type: ignore[arg-type] - made here, not received
 
-    async def _chunk(self, start: int, sizes: list[Any], payload: Buffer, fds: tuple[int, ...]) -> records.InputChunk:
-        lengths = tuple(size if type(size) is int else sum(size) if type(size) is list else 0 for size in sizes)
+    async def _chunk(
+        self, start: int, sizes: list[Any], payload: Buffer, fds: tuple[int, ...]
+    ) -> records.InputChunk:
+        lengths = tuple(
+            size if type(size) is int else sum(size) if type(size) is list else 0 for size in sizes
+        )
         blobs: dict[int, str] = {}
         for offset, size in enumerate(sizes):
             if type(size) is dict:
                 blobs[start + offset] = await self._keep(fds[size["f"]])
-        heads = tuple(json.dumps(size) for size in sizes) if any(type(size) is not int for size in sizes) else ()
-        return records.InputChunk(start=start, lengths=lengths, payload=bytes(payload), blobs=blobs, heads=heads)
+        heads = (
+            tuple(json.dumps(size) for size in sizes) if any(type(size) is not int for size in sizes) else ()
+        )
+        return records.InputChunk(
+            start=start, lengths=lengths, payload=bytes(payload), blobs=blobs, heads=heads
+        )
 
     async def _revived(self, chunk: records.InputChunk) -> tuple[list[Any], list[bytes], tuple[int, ...]]:
         """Inputs from their record, as the data path has them: what is a blob comes back as a sealed file."""
@@ -245,7 +265,11 @@ class Durable:
 
 def seal(fd: int) -> None:
     """Makes a memory file one that nobody can change any more."""
-    fcntl.fcntl(fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SEAL)
+    fcntl.fcntl(
+        fd,
+        fcntl.F_ADD_SEALS,
+        fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SEAL,
+    )
 
 
 def _write_all(fd: int, data: bytes) -> None:

@@ -180,7 +180,9 @@ class House:
                 self._started(container, row)
             else:
                 self.orphans[container] = Orphan(node, row)
-        for container in [c for c, where in self.capacity.placed.items() if where == node and c not in present]:
+        for container in [
+            c for c, where in self.capacity.placed.items() if where == node and c not in present
+        ]:
             worker = self.calls.workers.get(container)
             if worker is not None and (worker.pid is not None or worker.ready):
                 self.capacity.placed.pop(container, None)
@@ -241,7 +243,9 @@ class House:
             record.told_reason = reason
             app = self.apps.apps.get(record.function.app)
             if app is not None and app.stream is not None and app.stream.live and reason != WaitReason.BUSY:
-                app.stream.send({"waiting": record.line.waiting, "function": record.function.name, "reason": reason})
+                app.stream.send(
+                    {"waiting": record.line.waiting, "function": record.function.name, "reason": reason}
+                )
 
     def _note_end(self, worker: Worker, end: ContainerEnd) -> None:
         """A container's life, for the history: its seconds and its peak are counted from the first one on."""

@@ -49,7 +49,10 @@ async def status(house: House, _head: dict[str, Any]) -> dict[str, Any]:
         ],
         "calls": len(house.calls.calls),
         "fenced": sum(record.line.fenced for record in house.calls.functions.values()),
-        "nodes": [{"id": node.id, "level": node.level, "capacity": str(node.capacity)} for node in house.nodes.nodes()],
+        "nodes": [
+            {"id": node.id, "level": node.level, "capacity": str(node.capacity)}
+            for node in house.nodes.nodes()
+        ],
     }
 
 
@@ -103,16 +106,20 @@ async def container_list(house: House, _head: dict[str, Any]) -> dict[str, Any]:
 async def container_stop(house: House, head: dict[str, Any]) -> dict[str, Any]:
     """Stops a container; what it was working on is run again elsewhere."""
     worker = find_container(house, str(head["container"]))
-    house.capacity.kill(worker)
+    house.capacity.stop(worker)
     return {"id": worker.id}
 
 
 def find_container(house: House, name: str) -> Worker:
     """A container by id, or by the beginning of one. Raises NotFoundError."""
     found = [worker for worker in house.calls.workers.values() if worker.id == name]
-    found = found or [worker for worker in house.calls.workers.values() if len(name) >= 6 and worker.id.startswith(name)]
+    found = found or [
+        worker for worker in house.calls.workers.values() if len(name) >= 6 and worker.id.startswith(name)
+    ]
     if len(found) != 1:
-        raise NotFoundError(f"no container {name!r} runs here", remedy="`squall container list` shows those that run")
+        raise NotFoundError(
+            f"no container {name!r} runs here", remedy="`squall container list` shows those that run"
+        )
     return found[0]
 
 

@@ -42,7 +42,10 @@ class Logs:
         for follower, wish in list(self._followers.items()):
             if not follower.live:
                 del self._followers[follower]
-            elif all(wish.get(key) in (None, value) for key, value in (("app", app_id), ("function", function), ("container", container))):
+            elif all(
+                wish.get(key) in (None, value)
+                for key, value in (("app", app_id), ("function", function), ("container", container))
+            ):
                 follower.send({"log": function, "container": container, "L": head["L"]}, payload)
         if app_id:
             self._house.log_store.append(app_id, entries)

@@ -17,12 +17,26 @@ from squall.wire.stream import Stream
 Event = dict[str, Any]
 
 
-def wanted_bytes(wanted: tuple[WantedContainer, ...], keep: tuple[ContainerId, ...]) -> bytes:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unwanted:
+    """Of the containers that are not wanted: which stay for now, and which go without a grace.
+
+    keep: containers of an earlier server that may be wanted again. kill: those that did not give way.
+    """
+
+    keep: tuple[ContainerId, ...] = ()
+    kill: tuple[ContainerId, ...] = ()
+
+
+NOTHING_SPECIAL = Unwanted()
+
+
+def wanted_bytes(wanted: tuple[WantedContainer, ...], unwanted: Unwanted) -> bytes:
     """A wanted set as a payload: every function once, then its containers."""
     functions = {container.function.id: to_json(container.function) for container in wanted}
-    return json.dumps(
-        {"functions": functions, "containers": [[c.id, c.function.id] for c in wanted], "keep": keep}
-    ).encode()
+    containers = [[c.id, c.function.id] for c in wanted]
+    said = {"functions": functions, "containers": containers, "keep": unwanted.keep, "kill": unwanted.kill}
+    return json.dumps(said).encode()
 
 
 class Nodes(Protocol):
@@ -32,11 +46,10 @@ class Nodes(Protocol):
         """The nodes that are there and answer."""
         ...
 
-    def tell(self, node: NodeId, wanted: tuple[WantedContainer, ...], keep: tuple[ContainerId, ...] = ()) -> None:
-        """Tells a node its whole wanted set; a lost message is healed by the next. Unknown nodes are passed over.
-
-        keep: containers of an earlier server that may be wanted again, and are not to be stopped yet.
-        """
+    def tell(
+        self, node: NodeId, wanted: tuple[WantedContainer, ...], unwanted: Unwanted = NOTHING_SPECIAL
+    ) -> None:
+        """Tells a node its whole wanted set; a lost message is healed by the next. Unknown nodes are passed over."""
         ...
 
     def listen(self, on_event: Callable[[NodeId, Event], None]) -> None:
@@ -69,13 +82,15 @@ class AgentNodes:
         """See Nodes."""
         return tuple(joined.node for joined in self._joined.values())
 
-    def tell(self, node: NodeId, wanted: tuple[WantedContainer, ...], keep: tuple[ContainerId, ...] = ()) -> None:
+    def tell(
+        self, node: NodeId, wanted: tuple[WantedContainer, ...], unwanted: Unwanted = NOTHING_SPECIAL
+    ) -> None:
         """See Nodes."""
         joined = self._joined.get(node)
         if joined is None or not joined.stream.live:
             return
         joined.version += 1
-        joined.stream.send({"t": "wanted", "version": joined.version}, wanted_bytes(wanted, keep))
+        joined.stream.send({"t": "wanted", "version": joined.version}, wanted_bytes(wanted, unwanted))
 
     def join(self, node: Node, session: Session, stream: Stream, head: Event) -> None:
         """An agent has connected: it takes the place of an earlier connection of the same node."""

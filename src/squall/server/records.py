@@ -53,6 +53,7 @@ class Worker:
     progress_s: float = 0.0
     interrupted_s: float | None = None
     retiring: bool = False
+    killed: bool = False
     pid: int | None = None
     rung: str = ""
     launcher_pid: int | None = None
