@@ -11,6 +11,8 @@ from squall.model.errors import DiskFull, Error, TooManyFiles, TooManyProcesses
 from squall.model.function import Function
 
 _UNREACHABLE = frozenset({errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN})
+# Our own first process and threads, and those that ended between the failure and the count.
+_SPARE = 16
 _NO_NETWORK = (
     "containers have no network beside loopback yet: fetch what is needed before, pass it as an argument, or install "
     "it in the image with `.pip_install(...)`"
@@ -32,31 +34,22 @@ def named(error: BaseException, function: Function) -> BaseException:
 def _named(error: BaseException, function: Function) -> Error | None:
     number = error.errno if isinstance(error, OSError) else None
     name, limit = function.name, function.limits.pids
-    if (number == errno.EAGAIN and _came_from_fork(error)) or str(error) == "can't start new thread":
-        return TooManyProcesses(
-            f"{name} has as many processes and threads as its container may have: the limit is {limit}, the peak was "
-            f"{_processes()}",
-            limit=limit,
-            peak=_processes(),
-        )
+    if number == errno.EAGAIN or str(error) == "can't start new thread":
+        there = _processes()
+        # Reading what is not there yet fails with the same number.
+        if there >= limit - _SPARE:
+            return TooManyProcesses(
+                f"{name} has as many processes and threads as its container may have: the limit is {limit}, "
+                f"the peak was {there}",
+                limit=limit,
+                peak=there,
+            )
     if number in (errno.ENOSPC, errno.EDQUOT):
         return DiskFull(f"{name} has filled the disk that its container may use: {error}", path=_path(error))
     if number in (errno.EMFILE, errno.ENFILE):
         files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
         return TooManyFiles(f"{name} has as many open files as a process may have: {files}", limit=files)
     return None
-
-
-def _came_from_fork(error: BaseException) -> bool:
-    """Whether the last call was one that makes a process: reading from a socket that is empty fails alike."""
-    trace = error.__traceback__
-    name = ""
-    while trace is not None:
-        name = trace.tb_frame.f_code.co_name
-        trace = trace.tb_next
-    return name in {"_execute_child", "fork", "_fork_exec", "_launch", "start", "posix_spawn"} or isinstance(
-        error, BlockingIOError
-    )
 
 
 def _processes() -> int:
