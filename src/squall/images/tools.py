@@ -65,7 +65,9 @@ def find_pip(python: ClientPython) -> Tool | None:
     wheels = [
         wheel for path in python.stdlib_dirs for wheel in Path(path).glob("ensurepip/_bundled/pip-*.whl")
     ]
-    wheels += sorted(Path("/usr/share/python-wheels").glob("pip-*.whl"))
+    if any(path.startswith("/usr/lib/") for path in python.stdlib_dirs):
+        # Debian keeps what it has taken out of its Python's ensurepip there.
+        wheels += sorted(Path("/usr/share/python-wheels").glob("pip-*.whl"))
     if wheels:
         return Tool(kind="pip", argv=(python.executable, f"{wheels[0]}/pip"), origin="bundled with Python")
     return None
