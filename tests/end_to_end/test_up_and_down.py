@@ -100,6 +100,10 @@ def test_up_after_a_killed_supervisor_adopts_what_it_left(shell: Shell) -> None:
 def test_down_by_force_ends_a_server_that_does_not_answer(shell: Shell) -> None:
     running = marks(shell.asks("up"))
     os.kill(running["server"].pid, 19)  # stopped: it holds its socket and says nothing
+    status = shell.types("status")
+    assert status.returncode == 3
+    assert "the server does not answer" in status.stdout
+    assert f"server: process {running['server'].pid}" in status.stdout
     assert shell.types("down", "--force").returncode == 0
     assert all_ended(list(running.values()))
 

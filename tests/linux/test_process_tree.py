@@ -361,14 +361,10 @@ def _launcher(path: Path) -> subprocess.Popen[bytes]:
     return launcher
 
 
-def test_a_supervisor_begun_early_is_the_one_that_is_used(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_supervisor_begun_early_is_the_one_that_is_used(tmp_path: Path) -> None:
     with house_in(tmp_path / "state") as house:
-        argv = tuple(house.supervisor())
-        monkeypatch.setattr(supervising, "supervisor_command", lambda _paths: argv)
-        supervising.begin_supervisor(house.paths)
-        supervising.begin_supervisor(house.paths)
+        supervising.begin_supervisor(house.paths, supervisor=house.supervisor())
+        supervising.begin_supervisor(house.paths, supervisor=house.supervisor())
         house.ensure()
         assert len([note for note in house.notes() if note.startswith("server start")]) == 1
         assert house.supervisors() == [house.both().supervisor]

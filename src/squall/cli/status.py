@@ -23,8 +23,10 @@ def status(*, as_json: bool) -> int:
 
 
 def _show(found: dict[str, Any]) -> None:
-    if not found["running"]:
+    if not found["running"] and "unanswered" not in found:
         say("no server runs", style="yellow")
+    elif not found["running"]:
+        say("the server does not answer", style="yellow")
     else:
         doing = f"busy: {plain(found['why_busy'])}" if found["busy"] else "idle"
         say(f"squall {plain(found['version'])} is up, {doing}", style="green")

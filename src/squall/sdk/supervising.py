@@ -119,7 +119,7 @@ def start_supervisor(paths: StatePaths, argv: Sequence[str]) -> Watched:
         raise ServerNotStarted(f"{argv[0]} cannot be started: {problem.strerror}") from problem
 
 
-def begin_supervisor(paths: StatePaths) -> None:
+def begin_supervisor(paths: StatePaths, *, supervisor: Sequence[str] | None = None) -> None:
     """Start a supervisor where none lives, and do not wait for it: `ensure_server` will, when the server is needed.
 
     What else a program has to load is loaded meanwhile. Raises ProcessLimitTooLow, ServerNotStarted.
@@ -128,7 +128,7 @@ def begin_supervisor(paths: StatePaths) -> None:
     if living is not None:
         living.let_go()
     elif not _begun:
-        _begun.append(start_supervisor(paths, supervisor_command(paths)))
+        _begun.append(start_supervisor(paths, supervisor or supervisor_command(paths)))
 
 
 def take_begun() -> Watched | None:
