@@ -12,7 +12,7 @@ from squall.settings.paths import find_state
 
 def begin(arguments: Sequence[str]) -> None:
     """Begin what `run` with these arguments will need; what goes wrong is said when it is needed."""
-    if sys.platform != "linux" or not {"-h", "--help"}.isdisjoint(arguments):
+    if sys.platform != "linux" or not arguments or not {"-h", "--help"}.isdisjoint(arguments):
         return
     with contextlib.suppress(Error):
         if named_server() is None:

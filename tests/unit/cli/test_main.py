@@ -43,9 +43,12 @@ def test_help_names_every_command_and_loads_none() -> None:
 
 
 @pytest.mark.parametrize("name", WRITTEN)
-def test_every_command_has_help(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_command_has_help_and_starts_nothing_for_it(
+    name: str, state: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert run_command([name, "--help"]) == DONE
     assert f"squall {name}" in capsys.readouterr().out
+    assert not (state / "run").exists()
 
 
 def test_the_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
@@ -159,6 +162,18 @@ def test_every_option_can_be_explained(capsys: pytest.CaptureFixture[str]) -> No
 def test_completion_is_printed_for_each_shell(shell: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run_command(["completion", shell]) == DONE
     assert "_SQUALL_COMPLETE" in capsys.readouterr().out
+
+
+def test_commands_are_completed() -> None:
+    environ = {
+        "PYTHONPATH": SOURCES,
+        "COMP_WORDS": "squall app st",
+        "COMP_CWORD": "2",
+        "_SQUALL_COMPLETE": "bash_complete",
+    }
+    argv = [sys.executable, "-m", "squall"]
+    said = subprocess.run(argv, env=environ, capture_output=True, text=True, check=False).stdout
+    assert said == "plain,stop\n"
 
 
 def test_completion_of_an_unknown_shell_is_refused(
