@@ -40,19 +40,17 @@ class Skip:
 
 def read_profiles(folder: Path = PROFILES) -> tuple[Profile, ...]:
     """All profiles, the most capable machine first."""
+    every = folder / "every.toml"
+    shared = _expected(every) if every.exists() else ()
     found = []
-    for path in sorted(folder.glob("*.toml")):
+    for path in sorted(folder.glob("[0-9]-*.toml")):
         data = tomllib.loads(path.read_text(encoding="utf-8"))
-        expected = tuple(
-            Expected(reason=entry["reason"], tests=tuple(entry["tests"]))
-            for entry in data.get("left_out", [])
-        )
         found.append(
             Profile(
                 name=path.stem.partition("-")[2],
                 describes=data["describes"],
                 machine=data["machine"],
-                left_out=expected,
+                left_out=_expected(path) + shared,
             )
         )
     return tuple(found)
@@ -81,6 +79,11 @@ def table(skips: list[Skip]) -> list[str]:
     rows.insert(0, ("tests", "where", "left out because"))
     widths = [max(len(row[column]) for row in rows) for column in range(2)]
     return [f"{count:>{widths[0]}}  {where:<{widths[1]}}  {reason}" for count, where, reason in rows]
+
+
+def _expected(path: Path) -> tuple[Expected, ...]:
+    entries = tomllib.loads(path.read_text(encoding="utf-8")).get("left_out", [])
+    return tuple(Expected(reason=entry["reason"], tests=tuple(entry["tests"])) for entry in entries)
 
 
 def _covers(entry: Expected, skip: Skip) -> bool:
