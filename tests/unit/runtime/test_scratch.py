@@ -1,0 +1,62 @@
+"""A container's directory, removed whatever is in it."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from squall.runtime import scratch
+
+
+def test_it_is_made_for_us_alone_and_only_once(tmp_path: Path) -> None:
+    path = tmp_path / "a" / "b"
+    scratch.make(str(path))
+    assert stat.S_IMODE(path.stat().st_mode) == 0o700
+    with pytest.raises(FileExistsError):
+        scratch.make(str(path))
+
+
+def test_what_is_not_there_is_no_trouble(tmp_path: Path) -> None:
+    scratch.remove(str(tmp_path / "nothing"))
+
+
+def test_files_links_sockets_and_closed_directories_go(tmp_path: Path) -> None:
+    top = tmp_path / "top"
+    (top / "work" / "work").mkdir(parents=True)
+    (top / "work" / "work").chmod(0)
+    (top / "file").write_text("x")
+    (top / "link").symlink_to(tmp_path)
+    os.mkfifo(top / "fifo")
+    (top / "deep" / "closed").mkdir(parents=True)
+    (top / "deep" / "closed" / "file").write_text("x")
+    (top / "deep" / "closed").chmod(0)
+    scratch.remove(str(top))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_link_in_its_place_is_not_followed(tmp_path: Path) -> None:
+    kept = tmp_path / "kept"
+    kept.mkdir()
+    (kept / "file").write_text("x")
+    (tmp_path / "link").symlink_to(kept)
+    with pytest.raises(OSError, match=r"\w"):
+        scratch.remove(str(tmp_path / "link"))
+    assert (kept / "file").exists()
+
+
+def test_a_tree_deeper_than_any_path_goes(tmp_path: Path) -> None:
+    here = os.open(tmp_path, os.O_RDONLY)
+    os.mkdir("top", dir_fd=here)
+    at = os.open("top", os.O_RDONLY, dir_fd=here)
+    for _ in range(5000):
+        os.mkdir("d", dir_fd=at)
+        below = os.open("d", os.O_RDONLY, dir_fd=at)
+        os.close(at)
+        at = below
+    os.close(at)
+    scratch.remove(str(tmp_path / "top"))
+    assert os.listdir(here) == []
+    os.close(here)
