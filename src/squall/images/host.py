@@ -17,6 +17,9 @@ from squall.runtime.spec import Mount
 PYTHON_ROOT: Final = "/squall/python"
 """Where the packages show that the runner needs: squall itself and cloudpickle."""
 
+BIN_ROOT: Final = "/squall/bin"
+"""Where `python` is found, last on the PATH, for a client's Python that lies nowhere under that name."""
+
 _SYSTEM: Final = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32")
 # Package stores whose parts need each other through absolute paths: all of it or nothing runs.
 _STORES: Final = ("/nix/store", "/gnu/store", "/home/linuxbrew/.linuxbrew")
@@ -360,6 +363,8 @@ def _skeleton(done: _Draft) -> Skeleton:
         draft.add_dir(path)
     for copy in done.copies.values():
         draft.add_copy(copy)
+    for name in ("python", "python3"):
+        draft.add_link(f"{BIN_ROOT}/{name}", done.facts.python.executable)
     for path, text in done.files.items():
         draft.add_file(path, text)
     return draft.done()

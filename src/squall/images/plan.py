@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from squall.images.host import PYTHON_ROOT, HostImage, is_below, join
+from squall.images.host import BIN_ROOT, PYTHON_ROOT, HostImage, is_below, join
 from squall.images.skeleton import Skeleton
 from squall.model.errors import PythonVersionMismatch
 from squall.model.image import (
@@ -232,6 +232,6 @@ def _with_defaults(wanted: Mapping[str, str], shown: tuple[str, ...], facts: Bui
         **({"HOME": "/root"} if facts.isolated else {}),
         "LANG": "C.UTF-8",
         **wanted,
-        "PATH": wanted.get("PATH") or ":".join(dict.fromkeys([*bins, *_SYSTEM_PATH])),
+        "PATH": wanted.get("PATH") or ":".join(dict.fromkeys([*bins, *_SYSTEM_PATH, BIN_ROOT])),
         "PYTHONPATH": ":".join(dict.fromkeys([*asked, facts.source_root, *shown])),
     }

@@ -16,7 +16,7 @@ _USERINFO = re.compile(
     r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*://)(?P<userinfo>[^/\s@\"'<>]+(?:@[^/\s@\"'<>]+)*)@"
 )
 _PLACEHOLDER = re.compile(r"\$\{([A-Z0-9_]+)\}")
-_NO_SECRET: Final = "git"  # the user that everybody is to a server of repositories
+_EVERYBODY: Final = "git"  # the user that everybody is to a server of repositories
 _LONGEST_LINE: Final = 16_384
 # Shorter ones stand in too much that is no secret, such as a version or a date.
 _SHORTEST: Final = 4
@@ -38,7 +38,7 @@ class Hidden:
 
         def put_away(match: re.Match[str]) -> str:
             userinfo = match["userinfo"]
-            if userinfo == _NO_SECRET or _PLACEHOLDER.fullmatch(userinfo):
+            if userinfo == _EVERYBODY or _PLACEHOLDER.fullmatch(userinfo):
                 return match[0]
             place = text[match.end() :].split(None, 1)
             return f"{match['scheme']}${{{self._name_of(userinfo, place[0] if place else '')}}}@"
@@ -65,7 +65,7 @@ def placeholders(text: str) -> tuple[str, ...]:
 
 def without_userinfo(text: str) -> str:
     """`text` with no user and no password in any URL."""
-    return _USERINFO.sub(lambda match: match[0] if match["userinfo"] == _NO_SECRET else match["scheme"], text)
+    return _USERINFO.sub(lambda match: match[0] if match["userinfo"] == _EVERYBODY else match["scheme"], text)
 
 
 class Redactor:
@@ -100,7 +100,7 @@ class Redactor:
 
 
 def _hidden_userinfo(match: re.Match[str]) -> str:
-    return match[0] if match["userinfo"] == _NO_SECRET else f"{match['scheme']}{HIDDEN}@"
+    return match[0] if match["userinfo"] == _EVERYBODY else f"{match['scheme']}{HIDDEN}@"
 
 
 def _forms(secret: str) -> set[str]:

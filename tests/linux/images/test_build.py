@@ -194,8 +194,9 @@ def test_building_on_a_layer_leaves_that_layer_as_it_was(place: Place, tools: Pa
     newer = first.uv_pip_install("sqleaf>=2", find_links=str(place.wheels))
     asyncio.run(place.build(newer))
     assert _digest(place.layers.path(layer.key)) == before
-    assert place.run(newer, "python", "-c", "import sqleaf; print(sqleaf.VERSION)")[1] == "2.0\n"
-    assert place.run(first, "python", "-c", "import sqleaf; print(sqleaf.VERSION)")[1] == "1.0\n"
+    python = place.facts.python.executable
+    assert place.run(newer, python, "-c", "import sqleaf; print(sqleaf.VERSION)")[1] == "2.0\n"
+    assert place.run(first, python, "-c", "import sqleaf; print(sqleaf.VERSION)")[1] == "1.0\n"
 
 
 def test_pip_does_it_where_no_uv_can_be_had(place: Place) -> None:
@@ -348,7 +349,7 @@ print("unexpected mounts:", sorted(seen - allowed))
 print("etc:", ",".join(sorted(os.listdir("/etc"))))
 print("ssl:", ",".join(sorted(os.listdir("/etc/ssl"))) if os.path.isdir("/etc/ssl") else "")
 print("root:", ",".join(sorted(os.listdir("/root"))))
-for path in ("/usr/x", sys.prefix + "/x", "/squall/layers/x"):
+for path in ("/usr/x", sys.prefix + "/x", "/squall/python/squall/x"):
     try:
         open(path, "w")
         print("wrote", path)
@@ -356,7 +357,8 @@ for path in ("/usr/x", sys.prefix + "/x", "/squall/layers/x"):
         pass
 for path in ("/root/x", "/app/x", "/tmp/x", "/home/user/x", "/var/tmp/x"):
     open(path, "w").close()
-import ssl, sqlite3, ctypes
+import ssl, sqlite3, ctypes, shutil
+print("python:", shutil.which("python") is not None)
 print("certificates:", bool(ssl.create_default_context().get_ca_certs()) or not os.path.exists("/etc/ssl/certs"))
 """
 
@@ -377,4 +379,4 @@ def test_a_container_sees_the_allow_list_and_nothing_else_of_this_machine(sandbo
     own = {mount.target.split("/")[2] for mount in plan.mounts if mount.target.startswith("/root/")}
     assert set(filter(None, told["root"].split(","))) == own
     assert not [line for line in said.splitlines() if line.startswith("wrote")]
-    assert told["certificates"] == "True"
+    assert (told["certificates"], told["python"]) == ("True", "True")
