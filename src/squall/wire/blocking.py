@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
+import time
 from collections import deque
 from typing import Final
 
@@ -13,6 +14,8 @@ from squall.wire.rights import (
     ANCILLARY_SIZE,
     KERNEL_BUFFER,
     MOST_BUFFERS,
+    NO_ROOM,
+    NO_ROOM_REST_S,
     READ_FLAGS,
     Arrivals,
     after,
@@ -65,13 +68,16 @@ class BlockingLink:
         with self._sending:
             if self._closed:
                 raise ChannelClosed("the link is closed, so nothing can be sent")
-            try:
-                while buffers:
+            while buffers:
+                try:
                     sent = self._sock.sendmsg(buffers[:MOST_BUFFERS], ancillary)
-                    ancillary = []
-                    buffers = after(buffers, sent)
-            except OSError as error:
-                raise ConnectionLost(f"the connection broke: {error}") from error
+                except OSError as error:
+                    if error.errno not in NO_ROOM or self._closed:
+                        raise ConnectionLost(f"the connection broke: {error}") from error
+                    time.sleep(NO_ROOM_REST_S)
+                    continue
+                ancillary = []
+                buffers = after(buffers, sent)
 
     def close(self) -> None:
         """End the link; a thread that waits in `recv` gets None, one in `send` gets ConnectionLost. Twice is once."""

@@ -78,7 +78,7 @@ def pack(value: Any, *, role: Role = "value", main: str | None = None) -> Packed
         views.clear()
         try:
             stream = dumps_by_value(lifted, keep_in, main)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - the same
             raise not_serializable(value, error, role) from None
     return _arrange(stream, views)
 
@@ -267,7 +267,7 @@ def _pack_alone(value: Any, role: Role, main: str | None) -> bytes:
         pass
     try:
         return dumps_by_value(value, None, main)
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - as in pack
         raise not_serializable(value, error, role) from None
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import array
+import errno
 import os
 import socket
 from collections import deque
@@ -18,6 +19,11 @@ ANCILLARY_SIZE: Final = socket.CMSG_SPACE((MAX_FDS + 1) * 4) if hasattr(socket, 
 KERNEL_BUFFER: Final = 1024 * 1024
 # The kernel takes at most 1,024 buffers in one call.
 MOST_BUFFERS: Final = 512
+# The socket takes no more now, and says when it does again.
+NOT_NOW: Final = frozenset({errno.EAGAIN, errno.EINTR})
+# The kernel has no room now and does not say when it has: too many descriptors of this user on their way, or no memory.
+NO_ROOM: Final = frozenset({errno.ETOOMANYREFS, errno.ENOBUFS, errno.ENOMEM})
+NO_ROOM_REST_S: Final = 0.01
 READ_FLAGS: Final = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
 CUT: Final = getattr(socket, "MSG_CTRUNC", 0)
 
@@ -43,7 +49,9 @@ class Arrivals:
                 fds.frombytes(data[: len(data) - len(data) % fds.itemsize])
                 self.waiting.extend(fds)
         if flags & CUT:
-            raise FrameError(f"more than {MAX_FDS} descriptors arrived at once")
+            raise FrameError(
+                f"descriptors were lost: more than {MAX_FDS} arrived at once, or this process may open no more"
+            )
 
     def sort(self, done: list[tuple[Frame, int]]) -> list[Frame]:
         """The frames of `done` with their descriptors. Raises FrameError when some are missing or nobody claims them."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import socket
 from collections import deque
 from collections.abc import Callable
@@ -20,6 +21,9 @@ from squall.wire.rights import (
     CUT,
     KERNEL_BUFFER,
     MOST_BUFFERS,
+    NO_ROOM,
+    NO_ROOM_REST_S,
+    NOT_NOW,
     READ_FLAGS,
     Arrivals,
     after,
@@ -79,6 +83,8 @@ class SocketChannel:
         self._loop = loop or asyncio.get_running_loop()
         self._batch = batch_of(self._loop)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, KERNEL_BUFFER)
+        if sock.family in {socket.AF_INET, socket.AF_INET6}:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._passes_fds = sock.family == getattr(socket, "AF_UNIX", None)
         self._arrivals = Arrivals()
         self._decoder = self._arrivals.decoder
@@ -88,13 +94,15 @@ class SocketChannel:
         self._drainers: list[tuple[int, asyncio.Future[None]]] = []
         self._on_frame: OnFrame = _nobody
         self._on_close: OnClose | None = None
+        self._error: SquallError | None = None
+        self._resting: asyncio.TimerHandle | None = None
         self._reading = self._writing = self._paused = self._closed = self._deaf = self._started = False
 
     def start(self, on_frame: OnFrame, on_close: OnClose) -> None:
         """See Channel.start."""
         self._on_frame, self._on_close, self._started = on_frame, on_close, True
         if self._closed:
-            self._loop.call_soon(on_close, None)
+            self._loop.call_soon(on_close, self._error)
         elif not self._paused:
             self._read_on()
 
@@ -116,10 +124,11 @@ class SocketChannel:
                 sent = self._sock.send(buffers[0])
             else:
                 sent = self._sock.sendmsg(buffers[:MOST_BUFFERS], rights(fds))
-        except (BlockingIOError, InterruptedError):
-            self._keep(buffers, duplicates(fds))
         except OSError as error:
-            self._lose_peer(error)
+            if error.errno in NOT_NOW or error.errno in NO_ROOM:
+                self._keep(buffers, duplicates(fds))
+            else:
+                self._lose_peer(error)
         else:
             rest = after(buffers, sent)
             if rest:
@@ -262,10 +271,13 @@ class SocketChannel:
 
     def flush(self) -> None:
         """Write what was kept for the end of a batch."""
-        if self._outgoing and not self._writing:
-            self._write()
-            if self._outgoing:
-                self._write_on()
+        if not self._outgoing or self._writing or self._resting is not None:
+            return
+        self._write()
+        if self._outgoing and self._resting is None:
+            self._write_on()
+        if self._drainers:
+            self._wake_drainers()
 
     def _write_on(self) -> None:
         self._writing = True
@@ -273,10 +285,23 @@ class SocketChannel:
 
     def _on_writable(self) -> None:
         self._write()
-        if not self._outgoing and self._writing:
+        if not self._outgoing:
+            self._write_off()
+        self._wake_drainers()
+
+    def _write_off(self) -> None:
+        if self._writing:
             self._writing = False
             self._loop.remove_writer(self._fileno)
-        self._wake_drainers()
+
+    def _rest(self) -> None:
+        """The socket is writable and the kernel has no room (for descriptors on their way, say): try again soon."""
+        self._write_off()
+        self._resting = self._loop.call_later(NO_ROOM_REST_S, self._rested)
+
+    def _rested(self) -> None:
+        self._resting = None
+        self.flush()
 
     def _write(self) -> None:
         """Write until there is nothing left or the kernel takes no more."""
@@ -284,10 +309,11 @@ class SocketChannel:
             buffers, fds = self._next_write()
             try:
                 sent = self._sock.sendmsg(buffers, rights(fds))
-            except (BlockingIOError, InterruptedError):
-                return
             except OSError as error:
-                self._lose_peer(error)
+                if error.errno in NO_ROOM:
+                    self._rest()
+                elif error.errno not in NOT_NOW:
+                    self._lose_peer(error)
                 return
             self._sent(sent, fds)
 
@@ -322,8 +348,8 @@ class SocketChannel:
         self._deaf = True
         self._drop_outgoing()
         self._wake_drainers(everyone=True)
-        if error.errno in {32, 104} and self._started:  # EPIPE, ECONNRESET: the end will be read
-            return
+        if error.errno in {errno.EPIPE, errno.ECONNRESET}:
+            return  # the end will be read
         self._close(ConnectionLost(f"the connection broke: {error}"))
 
     def _wake_drainers(self, *, everyone: bool = False) -> None:
@@ -337,9 +363,10 @@ class SocketChannel:
         self._drainers = still
 
     def _drop_outgoing(self) -> None:
-        if self._writing:
-            self._writing = False
-            self._loop.remove_writer(self._fileno)
+        self._write_off()
+        if self._resting is not None:
+            self._resting.cancel()
+            self._resting = None
         for _, fds in self._outgoing:
             close_all(fds)
         self._outgoing.clear()
@@ -350,7 +377,7 @@ class SocketChannel:
             return
         if error is None:
             self.flush()  # what was said just before is not lost to a batch
-        self._closed = True
+        self._closed, self._error = True, error
         if self._reading:
             self._reading = False
             self._loop.remove_reader(self._fileno)

@@ -139,7 +139,8 @@ def test_what_is_defined_on_the_spot_travels_by_value() -> None:
     packed = pack(lambda x: Point(x + offset))
     assert packed.by_value
     assert unpack(packed.buffers)(1).x == 6
-    assert not pack(collections.Counter("abc")).by_value
+    for plain in (collections.Counter("abc"), "cloudpickle", b"cloudpickle"):
+        assert not pack(plain).by_value
 
 
 MAIN = """

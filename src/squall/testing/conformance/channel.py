@@ -135,6 +135,23 @@ async def drain_waits_until_the_peer_reads(left: Channel, right: Channel) -> Non
     await seen.until(8)
 
 
+async def drain_ends_within_the_round_that_answers_many(left: Channel, right: Channel) -> None:
+    answering: list[asyncio.Task[None]] = []
+
+    async def answer() -> None:
+        right.send(Frame(Kind.DATA, 1))
+        await right.drain(1)
+
+    seen_left = Seen(left)
+    seen_right = Seen(right, lambda _: answering.append(asyncio.ensure_future(answer())))
+    for number in range(40):
+        left.send(Frame(Kind.DATA, number))
+    await seen_right.until(40)
+    async with asyncio.timeout(_PATIENCE_S):
+        await asyncio.gather(*answering)
+    await seen_left.until(40)
+
+
 async def a_paused_end_gets_nothing_until_it_resumes(left: Channel, right: Channel) -> None:
     pausing = Seen(right, lambda frame: right.pause() if frame.stream % 3 == 0 else None)
     for number in range(10):
@@ -331,6 +348,7 @@ CHECKS: Final[tuple[Check, ...]] = (
     a_large_payload_is_writable_memory,
     a_sender_never_waits,
     drain_waits_until_the_peer_reads,
+    drain_ends_within_the_round_that_answers_many,
     a_paused_end_gets_nothing_until_it_resumes,
     an_end_paused_before_it_starts_stays_paused,
     frames_sent_before_the_peer_starts_wait_for_it,
