@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import inf
 
 TARGET_S = 0.010
 LEAST_S = 0.002
@@ -21,9 +22,9 @@ class Pace:
         """The pace after a chunk of this many inputs took this long.
 
         The mean moves half way to each observation: work changes from map to map, and an old figure
-        that is too small would put slow inputs into one chunk.
+        that is too small would put slow inputs into one chunk. What is no duration is passed over.
         """
-        if inputs < 1 or seconds < 0:
+        if inputs < 1 or not 0 <= seconds < inf:
             return self
         each = seconds / inputs
         mean = each if self.mean_s is None else (self.mean_s + each) / 2

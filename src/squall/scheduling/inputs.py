@@ -1,7 +1,7 @@
 """The life of an input: waiting line, lease, attempt, fence, retry, outcome. No clock, no socket: events in, answers out.
 
 Two rules hold after every step: an input is in exactly one of {not yet submitted, waiting, delayed, leased, ended};
-and an outcome counts only if its attempt is the one that is leased.
+and an outcome counts only if its attempt is the one that is leased, to the container that it comes from.
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ class CallLine:
     ended_count: int = 0
     waiting: deque[Segment] = field(default_factory=deque)
     waiting_count: int = 0
+    delayed: set[int] = field(default_factory=set)
     losses: dict[int, int] = field(default_factory=dict)
     kills: dict[int, int] = field(default_factory=dict)
     raises: dict[int, int] = field(default_factory=dict)
@@ -76,53 +77,70 @@ class FunctionLine:
         self.fenced = 0
         self._turns: deque[CallId] = deque()
 
+    def fresh(self, call: CallId, *, start: int, count: int, total: int | None = None) -> int:
+        """How many of the inputs [start, start + count) are not known yet.
+
+        Raises ValueError for inputs that do not follow those before them, and for a total that they contradict.
+        """
+        line = self.calls.get(call)
+        known = line.submitted if line is not None else 0
+        if not 0 <= start <= known or count < 0:
+            raise ValueError(f"inputs of {call} come in order: {known} expected, not {start}")
+        said = line.total if line is not None and line.total is not None else total
+        if total is not None and said != total:
+            raise ValueError(f"{call} has {said} inputs, not {total}")
+        if said is not None and max(known, start + count) > said:
+            raise ValueError(f"{call} has {said} inputs, and one beyond them came")
+        return max(0, start + count - known)
+
     def submit(self, call: CallId, *, start: int, count: int, total: int | None) -> int:
         """Takes inputs [start, start + count) of a call; those known already are passed over. How many were new.
 
-        total: how many inputs the call has in all, once the client knows.
+        total: how many inputs the call has in all, once the client knows. Raises what `fresh` raises.
         """
-        line = self.calls.get(call)
-        if line is None:
-            line = self.calls[call] = CallLine(call)
+        fresh = self.fresh(call, start=start, count=count, total=total)
+        line = self.calls.setdefault(call, CallLine(call))
         if total is not None:
             line.total = total
-        fresh = max(0, start + count - max(start, line.submitted))
-        if fresh and start <= line.submitted:
+        if fresh:
             self._offer(line, Segment(call, line.submitted, line.submitted + fresh))
             line.submitted += fresh
             line.ended.extend(bytes(fresh))
-        elif fresh:
-            raise ValueError(f"inputs of {call} come in order: {line.submitted} expected, not {start}")
         return fresh
 
     def skip(self, call: CallId, *, start: int, count: int) -> None:
-        """The client has the outcomes of inputs [start, start + count) already: they are ended here too."""
-        line = self.calls.get(call)
-        if line is None:
-            line = self.calls[call] = CallLine(call)
-        fresh = max(0, start + count - max(start, line.submitted))
-        if start <= line.submitted and fresh:
-            line.submitted += fresh
-            line.ended.extend(b"\x01" * fresh)
-            line.ended_count += fresh
+        """The client has the outcomes of inputs [start, start + count) already: they are ended here too.
+
+        Those known already stay as they are. Raises what `fresh` raises.
+        """
+        fresh = self.fresh(call, start=start, count=count)
+        line = self.calls.setdefault(call, CallLine(call))
+        line.submitted += fresh
+        line.ended.extend(b"\x01" * fresh)
+        line.ended_count += fresh
 
     def take(self, container: ContainerId, most: int) -> Lease | None:
-        """Leases up to `most` waiting inputs to a container; calls take turns. None when nothing waits."""
+        """Leases up to `most` waiting inputs to a container; calls take turns.
+
+        None when nothing waits, or what waits must be alone and the container is not empty.
+        """
+        held = self.leases.get(container)
+        if held and held[0].segments[0].alone:
+            return None
         segments: list[Segment] = []
         room = most
         while room > 0 and self._turns:
             line = self.calls[self._turns[0]]
-            segment = line.waiting[0]
-            if segment.alone and segments:
+            alone = line.waiting[0].alone
+            if alone and (segments or held):
                 break
-            part = self._cut(line, 1 if segment.alone else room)
-            segments.append(part)
-            room -= len(part)
+            segments.append(self._cut(line, 1 if alone else room))
+            room -= len(segments[-1])
             if not line.waiting:
                 self._turns.popleft()
             else:
                 self._turns.rotate(-1)
-            if part.alone:
+            if alone:
                 break
         if not segments:
             return None
@@ -156,57 +174,59 @@ class FunctionLine:
             returned += stop - start
         return returned
 
-    def put_off(self, container: ContainerId, part: Segment) -> bool:
-        """Takes one input out of a container's hands without ending it; `again` puts it back in line. False: fenced."""
-        return bool(self._release(container, part))
+    def put_off(self, container: ContainerId, one: Segment) -> bool:
+        """Delays one input that a container had in hand; `again` puts it back in line. False: it is fenced."""
+        if not self._release(container, one):
+            return False
+        line = self.calls.get(one.call)
+        if line is None:
+            return False
+        line.delayed.add(one.start)
+        return True
 
-    def again(self, call: CallId, index: int, *, attempt: int, alone: bool = False) -> None:
-        """An input stands in line for another attempt: after its delay, or after a loss."""
-        line = self.calls.get(call)
-        if line is not None and not line.ended[index]:
-            self._offer(line, Segment(call, index, index + 1, attempt, alone), first=True)
+    def again(self, one: Segment) -> None:
+        """The delay of an input is over: it stands in line for its next attempt."""
+        line = self.calls.get(one.call)
+        if line is not None and one.start in line.delayed:
+            line.delayed.discard(one.start)
+            self._offer(line, Segment(one.call, one.start, one.stop, one.attempt + 1, one.alone), first=True)
 
-    def requeue(self, lost: Segment) -> None:
-        """Inputs that a lost container had in hand, but had not begun, stand at the head of the line for another attempt."""
-        if lost.call in self.calls and len(lost):
-            self._offer(
-                self.calls[lost.call],
-                Segment(lost.call, lost.start, lost.stop, lost.attempt + 1, lost.alone),
-                first=True,
-            )
+    def held(self, container: ContainerId) -> list[Segment]:
+        """Everything a container has in hand, in its order; it is at work on the first input of the first segment."""
+        return [segment for lease in self.leases.get(container, ()) for segment in lease.segments]
 
-    def lose(self, container: ContainerId) -> list[Segment]:
-        """Everything a container had in hand, in its order; the first input of the first segment was being run."""
-        lost = [segment for lease in self.leases.pop(container, []) for segment in lease.segments]
-        self.leased -= sum(map(len, lost))
-        return lost
+    def requeue(self, container: ContainerId, lost: Segment, *, alone: bool = False) -> None:
+        """Inputs of a container that is lost stand at the head of the line for another attempt."""
+        line = self.calls.get(lost.call)
+        for start, stop in self._release(container, lost):
+            if line is not None:
+                self._offer(line, Segment(lost.call, start, stop, lost.attempt + 1, alone), first=True)
 
-    def adopt(self, container: ContainerId, segment: Segment) -> bool:
+    def leave(self, container: ContainerId) -> None:
+        """A container is gone: what it still has in hand stands at the head of the line again."""
+        for segment in reversed(self.held(container)):
+            self.give_back(container, segment)
+        self.leases.pop(container, None)
+
+    def adopt(self, container: ContainerId, segment: Segment) -> int:
         """A container that outlived the server says that it works on these inputs: take them out of the line.
 
-        False when they are not waiting: not submitted yet, ended, or leased to another.
+        How many; those that do not wait (not submitted yet, ended, delayed, leased to another) are passed over.
         """
         line = self.calls.get(segment.call)
         if line is None:
-            return False
-        for place, waiting in enumerate(line.waiting):
-            if waiting.start <= segment.start and segment.stop <= waiting.stop:
-                del line.waiting[place]
-                rest = [
-                    Segment(waiting.call, waiting.start, segment.start, waiting.attempt, waiting.alone),
-                    Segment(waiting.call, segment.stop, waiting.stop, waiting.attempt, waiting.alone),
-                ]
-                for back in reversed(rest):
-                    if len(back):
-                        line.waiting.insert(place, back)
-                if not line.waiting and line.id in self._turns:
-                    self._turns.remove(line.id)
-                line.waiting_count -= len(segment)
-                self.waiting -= len(segment)
-                self.leased += len(segment)
-                self.leases.setdefault(container, []).append(Lease([segment]))
-                return True
-        return False
+            return 0
+        found: list[Segment] = []
+        for waiting in list(line.waiting):
+            low, high = max(waiting.start, segment.start), min(waiting.stop, segment.stop)
+            if low < high:
+                found.append(Segment(line.id, low, high, segment.attempt, segment.alone))
+                self._take_out(line, waiting, found[-1])
+        if found:
+            self.leases.setdefault(container, []).append(Lease(found))
+        adopted = sum(map(len, found))
+        self.leased += adopted
+        return adopted
 
     def drop(self, call: CallId) -> list[tuple[ContainerId, Segment]]:
         """Forgets a call (ended, cancelled): nothing of it waits, and who is still working on it is told to stop."""
@@ -217,7 +237,7 @@ class FunctionLine:
         if call in self._turns:
             self._turns.remove(call)
         working: list[tuple[ContainerId, Segment]] = []
-        if line.ended_count + line.waiting_count < line.submitted:
+        if line.ended_count + line.waiting_count + len(line.delayed) < line.submitted:
             for container, leases in self.leases.items():
                 for lease in leases:
                     working.extend((container, part) for part in lease.segments if part.call == call)
@@ -236,6 +256,18 @@ class FunctionLine:
             (self._turns.appendleft if first else self._turns.append)(line.id)
         line.offer(segment, first=first)
         self.waiting += len(segment)
+
+    def _take_out(self, line: CallLine, waiting: Segment, part: Segment) -> None:
+        """Takes `part` out of the middle of a call's line; what of `waiting` lies around it stays."""
+        place = line.waiting.index(waiting)
+        del line.waiting[place]
+        for low, high in ((part.stop, waiting.stop), (waiting.start, part.start)):
+            if low < high:
+                line.waiting.insert(place, Segment(line.id, low, high, waiting.attempt, waiting.alone))
+        if not line.waiting:
+            self._turns.remove(line.id)
+        line.waiting_count -= len(part)
+        self.waiting -= len(part)
 
     def _cut(self, line: CallLine, room: int) -> Segment:
         """The first `room` inputs of a call's line, of one segment."""

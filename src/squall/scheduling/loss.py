@@ -75,11 +75,12 @@ def is_own_doing(end: ContainerEnd) -> bool:
 def describe_end(end: ContainerEnd, *, function: str) -> Error:
     """The named error that says how a container ended."""
     tail = f"; its last words: {end.said}" if end.said else ""
-    facts = {"limit_bytes": end.memory_limit_bytes, "peak_bytes": end.memory_peak_bytes}
     if end.cause == "oom":
-        limit, peak = _mib(end.memory_limit_bytes), _mib(end.memory_peak_bytes)
+        limit, peak = end.memory_limit_bytes, end.memory_peak_bytes
         return OutOfMemory(
-            f"{function} ran out of memory: the limit is {limit}, the peak was {peak}{tail}", **facts
+            f"{function} ran out of memory: the limit is {_mib(limit)}, the peak was {_mib(peak)}{tail}",
+            limit_bytes=limit,
+            peak_bytes=peak,
         )
     if end.cause == "pids":
         return TooManyProcesses(f"{function} started more processes than its container may have{tail}")

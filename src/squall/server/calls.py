@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -13,9 +14,12 @@ from squall.model.ids import CallId, ContainerId, FunctionId
 from squall.scheduling.chunk import chunk_size, may_prefetch
 from squall.scheduling.inputs import Segment
 from squall.scheduling.retry import delay_after_raise_s
+from squall.server.input_blocks import MOST_BYTES, Block
 from squall.server.records import CallRecord, FunctionRecord, Worker
 from squall.wire.codec import Buffer, Frame, write_head
 
+SLOW_S = 0.05
+"""After how long without an outcome a container gives back what it has not begun."""
 Clock = Callable[[], float]
 Later = Callable[..., object]
 
@@ -35,6 +39,7 @@ class Calls:
             Callable[[CallRecord, int, list[Any], Any, list[Buffer], tuple[int, ...]], None] | None
         ) = None
         self.fenced = 0
+        self.next_look_s = math.inf
         self._clock = clock
         self._later = later
         self._wake = wake
@@ -59,14 +64,15 @@ class Calls:
                 f"{line.waiting} inputs wait for {record.function.name}, the limit is {self._pending_limit}",
                 limit=self._pending_limit,
             )
-        self.calls.setdefault(call.id, call)
         for low, high in head.get("skip", ()):
             line.skip(call.id, start=low, count=high - low)
+        block = Block.read(start, sizes, frame.payload, fds=len(frame.fds))
         if not line.waiting:
             record.waiting_since_s = self._clock()
-        if sizes:
-            call.blocks.add(start, sizes, frame.payload, frame.take_fds())
-        line.submit(call.id, start=start, count=len(sizes), total=head.get("total"))
+        fresh = line.submit(call.id, start=start, count=len(sizes), total=head.get("total"))
+        self.calls.setdefault(call.id, call)
+        if fresh:
+            call.blocks.add(block.without(len(sizes) - fresh), frame.take_fds())
         self.feed(record)
         self._end_if_done(record, call)
 
@@ -119,7 +125,9 @@ class Calls:
         """Leases inputs to a container. False when nothing waits, or it holds as much as it may."""
         line, pace = record.line, record.pace
         held = len(line.leases.get(worker.id, ()))
-        if worker.stream is None or not worker.stream.live or held > (1 if may_prefetch(pace) else 0):
+        if worker.yielding or worker.stream is None or not worker.stream.live:
+            return False
+        if held > (1 if may_prefetch(pace) else 0):
             return False
         most = (
             1
@@ -131,29 +139,40 @@ class Calls:
             return False
         runs: list[list[Any]] = []
         parts: list[memoryview] = []
-        fds: tuple[int, ...] = ()
+        fds: list[int] = []
         size = 0
         for segment in list(lease.segments):
             call = self.calls[segment.call]
             stop = segment.start
-            if not fds and size < 2 * 1024 * 1024:
-                sizes, buffers, fds, stop = call.blocks.cut(segment.start, segment.stop)
-                size += sum(map(len, buffers))
+            if not fds and size < MOST_BYTES:
+                cut = call.blocks.cut(segment.start, segment.stop)
+                fds, stop = cut.fds, cut.stop
+                size += cut.size
+                parts += cut.parts
                 if stop > segment.start:
-                    runs.append([segment.call, segment.start, segment.attempt, sizes])
-                    parts += buffers
+                    runs.append([segment.call, segment.start, segment.attempt, cut.sizes])
             if stop < segment.stop:
-                line.give_back(
-                    worker.id, Segment(segment.call, stop, segment.stop, segment.attempt, segment.alone)
-                )
+                back = Segment(segment.call, stop, segment.stop, segment.attempt, segment.alone)
+                line.give_back(worker.id, back)
             if call.credit or record.function.is_generator:
                 self._grant(call, worker)
         worker.stream.send({"t": "in", "L": runs, "a": worker.seen}, *parts, fds=fds)
         worker.acknowledged = worker.seen
         if not held:
-            worker.progress_s = self._clock()
+            worker.progress_s = now = self._clock()
+            if (
+                now + (SLOW_S if len(lease.segments) > 1 or lease.count > 1 else record.function.timeout_s)
+                < self.next_look_s
+            ):
+                self._wake()
         worker.state = ContainerState.BUSY
         return True
+
+    def make_way(self, worker: Worker) -> None:
+        """A container is kept by one input: what it has not begun goes to others, and nothing new to it."""
+        if not worker.yielding and worker.state is ContainerState.BUSY:
+            worker.yielding = True
+            _tell(worker, {"t": "yield"})
 
     def finish(self, worker: Worker, head: dict[str, Any], frame: Frame) -> None:
         """Outcomes from a container: those that count go to their callers, then the container gets its next inputs."""
@@ -162,6 +181,8 @@ class Calls:
             return
         worker.progress_s = now = self._clock()
         worker.interrupted_s = None
+        # What made way tells it while its long input goes on.
+        worker.yielding = worker.yielding and "y" in head
         payload = memoryview(frame.payload)
         fds = frame.fds
         at = 0
@@ -274,7 +295,7 @@ class Calls:
         return True
 
     def _again(self, record: FunctionRecord, one: Segment) -> None:
-        record.line.again(one.call, one.start, attempt=one.attempt + 1, alone=one.alone)
+        record.line.again(one)
         self.feed(record)
 
     def _deliver(

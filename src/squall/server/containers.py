@@ -186,40 +186,32 @@ class Containers:
         self._calls.fail_waiting(record, OutcomeKind.FAILED, failed_parts(error))
 
     def _apply_loss(self, record: FunctionRecord, worker: Worker, end: ContainerEnd) -> None:
-        lost = record.line.lose(worker.id)
-        if not lost:
-            return
-        first = lost[0]
-        line = record.line.calls.get(first.call)
+        """What the container had in hand runs again or ends, the last of it first: so the line keeps its order."""
+        lost = record.line.held(worker.id)
+        if lost:
+            suspect = self._suspect(record, worker, lost[0], end)
+            for step in reversed(plan_loss(lost, end, suspect, function=record.function.name)):
+                if isinstance(step, End):
+                    self._calls.end_input(record, worker.id, step.part, step.error)
+                else:
+                    record.line.requeue(worker.id, step.part, alone=step.alone)
+        record.line.leave(worker.id)
+
+    def _suspect(self, record: FunctionRecord, worker: Worker, first: Segment, end: ContainerEnd) -> Suspect:
+        """The input that was being run, and how often its containers have ended: this end is counted."""
         call = self._calls.calls.get(first.call)
-        timed_out = worker.interrupted_s is not None
+        line = record.line.calls.get(first.call)
         kills = losses = 0
-        if line is not None:
-            if is_own_doing(end):
-                kills = line.kills[first.start] = line.kills.get(first.start, 0) + 1
-            elif end.cause != "killed":
-                losses = line.losses[first.start] = line.losses.get(first.start, 0) + 1
-        suspect = Suspect(
+        if line is not None and is_own_doing(end):
+            kills = line.kills[first.start] = line.kills.get(first.start, 0) + 1
+        elif line is not None and end.cause != "killed":
+            losses = line.losses[first.start] = line.losses.get(first.start, 0) + 1
+        return Suspect(
             kills=kills,
             losses=losses,
             items_sent=call.items_sent if call is not None and record.function.is_generator else 0,
-            timed_out_s=record.function.timeout_s if timed_out else None,
+            timed_out_s=record.function.timeout_s if worker.interrupted_s is not None else None,
         )
-        for step in reversed(plan_loss(lost, end, suspect, function=record.function.name)):
-            if isinstance(step, End):
-                # The line has let go of it: lease it once more, to nobody, so that exactly one outcome counts.
-                record.line.requeue(step.part)
-                self._end_first(record, step)
-            elif step.alone:
-                record.line.again(step.part.call, step.part.start, attempt=step.part.attempt + 1, alone=True)
-            else:
-                record.line.requeue(step.part)
-
-    def _end_first(self, record: FunctionRecord, step: End) -> None:
-        nobody = ContainerId("")
-        part = Segment(step.part.call, step.part.start, step.part.stop, step.part.attempt + 1)
-        if record.line.adopt(nobody, part):
-            self._calls.end_input(record, nobody, part, step.error)
 
     def function_of(self, worker: Worker) -> FunctionRecord | None:
         """The function that a container runs, while its app lives."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,14 +10,12 @@ from squall.model.container import ContainerState
 from squall.model.function import Function
 from squall.model.ids import AppId, CallId, ContainerId, FunctionId
 from squall.scheduling.chunk import Pace
-from squall.scheduling.inputs import FunctionLine
+from squall.scheduling.inputs import FunctionLine, Segment
 from squall.server.input_blocks import InputBlocks
 from squall.wire.stream import Stream
 
-Answer = Callable[..., None]
 
-
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class CallRecord:
     """One call in memory: its inputs, and whom its outcomes go to."""
 
@@ -37,9 +34,15 @@ class CallRecord:
     failed: int = 0
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Worker:
-    """One container as the data path sees it: whether it takes inputs, and what it has reported."""
+    """One container as the data path sees it: whether it takes inputs, and what it has reported.
+
+    seen: the last of its messages that was taken; unrecorded: those before it whose outcomes are not on disk yet, with
+    how many runs each; acknowledged: what it was told that it need not send again. outlived: it was there before this
+    server. silent: its node does not answer. missing: what it was leased and says it never got, to be given back once
+    its messages up to missing_at are in.
+    """
 
     id: ContainerId
     function: FunctionId
@@ -47,21 +50,32 @@ class Worker:
     stream: Stream | None = None
     ready: bool = False
     seen: int = 0
+    unrecorded: dict[int, int] = field(default_factory=dict)
     acknowledged: int = 0
+    outlived: bool = False
+    silent: bool = False
+    missing: list[Segment] = field(default_factory=list)
+    missing_at: int = 0
     created_s: float = 0.0
     idle_since_s: float = 0.0
     progress_s: float = 0.0
     interrupted_s: float | None = None
     retiring: bool = False
     killed: bool = False
+    yielding: bool = False
     pid: int | None = None
     rung: str = ""
     launcher_pid: int | None = None
     phases_ms: dict[str, float] = field(default_factory=dict)
     ended: bool = False
 
+    @property
+    def settled(self) -> int:
+        """The last message that it need not send again: everything up to it is done with."""
+        return next(iter(self.unrecorded)) - 1 if self.unrecorded else self.seen
 
-@dataclass(slots=True)
+
+@dataclass(slots=True, eq=False)
 class FunctionRecord:
     """One function: its line, its pace, its containers."""
 
@@ -79,7 +93,7 @@ class FunctionRecord:
     told_reason: str = ""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class AppRecord:
     """One app: ephemeral ones live as long as the client's stream."""
 
