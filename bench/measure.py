@@ -217,7 +217,10 @@ def run_rounds(script: str, options: argparse.Namespace) -> dict[str, list[Turn]
                 continue
             turns[who].append(turn)
             said = "; ".join(turn.notes)
-            say(f"round {number + 1}/{options.rounds} {who}: {time.monotonic() - started:.1f} s {said}")
+            load = f"load {os.getloadavg()[0]:.1f}"
+            say(
+                f"round {number + 1}/{options.rounds} {who}: {time.monotonic() - started:.1f} s, {load} {said}"
+            )
     return turns
 
 
