@@ -75,6 +75,7 @@ class Builder:
         self._scratch = scratch
         self._sandboxes = sandboxes
         self._flights: dict[str, Flight[None]] = {}
+        self._swept = False
 
     async def build(self, plan: ImagePlan, job: Job, say: Say) -> tuple[Layer, ...]:
         """The layers of `plan`, once each is built; `say` gets the lines that tell how it goes, free of secrets.
@@ -82,6 +83,7 @@ class Builder:
         Raises ImageBuildError and what is below it, DiskFull or OutOfMemory. Cancelled, a build ends with its last
         follower.
         """
+        await self._sweep()
         for warning in plan.warnings:
             say(f"warning: {warning}")
         for build in plan.builds:
@@ -94,6 +96,14 @@ class Builder:
         for key in plan.layers:
             self._layers.use(key)
         return tuple(layer for layer in self._layers.all() if layer.key in plan.layers)
+
+    async def _sweep(self) -> None:
+        """Before the first build: remove what builds left whose agent was killed."""
+        if self._swept:
+            return
+        self._swept = True
+        for left in self._layers.sweep_leftovers():
+            await asyncio.to_thread(layers_on_disk.remove_tree, left)
 
     async def _join(self, name: str, say: Say, start: Callable[[Say], Coroutine[Any, Any, None]]) -> None:
         """Wait for the work of this name, which runs already or starts now."""
@@ -333,7 +343,7 @@ def _disk_error(build: LayerBuild, problem: OSError) -> Exception:
             f"the disk is full: {build.label} cannot be kept ({problem.strerror})",
             remedy="make room, or point SQUALL_STATE_DIR at a larger disk",
         )
-    return ImageBuildError(f"{build.label} cannot be kept: {problem}", step=build.label)
+    return ImageBuildError(f"{build.label} could not be built: {problem}", step=build.label)
 
 
 def _size(count: float) -> str:

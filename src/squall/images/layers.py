@@ -111,16 +111,24 @@ class Layers:
         self._record(key).unlink(missing_ok=True)
         remove_tree(dying)
 
-    def sweep_leftovers(self) -> int:
-        """Remove what killed builds and removals left; how many. Only while no other process builds here."""
-        left = [name for name in os.listdir(self.directory) if name.startswith((_BUILDING, _DYING))]
-        for name in left:
-            remove_tree(self.directory / name)
+    def sweep_leftovers(self) -> tuple[Path, ...]:
+        """Take away what killed builds and removals left; the caller then removes the directories that are given back.
+
+        Only before the first build, and while no other process builds here. Quick: it renames.
+        """
+        if not self.directory.is_dir():
+            return ()
+        dying = []
         for name in os.listdir(self.directory):
             key = name.removesuffix(".json")
-            if name != key and _KEY.fullmatch(key) and not (self.directory / key).is_dir():
+            if name.startswith(_BUILDING):
+                dying.append(self.directory / f"{_DYING}{secrets.token_hex(8)}")
+                os.rename(self.directory / name, dying[-1])
+            elif name.startswith(_DYING):
+                dying.append(self.directory / name)
+            elif name != key and _KEY.fullmatch(key) and not (self.directory / key).is_dir():
                 (self.directory / name).unlink(missing_ok=True)
-        return len(left)
+        return tuple(dying)
 
     def skeleton(self, skeleton: Skeleton) -> Path:
         """The directory of this skeleton, made once; its time stamp is the last use."""

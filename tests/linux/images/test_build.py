@@ -281,6 +281,15 @@ def test_requirements_with_an_include_and_constraints_are_installed(
     assert place.run(image, "sqtop")[1] == "leaf 1.0\n"
 
 
+def test_what_a_killed_agent_left_goes_before_the_first_build(place: Place, tools: Path) -> None:
+    _with_uv(place, tools)
+    left = place.layers.begin("a" * 64)
+    (left.layer / "half.py").touch()
+    asyncio.run(place.build(Image.host().uv_pip_install("sqleaf", find_links=str(place.wheels))))
+    assert [name for name in os.listdir(place.layers.directory) if name.startswith(".")] == []
+    assert len(place.layers.keys()) == 1
+
+
 def test_a_cancelled_build_leaves_nothing_and_the_next_one_does_it(tmp_path: Path, tools: Path) -> None:
     slow = _Stuck()
     (tmp_path / "state" / "layers").mkdir(parents=True)
