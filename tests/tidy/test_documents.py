@@ -112,7 +112,7 @@ def _defines(node: ast.AST, name: str) -> bool:
 
 def _proves(cell: str) -> bool:
     """Whether each test or bench that the cell names exists; one at least, unless it says that none does yet."""
-    named = re.findall(r"`((?:tests|bench)/[\w/.]+)(?:(?:::| )(\w+))?`", cell)
+    named = re.findall(r"`((?:tests|bench|scripts)/[\w/.]+)(?:(?:::| )(\w+))?`", cell)
     if not named:
         return cell.startswith("none yet")
     return all(_in_tree(path, name) for path, name in named)
