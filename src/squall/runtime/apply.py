@@ -73,7 +73,7 @@ class Site:
             case plan.BindMount():
                 overlay.bind_inside(self._root, step.source, step.target, writable=step.writable)
             case plan.EnterRoot():
-                overlay.enter_root(self._root)
+                overlay.enter_root(self._root, detach_old=step.detach_old)
                 os.close(self._root)
             case plan.RaiseLoopback():
                 network.raise_loopback()

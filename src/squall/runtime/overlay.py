@@ -85,16 +85,20 @@ def open_inside(root_fd: int, path: str) -> int | None:
         return None
 
 
-def enter_root(root_fd: int) -> None:
+def enter_root(root_fd: int, *, detach_old: bool) -> None:
     """Make the root that `root_fd` is the root of this mount namespace and of this process.
 
-    Moving it over the old root and changing into it takes 0.1 ms; pivot_root and unmounting the old root wait
-    milliseconds for the kernel. What was the root stays below, out of reach: getting there would take chroot, which the
-    filter refuses and which needs a capability that no container has.
+    detach_old unmounts what was the root. That waits for the kernel, by the millisecond on an idle machine; without it
+    the old root stays below the new one, where only unmounting the new one would uncover it.
     """
     os.fchdir(root_fd)
-    syscalls.mount(".", "/", "", syscalls.MS_MOVE)
-    os.chroot(".")
+    if detach_old:
+        # The old root is stacked on the new one for a moment; the working directory still is in the old one then.
+        syscalls.pivot_root(".", ".")
+        syscalls.umount(".", syscalls.MNT_DETACH)
+    else:
+        syscalls.mount(".", "/", "", syscalls.MS_MOVE)
+        os.chroot(".")
     os.chdir("/")
 
 

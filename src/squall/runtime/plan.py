@@ -118,7 +118,13 @@ class BindMount:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EnterRoot:
-    """Make the overlay the root."""
+    """Make the overlay the root.
+
+    detach_old: let go of the host's mounts altogether. Where the mount namespace belongs to the container's own user
+    namespace, powers won in there could uncover what lies below; root's mount namespace is out of their reach.
+    """
+
+    detach_old: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -258,7 +264,7 @@ def _build(spec: SandboxSpec, host: Host) -> tuple[Step, ...]:
     ]
     if spec.network == "none":
         steps.append(RaiseLoopback())
-    steps += [NameHost(hostname=spec.hostname), EnterRoot()]
+    steps += [NameHost(hostname=spec.hostname), EnterRoot(detach_old=not host.privileged)]
     # Raising a limit is the right of the host's root, so limits come while it is still held.
     steps += _resource_limits(spec, host)
     if host.privileged:

@@ -96,7 +96,8 @@ class Running:
 class Box:
     """A launcher of one kind of host, and what is needed to start containers on it. kind: "root" or "user"."""
 
-    def __init__(self, kind: str, top: Path) -> None:
+    def __init__(self, kind: str, top: Path, *, wrapper: tuple[str, ...] = ()) -> None:
+        self.wrapper = wrapper
         self.kind = kind
         self.top = top
         self.state = top / "state"
@@ -130,7 +131,7 @@ class Box:
             identity = {"user": self.uid, "group": self.uid, "extra_groups": []}
         with open(self.top / "log", "ab") as log:
             self.launcher = subprocess.Popen(
-                [self.python, "-I", "-c", program],
+                [*self.wrapper, self.python, "-I", "-c", program],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -147,7 +148,7 @@ class Box:
         deadline = time.monotonic() + 20
         while True:
             try:
-                self.agent.connect(str(self.top / "l.sock"))
+                self._connect_as_its_user()
                 self.say({"t": "list"})
                 self.hear("containers")
                 return
@@ -155,6 +156,16 @@ class Box:
                 assert self.launcher.poll() is None, (self.top / "log").read_text()
                 assert time.monotonic() < deadline, "the launcher does not listen"
                 time.sleep(0.005)
+
+    def _connect_as_its_user(self) -> None:
+        """A launcher in a user namespace of its own knows no root but its user."""
+        before = os.geteuid()
+        if self.wrapper and before != self.uid:
+            os.seteuid(self.uid)
+        try:
+            self.agent.connect(str(self.top / "l.sock"))
+        finally:
+            os.seteuid(before)
 
     def tear_down(self) -> None:
         if self.launcher.poll() is None:
@@ -274,10 +285,10 @@ class Box:
 
 
 @contextmanager
-def a_box(kind: str) -> Iterator[Box]:
-    """A box for one test, of which nothing is left afterwards."""
+def a_box(kind: str, *, wrapper: tuple[str, ...] = ()) -> Iterator[Box]:
+    """A box for one test, of which nothing is left afterwards. wrapper: what the launcher is started through."""
     top = Path(tempfile.mkdtemp(prefix="squall-box-", dir="/tmp"))
-    box = Box(kind, top)
+    box = Box(kind, top, wrapper=wrapper)
     try:
         box.set_up()
         clean = box.leftovers()

@@ -169,6 +169,18 @@ for path in ("/usr/made", "{box.top}/src/made", "/dev/made", "/proc/sys/kernel/h
     assert set(box.run(code).out.split()) <= {"EROFS", "EACCES"}
 
 
+def test_its_mounts_are_those_that_it_was_given_and_name_no_place_of_the_host(box: Box) -> None:
+    code = 'print(open("/proc/self/mountinfo").read())'
+    lines = box.run(code).out.splitlines()
+    shown = {line.split()[4] for line in lines if line}
+    own = {"/", "/dev", "/dev/pts", "/dev/shm", "/proc"} | {
+        f"/dev/{n}" for n in ("null", "zero", "full", "random", "urandom", "tty")
+    }
+    given = {mount.target for mount in box.mounts()}
+    assert {path for path in shown - own - given if not path.startswith("/proc/")} == set()
+    assert not any(str(box.state) in line for line in lines)
+
+
 @pytest.mark.parametrize("rung", ["forked", "exec"])
 def test_both_rungs_give_the_same_sandbox(box: Box, rung: str) -> None:
     env = {"PYTHONPATH": f"{box.top / 'modules'}:{box.top / 'src'}"}

@@ -4,6 +4,7 @@ import argparse
 import gc
 import importlib
 import os
+import sys
 from collections.abc import Sequence
 
 from squall.runtime.agent_line import listen
@@ -44,10 +45,8 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _warm(entry: str) -> None:
-    """Import what a forked runner needs, so that no container has to."""
-    module = entry.partition(":")[0]
+    """Import what a forked runner needs, so that no container has to; where that fails, each container says why."""
     try:
-        importlib.import_module(module)
-    except ModuleNotFoundError as problem:
-        if problem.name is None or not module.startswith(problem.name):
-            raise
+        importlib.import_module(entry.partition(":")[0])
+    except ImportError as problem:
+        print(f"{entry} could not be warmed up: {problem}", file=sys.stderr, flush=True)
