@@ -313,3 +313,19 @@ def test_what_waited_before_stands_before_what_has_not(data: st.DataObject) -> N
     while (lease := line.take(CONTAINERS[1], 1)) is not None:
         order += [part.start for part in lease.segments]
     assert order == list(range(count))
+
+
+@given(first=st.integers(1, 5), most=st.integers(1, 9))
+def test_what_must_be_alone_never_shares_a_container(first: int, most: int) -> None:
+    line = FunctionLine()
+    call, (one, two, _) = CALLS[0], CONTAINERS
+    line.submit(call, start=0, count=first + 1, total=first + 1)
+    line.take(one, 1)
+    line.requeue(one, Segment(call, 0, 1), alone=True)
+    line.leave(one)
+    line.adopt(two, Segment(call, first, first + 1))
+    assert line.take(two, most) is None, "it is given to a container that has something in hand"
+    lease = line.take(one, most)
+    assert lease is not None
+    assert lease.segments == [Segment(call, 0, 1, 2, alone=True)]
+    assert line.take(one, most) is None, "something is put beside it"

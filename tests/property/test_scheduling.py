@@ -89,6 +89,7 @@ def test_the_pace_finds_the_mean_and_prefetching_follows_it(each_s: float) -> No
     assert not may_prefetch(pace)
     for _ in range(40):
         pace = pace.seen(seconds=each_s * 3, inputs=3)
+    assert pace.mean_s is not None
     assert pace.mean_s == pytest.approx(each_s, rel=1e-6, abs=1e-12)
     assert may_prefetch(pace) == (pace.mean_s < TARGET_S / 4)
 
