@@ -6,7 +6,7 @@ from typing import Any
 from hypothesis import given, strategies as st
 
 from squall.images.host import HostImage
-from squall.images.plan import BuildFacts, ImagePlan, plan_image
+from squall.images.plan import BuildFacts, ImagePlan, plan_image, trees_of
 from squall.images.skeleton import Skeleton, SkeletonDraft
 from squall.images.sweep import Layer, layers_to_drop
 from squall.model.image import AddLocal, ClientPython, Env, ImageRecipe, PipInstall, Step, Workdir
@@ -18,7 +18,8 @@ PYTHON = ClientPython(
     version="3.12.1",
     site_dirs=("/v/site-packages",),
 )
-FACTS = BuildFacts(python=PYTHON, host=HostImage(mounts=(), skeleton=Skeleton()), sources="s")
+TREES = {word: f"/trees/{word}" for word in ("six", "numpy<2", "torch", "a", "b")}
+FACTS = BuildFacts(python=PYTHON, host=HostImage(mounts=(), skeleton=Skeleton()), sources="s", trees=TREES)
 
 words = st.sampled_from(["six", "numpy<2", "torch", "a", "b"])
 names = st.sampled_from(["A", "B", "PYTHONPATH", "PATH"])
@@ -131,6 +132,17 @@ def test_what_is_added_at_the_start_and_what_it_is_called_changes_no_layer(recip
     without = tuple(step for step in recipe.steps if not (isinstance(step, AddLocal) and not step.copy))
     renamed = tuple(replace(step, origin="x") if isinstance(step, AddLocal) else step for step in without)
     assert keys(plan_image(recipe, FACTS)) == keys(plan_image(replace(recipe, steps=renamed), FACTS))
+
+
+@given(recipes)
+def test_each_added_tree_lies_over_the_root_once_and_a_later_one_over_an_earlier(recipe: ImageRecipe) -> None:
+    plan = plan_image(recipe, FACTS)
+    adds = [step for step in recipe.steps if isinstance(step, AddLocal)]
+    assert sorted(plan.lowers) == sorted(TREES[tree] for tree in trees_of(recipe))
+    if adds:
+        assert plan.lowers[0] == TREES[adds[-1].tree]
+    for build in plan.builds:
+        assert set(build.lowers) <= {TREES[add.tree] for add in adds if add.copy}
 
 
 @given(recipes)

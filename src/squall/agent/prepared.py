@@ -21,7 +21,7 @@ from squall.images.apply import Builder, Job, Sandboxes
 from squall.images.host import PYTHON_ROOT, Facts, HostImage, host_image
 from squall.images.installer import InstallerSettings
 from squall.images.layers import Layers
-from squall.images.plan import LAYERS_ROOT, BuildFacts, ImagePlan, plan_image
+from squall.images.plan import LAYERS_ROOT, BuildFacts, ImagePlan, plan_image, trees_of
 from squall.images.seen import look
 from squall.model.container import WantedContainer
 from squall.model.errors import LevelRefused
@@ -97,6 +97,7 @@ class Images:
             private=(str(self._paths.state),),
         )
         host = self._host(facts)
+        trees = {tree: str(await self._checkouts.checkout(Digest(tree))) for tree in trees_of(recipe)}
         plan = plan_image(
             recipe,
             BuildFacts(
@@ -104,14 +105,12 @@ class Images:
                 host=host,
                 built=self._layers.keys(),
                 layers_dir=str(self._paths.layers),
-                trees_dir=str(self._paths.trees),
+                trees=trees,
                 sources=settings.sources,
             ),
         )
-        for add in plan.adds:
-            await self._checkouts.checkout(Digest(add.tree))
         if plan.builds:
-            job = Job(facts=facts, host=host, settings=settings, trees_dir=str(self._paths.trees))
+            job = Job(facts=facts, host=host, settings=settings)
             await self._builder.build(plan, job, say)
         for layer in plan.layers:
             self._layers.use(layer)

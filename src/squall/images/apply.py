@@ -21,7 +21,7 @@ from squall.images.flight import Flight, Say
 from squall.images.host import Facts, HostImage, Look, follow, is_below, is_too_wide, join
 from squall.images.installer import InstallerSettings, sources_of
 from squall.images.layers import Building, Layers
-from squall.images.plan import LAYERS_ROOT, ImagePlan, LayerBuild, lowers_of
+from squall.images.plan import LAYERS_ROOT, ImagePlan, LayerBuild
 from squall.images.redact import Redactor
 from squall.images.seen import index_directories, look as look_here
 from squall.images.sweep import Layer
@@ -61,7 +61,6 @@ class Job:
     facts: Facts
     host: HostImage
     settings: InstallerSettings = field(default_factory=InstallerSettings)
-    trees_dir: str = "/trees"
     environ: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
     look: Look = look_here
 
@@ -223,7 +222,7 @@ class Builder:
             id=name,
             level=level,
             scratch=scratch,
-            lowers=(*lowers_of(build.copied, site.job.trees_dir), skeleton),
+            lowers=(*build.lowers, skeleton),
             mounts=self._mounts(build, site),
             env=command.env,
             network="host",

@@ -35,8 +35,8 @@ _SYSTEM_PATH: Final = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/b
 class BuildFacts:
     """What a plan is decided from, besides the recipe.
 
-    built: keys of the layers that are here. layers_dir, trees_dir: where layers and checked-out trees lie on this
-    machine. sources: the digest of the installer settings that decide which packages are found. isolated: False at
+    built: keys of the layers that are here. layers_dir: where layers lie on this machine; trees: the directory of each
+    tree of local files, by its digest. sources: the digest of the installer settings that decide which packages are found. isolated: False at
     the level `process`, where nothing is mounted and layers are used where they lie. source_root: where the user's
     source shows.
     """
@@ -45,7 +45,7 @@ class BuildFacts:
     host: HostImage
     built: frozenset[str] = frozenset()
     layers_dir: str = "/layers"
-    trees_dir: str = "/trees"
+    trees: dict[str, str] = field(default_factory=dict)
     sources: str = ""
     isolated: bool = True
     source_root: str = SOURCE_ROOT
@@ -60,7 +60,8 @@ class BuildFacts:
 class LayerBuild:
     """One layer to build: `step` on top of the layer `parent`, under the environment that holds at this place.
 
-    before: the install steps that the parent is made of. copied: local files that the step sees.
+    before: the install steps that the parent is made of. lowers: directories that lie over the root, for local files
+    that the step sees.
     """
 
     key: str
@@ -68,7 +69,7 @@ class LayerBuild:
     step: PipInstall
     before: tuple[PipInstall, ...] = ()
     environment: dict[str, str] = field(default_factory=dict)
-    copied: tuple[AddLocal, ...] = ()
+    lowers: tuple[str, ...] = ()
 
     @property
     def label(self) -> str:
@@ -83,8 +84,7 @@ class ImagePlan:
     key names all of it: two functions of one key can share what is prepared. builds: what is missing, in order;
     carried out, the next plan has none. layers: what a container uses once they are built, the first wins.
     sys_path: where modules are looked for besides the standard library, in this order. lowers: directories that lie
-    over the skeleton, the top one first; they hold the local adds, whose trees must be checked out under `trees_dir`
-    before a container starts.
+    over the skeleton, the top one first; they hold the local adds.
     """
 
     key: str
@@ -130,7 +130,7 @@ def plan_image(recipe: ImageRecipe, facts: BuildFacts) -> ImagePlan:
         ),
         mounts=mounts if facts.isolated else (),
         skeleton=facts.host.skeleton,
-        lowers=lowers_of(adds, facts.trees_dir),
+        lowers=lowers_of(adds, facts.trees),
         adds=adds,
         warnings=facts.host.warnings,
     )
@@ -146,9 +146,20 @@ def check_python(recipe: ImageRecipe, python: ClientPython) -> None:
         )
 
 
-def lowers_of(adds: tuple[AddLocal, ...], trees_dir: str) -> tuple[str, ...]:
-    """The directories that show these adds when they lie over a root, the last add on top."""
-    return tuple(join(trees_dir, tree) for tree in dict.fromkeys(add.tree for add in reversed(adds)))
+def lowers_of(adds: tuple[AddLocal, ...], trees: Mapping[str, str]) -> tuple[str, ...]:
+    """The directories that show these adds when they lie over a root, the last add on top.
+
+    Raises ValueError for an add whose tree is not here.
+    """
+    missing = [add.remote for add in adds if add.tree not in trees]
+    if missing:
+        raise ValueError(f"the local files of {missing[0]} are not here yet")
+    return tuple(trees[tree] for tree in dict.fromkeys(add.tree for add in reversed(adds)))
+
+
+def trees_of(recipe: ImageRecipe) -> tuple[str, ...]:
+    """The digests of the trees that must be checked out before `recipe` can be planned."""
+    return tuple(dict.fromkeys(step.tree for step in recipe.steps if isinstance(step, AddLocal)))
 
 
 def _chain(recipe: ImageRecipe, facts: BuildFacts) -> list[LayerBuild]:
@@ -174,7 +185,7 @@ def _chain(recipe: ImageRecipe, facts: BuildFacts) -> list[LayerBuild]:
                         step=step,
                         before=tuple(build.step for build in chain),
                         environment=dict(environment),
-                        copied=tuple(copied),
+                        lowers=lowers_of(tuple(copied), facts.trees),
                     )
                 )
             case _:  # neither a working directory nor what is added at the start changes what a step makes
@@ -217,7 +228,7 @@ def _sys_path(shown: tuple[str, ...], adds: tuple[AddLocal, ...], facts: BuildFa
     if facts.isolated:
         return (facts.source_root, *shown, *facts.python.site_dirs, PYTHON_ROOT)
     modules = tuple(add for add in adds if is_below(add.remote, SOURCE_ROOT))
-    trees = (tree + SOURCE_ROOT for tree in lowers_of(modules, facts.trees_dir))
+    trees = (tree + SOURCE_ROOT for tree in lowers_of(modules, facts.trees))
     return (facts.source_root, *trees, *shown, *facts.python.site_dirs)
 
 
