@@ -9,7 +9,7 @@ import click
 
 from squall.sdk.entrypoint import Flag
 
-_TYPES: dict[Any, click.ParamType] = {
+_TYPES: dict[Any, Any] = {
     str: click.STRING,
     int: click.INT,
     float: click.FLOAT,
@@ -51,5 +51,9 @@ def _option(flag: Flag) -> click.Option:
         return click.Option([flag.option, flag.name], type=kind, required=True, multiple=flag.many)
     default = list(flag.default) if flag.many and flag.default else flag.default
     return click.Option(
-        [flag.option, flag.name], type=kind, default=default, multiple=flag.many, show_default=default is not None
+        [flag.option, flag.name],
+        type=kind,
+        default=default,
+        multiple=flag.many,
+        show_default=default is not None,
     )

@@ -53,7 +53,10 @@ class RunWatcher:
         self._own_at_start = True
         self._drawn = False
         if self._live and sys.stdout.isatty():
-            sys.stdout, sys.stderr = cast("TextIO", Around(sys.stdout, self)), cast("TextIO", Around(sys.stderr, self))
+            sys.stdout, sys.stderr = (
+                cast("TextIO", Around(sys.stdout, self)),
+                cast("TextIO", Around(sys.stderr, self)),
+            )
 
     def write_around(self, stream: TextIO, text: str) -> int:
         """Writes to the terminal where the status line stood, and puts it back below once the line is ended."""
@@ -149,6 +152,12 @@ class RunWatcher:
 
     def _draw(self) -> None:
         """Only where a line begins: what has been written of one must stay readable."""
-        if self._live and self._status and not self._drawn and self._own_at_start and self._output.at_line_start:
+        if (
+            self._live
+            and self._status
+            and not self._drawn
+            and self._own_at_start
+            and self._output.at_line_start
+        ):
             self._drawn = True
             self._stream.write(click.style(f"⠿ {self._status}", fg="cyan"))

@@ -24,13 +24,13 @@ from squall.cli.traces import say_traceback
 @click.option("-h", "--help", "wants_help", is_flag=True, help="Show this, or the flags of TARGET.")
 @click.argument("target", metavar="TARGET", required=False)
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
-@click.pass_context
-def run(context: click.Context, *, target: str | None, arguments: tuple[str, ...], **wish: Any) -> int:
+def run(*, target: str | None, arguments: tuple[str, ...], **wish: Any) -> int:
     """Run TARGET: FILE, FILE::NAME, `-m MODULE[::NAME]`, or `-` for a program on standard input.
 
     NAME is an entrypoint (`@app.local_entrypoint()`) or a function (`@app.function()`); with one entrypoint, or else
     one function, it may be left out. ARGUMENTS are its flags: `--n 3`. `squall run TARGET --help` lists them.
     """
+    context = click.get_current_context()
     if target is None:
         if not wish["wants_help"]:
             raise click.UsageError("which file shall be run?", context)
