@@ -1,6 +1,6 @@
 """Flags: the parameters of a user's function, parsed from the command line."""
 
-import datetime
+import datetime as dt
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ _TYPES: dict[Any, Any] = {
     int: click.INT,
     float: click.FLOAT,
     Path: click.Path(path_type=Path),
-    datetime.datetime: click.DateTime(),
+    dt.datetime: click.DateTime(),
 }
 
 
@@ -24,12 +24,11 @@ class FlagCommand(click.Command):
     def parse(self, arguments: list[str]) -> dict[str, Any]:
         """The values by parameter name; those left out are not among them. Raises click's UsageError, or Exit for --help."""
         with self.make_context(self.name, arguments) as context:
-            given = {
+            return {
                 name: list(value) if isinstance(value, tuple) else value
                 for name, value in context.params.items()
                 if context.get_parameter_source(name) is not click.core.ParameterSource.DEFAULT
             }
-        return given
 
 
 def command_for(flags: Sequence[Flag], *, name: str, help_text: str = "") -> FlagCommand:
