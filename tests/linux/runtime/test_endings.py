@@ -95,6 +95,11 @@ def test_too_many_open_files_is_an_error_inside(box: Box) -> None:
     assert box.run(code, limits=Limits(nofile=64)).out == "24\n"
 
 
+def test_too_much_disk_ends_the_container_and_says_so(box: Box) -> None:
+    code = "import time\nf = open('/tmp/x', 'wb')\nwhile True: f.write(bytes(1 << 20)); f.flush(); time.sleep(0.01)"
+    assert box.run(code, limits=Limits(disk_bytes=8 * _MIB)).exited["cause"] == "disk"
+
+
 def test_killed_on_request_is_no_crash(box: Box) -> None:
     running = box.start(box.spec(_WAIT))
     assert running.read_line() == "up"

@@ -6,6 +6,7 @@ import signal
 import socket
 import sys
 import time
+from collections.abc import Callable
 from typing import Any
 
 from squall.model.errors import (
@@ -20,6 +21,7 @@ from squall.runtime import packet, scratch
 from squall.runtime.agent_line import AgentLine
 from squall.runtime.command import Command, set_size
 from squall.runtime.container import Container
+from squall.runtime.disk_use import takes_more_than
 from squall.runtime.host import Host
 from squall.runtime.memory_watch import MemoryWatch
 from squall.runtime.spec import SandboxSpec
@@ -32,6 +34,10 @@ _IDLE_WITHOUT_AGENT_S = 60.0
 _BUSY_WITHOUT_AGENT_S = 3600.0
 _REMOVE_AGAIN_S = 0.02
 _SAMPLE_S = 0.05
+_LOOK_AT_DISK_S = 1.0
+
+# What a child that helps out ends with.
+_OVER, _BROKEN = 1, 70
 
 
 class Launcher:
@@ -45,7 +51,7 @@ class Launcher:
         self._timers = Timers()
         self._containers: dict[str, Container] = {}
         self._events: dict[str, int] = {}
-        self._sweepers: dict[int, int] = {}
+        self._helpers: dict[int, int] = {}
         self._agent: AgentLine | None = None
         self._agent_gone_at = time.monotonic()
         self._watch = MemoryWatch()
@@ -60,7 +66,7 @@ class Launcher:
         signal.signal(signal.SIGTERM, _wake_only)
         signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
         self._timers.at(time.monotonic() + _IDLE_WITHOUT_AGENT_S, self._look_for_agent)
-        while not (self._quitting and not self._live() and not self._sweepers):
+        while not (self._quitting and not self._live() and not self._helpers):
             for key, _ in self._selector.select(self._timers.next_in(time.monotonic())):
                 # One callback may have ended what the next one is about.
                 if self._selector.get_map().get(key.fd) is key:
@@ -181,6 +187,8 @@ class Launcher:
         if container.group is not None and (event := container.group.memory_event()) is not None:
             self._events[spec.id] = event
             self._selector.register(event, selectors.EVENT_READ, lambda: self._out_of_memory(container))
+        if spec.limits.disk_bytes is not None and self._host.upper_on_disk and spec.level == "sandbox":
+            self._timers.at(time.monotonic() + _LOOK_AT_DISK_S, lambda: self._measure_disk(container))
         if not self._host.cgroup.limits_memory and not self._sampling:
             self._sampling = True
             self._timers.at(time.monotonic() + _SAMPLE_S, self._sample_memory)
@@ -256,25 +264,43 @@ class Launcher:
 
     def _sweep(self, path: str) -> None:
         """Remove what a container left, in a process of its own: it may be much, and slow."""
+        self._beside(lambda: _remove(path), then=lambda _: None)
+
+    def _beside(self, do: Callable[[], int], *, then: Callable[[int], None]) -> None:
+        """Let a child `do` what may take long, and take its exit code up afterwards."""
         pid = os.fork()
         if pid == 0:
-            signal.set_wakeup_fd(-1)
-            code = 1
+            code = _BROKEN
             try:
-                scratch.remove(path)
-                code = 0
-            except OSError as problem:
-                print(f"{path} could not be removed: {problem}", file=sys.stderr, flush=True)
+                signal.set_wakeup_fd(-1)
+                code = do()
             finally:
                 os._exit(code)
         pidfd = os.pidfd_open(pid)
-        self._sweepers[pidfd] = pid
-        self._selector.register(pidfd, selectors.EVENT_READ, lambda: self._reap_sweeper(pidfd))
+        self._helpers[pidfd] = pid
+        self._selector.register(pidfd, selectors.EVENT_READ, lambda: self._take_up(pidfd, then))
 
-    def _reap_sweeper(self, pidfd: int) -> None:
+    def _take_up(self, pidfd: int, then: Callable[[int], None]) -> None:
         self._selector.unregister(pidfd)
         os.close(pidfd)
-        os.waitpid(self._sweepers.pop(pidfd), 0)
+        then(os.waitstatus_to_exitcode(os.waitpid(self._helpers.pop(pidfd), 0)[1]))
+
+    def _measure_disk(self, container: Container) -> None:
+        limit = container.spec.limits.disk_bytes
+        if limit is None or not container.is_live:
+            return
+        before = time.monotonic()
+
+        def take_up(code: int) -> None:
+            if code == _OVER and container.is_live:
+                container.over_disk = True
+                container.kill(asked=False)
+            # Looking takes a tenth of the time at most, however many files there are.
+            pause = max(_LOOK_AT_DISK_S, 10 * (time.monotonic() - before))
+            self._timers.at(time.monotonic() + pause, lambda: self._measure_disk(container))
+
+        path = container.spec.scratch
+        self._beside(lambda: _OVER if takes_more_than(path, limit) else 0, then=take_up)
 
     def _out_of_memory(self, container: Container) -> None:
         """Version 1 kills one process only; here, as with version 2, a container out of memory ends as a whole."""
@@ -290,6 +316,15 @@ class Launcher:
             self._timers.at(time.monotonic() + _SAMPLE_S, self._sample_memory)
         for container in live:
             self._watch.look(container)
+
+
+def _remove(path: str) -> int:
+    try:
+        scratch.remove(path)
+    except OSError as problem:
+        print(f"{path} could not be removed: {problem}", file=sys.stderr, flush=True)
+        return _BROKEN
+    return 0
 
 
 def _wake_only(_number: int, _frame: object) -> None:
