@@ -36,6 +36,7 @@ class LocalContainer:
     output: Output | None = None
     synced: bool = False
     stopping: bool = False
+    killed: bool = False
 
     def describe(self) -> dict[str, Any]:
         """How the server is told of it."""

@@ -94,7 +94,12 @@ class _Container:
 
     def _holding(self) -> Head:
         held = self._runner.holding() if self._runner is not None else []
-        return {"holding": held, "ready": self._ready, "python": "%d.%d" % sys.version_info[:2], "pid": os.getpid()}
+        return {
+            "holding": held,
+            "ready": self._ready,
+            "python": "%d.%d" % sys.version_info[:2],
+            "pid": os.getpid(),
+        }
 
     def _on_serve(self, head: Head, frame: Frame) -> None:
         """A frame on the serving stream, in the link's thread."""
@@ -108,6 +113,8 @@ class _Container:
                 self._given.put((head, frame))
         elif kind == "interrupt" and self._runner is not None:
             self._runner.interrupt(head["call"], head["start"], head["stop"], head["why"])
+        elif kind == "yield" and self._runner is not None:
+            self._runner.make_way()
         elif kind == "credit" and self._runner is not None:
             self._runner.credit(int(head["items"]))
         elif kind == "end":
@@ -124,7 +131,9 @@ def _take_place(path: str, python: str) -> None:
     """
     if path:
         wanted = path.split(":")
-        standard = [place for place in sys.path if "site-packages" not in place and "dist-packages" not in place]
+        standard = [
+            place for place in sys.path if "site-packages" not in place and "dist-packages" not in place
+        ]
         sys.path[:] = [*wanted, *(place for place in standard if place and place not in wanted)]
         sys.path_importer_cache.clear()
     own = os.path.join(path.rpartition(":")[2], "squall")

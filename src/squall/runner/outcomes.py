@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import threading
 from typing import Any
 
 from squall.model.call import OutcomeKind
@@ -25,11 +26,12 @@ class Outcomes:
     """Gathers the outcomes of consecutive inputs, and posts them as one frame.
 
     The frame's "L" is a list of runs [call, start, attempt, sizes, kinds, seconds]; sizes has a number, or a list of
-    numbers, an input, kinds is 0 when all of them returned.
+    numbers, an input, kinds is 0 when all of them returned. The main thread adds; the link's thread may post too.
     """
 
     def __init__(self, link: RunnerLink) -> None:
         self._link = link
+        self._lock = threading.Lock()
         self._runs: list[list[Any]] = []
         self._buffers: list[Any] = []
         self._fds: list[int] = []
@@ -45,58 +47,59 @@ class Outcomes:
         if type(value) in _PLAIN:
             data = pickle.dumps(value, 5)
             if len(data) <= _PLAIN_BYTES:
-                self._add(where, OutcomeKind.RETURNED, len(data), seconds)
-                self._buffers.append(data)
-                self._size += len(data)
+                with self._lock:
+                    self._add(where, OutcomeKind.RETURNED, len(data), seconds)
+                    self._buffers.append(data)
+                    self._size += len(data)
                 return
-        self._add(where, OutcomeKind.RETURNED, self._carry(value), seconds)
+        size, buffers, fd = _carried(value)
+        with self._lock:
+            if fd is not None:
+                size["f"] = len(self._fds)
+                self._fds.append(fd)
+            self._add(where, OutcomeKind.RETURNED, size, seconds)
+            self._buffers += buffers
+            self._size += sum(map(len, buffers))
 
     def raised(self, where: Where, head: dict[str, Any], pickled: bytes | None, seconds: float) -> None:
         """An input's function raised; head and pickled are what `raised.describe` gave."""
-        text = json.dumps(head).encode()
-        parts = [text, pickled or b""]
-        self._add(where, OutcomeKind.RAISED, [len(part) for part in parts], seconds)
-        self._buffers += parts
-        self._size += sum(map(len, parts))
+        parts = [json.dumps(head).encode(), pickled or b""]
+        with self._lock:
+            self._add(where, OutcomeKind.RAISED, [len(part) for part in parts], seconds)
+            self._buffers += parts
+            self._size += sum(map(len, parts))
 
     def failed(self, where: Where, error: Error, seconds: float) -> None:
         """An input ended with an error of ours."""
         text = json.dumps(error.to_wire()).encode()
-        self._add(where, OutcomeKind.FAILED, len(text), seconds)
-        self._buffers.append(text)
-        self._size += len(text)
+        with self._lock:
+            self._add(where, OutcomeKind.FAILED, len(text), seconds)
+            self._buffers.append(text)
+            self._size += len(text)
 
-    def post(self, *, back: list[list[Any]] | None = None) -> None:
-        """Sends what has been gathered; back: runs [call, start, stop, attempt] that were not started."""
-        if self._runs or back:
-            head: dict[str, Any] = {"t": "out", "L": self._runs}
-            if back:
-                head["B"] = back
-            self._link.post(head, *self._buffers, fds=tuple(self._fds))
-        self._runs, self._buffers, self._fds, self._size = [], [], [], 0
+    def post(self, *, back: list[list[Any]] | None = None, made_way: bool = False) -> None:
+        """Sends what has been gathered.
+
+        back: runs [call, start, stop, attempt] that were not started. made_way: an input still runs.
+        """
+        with self._lock:
+            if self._runs or back:
+                head: dict[str, Any] = {"t": "out", "L": self._runs}
+                if back:
+                    head["B"] = back
+                if made_way:
+                    head["y"] = 1
+                self._link.post(head, *self._buffers, fds=tuple(self._fds))
+            self._runs, self._buffers, self._fds, self._size = [], [], [], 0
 
     def item(self, where: Where, number: int, value: Any) -> None:
         """Sends one value that a generator yielded; number counts from 0."""
-        size = self._carry(value)
+        size, buffers, fd = _carried(value)
+        if fd is not None:
+            size["f"] = 0
         call, index, attempt = where
         head = {"t": "item", "call": call, "index": index, "attempt": attempt, "item": number, "d": size}
-        self._link.post(head, *self._buffers, fds=tuple(self._fds))
-        self._buffers, self._fds, self._size = [], [], 0
-
-    def _carry(self, value: Any) -> Any:
-        """Puts a value's bytes with the rest, or into sealed memory; its size as the header says it."""
-        try:
-            packed = payload.pack(value, role="result")
-        except Error as error:
-            raise ResultNotSerializable(str(error)) from error
-        total = sum(packed.lengths)
-        if total <= payload.MEMFD_FROM:
-            self._buffers += packed.buffers
-            self._size += total
-            return packed.lengths if len(packed.lengths) > 1 else packed.lengths[0]
-        fd = payload.pack_to_memfd(packed)
-        self._fds.append(fd)
-        return {"f": len(self._fds) - 1, "l": packed.lengths}
+        self._link.post(head, *buffers, fds=() if fd is None else (fd,))
 
     def _add(self, where: Where, kind: OutcomeKind, size: Any, seconds: float) -> None:
         call, index, attempt = where
@@ -109,6 +112,22 @@ class Outcomes:
                     last[4] = (last[4] or [0] * (len(last[3]) - 1)) + [int(kind)]
                 return
         self._runs.append([call, index, attempt, [size], [int(kind)] if kind else 0, seconds])
+
+
+def _carried(value: Any) -> tuple[Any, list[Any], int | None]:
+    """A value's size as the header says it, and its bytes: as buffers, or in the sealed memory of a descriptor."""
+    try:
+        packed = payload.pack(value, role="result")
+    except Error as error:
+        raise ResultNotSerializable(str(error)) from error
+    if packed.size > payload.MEMFD_FROM:
+        return {"l": packed.lengths}, [], payload.pack_to_memfd(packed)
+    # Copies: the value's own memory may change before it leaves, by the function's next input.
+    buffers = [
+        part if type(part) is bytes or (type(part) is memoryview and type(part.obj) is bytes) else bytes(part)
+        for part in packed.buffers
+    ]
+    return (packed.lengths if len(packed.lengths) > 1 else packed.lengths[0]), buffers, None
 
 
 def close_all(fds: tuple[int, ...]) -> None:

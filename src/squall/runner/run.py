@@ -41,7 +41,9 @@ class LeasedInput:
 class InputRunner:
     """Runs leases one after another; the reader thread puts them in, and interrupts the one that runs."""
 
-    def __init__(self, function: Function, call_user: Callable[..., Any], link: RunnerLink, source: str) -> None:
+    def __init__(
+        self, function: Function, call_user: Callable[..., Any], link: RunnerLink, source: str
+    ) -> None:
         self._function = function
         self._call_user = call_user
         self._link = link
@@ -54,6 +56,7 @@ class InputRunner:
         self._started = 0.0
         self._interrupt: Error | None = None
         self._interrupted: Error | None = None
+        self._sending = False
         self._credit = threading.Semaphore(0)
         self._loop: asyncio.Runner | None = None
         self._task: asyncio.Task[Any] | None = None
@@ -67,6 +70,14 @@ class InputRunner:
         with self._lock:
             self._waiting.append(inputs)
         self._inbox.put(inputs)
+
+    def make_way(self) -> None:
+        """The input that runs takes its time: what is done leaves now, and what has not begun is given back."""
+        with self._lock:
+            left = [item for lease in self._waiting for item in lease]
+            for lease in self._waiting:
+                lease.clear()
+        self._outcomes.post(back=_given_back(left), made_way=True)
 
     def stop(self) -> None:
         """Ends `run` once what is in hand is done."""
@@ -88,8 +99,8 @@ class InputRunner:
             running = self._running
             if running is not None and running[0] == call and start <= running[1] < stop:
                 self._interrupt = self._reason(why)
-        for item in dropped:
-            close_all(item.fds)
+        if dropped:
+            self._outcomes.post(back=_given_back(dropped), made_way=True)
         if self._interrupt is not None:
             if self._loop is not None and self._task is not None:
                 self._loop.get_loop().call_soon_threadsafe(self._cancel_task)
@@ -143,15 +154,7 @@ class InputRunner:
         with self._lock:
             left = list(lease)
             lease.clear()
-        runs: list[list[Any]] = []
-        for item in left:
-            call, index, attempt = item.where
-            close_all(item.fds)
-            if runs and runs[-1][0] == call and runs[-1][2] == index and runs[-1][3] == attempt:
-                runs[-1][2] = index + 1
-            else:
-                runs.append([call, index, index + 1, attempt])
-        return runs
+        return _given_back(left)
 
     def _run_input(self, item: LeasedInput) -> None:
         """One input, one outcome: whatever user code does, it ends here as returned, raised or failed."""
@@ -180,7 +183,9 @@ class InputRunner:
             current_input.reset(token)
 
     def _fail(self, where: Where, error: BaseException, seconds: float) -> None:
-        if self._interrupted is not None and isinstance(error, InputCancelled | FunctionTimeout | asyncio.CancelledError):
+        if self._interrupted is not None and isinstance(
+            error, InputCancelled | FunctionTimeout | asyncio.CancelledError
+        ):
             self._outcomes.failed(where, self._interrupted, seconds)
         elif isinstance(error, SystemExit) and _stopping:
             raise error
@@ -199,11 +204,14 @@ class InputRunner:
             for value in items:
                 while not self._credit.acquire(timeout=60.0):
                     pass
-                if self._interrupt is not None:
-                    self._interrupted = self._interrupt
-                    raise self._interrupt
-                stdio.flush()
-                self._outcomes.item(where, count, value)
+                self._give_way()
+                self._sending = True
+                try:
+                    stdio.flush()
+                    self._outcomes.item(where, count, value)
+                finally:
+                    self._sending = False
+                self._give_way()
                 count += 1
         finally:
             close = getattr(items, "close", None)
@@ -236,18 +244,22 @@ class InputRunner:
         finally:
             self._task = None
 
+    def _give_way(self) -> None:
+        """Raises the interrupt that came while nothing could be raised."""
+        if self._interrupt is not None:
+            self._interrupted, self._interrupt = self._interrupt, None
+            raise self._interrupted
+
     def _cancel_task(self) -> None:
-        self._interrupted = self._interrupt
-        if self._task is not None:
+        if self._interrupt is not None and self._task is not None:
+            self._interrupted, self._interrupt = self._interrupt, None
             self._task.cancel()
 
     def _on_interrupt(self, _number: int, _frame: Any) -> None:
         """In the main thread, between two of its steps: the input that runs ends here, if it is still the one."""
-        error = self._interrupt
-        if error is not None and self._running is not None:
-            self._interrupt = None
-            self._interrupted = error
-            raise error
+        # Not in the middle of a frame: half of one would be the end of the channel.
+        if self._running is not None and not self._sending:
+            self._give_way()
 
     def _reason(self, why: str) -> Error:
         if why == "timeout":
@@ -267,6 +279,19 @@ def stop_on_sigterm() -> None:
 def _on_sigterm(_number: int, _frame: Any) -> None:
     _stopping.append(True)
     raise SystemExit(0)
+
+
+def _given_back(left: list[LeasedInput]) -> list[list[Any]]:
+    """Inputs as runs [call, start, stop, attempt]; their descriptors are closed."""
+    runs: list[list[Any]] = []
+    for item in left:
+        call, index, attempt = item.where
+        close_all(item.fds)
+        if runs and runs[-1][0] == call and runs[-1][2] == index and runs[-1][3] == attempt:
+            runs[-1][2] = index + 1
+        else:
+            runs.append([call, index, index + 1, attempt])
+    return runs
 
 
 def _arguments(item: LeasedInput) -> tuple[Any, Any]:

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import dataclasses
 import inspect
-import os
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager, contextmanager
+from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any, ParamSpec, TypeVar, overload
 
 from squall.context import current
 from squall.model.errors import AlreadyExistsError, InvalidError
+from squall.model.function import Retries
 from squall.sdk.blocking import run_blocking, run_here
 from squall.sdk.declare import Amount, declare
 from squall.sdk.entrypoint import LocalEntrypoint
 from squall.sdk.function import Function, is_generator
 from squall.sdk.image import Image
-from squall.sdk.session import AppRun, Watcher
-from squall.model.function import Retries
+from squall.sdk.session import AppRun
+from squall.sdk.watch import Watcher
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -28,7 +26,9 @@ R = TypeVar("R")
 class App:
     """Functions that are run together. image and include_source are what its functions have unless they say otherwise."""
 
-    def __init__(self, name: str | None = None, *, image: Image | None = None, include_source: bool = True) -> None:
+    def __init__(
+        self, name: str | None = None, *, image: Image | None = None, include_source: bool = True
+    ) -> None:
         self.name = name
         self.image = image
         self.include_source = include_source
@@ -38,6 +38,10 @@ class App:
 
     def __repr__(self) -> str:
         return f"App({self.name!r})"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Where it travels, with code that mentions it, it is a name: what it runs stays here."""
+        return App, (self.name,)
 
     def function(
         self,
@@ -90,7 +94,9 @@ class App:
     @overload
     def local_entrypoint(self, raw: Callable[..., Any], /) -> LocalEntrypoint: ...
     @overload
-    def local_entrypoint(self, *, name: str | None = None) -> Callable[[Callable[..., Any]], LocalEntrypoint]: ...
+    def local_entrypoint(
+        self, *, name: str | None = None
+    ) -> Callable[[Callable[..., Any]], LocalEntrypoint]: ...
     def local_entrypoint(self, raw: Any = None, /, *, name: str | None = None) -> Any:
         """Makes a local function a command: `squall run FILE::NAME --flag value`, flags typed by its parameters."""
 
@@ -122,13 +128,14 @@ class App:
         known = self.functions.get(name)
         if known is not None and _place(known) != _place(function) and not _is_notebook():
             raise AlreadyExistsError(
-                f"the app has two functions named {name!r}", remedy="give one of them another: `@app.function(name=...)`"
+                f"the app has two functions named {name!r}",
+                remedy="give one of them another: `@app.function(name=...)`",
             )
         self.functions[name] = function
         raw = function.__squall_function__
         current.declared[f"{raw.__module__}:{raw.__qualname__}"] = raw
         if self._run is not None:
-            self._run.add(function)
+            run_blocking(self._run.add(function))
 
     def set_run(self, run: AppRun | None) -> None:
         """The run that new functions join, for cells that are evaluated while the app runs."""
@@ -151,7 +158,9 @@ class RunContext:
         self._app.set_run(self._run)
         return self._app
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         """Ends the app."""
         self._app.set_run(None)
         run_blocking(self._run.close())
@@ -183,7 +192,9 @@ def _is_notebook() -> bool:
 def _refuse_later(options: Mapping[str, Any]) -> None:
     for name in options:
         if name in _LATER:
-            raise InvalidError(f"@app.function({name}=...) is not there yet: {_LATER[name]}", remedy="leave it out for now")
+            raise InvalidError(
+                f"@app.function({name}=...) is not there yet: {_LATER[name]}", remedy="leave it out for now"
+            )
         raise InvalidError(f"@app.function has no option {name!r}", remedy="see `help(squall.App.function)`")
 
 

@@ -58,7 +58,7 @@ def loop_thread() -> LoopThread:
 
 
 def _after_fork() -> None:
-    global _current, _lock  # noqa: PLW0603 - the parent's thread and whoever held its lock are not here
+    global _current, _lock
     _current, _lock = None, threading.Lock()
 
 

@@ -1,11 +1,10 @@
-"""Calls: one input, a stream of items; what the client holds until the outcome is in."""
+"""Calls: one input, and what the client holds until its outcome is in."""
 
 from __future__ import annotations
 
 import asyncio
 import os
 import threading
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -15,15 +14,12 @@ from squall.context.fresh import fresh_id
 from squall.model.call import Verb
 from squall.model.errors import ConnectionLost, Error, RequestSizeError
 from squall.model.ids import CALL
-from squall.sdk.client import Client
-from squall.sdk.client import post as loop_post
-from squall.sdk.outcome import Failure, outcomes_in, value_of
+from squall.sdk.client import Client, post as loop_post
+from squall.sdk.outcome import Failure, outcomes_in
 from squall.wire import payload
 from squall.wire.codec import Frame, Kind
 from squall.wire.session import Session
 from squall.wire.stream import Stream
-
-CREDIT = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,16 +29,25 @@ class Target:
     function: str
     root: str | None
     main: str | None
-    client: Client
     largest: int = 4 * 2**30
+
+    @property
+    def client(self) -> Client:
+        """The client of this very process: a forked child has its own."""
+        return Client.here()
 
 
 class Packed:
-    """The packed arguments of one input: a size as the wire says it, buffers, descriptors."""
+    """The packed arguments of one input: a size as the wire says it, buffers, descriptors.
+
+    lent: the caller waits for the outcome, and lets the memory of its values be until then; else it is copied.
+    """
 
     __slots__ = ("buffers", "bytes", "fds", "size")
 
-    def __init__(self, target: Target, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    def __init__(
+        self, target: Target, args: tuple[Any, ...], kwargs: dict[str, Any], *, lent: bool = False
+    ) -> None:
         packed = payload.pack((args, kwargs), role="call", main=target.main)
         self.fds: tuple[int, ...] = ()
         self.buffers: list[Any] = packed.buffers
@@ -53,6 +58,8 @@ class Packed:
         if total > payload.MEMFD_FROM:
             self.fds = (payload.pack_to_memfd(packed),)
             self.size, self.buffers = {"f": 0, "l": packed.lengths}, []
+        elif not lent:
+            self.buffers = [part if type(part) is bytes else bytes(part) for part in packed.buffers]
 
     def close(self) -> None:
         """Lets go of the descriptors."""
@@ -69,10 +76,13 @@ class OneCall:
 
     rank = 1
 
-    def __init__(self, target: Target, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    def __init__(
+        self, target: Target, args: tuple[Any, ...], kwargs: dict[str, Any], *, lent: bool = False
+    ) -> None:
         self.id = fresh_id(CALL)
         self._target = target
-        self._packed = Packed(target, args, kwargs)
+        self._packed = Packed(target, args, kwargs, lent=lent)
+        self._parent = parent()
         self._stream: Stream | None = None
         self._answer: tuple[Frame, list[Any]] | None = None
         self._error: Error | None = None
@@ -85,9 +95,7 @@ class OneCall:
     def attach(self, session: Session) -> None:
         """See Lasting."""
         head = {"call": self.id, "fn": self._target.function, "verb": Verb.REMOTE, "d": [self._packed.size]}
-        here = current_input.get()
-        if here is not None:
-            head["parent"] = f"{here.call}:{here.index}"
+        head |= self._parent
         try:
             self._stream = session.open(
                 "call", head, *self._packed.buffers, fds=self._packed.fds, on_frame=self._on_frame
@@ -107,6 +115,7 @@ class OneCall:
         if self._stream is not None:
             self._stream.cancel()
         self._target.client.remove(self)
+        self._packed.close()
 
     def result(self) -> Any:
         """The value, once `on_done` has been called. Raises what the function raised, or what went wrong."""
@@ -143,7 +152,7 @@ class OneCall:
 
 def call_blocking(target: Target, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """One call, waited for in this thread; an interrupt cancels it."""
-    call = OneCall(target, args, kwargs)
+    call = OneCall(target, args, kwargs, lent=True)
     done = threading.Lock()
     done.acquire()
     call.on_done = done.release
@@ -171,101 +180,10 @@ async def call_async(target: Target, args: tuple[Any, ...], kwargs: dict[str, An
     return call.result()
 
 
-class ItemCall:
-    """A generator's call: items come as the consumer takes them, CREDIT at most ahead of it."""
-
-    rank = 1
-
-    def __init__(self, target: Target, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        self.id = fresh_id(CALL)
-        self._target = target
-        self._packed = Packed(target, args, kwargs)
-        self._stream: Stream | None = None
-        self._ready = threading.Condition()
-        self._items: deque[Any] = deque()
-        self._ended = False
-        self._seen = 0
-        self._taken = 0
-
-    def attach(self, session: Session) -> None:
-        """See Lasting. What had begun to yield is not begun again: items would come twice."""
-        if self._seen:
-            self.give_up(ConnectionLost("the connection broke after the generator had begun to yield"))
-            return
-        head = {"call": self.id, "fn": self._target.function, "verb": Verb.REMOTE, "d": [self._packed.size]}
-        self._stream = session.open("call", head, *self._packed.buffers, fds=self._packed.fds, on_frame=self._on_frame)
-        self._stream.credit(CREDIT)
-
-    def give_up(self, error: Error) -> None:
-        """See Lasting."""
-        self._put(Failure(error), last=True)
-
-    def start(self) -> None:
-        """Sends it; on the client's loop."""
-        self._target.client.add(self)
-
-    def cancel(self) -> None:
-        """The consumer has gone; on the client's loop."""
-        if self._stream is not None:
-            self._stream.cancel()
-        self._end()
-
-    def take(self) -> tuple[bool, Any]:
-        """The next item, as (True, item), or (False, None) at the end; blocks. Raises what the generator raised."""
-        with self._ready:
-            while not self._items and not self._ended:
-                self._ready.wait()
-            if not self._items:
-                return False, None
-            item = self._items.popleft()
-        self._taken += 1
-        if self._taken % (CREDIT // 2) == 0:
-            loop_post(self._credit)
-        if type(item) is Failure:
-            raise item.error
-        return True, item
-
-    def _credit(self) -> None:
-        if self._stream is not None:
-            self._stream.credit(CREDIT // 2)
-
-    def _on_frame(self, frame: Frame) -> None:
-        head = frame.head()
-        if frame.kind is Kind.FAIL:
-            error = Error.from_wire(head)
-            if not isinstance(error, ConnectionLost):
-                self.give_up(error)
-            return
-        if "item" in head:
-            self._seen += 1
-            fds = frame.take_fds()
-            try:
-                self._put(value_of(head["d"], memoryview(frame.payload), fds))
-            except Error as error:
-                self._put(Failure(error))
-            finally:
-                for fd in fds:
-                    os.close(fd)
-        elif "o" in head:
-            for _index, value in outcomes_in(frame, head["o"], root=self._target.root):
-                if type(value) is Failure:
-                    self._put(value)
-        if frame.kind is Kind.END:
-            self._end()
-
-    def _put(self, item: Any, *, last: bool = False) -> None:
-        with self._ready:
-            self._items.append(item)
-            self._ready.notify()
-        if last:
-            self._end()
-
-    def _end(self) -> None:
-        self._target.client.remove(self)
-        self._packed.close()
-        with self._ready:
-            self._ended = True
-            self._ready.notify_all()
+def parent() -> dict[str, str]:
+    """What a call says of the input that makes it, inside a container."""
+    here = current_input.get()
+    return {} if here is None else {"parent": f"{here.call}:{here.index}"}
 
 
 def _set(done: asyncio.Future[None]) -> None:

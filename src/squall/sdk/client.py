@@ -90,9 +90,25 @@ class Client:
             self._connecting = asyncio.ensure_future(self._connect())
         return await asyncio.shield(self._connecting)
 
-    async def ask(self, name: str, head: dict[str, Any] | None = None, *payload: Buffer, fds: tuple[int, ...] = ()) -> Any:
+    async def ask(
+        self, name: str, head: dict[str, Any] | None = None, *payload: Buffer, fds: tuple[int, ...] = ()
+    ) -> Any:
         """One question, one answer: the END frame."""
         return await (await self.session()).ask(name, head, *payload, fds=fds)
+
+    async def ask_surely(
+        self, name: str, head: dict[str, Any] | None = None, *payload: Buffer, fds: tuple[int, ...] = ()
+    ) -> Any:
+        """The same for a question that may be asked twice: a connection that breaks is made again, and it is asked anew.
+
+        Raises ConnectionLost when no connection can be made.
+        """
+        while True:
+            session = await self.session()
+            try:
+                return await session.ask(name, head, *payload, fds=fds)
+            except ConnectionLost:
+                continue
 
     def request(self, name: str, head: dict[str, Any] | None = None) -> dict[str, Any]:
         """One question and its answer's JSON, blocking."""

@@ -34,7 +34,9 @@ class Declared:
         return self.noun.is_generator
 
 
-def declare(raw: Callable[..., Any], options: Mapping[str, Any], *, is_generator: bool, is_async: bool) -> Declared:
+def declare(
+    raw: Callable[..., Any], options: Mapping[str, Any], *, is_generator: bool, is_async: bool
+) -> Declared:
     """A decorated function, its options checked. Raises InvalidError that names the option."""
     name = options.get("name") or getattr(raw, "__qualname__", getattr(raw, "__name__", "function"))
     name = name.replace(".<locals>", "").replace("<lambda>", "lambda")
@@ -44,13 +46,20 @@ def declare(raw: Callable[..., Any], options: Mapping[str, Any], *, is_generator
     is_main = module == "__main__"
     has_file = bool(getattr(main, "__file__", None)) if is_main else True
     qualname = getattr(raw, "__qualname__", name)
-    by_value = bool(options.get("serialized")) or "<locals>" in qualname or "<lambda>" in qualname or not has_file
+    by_value = (
+        bool(options.get("serialized")) or "<locals>" in qualname or "<lambda>" in qualname or not has_file
+    )
     try:
         noun = nouns.Function(
             id=FunctionId(name),
             app=AppId(""),
             name=name,
-            code=Code(module=module, qualname=qualname, main=is_main and has_file, python="%d.%d" % sys.version_info[:2]),
+            code=Code(
+                module=module,
+                qualname=qualname,
+                main=is_main and has_file,
+                python="%d.%d" % sys.version_info[:2],
+            ),
             asks=_asks(options),
             limits=_limits(options),
             env=_env(options.get("env")),
@@ -119,7 +128,9 @@ def _limits(options: Mapping[str, Any]) -> Limits:
 def _env(env: Any) -> dict[str, str]:
     if env is None:
         return {}
-    if not isinstance(env, Mapping) or not all(isinstance(k, str) and isinstance(v, str) for k, v in env.items()):
+    if not isinstance(env, Mapping) or not all(
+        isinstance(k, str) and isinstance(v, str) for k, v in env.items()
+    ):
         raise ValueError("env is a dict of strings")
     for name in env:
         if not name or "=" in name or "\0" in name or "\0" in env[name]:

@@ -55,7 +55,7 @@ def flags_of(raw: Callable[..., Any], *, what: str) -> tuple[Flag, ...]:
     """The parameters of a function as flags; what: how messages call it."""
     try:
         hints = typing.get_type_hints(raw)
-    except Exception as wrong:  # noqa: BLE001 - annotations are the user's own expressions
+    except Exception as wrong:
         raise InvalidError(f"the annotations of {what} cannot be read: {wrong}") from wrong
     found: list[Flag] = []
     for name, parameter in inspect.signature(raw).parameters.items():

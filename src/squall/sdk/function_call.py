@@ -4,55 +4,79 @@ from __future__ import annotations
 
 import asyncio
 import builtins
-from collections.abc import Iterator
+from collections.abc import AsyncIterator
 from typing import Any, Generic, TypeVar
 
 from squall.model import errors
 from squall.model.errors import InvalidError
 from squall.model.ids import CALL, is_id
-from squall.sdk.blocking import run_blocking
-from squall.sdk.boundary import boundary
 from squall.sdk.client import Client
-from squall.sdk.face import Face
+from squall.sdk.face import Face, ItemsFace
 from squall.sdk.outcome import Failure, outcomes_in
 
 R = TypeVar("R")
 
 
+async def _gather(*calls: FunctionCall[Any]) -> list[Any]:
+    return list(await asyncio.gather(*(call.value() for call in calls)))
+
+
 class FunctionCall(Generic[R]):
     """A call by its id; outcomes are kept by the server for their time (7 days by default)."""
 
+    gather = staticmethod(Face(_gather))
+    """`gather(*calls)`: the values of several calls, in their order, waited for together. Raises the first exception."""
+
     def __init__(self, call: str, *, root: str | None = None) -> None:
         if not is_id(call, CALL):
-            raise InvalidError(f"{call!r} is no id of a call", remedy="pass `call.object_id`, as `.spawn` gave it")
+            raise InvalidError(
+                f"{call!r} is no id of a call", remedy="pass `call.object_id`, as `.spawn` gave it"
+            )
         self.object_id = call
         self._root = root
-        self.get = Face(self._get)
+        self.get = Face(self.value)
         """`get(timeout=None, *, index=0)`: the value of one input, waited for at most `timeout` seconds (0: not at all).
 
-        Raises what the function raised, TimeoutError when it is not there in time, OutputExpired when it is gone.
+        Raises what the function raised, TimeoutError when it is not there in time, OutputExpired when it is gone,
+        InputCancelled when the call was cancelled.
         """
+        self.iter = ItemsFace(self._iter)
+        """`iter(start=0, end=None)`: the values of inputs start to end, in order, each as soon as it is there."""
         self.cancel = Face(self._cancel)
-        """`cancel(terminate_containers=False)`: ends it; InputCancelled is raised in the function that runs."""
+        """`cancel(terminate_containers=False)`: ends it; InputCancelled is raised in the function that runs.
+
+        terminate_containers: the containers that run it are killed, whatever they do.
+        """
         self.num_inputs = Face(self._num_inputs)
         """`num_inputs()`: how many inputs the call has."""
 
     def __repr__(self) -> str:
         return f"FunctionCall({self.object_id!r})"
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Its id is all that travels."""
+        return FunctionCall, (self.object_id,)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, FunctionCall) and other.object_id == self.object_id
+
+    def __hash__(self) -> int:
+        return hash(self.object_id)
+
     @staticmethod
     def from_id(call: str) -> FunctionCall[Any]:
         """The call of this id, made by any process of this user. Raises InvalidError when it is no id."""
         return FunctionCall(call)
 
-
-    async def _get(self, timeout: float | None = None, *, index: int = 0) -> R:
+    async def value(self, timeout: float | None = None, *, index: int = 0) -> R:
+        """See `get`, which is this for everybody."""
         head = {"call": self.object_id, "index": index, "wait": timeout is None or timeout > 0}
         try:
-            async with asyncio.timeout(timeout if timeout else None):
-                frame = await Client.here().ask("call.get", head)
+            async with asyncio.timeout(timeout or None):
+                frame = await Client.here().ask_surely("call.get", head)
         except builtins.TimeoutError:
-            raise errors.TimeoutError(f"input {index} of {self.object_id} has no outcome after {timeout:g} s") from None
+            late = f"input {index} of {self.object_id} has no outcome after {timeout:g} s"
+            raise errors.TimeoutError(late) from None
         answer = frame.head()
         if "o" not in answer:
             raise errors.TimeoutError(f"input {index} of {self.object_id} has no outcome yet")
@@ -62,29 +86,15 @@ class FunctionCall(Generic[R]):
         result: R = value
         return result
 
+    async def _iter(self, start: int = 0, end: int | None = None) -> AsyncIterator[R]:
+        stop = await self._num_inputs() if end is None else end
+        for index in range(start, stop):
+            yield await self.value(index=index)
 
-    async def _cancel(self, terminate_containers: bool = False) -> None:
-        await Client.here().ask("call.cancel", {"call": self.object_id, "terminate": terminate_containers})
-
+    async def _cancel(self, terminate_containers: bool = False) -> None:  # noqa: FBT001, FBT002 - as users know it
+        head = {"call": self.object_id, "terminate": terminate_containers}
+        await Client.here().ask_surely("call.cancel", head)
 
     async def _num_inputs(self) -> int:
-        frame = await Client.here().ask("call.info", {"call": self.object_id})
+        frame = await Client.here().ask_surely("call.info", {"call": self.object_id})
         return int(frame.head()["inputs"])
-
-    @boundary("iter")
-    def iter(self, start: int = 0, end: int | None = None) -> Iterator[R]:
-        """The values of inputs start to end, in order, each as soon as it is there."""
-        stop = self.num_inputs() if end is None else end
-        for index in range(start, stop):
-            yield self.get(index=index)
-
-    @staticmethod
-    @boundary("gather")
-    def gather(*calls: FunctionCall[Any]) -> list[Any]:
-        """The values of several calls, in their order, waited for together. Raises the first exception."""
-        return run_blocking(_gather(calls))
-
-
-async def _gather(calls: tuple[FunctionCall[Any], ...]) -> list[Any]:
-    return list(await asyncio.gather(*(call._get() for call in calls)))  # noqa: SLF001 - of its own class
-

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import threading
 from collections import deque
-from collections.abc import Iterator
-from itertools import islice
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 from squall.context.fresh import fresh_id
@@ -14,8 +14,9 @@ from squall.model.call import Verb
 from squall.model.errors import ConnectionLost, Error
 from squall.model.ids import CALL
 from squall.sdk.boundary import boundary
-from squall.sdk.calls import Packed, Target
+from squall.sdk.calls import Packed, Target, parent
 from squall.sdk.client import post
+from squall.sdk.inputs import Ahead, Input, collect
 from squall.sdk.outcome import Failure, outcomes_in
 from squall.wire import payload
 from squall.wire.codec import Frame, Kind
@@ -24,35 +25,42 @@ from squall.wire.stream import Stream
 
 OUTSTANDING = 16_384
 OUTSTANDING_BYTES = 64 * 2**20
+OUTSTANDING_FDS = 16
+"""Inputs that travel as sealed memory, which are large: as many may be on their way, whatever their size."""
 BATCH = 1024
 GROWTH = 32
 BATCH_BYTES = 1024 * 1024
 ALONE_BYTES = 32 * 1024
 FRAME_BYTES = 3 * 1024 * 1024
 
-Inputs = Iterator[tuple[tuple[Any, ...], dict[str, Any]]]
-
 
 class _Sent:
     """Inputs that were sent together and are kept until all their outcomes are in."""
 
-    __slots__ = ("fds", "left", "parts", "sizes", "start")
+    __slots__ = ("fds", "parts", "sizes", "start")
 
     def __init__(self, start: int, sizes: list[Any], parts: list[Any], fds: tuple[int, ...]) -> None:
-        self.start, self.sizes, self.parts, self.fds, self.left = start, sizes, parts, fds, len(sizes)
+        self.start, self.sizes, self.parts, self.fds = start, sizes, parts, fds
 
 
 class MapCall:
-    """One map in flight. The consumer's thread packs inputs and unpacks outcomes; the loop only passes them on."""
+    """One map in flight. The consumer's thread packs inputs and unpacks outcomes; the loop only passes them on.
+
+    on_ready is called, from any thread, when outcomes have come in or the map is over. held: how many of those that
+    were taken wait for an earlier one.
+    """
 
     rank = 1
 
-    def __init__(self, target: Target, inputs: Inputs, *, verb: Verb = Verb.MAP) -> None:
+    def __init__(self, target: Target, inputs: Any, *, verb: Verb = Verb.MAP) -> None:
         self.id = fresh_id(CALL)
         self.total: int | None = None
+        self.inputs = inputs
+        self.held = 0
+        self.on_ready: Callable[[], object] = lambda: None
         self._target = target
-        self._inputs = inputs
         self._verb = verb
+        self._parent = parent()
         self._sent: deque[_Sent] = deque()
         self._next = 0
         self._stream: Stream | None = None
@@ -61,6 +69,7 @@ class MapCall:
         self._ended = bytearray()
         self._ended_count = 0
         self._bytes = 0
+        self._fds = 0
         # The first input goes alone: it tells how large inputs are, and its outcome is not kept waiting.
         self._batch = 1
         self._mean_bytes = 1
@@ -76,16 +85,25 @@ class MapCall:
         Raises what the iterator of the inputs raises, SerializationError for one that cannot travel.
         """
         while self.may_feed:
-            most = max(1, min(self._batch, BATCH_BYTES // self._mean_bytes))
-            batch = list(islice(self._inputs, most))
-            if len(batch) < most:
-                self.total = self._next + len(batch)
-            for sent in self._pack(batch):
-                self._next += len(sent.sizes)
-                self._bytes += sum(map(len, sent.parts))
-                post(self._send, sent, self.total if self._next == self.total else None)
-            self._batch = min(BATCH, self._batch * GROWTH)
+            self.send(*collect(self.inputs, self.most))
         return self.total is None
+
+    @property
+    def most(self) -> int:
+        """How many inputs may be sent at once."""
+        return max(1, min(self._batch, BATCH_BYTES // self._mean_bytes))
+
+    def send(self, batch: list[Input], last: bool) -> None:  # noqa: FBT001 - what `collect` gave
+        """Packs and sends inputs; last: there are no more."""
+        if last:
+            self.total = self._next + len(batch)
+        for sent in self._pack(batch):
+            self._next += len(sent.sizes)
+            with self._ready:
+                self._bytes += sum(map(len, sent.parts))
+                self._fds += len(sent.fds)
+            post(self._send, sent, self.total if self._next == self.total else None)
+        self._batch = min(BATCH, self._batch * GROWTH)
 
     def arrived(self, *, wait: bool) -> list[tuple[int, Any]] | None:
         """Outcomes that have come in, unpacked; [] when there are none and none is waited for, None when all are through.
@@ -104,23 +122,29 @@ class MapCall:
             return None
         found: list[tuple[int, Any]] = []
         for frame, head in frames:
+            with self._ready:
+                self._ended_count += len(head[1])
+                self._bytes -= len(frame.payload)
+                self._fds -= len(frame.fds)
             found.extend(outcomes_in(frame, head, root=self._target.root))
         return found
 
     @property
     def may_feed(self) -> bool:
-        """Whether there are inputs left and room for them."""
+        """Whether there are inputs left and room for them: what came back counts until it is taken."""
         return (
             self.total is None
-            and self._next - self._ended_count < OUTSTANDING
+            and not self._over
+            and self._next - self._ended_count + self.held < OUTSTANDING
             and self._bytes < OUTSTANDING_BYTES
+            and self._fds < OUTSTANDING_FDS
         )
 
     def stop(self) -> None:
         """The consumer has gone: what is left is cancelled."""
         post(self._cancel)
 
-    def _pack(self, batch: list[tuple[tuple[Any, ...], dict[str, Any]]]) -> list[_Sent]:
+    def _pack(self, batch: list[Input]) -> list[_Sent]:
         """A batch as what is sent: small inputs together, large ones each by itself. An end alone is an empty one."""
         start = self._next
         if len(batch) > 1 and self._mean_bytes <= ALONE_BYTES:
@@ -145,12 +169,17 @@ class MapCall:
         """See Lasting: everything whose outcome is not in is sent again."""
         if not self._started:
             return
-        known = {"call": self.id, "fn": self._target.function, "verb": self._verb}
-        skip = [list(run) for run in _runs(self._ended, 0, self._sent[0].start if self._sent else len(self._ended))]
+        known = {"call": self.id, "fn": self._target.function, "verb": self._verb, **self._parent}
+        skip = [
+            list(run)
+            for run in _runs(self._ended, 0, self._sent[0].start if self._sent else len(self._ended))
+        ]
         try:
-            self._stream = session.open("call", {**known, "start": 0, "d": [], "skip": skip}, on_frame=self._on_frame)
+            head = {**known, "start": 0, "d": [], "skip": skip}
+            self._stream = session.open("call", head, on_frame=self._on_frame)
             for sent in self._sent:
-                self._stream.send({"start": sent.start, "d": sent.sizes, **self._total_after(sent)}, *sent.parts, fds=sent.fds)
+                head = {"start": sent.start, "d": sent.sizes, **self._total_after(sent)}
+                self._stream.send(head, *sent.parts, fds=sent.fds)
         except ConnectionLost:
             return
         except Error as error:
@@ -198,8 +227,10 @@ class MapCall:
             kept = Frame(frame.kind, payload=frame.payload, fds=frame.take_fds())
             with self._ready:
                 self._arrived.append((kept, head))
-                self._ended_count += stop - start
+                self._bytes += len(kept.payload)
+                self._fds += len(kept.fds)
                 self._ready.notify()
+            self.on_ready()
             while self._sent and self._all_ended(self._sent[0]):
                 self._let_go(self._sent.popleft())
         if frame.kind is Kind.END:
@@ -209,7 +240,9 @@ class MapCall:
         return self._ended.find(0, sent.start, sent.start + len(sent.sizes)) < 0
 
     def _let_go(self, sent: _Sent) -> None:
-        self._bytes -= sum(map(len, sent.parts))
+        with self._ready:
+            self._bytes -= sum(map(len, sent.parts))
+            self._fds -= len(sent.fds)
         for fd in sent.fds:
             os.close(fd)
 
@@ -226,6 +259,7 @@ class MapCall:
             self._over = True
             self._error = self._error or error
             self._ready.notify_all()
+        self.on_ready()
 
 
 @boundary("map")
@@ -234,33 +268,77 @@ def results(call: MapCall, *, ordered: bool, keep_errors: bool) -> Iterator[Any]
 
     keep_errors: exceptions are values; else the first is raised, and the rest of the map cancelled.
     """
-    waiting: dict[int, Any] = {}
-    at = 0
+    line = _Line(call, ordered=ordered, keep_errors=keep_errors)
     finished = False
     try:
         more = call.feed()
-        while True:
-            found = call.arrived(wait=not (more and call.may_feed))
-            if found is None:
-                finished = True
-                return
-            if ordered:
-                waiting.update(found)
-                found = []
-                while at in waiting:
-                    found.append((at, waiting.pop(at)))
-                    at += 1
-            for _index, value in found:
-                if type(value) is not Failure:
-                    yield value
-                elif keep_errors:
-                    yield value.error
-                else:
-                    raise value.error
+        while (found := call.arrived(wait=not (more and call.may_feed))) is not None:
+            yield from line.values(found)
             more = more and call.feed()
+        finished = True
     finally:
         if not finished:
             call.stop()
+
+
+@boundary("map")
+async def results_async(call: MapCall, *, ordered: bool, keep_errors: bool) -> AsyncIterator[Any]:
+    """The same on the caller's own loop: while an input is waited for, values come on."""
+    line = _Line(call, ordered=ordered, keep_errors=keep_errors)
+    finished = False
+    some = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    call.on_ready = lambda: loop.call_soon_threadsafe(some.set)
+    async with Ahead(call.inputs, some.set) as ahead:
+        try:
+            while True:
+                some.clear()
+                while call.may_feed and (batch := ahead.collect(call.most)) is not None:
+                    call.send(*batch)
+                found = call.arrived(wait=False)
+                if found is None:
+                    finished = True
+                    return
+                for value in line.values(found):
+                    yield value
+                if not found and not (call.may_feed and ahead.ready):
+                    await some.wait()
+        finally:
+            call.on_ready = lambda: None
+            if not finished:
+                call.stop()
+
+
+class _Line:
+    """Puts outcomes into the order that the consumer wants, and raises those that are exceptions."""
+
+    def __init__(self, call: MapCall, *, ordered: bool, keep_errors: bool) -> None:
+        self._call = call
+        self._ordered = ordered
+        self._keep_errors = keep_errors
+        self._waiting: dict[int, Any] = {}
+        self._at = 0
+
+    def values(self, found: list[tuple[int, Any]]) -> Iterator[Any]:
+        """The values that are due now, after these outcomes have come in."""
+        if not self._ordered:
+            for _index, value in found:
+                yield self._value(value)
+            return
+        self._waiting.update(found)
+        self._call.held = len(self._waiting)
+        while self._at in self._waiting:
+            value = self._waiting.pop(self._at)
+            self._at += 1
+            self._call.held -= 1
+            yield self._value(value)
+
+    def _value(self, value: Any) -> Any:
+        if type(value) is not Failure:
+            return value
+        if self._keep_errors:
+            return value.error
+        raise value.error
 
 
 def _runs(ended: bytearray, low: int, high: int) -> Iterator[tuple[int, int]]:
@@ -273,4 +351,3 @@ def _runs(ended: bytearray, low: int, high: int) -> Iterator[tuple[int, int]]:
         stop = ended.find(0, start, high)
         at = high if stop < 0 else stop
         yield start, at
-

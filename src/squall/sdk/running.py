@@ -27,15 +27,21 @@ class RunningApp:
 
     rank = 0
 
-    def __init__(self, client: Client, head: Event, functions: list[Any], installer: Event, watch: Watch) -> None:
+    def __init__(
+        self, client: Client, head: Event, functions: list[Any], installer: Event, watch: Watch
+    ) -> None:
         self._client = client
         self._head = head
-        self._described = {"functions": [to_json(function) for function in functions], "installer": installer}
+        self._described: dict[str, Any] = {
+            "functions": [to_json(function) for function in functions],
+            "installer": installer,
+        }
         self._watch = watch
         self._stream: Stream | None = None
         self._opened: asyncio.Future[None] | None = None
         self._closed: asyncio.Future[None] | None = None
         self._error: Error | None = None
+        self._added: dict[int, asyncio.Future[None]] = {}
 
     async def open(self) -> None:
         """Opens it, and waits until images and sources are ready. Raises ImageBuildError and its like."""
@@ -46,6 +52,19 @@ class RunningApp:
         except BaseException:
             await self.close()
             raise
+
+    async def add(self, function: Any) -> None:
+        """Makes one more function known, and waits until its image and source are ready."""
+        described = to_json(function)
+        self._described["functions"].append(described)
+        number = len(self._described["functions"])
+        added = self._added[number] = asyncio.get_running_loop().create_future()
+        if self._stream is not None and self._stream.live:
+            self._stream.send({"functions": number}, json.dumps({"functions": [described]}).encode())
+        try:
+            await added
+        finally:
+            del self._added[number]
 
     async def close(self, *, wait_s: float = 10.0) -> None:
         """Ends it: calls and containers with it. Waits until the server has said so."""
@@ -76,25 +95,32 @@ class RunningApp:
         head = frame.head()
         if frame.kind is Kind.DATA:
             if "opened" in head:
-                if self._opened is not None and not self._opened.done():
-                    self._opened.set_result(None)
+                # After a lost connection the app was opened anew, with what had been added meanwhile.
+                for waiting in (self._opened, *self._added.values()):
+                    _settle(waiting)
+            elif "added" in head:
+                _settle(self._added.get(head["added"]))
             else:
                 self._watch(head, memoryview(frame.payload))
         elif frame.kind is Kind.FAIL:
             error = Error.from_wire(head)
             if not isinstance(error, ConnectionLost):
                 self._fail(error)
-            elif self._closed is not None and not self._closed.done():
-                self._closed.set_result(None)
+            else:
+                _settle(self._closed)
         elif frame.kind is Kind.END:
             self._client.remove(self)
-            if self._closed is not None and not self._closed.done():
-                self._closed.set_result(None)
+            _settle(self._closed)
             self._watch({"stopped": head.get("stopped", "")}, memoryview(b""))
 
     def _fail(self, error: Error) -> None:
         self._client.remove(self)
         self._error = error
-        for waiting in (self._opened, self._closed):
+        for waiting in (self._opened, self._closed, *self._added.values()):
             if waiting is not None and not waiting.done():
                 waiting.set_exception(error)
+
+
+def _settle(waiting: asyncio.Future[None] | None) -> None:
+    if waiting is not None and not waiting.done():
+        waiting.set_result(None)

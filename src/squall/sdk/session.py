@@ -50,6 +50,9 @@ class AppRun:
         self._images: dict[Image, dict[str, Any]] = {}
         self._local: dict[Image, list[tuple[Tree, dict[Digest, str]]]] = {}
         self._installer: dict[str, Any] = {}
+        self._cache = SourceCache(None)
+        self._digest: str | None = None
+        self._names = set(app.functions)
         self._python: dict[str, Any] = {}
 
     def prepare(self) -> None:
@@ -57,7 +60,8 @@ class AppRun:
         self._watcher.step("start", "starting")
         self._client.start(lambda text: self._watcher.step("server", text))
         file = self._entry_file()
-        cache = SourceCache.for_root(str(find_state().state / "source-cache"), os.path.dirname(file) if file else "")
+        root = os.path.dirname(file) if file else ""
+        cache = self._cache = SourceCache.for_root(str(find_state().state / "source-cache"), root)
         if file is not None and self._app.include_source:
             source = self._source = with_outside(source_of_file(file), cache=cache)
             self._tree = cache.tree(source.files)
@@ -65,39 +69,54 @@ class AppRun:
             for note in source.notes:
                 self._watcher.note(note)
         for image in self._all_images():
-            found = self._local[image] = []
-            for added in local_files(image):
-                tree = cache.tree(added.files)
-                found.append((tree, _paths(tree, added.files)))
+            self._local[image] = [self._tree_of(added.files) for added in local_files(image)]
         self._python = this_python().to_json()
         self._installer = installer_settings().to_json()
         if any(function.declared.noun.code.main for function in self._app.functions.values()):
             # Values that name classes of this script say so under the name that the script has in a container.
             sys.modules.setdefault(MAIN, sys.modules["__main__"])
 
+    def _tree_of(self, files: tuple[SourceFile, ...]) -> tuple[Tree, dict[Digest, str]]:
+        tree = self._cache.tree(files)
+        return tree, _paths(tree, files)
+
     async def open(self) -> None:
         """Ships what the server lacks, opens the app, and points its functions at it."""
-        digest = None
         if self._tree is not None:
             self._watcher.step("source", f"sending the source ({len(self._tree.entries)} files)")
-            digest = await ship_tree(self._client, below_source_root(self._tree), self._paths)
+            self._digest = await ship_tree(self._client, below_source_root(self._tree), self._paths)
         await self._settle_images()
-        described = [await self._describe(function, digest) for function in self._app.functions.values()]
-        head = {"app": self.id, "name": self._name(), "root": self._source.root if self._source else os.getcwd()}
-        self._running = RunningApp(
-            self._client, head, described, self._installer, self._watcher.on_event
-        )
+        described = [await self._describe(function) for function in self._app.functions.values()]
+        head = {
+            "app": self.id,
+            "name": self._name(),
+            "root": self._source.root if self._source else os.getcwd(),
+        }
+        self._running = RunningApp(self._client, head, described, self._installer, self._watcher.on_event)
         self._watcher.step("image", "making the image ready")
         await self._running.open()
         for function in self._app.functions.values():
             self._point(function)
         self._watcher.opened(self._name(), sorted(self._app.functions))
 
-    def add(self, function: Any) -> None:
-        """A function that was declared while the app runs joins it."""
+    async def add(self, function: Any) -> None:
+        """A function that was declared while the app runs joins it; one of a name that was there takes its place."""
+        assert self._running is not None
+        image = _image(function)
+        if image not in self._images:
+            self._local[image] = [self._tree_of(added.files) for added in local_files(image)]
+            await self._settle_images()
+        declared = function.declared
+        if declared.name in self._names:
+            function.declared = dataclasses.replace(declared, name=f"{declared.name}.{len(self._names)}")
+        self._names.add(function.declared.name)
+        await self._running.add(await self._describe(function))
+        self._point(function)
 
     async def close(self) -> None:
-        """Ends the app and lets its functions go."""
+        """Ends the app and lets its functions go. In a forked child it is the parent's, and stays."""
+        if os.getpid() != self._client.pid:
+            return
         for function in self._app.functions.values():
             function.run_as(None)
         if self._running is not None:
@@ -106,10 +125,9 @@ class AppRun:
 
     def _point(self, function: Any) -> None:
         root = self._source.root if self._source is not None else None
-        declared = function.declared
-        function.run_as(Target(f"{self.id}/{declared.name}", root, declared.main, self._client))
+        function.run_as(Target(f"{self.id}/{function.declared.name}", root, function.declared.main))
 
-    async def _describe(self, function: Any, source: str | None) -> nouns.Function:
+    async def _describe(self, function: Any) -> nouns.Function:
         declared = function.declared
         noun: nouns.Function = declared.noun
         code = noun.code
@@ -119,13 +137,14 @@ class AppRun:
         code = dataclasses.replace(
             code,
             root=self._source.root if self._source is not None else None,
-            source=source,
+            source=self._digest,
             pickled=pickled,
             file=self._file_of(declared.raw) if code.main else None,
         )
         return dataclasses.replace(
             noun,
             id=FunctionId(f"{self.id}/{declared.name}"),
+            name=declared.name,
             app=self.id,
             code=code,
             image=self._images[_image(function)],

@@ -2,45 +2,89 @@
 
 from __future__ import annotations
 
-from itertools import islice
+from collections.abc import AsyncIterator, Coroutine
 from typing import Any
 
 from squall.context.fresh import fresh_id
 from squall.model.call import Verb
 from squall.model.ids import CALL
-from squall.sdk.blocking import run_blocking
 from squall.sdk.calls import Packed, Target
 from squall.sdk.function_call import FunctionCall
-from squall.sdk.maps import BATCH, BATCH_BYTES, Inputs
+from squall.sdk.inputs import Input, Inputs, collect
+from squall.sdk.maps import BATCH, BATCH_BYTES
 from squall.wire import payload
 
+Sending = Coroutine[Any, Any, None]
 
-def spawn(target: Target, args: tuple[Any, ...], kwargs: dict[str, Any]) -> FunctionCall[Any]:
+
+async def spawn(target: Target, args: tuple[Any, ...], kwargs: dict[str, Any]) -> FunctionCall[Any]:
     """Records one input, and gives its call."""
     packed = Packed(target, args, kwargs)
     call = fresh_id(CALL)
-    head = {"call": call, "fn": target.function, "verb": Verb.SPAWN, "d": [packed.size], "start": 0, "total": 1}
+    head = {
+        "call": call,
+        "fn": target.function,
+        "verb": Verb.SPAWN,
+        "d": [packed.size],
+        "start": 0,
+        "total": 1,
+    }
     try:
-        run_blocking(target.client.ask("call", head, *packed.buffers, fds=packed.fds))
+        await target.client.ask_surely("call", head, *packed.buffers, fds=packed.fds)
     finally:
         packed.close()
     return FunctionCall(call, root=target.root)
 
 
-def spawn_map(target: Target, inputs: Inputs, *, verb: Verb) -> FunctionCall[Any]:
-    """Records all inputs, chunk by chunk, and gives their call; it runs from the first chunk on."""
-    call = fresh_id(CALL)
-    at, mean = 0, 1
-    done = False
-    while not done:
-        most = max(1, min(BATCH, BATCH_BYTES // mean))
-        batch = list(islice(inputs, most))
-        done = len(batch) < most
-        many = payload.pack_many(batch, role="call", main=target.main)
-        mean = max(1, len(many.buffer) // max(1, len(batch)))
-        head: dict[str, Any] = {"call": call, "fn": target.function, "verb": verb, "d": many.lengths, "start": at}
-        at += len(batch)
-        if done:
-            head["total"] = at
-        run_blocking(target.client.ask("call", head, many.buffer))
-    return FunctionCall(call, root=target.root)
+class SpawnedMap:
+    """A map that is being recorded, chunk by chunk; it runs from the first chunk on."""
+
+    def __init__(self, target: Target, verb: Verb) -> None:
+        self.id = fresh_id(CALL)
+        self._target = target
+        self._verb = verb
+        self._at = 0
+        self._mean_bytes = 1
+        self._done = False
+
+    def next(self, inputs: Inputs) -> Sending | None:
+        """The sending of the next chunk; None when all have been sent."""
+        return None if self._done else self._send(*collect(inputs, self._most))
+
+    async def next_async(self, inputs: Any) -> Sending | None:
+        """The same; the iterator may be an asynchronous one."""
+        if self._done or not hasattr(inputs, "__anext__"):
+            return self.next(inputs)
+        return self._send(*await _collect(inputs, self._most))
+
+    @property
+    def _most(self) -> int:
+        return max(1, min(BATCH, BATCH_BYTES // self._mean_bytes))
+
+    def _send(self, batch: list[Input], last: bool) -> Sending:  # noqa: FBT001 - what `collect` gave
+        self._done = last
+        many = payload.pack_many(batch, role="call", main=self._target.main)
+        self._mean_bytes = max(1, len(many.buffer) // max(1, len(batch)))
+        head: dict[str, Any] = {"call": self.id, "fn": self._target.function, "verb": self._verb}
+        head |= {"d": many.lengths, "start": self._at}
+        self._at += len(batch)
+        if last:
+            head["total"] = self._at
+        return self._record(head, many.buffer)
+
+    async def _record(self, head: dict[str, Any], data: bytes) -> None:
+        await self._target.client.ask_surely("call", head, data)
+
+
+def spawn_map(target: Target, *, verb: Verb) -> SpawnedMap:
+    """A map to be recorded."""
+    return SpawnedMap(target, verb)
+
+
+async def _collect(inputs: AsyncIterator[Input], most: int) -> tuple[list[Input], bool]:
+    batch: list[Input] = []
+    async for item in inputs:
+        batch.append(item)
+        if len(batch) >= most:
+            return batch, False
+    return batch, True

@@ -177,12 +177,20 @@ def call(connection: Connection, stream: Stream, head: dict[str, Any], frame: Fr
     if earlier is not None:
         earlier.stream = None
         house.calls.cancel(name)
+    _make_way(connection, stream)
     stream.on_frame = lambda frame: _on_call_frame(connection, record, stream, frame)
     if verb is Verb.REMOTE:
         head.setdefault("total", 1)
     house.calls.submit(record, head, frame)
     if record.id in house.calls.calls:
         house.history(record)
+
+
+def _make_way(connection: Connection, stream: Stream) -> None:
+    """A container that waits for others must not keep inputs from them, which may be those that it waits for."""
+    worker = connection.container(stream) if stream.route else None
+    if worker is not None:
+        connection.house.calls.make_way(worker)
 
 
 def _on_call_frame(connection: Connection, record: CallRecord, stream: Stream, frame: Frame) -> None:
@@ -283,6 +291,8 @@ def logs(connection: Connection, stream: Stream, head: dict[str, Any], _frame: F
 
 def call_get(connection: Connection, stream: Stream, head: dict[str, Any], _frame: Frame) -> None:
     """The outcome of one input of a durable call."""
+    if head["wait"]:
+        _make_way(connection, stream)
     work = connection.house.durable.answer(
         stream, CallId(head["call"]), int(head["index"]), wait=bool(head["wait"])
     )
@@ -293,7 +303,11 @@ def call_cancel(connection: Connection, stream: Stream, head: dict[str, Any], _f
     """Ends a durable call."""
 
     async def cancel() -> None:
-        await connection.house.durable.cancel(CallId(head["call"]))
+        name = CallId(head["call"])
+        holders = connection.house.calls.holders(name) if head.get("terminate") else []
+        await connection.house.durable.cancel(name)
+        for worker in holders:
+            connection.house.capacity.kill(worker)
         stream.end({})
 
     _spawn(connection.house, stream, cancel())

@@ -86,20 +86,25 @@ class Calls:
             for container, part in function.line.drop(call):
                 worker = self.workers.get(container)
                 if worker is not None and worker.stream is not None:
-                    _tell(
-                        worker,
-                        {
-                            "t": "interrupt",
-                            "call": call,
-                            "start": part.start,
-                            "stop": part.stop,
-                            "why": "cancel",
-                        },
-                    )
+                    head = {"t": "interrupt", "call": call, "start": part.start, "stop": part.stop}
+                    _tell(worker, {**head, "why": "cancel"})
         record.blocks.close()
         if record.stream is not None:
             record.stream.fail(error or InputCancelled("the call was cancelled"))
         self._wake()
+
+    def holders(self, call: CallId) -> list[Worker]:
+        """The containers that have inputs of a call in hand."""
+        record = self.calls.get(call)
+        function = self.functions.get(record.function) if record is not None else None
+        if function is None:
+            return []
+        leases = function.line.leases
+        return [
+            worker
+            for worker in function.workers.values()
+            if any(part.call == call for lease in leases.get(worker.id, ()) for part in lease.segments)
+        ]
 
     def credit(self, call: CallRecord, items: int) -> None:
         """The consumer of a generator takes this many more items."""

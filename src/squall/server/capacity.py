@@ -12,9 +12,10 @@ from squall.model.errors import NoNodeFits
 from squall.model.ids import CONTAINER, ContainerId, FunctionId, NodeId
 from squall.model.call import OutcomeKind
 from squall.model.resources import Resources
+from squall.scheduling.inputs import Lease
 from squall.scheduling.plan import ContainerView, FunctionView, Hold, Retire, StartOne, plan_capacity
 from squall.scheduling.scale import RAMP_S, Demand
-from squall.server.calls import Calls, failed_parts
+from squall.server.calls import SLOW_S, Calls, failed_parts
 from squall.server.containers import Containers
 from squall.server.nodes import Nodes, Unwanted
 from squall.server.records import FunctionRecord, Worker
@@ -78,7 +79,9 @@ class Capacity:
         if changed:
             self.tell()
         self.looked()
-        return self._next_look(now)
+        due_s = self._next_look(now)
+        self._calls.next_look_s = math.inf if due_s is None else now + due_s
+        return due_s
 
     def retire(self, worker: Worker) -> None:
         """A container gets no more inputs, and goes when it has none in hand."""
@@ -175,6 +178,8 @@ class Capacity:
             leases = record.line.leases.get(worker.id)
             if not leases or worker.state is not ContainerState.BUSY:
                 continue
+            if now - worker.progress_s >= SLOW_S and _holds_several(leases):
+                self._calls.make_way(worker)
             over = now - worker.progress_s - record.function.timeout_s
             if over >= 0 and worker.interrupted_s is None:
                 worker.interrupted_s = now
@@ -220,7 +225,8 @@ class Capacity:
                 elif not worker.ready:
                     due.append(worker.created_s + function.startup_timeout_s)
                 elif worker.state is ContainerState.BUSY:
-                    due.append(worker.progress_s + function.timeout_s)
+                    slow = not worker.yielding and _holds_several(record.line.leases.get(worker.id, []))
+                    due.append(worker.progress_s + (SLOW_S if slow else function.timeout_s))
         # Windows of containers that stay (min_containers) are over for good: look at those once a second at most.
         soonest = min(due, default=math.inf)
         return None if soonest == math.inf else max(0.02 if soonest > now else 0.5, soonest - now)
@@ -232,3 +238,7 @@ class Capacity:
             for name, record in self._calls.functions.items()
             if record.line.waiting
         }
+
+
+def _holds_several(leases: list[Lease]) -> bool:
+    return sum(lease.count for lease in leases) > 1

@@ -15,7 +15,7 @@ from typing import Any
 from squall.blobs.blob_store import BlobStore
 from squall.blobs.digest import Digest
 from squall.model.call import CallState, OutcomeKind
-from squall.model.errors import Error, FunctionNotFound, InvalidError, NotFoundError
+from squall.model.errors import Error, FunctionNotFound, InputCancelled, InvalidError, NotFoundError
 from squall.model.ids import CallId
 from squall.server.calls import Calls
 from squall.server.records import CallRecord, FunctionRecord
@@ -117,7 +117,7 @@ class Durable:
         if not await self._give(call, index):
             if known.state is CallState.CANCELLED:
                 self._waiters.pop((call, index), None)
-                raise InvalidError(f"{call} was cancelled", remedy="call again if it was not meant")
+                raise InputCancelled(f"{call} was cancelled", remedy="call again if it was not meant")
             if not wait:
                 self._waiters[call, index].remove(stream)
                 stream.end({})
@@ -135,7 +135,7 @@ class Durable:
         await self._store.end_call(call, state=CallState.CANCELLED, at_s=time.time())
         for known, index in [key for key in self._waiters if key[0] == call]:
             for stream in self._waiters.pop((known, index)):
-                stream.fail(InvalidError(f"{call} was cancelled", remedy="call again if it was not meant"))
+                stream.fail(InputCancelled(f"{call} was cancelled", remedy="call again if it was not meant"))
 
     async def write_outcomes(self) -> None:
         """Records outcomes as they come, for ever; who waits for one is told after it is on disk."""
