@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Final, Protocol
 
 from squall.images import layers as layers_on_disk
-from squall.images.command import Command, Exit, Places, Tool, failure, install_command
+from squall.images.command import LAST_LINES, Command, Exit, Places, Tool, failure, install_command
 from squall.images.finish import finish_layer
 from squall.images.flight import Flight, Say
 from squall.images.host import Facts, HostImage, Look, follow, is_below, is_too_wide, join
@@ -83,7 +83,7 @@ class Builder:
         follower.
         """
         await self._sweep()
-        for warning in plan.warnings:
+        for warning in self._warnings(plan, job):
             say(f"warning: {warning}")
         for build in plan.builds:
             await self._join(build.key, say, partial(self._build_one, build, job))
@@ -95,6 +95,18 @@ class Builder:
         for key in plan.layers:
             self._layers.use(key)
         return tuple(layer for layer in self._layers.all() if layer.key in plan.layers)
+
+    def _warnings(self, plan: ImagePlan, job: Job) -> list[str]:
+        found = list(plan.warnings)
+        if plan.builds and job.settings.ignored:
+            found.append(
+                f"settings of this machine that builds do not follow: {', '.join(job.settings.ignored)}"
+            )
+        if plan.builds and self._sandboxes.level == "process":
+            found.append(
+                "this machine allows no sandbox: steps run as your user, with your files in their reach"
+            )
+        return found
 
     async def _sweep(self) -> None:
         """Before the first build: remove what builds left whose agent was killed."""
@@ -194,8 +206,6 @@ class Builder:
                 say(f"  {line}")
 
         spec = await asyncio.to_thread(self._spec, build, command, site)
-        if spec.level == "process":
-            say("  this machine allows no sandbox: the step runs as your user, with your files in its reach")
         exit_ = await self._sandboxes.run(spec, lambda data: take(redactor.feed(data)))
         take(redactor.close())
         if not exit_.ok:
@@ -295,12 +305,15 @@ class Builder:
         building = await asyncio.to_thread(self._layers.begin, key)
         room = self._room(building)
         command = install_command(fetch, pip, room, settings=job.settings, python=job.facts.python)
+        told: deque[str] = deque(maxlen=LAST_LINES)
         try:
-            await self._run(fetch, command, _Site(building, room, pip, job), say)
+            await self._run(fetch, command, _Site(building, room, pip, job), told.append)
             place = self._tools / wanted.replace("==", "-") if "==" in wanted else self._tools / "uv-any"
             await asyncio.to_thread(layers_on_disk.flush, building.layer)
             await asyncio.to_thread(_put, building.layer, place)
         except ImageBuildError as problem:
+            for line in told:
+                say(line)
             say(f"uv could not be fetched: {problem.message.splitlines()[0]}")
         except OSError as problem:
             raise _disk_error(fetch, problem) from problem

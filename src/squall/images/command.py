@@ -21,7 +21,7 @@ from squall.model.errors import (
 )
 from squall.model.image import ClientPython, PipInstall
 
-LAST_LINES: Final = 20
+LAST_LINES: Final = 12
 """Lines of a failed step's output that its error carries."""
 
 _SYSTEM_PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"

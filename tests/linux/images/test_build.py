@@ -25,7 +25,7 @@ from squall.model.errors import ImageBuildError, ImageDownloadError, PackageNotF
 from squall.runtime.spec import Level, SandboxSpec
 from squall.sdk.image import Image
 from squall.sdk.image_recipe import recipe_of
-from squall.sdk.this_python import this_python
+from squall.sdk.this_python import installer_settings, this_python
 from tests.linux.images.index import private_index
 from tests.linux.images.launcher_sandboxes import LauncherSandboxes, launcher_sandboxes
 from tests.linux.images.process_sandboxes import ProcessSandboxes
@@ -197,6 +197,19 @@ def test_building_on_a_layer_leaves_that_layer_as_it_was(place: Place, tools: Pa
     python = place.facts.python.executable
     assert place.run(newer, python, "-c", "import sqleaf; print(sqleaf.VERSION)")[1] == "2.0\n"
     assert place.run(first, python, "-c", "import sqleaf; print(sqleaf.VERSION)")[1] == "1.0\n"
+
+
+def test_a_certain_uv_is_fetched_once_and_used_for_its_step_alone(place: Place, tools: Path) -> None:
+    _with_uv(place, tools)
+    place.settings = installer_settings()
+    image = Image.host().uv_pip_install("sqleaf", find_links=str(place.wheels), uv_version="0.9.1")
+    (layer,) = asyncio.run(place.build(image))
+    assert layer.tool == "uv 0.9.1 (fetched by Squall)"
+    (other,) = asyncio.run(
+        place.build(image.uv_pip_install("sqtop", find_links=str(place.wheels), uv_version="0.9.1"))
+    )
+    assert other.tool == layer.tool
+    assert len([line for line in place.lines if line.startswith("fetching")]) == 1
 
 
 def test_pip_does_it_where_no_uv_can_be_had(place: Place) -> None:
