@@ -90,7 +90,7 @@ class Container:
     def _equip(self) -> None:
         """Give the first process its ids and its group, while it makes its mounts on another core."""
         if "user" in self._plan.namespaces:
-            namespaces.write_id_maps(self.init_pid, self.spec, self.host)
+            namespaces.write_id_maps(self.init_pid, self.host, uid_base=self.spec.uid_base)
             self._say({"t": "mapped"})
         for step in self._plan.host:
             if isinstance(step, MakeCgroup):
@@ -182,7 +182,7 @@ class Container:
     def _let_go(self) -> None:
         try:
             if self.host.privileged and self.spec.level == "sandbox":
-                namespaces.write_id_maps(self.init_pid, self.spec, self.host)
+                namespaces.write_id_maps(self.init_pid, self.host, uid_base=self.spec.uid_base)
         except OSError as problem:
             self._give_up(f"its ids could not be mapped: {problem}")
         else:

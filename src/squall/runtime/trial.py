@@ -64,12 +64,12 @@ def _try(spec: SandboxSpec, host: Host) -> str:
 
 def _follow(line: socket.socket, pid: int, spec: SandboxSpec, host: Host) -> str:
     if not host.privileged:
-        namespaces.write_id_maps(pid, spec, host)
+        namespaces.write_id_maps(pid, host, uid_base=spec.uid_base)
         packet.send(line, {"t": "mapped"})
     while (got := packet.receive(line)) is not None:
         if got.message["t"] == "ready":
             if host.privileged:
-                namespaces.write_id_maps(pid, spec, host)
+                namespaces.write_id_maps(pid, host, uid_base=spec.uid_base)
             packet.send(line, {"t": "go"})
         else:
             return str(got.message["why"])

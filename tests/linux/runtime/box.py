@@ -96,8 +96,9 @@ class Running:
 class Box:
     """A launcher of one kind of host, and what is needed to start containers on it. kind: "root" or "user"."""
 
-    def __init__(self, kind: str, top: Path, *, wrapper: tuple[str, ...] = ()) -> None:
+    def __init__(self, kind: str, top: Path, *, wrapper: tuple[str, ...] = (), drops: bool = False) -> None:
         self.wrapper = wrapper
+        self.drops = drops
         self.kind = kind
         self.top = top
         self.state = top / "state"
@@ -127,7 +128,7 @@ class Box:
         arguments = [str(self.top / "l.sock"), "--state", str(self.state)]
         program = _LAUNCH.format(path=path, warm="probe_runner", arguments=arguments)
         identity: dict[str, Any] = {}
-        if os.geteuid() != self.uid:
+        if os.geteuid() != self.uid and not self.drops:
             identity = {"user": self.uid, "group": self.uid, "extra_groups": []}
         with open(self.top / "log", "ab") as log:
             self.launcher = subprocess.Popen(
@@ -285,10 +286,13 @@ class Box:
 
 
 @contextmanager
-def a_box(kind: str, *, wrapper: tuple[str, ...] = ()) -> Iterator[Box]:
-    """A box for one test, of which nothing is left afterwards. wrapper: what the launcher is started through."""
+def a_box(kind: str, *, wrapper: tuple[str, ...] = (), drops: bool = False) -> Iterator[Box]:
+    """A box for one test, of which nothing is left afterwards.
+
+    wrapper: what the launcher is started through. drops: it is root that starts the wrapper, which becomes the user.
+    """
     top = Path(tempfile.mkdtemp(prefix="squall-box-", dir="/tmp"))
-    box = Box(kind, top, wrapper=wrapper)
+    box = Box(kind, top, wrapper=wrapper, drops=drops)
     try:
         box.set_up()
         clean = box.leftovers()

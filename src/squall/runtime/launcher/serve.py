@@ -24,6 +24,7 @@ from squall.runtime.container import Container
 from squall.runtime.disk_use import takes_more_than
 from squall.runtime.host import Host
 from squall.runtime.memory_watch import MemoryWatch
+from squall.runtime.namespaces import do_as_container_root
 from squall.runtime.spec import SandboxSpec
 from squall.runtime.timers import Timers
 
@@ -264,7 +265,10 @@ class Launcher:
 
     def _sweep(self, path: str) -> None:
         """Remove what a container left, in a process of its own: it may be much, and slow."""
-        self._beside(lambda: _remove(path), then=lambda _: None)
+        if self._host.subordinate is None:
+            self._beside(lambda: _remove(path), then=lambda _: None)
+        else:
+            self._beside(lambda: do_as_container_root(self._host, lambda: _remove(path)), then=lambda _: None)
 
     def _beside(self, do: Callable[[], int], *, then: Callable[[int], None]) -> None:
         """Let a child `do` what may take long, and take its exit code up afterwards."""
