@@ -28,7 +28,8 @@ def fill(leave):
     return path
 
 def read_only(also=""):
-    subprocess.run(["mount", "-o", "remount,ro" + also, root], check=True)
+    # The options of the mount name ids of the host, which do not exist in this user namespace: leave them alone.
+    subprocess.run(["mount", "--options-mode", "ignore", "-o", "remount,ro" + also, root], check=True)
 """
 
 RECORD = """
