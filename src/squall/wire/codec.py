@@ -277,7 +277,7 @@ def _fault(found: tuple[int, ...]) -> str:
     if version != VERSION:
         return f"a frame of version {version} arrived; this side speaks version {VERSION}"
     if not 0 < kind <= _LAST_KIND:
-        return f"a frame of the unknown kind {kind} arrived"
+        return f"a frame of the kind {kind} arrived; there are 1 to {_LAST_KIND}"
     if fds > MAX_FDS:
         return f"a frame claims {fds} descriptors; at most {MAX_FDS} go with one"
     if header_len > MAX_HEADER:

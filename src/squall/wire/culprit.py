@@ -49,7 +49,7 @@ def not_serializable(value: Any, error: Exception, role: Role) -> SerializationE
     if role == "call":
         where, part = _argument(value)
     path, culprit, reason = _search(part, error)
-    place = where + (f" at {path}" if path else "")
+    place = where + (path if path.startswith(" (") else f" at {path}" if path else "")
     kind = f"{type(culprit).__module__}.{type(culprit).__qualname__}".removeprefix("builtins.")
     return _ERRORS[role](f"{place} cannot travel: it is a {kind} ({_said(reason)})", where=place)
 

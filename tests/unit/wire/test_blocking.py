@@ -169,6 +169,13 @@ def test_what_is_no_frame_closes_the_link(
     assert len(os.listdir("/dev/fd")) == before - 1  # the link's own socket
 
 
+def test_descriptors_that_found_no_room_are_told(link_and_peer: tuple[BlockingLink, socket.socket]) -> None:
+    link, peer = link_and_peer
+    peer.sendmsg([PREFIX.pack(VERSION, Kind.DATA, 8, 0, 1, 0, 0)], rights((peer.fileno(),) * 20))
+    with pytest.raises(FrameError, match="lost"):
+        link.recv()
+
+
 def test_a_frame_beyond_the_limits_is_refused_and_harms_nothing(
     links: tuple[BlockingLink, BlockingLink],
 ) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from squall.model.errors import FrameError
 from squall.wire.codec import (
+    PREFIX,
     VIEW_FROM,
     Decoder,
     Frame,
@@ -66,6 +67,29 @@ def test_a_small_payload_arrives_as_bytes_and_a_large_one_as_writable_memory() -
 def test_what_is_no_object_is_refused(header: bytes) -> None:
     with pytest.raises(FrameError):
         Frame(Kind.DATA, 1, header=header).head()
+
+
+@pytest.mark.parametrize(
+    ("field", "most"),
+    [("version", 1), ("kind", 8), ("fds", 8), ("header", 64 * 1024), ("payload", 4 * 1024 * 1024)],
+)
+def test_each_field_of_the_prefix_has_its_bound(field: str, most: int) -> None:
+    prefixes = []
+    for value in (most, most + 1):
+        fields = {
+            "version": 1,
+            "kind": 2,
+            "fds": 0,
+            "route": 0,
+            "stream": 1,
+            "header": 0,
+            "payload": 0,
+            field: value,
+        }
+        prefixes.append(PREFIX.pack(*fields.values()))
+    Decoder().feed(prefixes[0])
+    with pytest.raises(FrameError, match=str(most)):
+        Decoder().feed(prefixes[1])
 
 
 def test_deep_nesting_is_refused_and_not_followed() -> None:

@@ -130,6 +130,29 @@ def test_what_a_peer_said_before_it_went_is_still_read() -> None:
     asyncio.run(main())
 
 
+def test_what_was_sent_just_before_closing_in_a_round_of_many_is_not_lost() -> None:
+    async def main() -> None:
+        left, right = socket.socketpair()
+        channel, peer = SocketChannel(left), BlockingLink(right)
+
+        def refuse(_: Frame) -> None:
+            if not channel.closed:
+                channel.send(Frame(Kind.FAIL, 1))
+                channel.close()
+
+        for number in range(5):
+            peer.send(Frame(Kind.DATA, number))
+        ended: asyncio.Future[Exception | None] = asyncio.get_running_loop().create_future()
+        channel.start(refuse, ended.set_result)
+        assert await asyncio.wait_for(ended, _PATIENCE_S) is None
+        said = peer.recv()
+        assert said is not None
+        assert said.kind is Kind.FAIL
+        peer.close()
+
+    asyncio.run(main())
+
+
 def test_a_peer_that_does_not_read_is_given_up_at_last() -> None:
     async def main() -> None:
         left, right = socket.socketpair()
