@@ -106,7 +106,6 @@ class Images:
                 built=self._layers.keys(),
                 layers_dir=str(self._paths.layers),
                 trees=trees,
-                sources=settings.sources,
             ),
         )
         if plan.builds:

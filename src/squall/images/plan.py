@@ -36,7 +36,7 @@ class BuildFacts:
     """What a plan is decided from, besides the recipe.
 
     built: keys of the layers that are here. layers_dir: where layers lie on this machine; trees: the directory of each
-    tree of local files, by its digest. sources: the digest of the installer settings that decide which packages are found. isolated: False at
+    tree of local files, by its digest. isolated: False at
     the level `process`, where nothing is mounted and layers are used where they lie. source_root: where the user's
     source shows.
     """
@@ -46,7 +46,6 @@ class BuildFacts:
     built: frozenset[str] = frozenset()
     layers_dir: str = "/layers"
     trees: dict[str, str] = field(default_factory=dict)
-    sources: str = ""
     isolated: bool = True
     source_root: str = SOURCE_ROOT
 
@@ -177,7 +176,7 @@ def _chain(recipe: ImageRecipe, facts: BuildFacts) -> list[LayerBuild]:
                 copied.append(step)
                 key = _digest("copied", key, *_said((step,)))
             case PipInstall():
-                key = _digest("layer", key, step_to_json(step), facts.sources)
+                key = _digest("layer", key, step_to_json(step), recipe.sources)
                 chain.append(
                     LayerBuild(
                         key=key,

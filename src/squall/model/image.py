@@ -117,11 +117,16 @@ _KINDS: Final[Mapping[str, type[Step]]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageRecipe:
-    """What an image is made of: a base and steps, in order. python_version: "3.12", or None for the client's."""
+    """What an image is made of: a base and steps, in order.
+
+    python_version: "3.12", or None for the client's. sources: the digest of the client's settings that decide which
+    packages its steps find, so that the recipe alone tells its layers.
+    """
 
     base: Base = "host"
     python_version: str | None = None
     steps: tuple[Step, ...] = ()
+    sources: str = ""
 
     def __post_init__(self) -> None:
         if self.python_version is not None and not _PYTHON_VERSION.fullmatch(self.python_version):
@@ -135,12 +140,14 @@ class ImageRecipe:
         head: dict[str, Any] = {"base": self.base}
         if self.python_version is not None:
             head["python_version"] = self.python_version
+        if self.sources:
+            head["sources"] = self.sources
         return {**head, "steps": [step_to_json(step) for step in self.steps]}
 
     @classmethod
     def from_json(cls, plain: Mapping[str, Any]) -> ImageRecipe:
         """The recipe that `plain` says; nothing at all is the host image. Raises ValueError where it says none."""
-        unknown = set(plain) - {"base", "python_version", "steps"}
+        unknown = set(plain) - {"base", "python_version", "sources", "steps"}
         if unknown:
             raise ValueError(f"a recipe has no field {min(unknown)!r}")
         base = plain.get("base", "host")
@@ -154,6 +161,7 @@ class ImageRecipe:
             base=cast("Base", base),
             python_version=None if version is None else str(version),
             steps=tuple(step_from_json(step) for step in steps),
+            sources=str(plain.get("sources", "")),
         )
 
 

@@ -48,9 +48,10 @@ def local_files(image: Image) -> tuple[LocalFiles, ...]:
     )
 
 
-def recipe_of(image: Image, trees: Sequence[str] = ()) -> Needed:
+def recipe_of(image: Image, trees: Sequence[str] = (), *, sources: str = "") -> Needed:
     """The recipe of an image. trees: the digests for its `local_files`, in their order.
 
+    sources: the digest of the settings (`InstallerSettings.sources`) by which its packages are found.
     Raises SourceFileNotFound and InvalidError.
     """
     hidden = Hidden(SECRET_PREFIX)
@@ -70,7 +71,13 @@ def recipe_of(image: Image, trees: Sequence[str] = ()) -> Needed:
                     AddLocal(kind=step.kind, remote=step.remote, tree=tree, copy=step.copy, origin=step.local)
                 )
     steps.append(Env(variables={IDENTITY_VARIABLE: image.identity}))
-    recipe = ImageRecipe(base=image.base, python_version=image.python_version, steps=tuple(steps))
+    installs = any(isinstance(step, Install) for step in image.steps)
+    recipe = ImageRecipe(
+        base=image.base,
+        python_version=image.python_version,
+        steps=tuple(steps),
+        sources=sources if installs else "",
+    )
     return Needed(recipe=recipe, secrets=hidden.secrets, notes=image.notes)
 
 

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from squall.blobs.digest import Digest
 from squall.blobs.tree import File, Tree
 from squall.context.fresh import fresh_id
+from squall.images.installer import InstallerSettings
 from squall.model import function as nouns
 from squall.model.ids import APP, AppId, FunctionId
 from squall.sdk.calls import Target
@@ -156,10 +157,11 @@ class AppRun:
 
     async def _settle_images(self) -> None:
         """Ships the local files of every image, and makes its recipe; what is secret travels beside it."""
+        sources = InstallerSettings.from_json(self._installer).sources
         secrets = self._installer.setdefault("secrets", {})
         for image, trees in self._local.items():
             digests = [await ship_tree(self._client, tree, paths) for tree, paths in trees]
-            needed = recipe_of(image, digests)
+            needed = recipe_of(image, digests, sources=sources)
             secrets.update(needed.secrets)
             self._images[image] = needed.recipe.to_json()
             for note in needed.notes:

@@ -69,13 +69,12 @@ class Place:
 
     def plan(self, image: Image) -> ImagePlan:
         return plan_image(
-            recipe_of(image).recipe,
+            recipe_of(image, sources=self.settings.sources).recipe,
             BuildFacts(
                 python=self.facts.python,
                 host=self.host,
                 built=self.layers.keys(),
                 layers_dir=str(self.layers.directory),
-                sources=self.settings.sources,
                 isolated=self.isolated,
             ),
         )

@@ -88,6 +88,11 @@ def test_the_trees_of_local_files_take_their_places_in_order() -> None:
     ]
 
 
+def test_where_packages_are_found_is_a_part_of_recipes_that_install_some() -> None:
+    assert recipe_of(Image.host().pip_install("six"), sources="digest").recipe.sources == "digest"
+    assert recipe_of(Image.host().env({"A": "1"}), sources="digest").recipe.sources == ""
+
+
 def test_credentials_travel_apart_from_the_recipe() -> None:
     image = Image.host().pip_install(
         "x @ git+https://tok1@example.org/x.git",
