@@ -113,6 +113,8 @@ def install_command(
         "PATH": f"{python.prefix}/bin:{_SYSTEM_PATH}",
         "HOME": places.home,
         "LANG": "C.UTF-8",
+        # Nobody is there to be asked.
+        "GIT_TERMINAL_PROMPT": "0",
         **build.environment,
         **step.env,
         **told,
@@ -199,7 +201,7 @@ def failure(build: LayerBuild, command: Command, exit_: Exit, lines: Sequence[st
     if any(word in text for word in _FULL) or exit_.cause == "disk":
         return DiskFull(
             f"the disk is full: {told}{detail}",
-            remedy="make room (`squall image prune` removes unused layers), or point SQUALL_STATE_DIR at a larger disk",
+            remedy="make room, or point SQUALL_STATE_DIR at a larger disk",
         )
     if exit_.cause == "oom":
         return OutOfMemory(

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from squall.images.skeleton import Skeleton
-from squall.images.sweep import Layer
+from squall.images.sweep import Layer, layers_to_drop
 
 _KEY = re.compile(r"[0-9a-f]{64}")
 _BUILDING: Final = ".building-"
@@ -110,6 +110,13 @@ class Layers:
         os.rename(self.path(key), dying)
         self._record(key).unlink(missing_ok=True)
         remove_tree(dying)
+
+    def prune(self, *, in_use: frozenset[str], keep_bytes: int, older_than_s: float) -> tuple[Layer, ...]:
+        """Remove layers as `squall.images.sweep.layers_to_drop` decides; those that are gone now."""
+        dropped = layers_to_drop(self.all(), in_use=in_use, keep_bytes=keep_bytes, older_than_s=older_than_s)
+        for layer in dropped:
+            self.remove(layer.key)
+        return dropped
 
     def sweep_leftovers(self) -> tuple[Path, ...]:
         """Take away what killed builds and removals left; the caller then removes the directories that are given back.

@@ -58,6 +58,18 @@ def test_a_removed_layer_is_gone_with_its_record(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == []
 
 
+def test_pruning_removes_the_longest_unused_and_spares_what_is_in_use(tmp_path: Path) -> None:
+    layers = Layers(tmp_path)
+    for at, key in enumerate((KEY, OTHER, "c" * 64)):
+        building = layers.begin(key)
+        (building.layer / "f").write_bytes(b"x" * 100_000)
+        layers.seal(building, {})
+        os.utime(tmp_path / f"{key}.json", (100 + at, 100 + at))
+    gone = layers.prune(in_use=frozenset({KEY}), keep_bytes=250_000, older_than_s=1000)
+    assert [layer.key for layer in gone] == [OTHER]
+    assert layers.keys() == {KEY, "c" * 64}
+
+
 def test_a_use_is_remembered(tmp_path: Path) -> None:
     layers = Layers(tmp_path)
     layers.seal(layers.begin(KEY), {})
