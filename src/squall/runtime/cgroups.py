@@ -163,15 +163,10 @@ def look_at_cgroups() -> CgroupTree:
     )
 
 
-def remove_leftovers(chosen: Cgroups, instance: str, *, kept: frozenset[str]) -> int:
-    """Remove this instance's groups of containers that are not `kept`, as a killed launcher leaves them; how many."""
-    removed = 0
-    for base in dict(chosen.bases).values():
-        prefix = f"squall-{instance}-"
-        for name in os.listdir(base):
-            if name.startswith(prefix) and name.removeprefix(prefix) not in kept:
-                removed += _remove_directory(f"{base}/{name}")
-    return removed
+def remove_group(chosen: Cgroups, name: str) -> None:
+    """Remove the group `name`, wherever it is; nothing happens where there is none."""
+    for base in set(dict(chosen.bases).values()):
+        _remove_directory(f"{base}/{name}")
 
 
 def _mounted() -> list[CgroupMount]:

@@ -67,6 +67,7 @@ class Container:
     _marks: dict[str, float] = field(default_factory=dict)
     _status: int | None = None
     _reaped: bool = False
+    _hold: int = -1
 
     def start(self) -> None:
         """Begin; what follows is told over the line. Raises OSError where not even the first process could be made."""
@@ -75,10 +76,11 @@ class Container:
         self._plan = plan_sandbox(self.spec, self.host)
         for step in self._plan.host:
             if isinstance(step, MakeScratch):
-                scratch.make(step.path)
+                self._hold = scratch.make(step.path)
         try:
             self._fork()
         except OSError:
+            os.close(self._hold)
             scratch.remove(self.spec.scratch)
             raise
         self._mark("forked")
@@ -279,6 +281,7 @@ class Container:
         self.hear(announce)
         _, _, usage = os.wait4(self.init_pid, 0)
         self._reaped = True
+        os.close(self._hold)
         self.hang_up()
         for fd in self.tmpfs:
             os.close(fd)

@@ -1,16 +1,42 @@
 """A container's directory on the host: made before it starts, removed after its end, whatever it left there."""
 
+import fcntl
 import os
 import stat
 
+_HELD = ".held"
+_NEW_S = 1.0
 
-def make(path: str) -> None:
+
+def make(path: str) -> int:
     """Make `path`, which must not exist yet, for this user alone; its parents where they are missing.
 
-    A container gets at it through its overlay only, with the rights of whoever mounted that.
+    Gives a descriptor that holds it for as long as some process has it open: `is_abandoned` asks for that. A container
+    gets at its directory through its overlay only, with the rights of whoever mounted that.
     """
     os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
     os.mkdir(path, 0o700)
+    held = os.open(f"{path}/{_HELD}", os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    return held
+
+
+def is_abandoned(path: str, *, now_s: float) -> bool:
+    """Whether `path` is a container's directory whose launcher is gone. now_s: the time of day."""
+    try:
+        held = os.open(f"{path}/{_HELD}", os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        # One that was made just now may not be locked yet.
+        if now_s - os.fstat(held).st_ctime < _NEW_S:
+            return False
+        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    finally:
+        os.close(held)
+    return True
 
 
 def remove(path: str) -> None:

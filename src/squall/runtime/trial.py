@@ -30,7 +30,7 @@ def try_sandbox(state: str, host: Host) -> str:
             lowers=(f"{top}/lower",),
             uid_base=_TRIAL_UID_BASE // UID_RANGE * UID_RANGE if host.privileged else None,
         )
-        scratch.make(spec.scratch)
+        os.close(scratch.make(spec.scratch))
         return _try(spec, host)
     finally:
         scratch.remove(top)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from squall.runtime import scratch
 from squall.runtime.spec import Limits
 from tests.linux.runtime.box import Box, a_box, eventually
 
@@ -173,6 +174,27 @@ def test_a_launcher_killed_with_9_takes_its_containers_along(kind: str) -> None:
         )
         for one in running:
             one.close()
+
+
+@pytest.mark.parametrize("kind", ["root", "user"])
+def test_what_a_killed_launcher_left_is_removed_by_the_next(kind: str) -> None:
+    if kind == "root" and os.geteuid() != 0:
+        pytest.skip("needs root: run the tests as root")
+    with a_box(kind) as box:
+        running = box.start(box.spec(_WAIT))
+        assert running.read_line() == "up"
+        os.kill(box.launcher.pid, signal.SIGKILL)
+        box.launcher.wait()
+        eventually(lambda: not _is_alive(running.message["init_pid"]))
+        left = box.state / "scratch" / running.spec.id
+        assert left.exists()
+        box.agent.close()
+        running.close()
+        eventually(lambda: scratch.is_abandoned(str(left), now_s=time.time()))
+        box.launch()
+        box.run()
+        eventually(lambda: not left.exists())
+        eventually(lambda: not box.leftovers()["groups"], lambda: str(box.leftovers()))
 
 
 def test_terminating_a_launcher_ends_and_cleans_up_everything(own_box: Box) -> None:

@@ -13,7 +13,7 @@ from squall.runtime import scratch
 
 def test_it_is_made_for_us_alone_and_only_once(tmp_path: Path) -> None:
     path = tmp_path / "a" / "b"
-    scratch.make(str(path))
+    os.close(scratch.make(str(path)))
     assert stat.S_IMODE(path.stat().st_mode) == 0o700
     with pytest.raises(FileExistsError):
         scratch.make(str(path))
@@ -60,3 +60,14 @@ def test_a_tree_deeper_than_any_path_goes(tmp_path: Path) -> None:
     scratch.remove(str(tmp_path / "top"))
     assert os.listdir(here) == []
     os.close(here)
+
+
+def test_it_is_abandoned_once_nobody_holds_it_and_it_is_not_brand_new(tmp_path: Path) -> None:
+    path = str(tmp_path / "c1")
+    held = scratch.make(path)
+    made = os.stat(f"{path}/.held").st_ctime
+    assert not scratch.is_abandoned(path, now_s=made + 60)
+    os.close(held)
+    assert not scratch.is_abandoned(path, now_s=made + 0.5)
+    assert scratch.is_abandoned(path, now_s=made + 60)
+    assert not scratch.is_abandoned(str(tmp_path), now_s=made + 60)

@@ -23,6 +23,7 @@ from squall.runtime.command import Command, set_size
 from squall.runtime.container import Container
 from squall.runtime.disk_use import takes_more_than
 from squall.runtime.host import Host
+from squall.runtime.leftovers import remove_leftovers
 from squall.runtime.memory_watch import MemoryWatch
 from squall.runtime.namespaces import do_as_container_root
 from squall.runtime.spec import SandboxSpec
@@ -57,6 +58,7 @@ class Launcher:
         self._agent_gone_at = time.monotonic()
         self._watch = MemoryWatch()
         self._sampling = False
+        self._tidied: set[str] = set()
         self._quitting = False
 
     def run(self) -> None:
@@ -176,6 +178,7 @@ class Launcher:
             raise IsolationUnavailable(self._host.sandbox_refused)
         if self._quitting:
             raise ContainerStartError("this launcher is ending")
+        self._tidy(os.path.dirname(spec.scratch))
         container = Container(spec, self._host, self._instance, asked_at)
         try:
             container.start()
@@ -265,10 +268,26 @@ class Launcher:
 
     def _sweep(self, path: str) -> None:
         """Remove what a container left, in a process of its own: it may be much, and slow."""
+        self._as_container_root_beside(lambda: _remove(path))
+
+    def _tidy(self, directory: str) -> None:
+        """Once for each directory: remove what launchers that were killed have left in it."""
+        if directory in self._tidied:
+            return
+        self._tidied.add(directory)
+
+        def tidy() -> int:
+            os.nice(10)
+            remove_leftovers(directory, self._host, self._instance)
+            return 0
+
+        self._as_container_root_beside(tidy)
+
+    def _as_container_root_beside(self, do: Callable[[], int]) -> None:
         if self._host.subordinate is None:
-            self._beside(lambda: _remove(path), then=lambda _: None)
+            self._beside(do, then=lambda _: None)
         else:
-            self._beside(lambda: do_as_container_root(self._host, lambda: _remove(path)), then=lambda _: None)
+            self._beside(lambda: do_as_container_root(self._host, do), then=lambda _: None)
 
     def _beside(self, do: Callable[[], int], *, then: Callable[[int], None]) -> None:
         """Let a child `do` what may take long, and take its exit code up afterwards."""
