@@ -27,6 +27,14 @@ class Segment:
         return self.stop - self.start
 
 
+def singles(part: Segment) -> list[Segment]:
+    """The inputs of a segment, each by itself."""
+    return [
+        Segment(part.call, index, index + 1, part.attempt, part.alone)
+        for index in range(part.start, part.stop)
+    ]
+
+
 @dataclass(slots=True)
 class CallLine:
     """One call's inputs: those waiting, and how far it has come."""

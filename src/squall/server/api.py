@@ -101,13 +101,12 @@ def join(connection: Connection, stream: Stream, head: dict[str, Any], _frame: F
 def serve(connection: Connection, stream: Stream, head: dict[str, Any], _frame: Frame) -> None:
     """A container is ready for its function, or for more inputs."""
     worker = connection.container(stream)
-    orphan = connection.house.orphans.get(
-        connection.house.nodes.container_on(connection.session, stream.route)
-    )
+    container = connection.house.nodes.container_on(connection.session, stream.route)
+    orphan = connection.house.orphans.get(container) if container is not None else None
     if worker is not None:
         connection.house.containers.serve(worker, stream, head)
     elif orphan is not None:
-        orphan.serving = (stream, head)
+        orphan.wait(stream, head)
     else:
         stream.end({"t": "end"})
 
@@ -181,9 +180,14 @@ def call(connection: Connection, stream: Stream, head: dict[str, Any], frame: Fr
     stream.on_frame = lambda frame: _on_call_frame(connection, record, stream, frame)
     if verb is Verb.REMOTE:
         head.setdefault("total", 1)
-    house.calls.submit(record, head, frame)
+    _take_inputs(house, record, head, frame)
     if record.id in house.calls.calls:
         house.history(record)
+
+
+def _take_inputs(house: House, record: CallRecord, head: dict[str, Any], frame: Frame) -> None:
+    house.calls.admit(record.function, inputs=len(head.get("d", ())), size_bytes=len(frame.payload))
+    house.calls.submit(record, head, frame)
 
 
 def _make_way(connection: Connection, stream: Stream) -> None:
@@ -197,7 +201,7 @@ def _on_call_frame(connection: Connection, record: CallRecord, stream: Stream, f
     calls = connection.house.calls
     if frame.kind is Kind.DATA:
         try:
-            calls.submit(record, frame.head(), frame)
+            _take_inputs(connection.house, record, frame.head(), frame)
         except (Error, ValueError) as wrong:
             error = wrong if isinstance(wrong, Error) else InvalidError(str(wrong))
             calls.cancel(record.id, error)

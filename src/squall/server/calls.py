@@ -2,77 +2,121 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from squall.model.call import OutcomeKind
 from squall.model.container import ContainerState
-from squall.model.errors import AppStopped, Error, FunctionNotFound, InputCancelled, TooManyInputs
+from squall.model.errors import (
+    AppStopped,
+    ChannelClosed,
+    Error,
+    FunctionNotFound,
+    InputCancelled,
+    TooManyInputs,
+)
 from squall.model.ids import CallId, ContainerId, FunctionId
 from squall.scheduling.chunk import chunk_size, may_prefetch
-from squall.scheduling.inputs import Segment
+from squall.scheduling.inputs import Lease, Segment
 from squall.scheduling.retry import delay_after_raise_s
 from squall.server.input_blocks import MOST_BYTES, Block
+from squall.server.outcome_runs import OutcomeRun, read_runs, read_segment, with_error
 from squall.server.records import CallRecord, FunctionRecord, Worker
+from squall.server.returning import Returning
+from squall.server.sizes import measure
 from squall.wire.codec import Buffer, Frame, write_head
+
+Clock = Callable[[], float]
+Later = Callable[..., object]
+Send = Callable[..., None]
+OnOutcomes = Callable[[CallRecord, OutcomeRun, Worker | None], None]
 
 SLOW_S = 0.05
 """After how long without an outcome a container gives back what it has not begun."""
-Clock = Callable[[], float]
-Later = Callable[..., object]
+ACK_S = 1.0
+"""How long outcomes of an idle container wait to be acknowledged; a busy one hears it with its next lease."""
+FAIL_BYTES = 64 * 1024
+NOBODY = ContainerId("")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PendingLimits:
+    """How much may wait: inputs of one function, and inline bytes of all functions together."""
+
+    inputs: int = 1_000_000
+    size_bytes: int = 2**30
 
 
 class Calls:
     """Every call in hand, and every container that takes inputs.
 
     wake: called when containers may have to come or go. later(delay_s, callback, *args): a timer. on_outcomes: gets
-    the outcomes of durable calls, (call, start, sizes, kinds, payload parts), before anybody else.
+    the outcomes of durable calls before anybody else, and the container whose message it is; it counts the message
+    in `Worker.unrecorded` until they are on disk. returning: what containers say of calls that are not back yet.
     """
 
-    def __init__(self, *, clock: Clock, later: Later, wake: Callable[[], None], pending_limit: int) -> None:
+    def __init__(
+        self, *, clock: Clock, later: Later, wake: Callable[[], None], limits: PendingLimits
+    ) -> None:
         self.functions: dict[FunctionId, FunctionRecord] = {}
         self.calls: dict[CallId, CallRecord] = {}
         self.workers: dict[ContainerId, Worker] = {}
-        self.on_outcomes: (
-            Callable[[CallRecord, int, list[Any], Any, list[Buffer], tuple[int, ...]], None] | None
-        ) = None
+        self.returning = Returning()
+        self.on_outcomes: OnOutcomes = _nobody_records
+        self.pending_bytes = 0
         self.fenced = 0
         self.next_look_s = math.inf
         self._clock = clock
         self._later = later
         self._wake = wake
-        self._pending_limit = pending_limit
+        self._limits = limits
+        self._to_acknowledge: dict[ContainerId, Worker] = {}
+        self._acknowledging = False
 
     # -- from clients
 
+    def admit(self, function: FunctionId, *, inputs: int = 0, size_bytes: int = 0) -> FunctionRecord:
+        """The function, if it takes so many more inputs. Raises FunctionNotFound, TooManyInputs."""
+        record = self.functions.get(function)
+        if record is None:
+            raise FunctionNotFound(f"there is no function {function!r} here, or its app has stopped")
+        limits, waiting = self._limits, record.line.waiting
+        if inputs and waiting + inputs > limits.inputs:
+            raise TooManyInputs(
+                f"{waiting} inputs wait for {record.function.name}, the limit is {limits.inputs}",
+                limit=limits.inputs,
+            )
+        if size_bytes and self.pending_bytes + size_bytes > limits.size_bytes:
+            raise TooManyInputs(
+                f"{self.pending_bytes} bytes of inputs wait here, the limit is {limits.size_bytes}",
+                limit=limits.size_bytes,
+            )
+        return record
+
     def submit(self, call: CallRecord, head: dict[str, Any], frame: Frame) -> None:
-        """Takes inputs of a call, and hands them to whoever is free.
+        """Takes inputs of a call, and hands them to whoever is free; those known already are passed over.
 
         head: "start", "d" (sizes), "total" once it is known, "skip": runs whose outcomes the client has.
-        Raises FunctionNotFound, TooManyInputs, ValueError for sizes that do not fit the payload.
+        Raises FunctionNotFound; ValueError for inputs out of order and for sizes that do not fit the payload, of
+        which nothing is taken then.
         """
-        record = self.functions.get(call.function)
-        if record is None:
-            raise FunctionNotFound(f"there is no function {call.function!r} here, or its app has stopped")
-        sizes = head.get("d", [])
-        start = head.get("start", 0)
-        line = record.line
-        if line.waiting + len(sizes) > self._pending_limit:
-            raise TooManyInputs(
-                f"{line.waiting} inputs wait for {record.function.name}, the limit is {self._pending_limit}",
-                limit=self._pending_limit,
-            )
+        record = self.admit(call.function)
+        line, sizes = record.line, head.get("d", [])
+        block = Block.read(head.get("start", 0), sizes, frame.payload, fds=len(frame.fds))
         for low, high in head.get("skip", ()):
             line.skip(call.id, start=low, count=high - low)
-        block = Block.read(start, sizes, frame.payload, fds=len(frame.fds))
         if not line.waiting:
             record.waiting_since_s = self._clock()
-        fresh = line.submit(call.id, start=start, count=len(sizes), total=head.get("total"))
+        fresh = line.submit(call.id, start=block.start, count=len(sizes), total=head.get("total"))
         self.calls.setdefault(call.id, call)
         if fresh:
-            call.blocks.add(block.without(len(sizes) - fresh), frame.take_fds())
+            block = block.without(len(sizes) - fresh)
+            call.blocks.add(block, frame.take_fds())
+            self.pending_bytes += len(block.payload)
+        if self.returning:
+            self._welcome(record, call)
         self.feed(record)
         self._end_if_done(record, call)
 
@@ -85,10 +129,9 @@ class Calls:
         if function is not None:
             for container, part in function.line.drop(call):
                 worker = self.workers.get(container)
-                if worker is not None and worker.stream is not None:
-                    head = {"t": "interrupt", "call": call, "start": part.start, "stop": part.stop}
-                    _tell(worker, {**head, "why": "cancel"})
-        record.blocks.close()
+                if worker is not None:
+                    interrupt(worker, part, why="cancel")
+        self.pending_bytes -= record.blocks.close()
         if record.stream is not None:
             record.stream.fail(error or InputCancelled("the call was cancelled"))
         self._wake()
@@ -99,11 +142,10 @@ class Calls:
         function = self.functions.get(record.function) if record is not None else None
         if function is None:
             return []
-        leases = function.line.leases
         return [
             worker
             for worker in function.workers.values()
-            if any(part.call == call for lease in leases.get(worker.id, ()) for part in lease.segments)
+            if any(part.call == call for part in function.line.held(worker.id))
         ]
 
     def credit(self, call: CallRecord, items: int) -> None:
@@ -112,9 +154,18 @@ class Calls:
         if worker is None:
             call.credit += items
         else:
-            _tell(worker, {"t": "credit", "call": call.id, "items": items})
+            tell(worker, {"t": "credit", "call": call.id, "items": items})
 
-    # -- from containers
+    def stop_function(self, function: FunctionId) -> None:
+        """Forgets a function: its calls end."""
+        record = self.functions.get(function)
+        if record is None:
+            return
+        for call in list(record.line.calls):
+            self.cancel(call, AppStopped("the app was stopped, and its calls with it"))
+        self.functions.pop(function, None)
+
+    # -- to containers
 
     def feed(self, record: FunctionRecord) -> None:
         """Gives what waits to containers with a free slot; wakes the control path when something is left over."""
@@ -128,130 +179,146 @@ class Calls:
 
     def next(self, record: FunctionRecord, worker: Worker) -> bool:
         """Leases inputs to a container. False when nothing waits, or it holds as much as it may."""
-        line, pace = record.line, record.pace
+        line, pace, stream = record.line, record.pace, worker.stream
         held = len(line.leases.get(worker.id, ()))
-        if worker.yielding or worker.stream is None or not worker.stream.live:
+        if worker.yielding or worker.silent or stream is None or not stream.live:
             return False
         if held > (1 if may_prefetch(pace) else 0):
             return False
-        most = (
-            1
-            if record.function.single_use
-            else chunk_size(pace, waiting=line.waiting, containers=len(record.workers))
-        )
+        most = 1
+        if not record.function.single_use:
+            most = chunk_size(pace, waiting=line.waiting, containers=len(record.workers))
         lease = line.take(worker.id, most)
         if lease is None:
             return False
+        runs, parts, fds = self._packed(record, worker, lease)
+        worker.acknowledged = worker.settled
+        try:
+            stream.send({"t": "in", "L": runs, "a": worker.acknowledged}, *parts, fds=fds)
+        except ChannelClosed:
+            for part in reversed(lease.segments):
+                line.give_back(worker.id, part)
+            return False
+        if not held:
+            worker.progress_s = now = self._clock()
+            patience_s = SLOW_S if lease.count > 1 else record.function.timeout_s
+            if now + patience_s < self.next_look_s:
+                self._wake()
+        worker.state = ContainerState.BUSY
+        return True
+
+    def _packed(
+        self, record: FunctionRecord, worker: Worker, lease: Lease
+    ) -> tuple[list[list[Any]], list[memoryview], list[int]]:
+        """A lease as one frame's runs, payload and descriptors; what does not fit goes back to the line."""
         runs: list[list[Any]] = []
         parts: list[memoryview] = []
         fds: list[int] = []
         size = 0
-        for segment in list(lease.segments):
-            call = self.calls[segment.call]
-            stop = segment.start
+        for part in list(lease.segments):
+            call = self.calls[part.call]
+            stop = part.start
             if not fds and size < MOST_BYTES:
-                cut = call.blocks.cut(segment.start, segment.stop)
+                cut = call.blocks.cut(part.start, part.stop)
                 fds, stop = cut.fds, cut.stop
                 size += cut.size
                 parts += cut.parts
-                if stop > segment.start:
-                    runs.append([segment.call, segment.start, segment.attempt, cut.sizes])
-            if stop < segment.stop:
-                back = Segment(segment.call, stop, segment.stop, segment.attempt, segment.alone)
-                line.give_back(worker.id, back)
-            if call.credit or record.function.is_generator:
-                self._grant(call, worker)
-        worker.stream.send({"t": "in", "L": runs, "a": worker.seen}, *parts, fds=fds)
-        worker.acknowledged = worker.seen
-        if not held:
-            worker.progress_s = now = self._clock()
-            if (
-                now + (SLOW_S if len(lease.segments) > 1 or lease.count > 1 else record.function.timeout_s)
-                < self.next_look_s
-            ):
-                self._wake()
-        worker.state = ContainerState.BUSY
-        return True
+                runs.append([part.call, part.start, part.attempt, cut.sizes])
+                if call.credit or record.function.is_generator:
+                    self._grant(call, worker)
+            if stop < part.stop:
+                record.line.give_back(
+                    worker.id, Segment(part.call, stop, part.stop, part.attempt, part.alone)
+                )
+        return runs, parts, fds
 
     def make_way(self, worker: Worker) -> None:
         """A container is kept by one input: what it has not begun goes to others, and nothing new to it."""
         if not worker.yielding and worker.state is ContainerState.BUSY:
             worker.yielding = True
-            _tell(worker, {"t": "yield"})
+            tell(worker, {"t": "yield"})
+
+    def acknowledge_later(self, worker: Worker) -> None:
+        """An idle container hears after ACK_S what it need not send again, so that it can let go of it."""
+        if worker.settled > worker.acknowledged:
+            self._to_acknowledge[worker.id] = worker
+            if not self._acknowledging:
+                self._acknowledging = True
+                self._later(ACK_S, self._acknowledge)
+
+    # -- from containers
 
     def finish(self, worker: Worker, head: dict[str, Any], frame: Frame) -> None:
-        """Outcomes from a container: those that count go to their callers, then the container gets its next inputs."""
+        """Outcomes from a container: those that count go to their callers, then the container gets its next inputs.
+
+        Raises ValueError, TypeError or KeyError for what no runner sends; nothing of it has been taken then.
+        """
+        runs = read_runs(head, frame)
+        back = [read_segment(plain) for plain in head.get("B", ())]
         record = self.functions.get(worker.function)
-        if not self._is_news(worker, head) or record is None:
+        if not self.is_news(worker, head) or record is None:
             return
         worker.progress_s = now = self._clock()
         worker.interrupted_s = None
         # What made way tells it while its long input goes on.
         worker.yielding = worker.yielding and "y" in head
-        payload = memoryview(frame.payload)
-        fds = frame.fds
-        at = 0
-        for call, start, attempt, sizes, kinds, seconds in head["L"]:
-            length = _length(sizes)
-            self._settle(
-                record,
-                worker,
-                Segment(call, start, start + len(sizes), attempt),
-                (sizes, kinds, payload[at : at + length], fds),
-            )
-            at += length
-            record.pace = record.pace.seen(seconds=seconds, inputs=len(sizes))
-        for call, start, stop, attempt in head.get("B", ()):
-            record.line.give_back(worker.id, Segment(call, start, stop, attempt))
-        self._go_on(record, worker, now)
+        for run in runs:
+            if worker.outlived and run.part.call not in record.line.calls:
+                self.returning.keep(worker, run)
+            else:
+                self._settle(record, worker, run)
+            record.pace = record.pace.seen(seconds=run.seconds, inputs=len(run.part))
+        for part in back:
+            record.line.give_back(worker.id, part)
+        self.go_on(record, worker, now)
 
     def item(self, worker: Worker, head: dict[str, Any], frame: Frame) -> None:
-        """A value that a generator yielded: straight to the caller."""
-        call = self.calls.get(head["call"])
+        """A value that a generator yielded: straight to the caller. Raises like `finish`."""
+        if measure([head["d"]], fds=len(frame.fds)) != len(frame.payload):
+            raise ValueError("the size of an item is not that of what was sent")
+        part = read_segment((head["call"], head["index"], head["index"] + 1, head["attempt"]))
+        what = {"item": head["item"], "d": head["d"]}
+        call = self.calls.get(part.call)
         record = self.functions.get(worker.function)
-        if (
-            not self._is_news(worker, head)
-            or call is None
-            or record is None
-            or call.stream is None
-            or not call.stream.live
-        ):
+        if not self.is_news(worker, head) or call is None or record is None:
             return
-        if record.line.attempt_of(worker.id, call.id, head["index"]) != head["attempt"]:
+        if call.stream is None or not call.stream.live:
+            return
+        if record.line.attempt_of(worker.id, call.id, part.start) != part.attempt:
             self.fenced += 1
             return
         worker.progress_s = self._clock()
         call.items_sent += 1
-        call.stream.send({"item": head["item"], "d": head["d"]}, frame.payload, fds=frame.fds)
+        _pass_on(call.stream.send, what, frame.payload, frame.fds)
 
-    def fail_waiting(self, record: FunctionRecord, kind: OutcomeKind, parts: list[bytes]) -> None:
-        """Ends every input that waits for this function: its code cannot be loaded, or its containers never start."""
-        line = record.line
-        nobody = ContainerId("")
-        while (lease := line.take(nobody, 4096)) is not None:
-            for segment in list(lease.segments):
-                sizes: list[Any] = [[len(part) for part in parts] if len(parts) > 1 else len(parts[0])]
-                for index in range(segment.start, segment.stop):
-                    one = Segment(segment.call, index, index + 1, segment.attempt)
-                    self._deliver(record, nobody, one, (sizes, [int(kind)], b"".join(parts), ()))
+    def is_news(self, worker: Worker, head: dict[str, Any]) -> bool:
+        """Whether a container's message was not seen before: after a new connection it sends some again."""
+        number = head["n"]
+        if type(number) is not int:
+            raise TypeError("messages are numbered")
+        if number <= worker.seen:
+            return False
+        worker.seen = number
+        return True
+
+    def fail_waiting(
+        self, record: FunctionRecord, error: bytes, kind: OutcomeKind = OutcomeKind.FAILED
+    ) -> None:
+        """Ends every input that waits for this function: its code cannot be loaded, or its containers never start.
+
+        error: the JSON of an error of ours or, with kind RAISED, of what user code raised.
+        """
+        at_once = max(1, FAIL_BYTES // max(1, len(error)))
+        while (lease := record.line.take(NOBODY, at_once)) is not None:
+            for part in list(lease.segments):
+                self._deliver(record, NOBODY, with_error(part, error, kind))
+        record.line.leave(NOBODY)
 
     def end_input(self, record: FunctionRecord, container: ContainerId, part: Segment, error: Error) -> None:
-        """Ends one leased input with an error of ours."""
-        text = write_head(error.to_wire())
-        self._deliver(record, container, part, ([len(text)], [int(OutcomeKind.FAILED)], text, ()))
+        """Ends leased inputs with an error of ours."""
+        self._deliver(record, container, with_error(part, error_text(error)))
 
-    def stop_function(self, function: FunctionId) -> None:
-        """Forgets a function: its calls end."""
-        record = self.functions.get(function)
-        if record is None:
-            return
-        for call in list(record.line.calls):
-            self.cancel(call, AppStopped("the app was stopped, and its calls with it"))
-        self.functions.pop(function, None)
-
-    # -- inside
-
-    def _go_on(self, record: FunctionRecord, worker: Worker, now: float) -> None:
+    def go_on(self, record: FunctionRecord, worker: Worker, now: float) -> None:
         """A container that has room asks again; it becomes free when nothing waits."""
         if worker.id not in record.workers:
             return
@@ -259,32 +326,30 @@ class Calls:
         if not worker.retiring:
             while record.line.waiting and self.next(record, worker):
                 pass
-        if not record.line.leases.get(worker.id):
+        leases = record.line.leases.get(worker.id)
+        if not leases:
             worker.state = ContainerState.IDLE
             worker.idle_since_s = now
             if worker not in record.free:
                 record.free.append(worker)
-            if record.line.waiting or worker.retiring or record.function.single_use:
+            if record.line.waiting or worker.retiring:
                 self._wake()
-        elif (
-            may_prefetch(record.pace) and worker not in record.free and len(record.line.leases[worker.id]) < 2
-        ):
+            self.acknowledge_later(worker)
+        elif may_prefetch(record.pace) and worker not in record.free and len(leases) < 2:
             record.free.insert(0, worker)
 
-    def _settle(
-        self, record: FunctionRecord, worker: Worker, done: Segment, what: tuple[Any, Any, Any, Any]
-    ) -> None:
-        sizes, kinds, payload, fds = what
-        if kinds and record.function.retries is not None:
-            at = 0
-            for offset, (size, kind) in enumerate(zip(sizes, kinds, strict=True)):
-                one = Segment(done.call, done.start + offset, done.start + offset + 1, done.attempt)
-                length = _length([size])
-                if kind != OutcomeKind.RAISED or not self._retry(record, worker.id, one):
-                    self._deliver(record, worker.id, one, ([size], [kind], payload[at : at + length], fds))
-                at += length
+    # -- inside
+
+    def _settle(self, record: FunctionRecord, worker: Worker, run: OutcomeRun) -> None:
+        """Each input of a run ends, unless the user's policy gives it another attempt."""
+        if worker.outlived:
+            record.line.adopt(worker.id, run.part)
+        if not run.kinds or record.function.retries is None:
+            self._deliver(record, worker.id, run, worker)
             return
-        self._deliver(record, worker.id, done, what)
+        for one in run.each():
+            if one.kinds[0] != OutcomeKind.RAISED or not self._retry(record, worker.id, one.part):
+                self._deliver(record, worker.id, one, worker)
 
     def _retry(self, record: FunctionRecord, container: ContainerId, one: Segment) -> bool:
         """Whether the user's policy gives a raising input another attempt; its delay is started then."""
@@ -292,11 +357,11 @@ class Calls:
         if line is None:
             return False
         raised = line.raises.get(one.start, 0) + 1
-        delay = delay_after_raise_s(record.function.retries, raised=raised)
-        if delay is None or not record.line.put_off(container, one):
+        delay_s = delay_after_raise_s(record.function.retries, raised=raised)
+        if delay_s is None or not record.line.put_off(container, one):
             return False
         line.raises[one.start] = raised
-        self._later(delay, self._again, record, one)
+        self._later(delay_s, self._again, record, one)
         return True
 
     def _again(self, record: FunctionRecord, one: Segment) -> None:
@@ -304,42 +369,33 @@ class Calls:
         self.feed(record)
 
     def _deliver(
-        self, record: FunctionRecord, container: ContainerId, done: Segment, what: tuple[Any, Any, Any, Any]
+        self, record: FunctionRecord, container: ContainerId, run: OutcomeRun, worker: Worker | None = None
     ) -> None:
-        sizes, kinds, payload, fds = what
-        call = self.calls.get(done.call)
-        for start, stop in record.line.finish(container, done):
+        """Ends those inputs of a run that the container holds, and tells whoever waits for them; the rest is fenced."""
+        call = self.calls.get(run.part.call)
+        for start, stop in record.line.finish(container, run.part):
             if call is None:
                 continue
-            low, high = start - done.start, stop - done.start
-            part, run, how = payload, sizes, kinds
-            if high - low != len(sizes):
-                part = payload[_length(sizes[:low]) : _length(sizes[:high])]
-                run, how = sizes[low:high], kinds and kinds[low:high]
-            call.blocks.ended(start, stop)
-            if self.on_outcomes is not None and call.durable:
-                self.on_outcomes(call, start, run, how, [part], fds)
+            part = run.cut(start, stop)
+            self.pending_bytes -= call.blocks.ended(start, stop)
+            if call.durable:
+                self.on_outcomes(call, part, worker)
             if call.stream is not None and call.stream.live:
-                self._answer(record, call, {"o": [start, run, how]}, part, fds)
+                self._answer(record, call, part)
             else:
                 self._end_if_done(record, call)
 
-    def _answer(
-        self,
-        record: FunctionRecord,
-        call: CallRecord,
-        head: dict[str, Any],
-        part: Buffer,
-        fds: tuple[int, ...],
-    ) -> None:
-        assert call.stream is not None
-        used = fds if fds and any(type(size) is dict for size in head["o"][1]) else ()
-        line = record.line.calls.get(call.id)
+    def _answer(self, record: FunctionRecord, call: CallRecord, run: OutcomeRun) -> None:
+        stream, line = call.stream, record.line.calls.get(call.id)
+        if stream is None:
+            return
+        head = {"o": [run.part.start, run.sizes, run.kinds or 0]}
+        fds = run.fds if run.fds and any(type(size) is dict for size in run.sizes) else ()
         if line is not None and line.done:
-            call.stream.end(head, part, fds=used)
+            _pass_on(stream.end, head, run.payload, fds)
             self._forget(record, call)
         else:
-            call.stream.send(head, part, fds=used)
+            _pass_on(stream.send, head, run.payload, fds)
 
     def _end_if_done(self, record: FunctionRecord, call: CallRecord) -> None:
         line = record.line.calls.get(call.id)
@@ -350,36 +406,59 @@ class Calls:
 
     def _forget(self, record: FunctionRecord, call: CallRecord) -> None:
         record.line.drop(call.id)
-        call.blocks.close()
+        self.pending_bytes -= call.blocks.close()
         self.calls.pop(call.id, None)
 
     def _grant(self, call: CallRecord, worker: Worker) -> None:
         call.generating = worker.id
         if call.credit:
-            _tell(worker, {"t": "credit", "call": call.id, "items": call.credit})
+            tell(worker, {"t": "credit", "call": call.id, "items": call.credit})
             call.credit = 0
 
-    def _is_news(self, worker: Worker, head: dict[str, Any]) -> bool:
-        """Whether a container's message was not seen before: after a new connection it sends some again."""
-        number = head["n"]
-        if number <= worker.seen:
-            return False
-        worker.seen = number
-        return True
+    def _welcome(self, record: FunctionRecord, call: CallRecord) -> None:
+        """A call is back after a restart of the server: what containers of before said of it counts now."""
+        for container, part in self.returning.claims(call.id):
+            worker = record.workers.get(container)
+            if worker is not None and record.line.adopt(container, part):
+                worker.state = ContainerState.BUSY
+                if worker in record.free:
+                    record.free.remove(worker)
+        for kept in self.returning.outcomes(call.id):
+            self._settle(record, kept.worker, kept.run)
+            self.returning.let_go(kept)
+
+    def _acknowledge(self) -> None:
+        self._acknowledging = False
+        waiting, self._to_acknowledge = self._to_acknowledge, {}
+        for worker in waiting.values():
+            if worker.settled > worker.acknowledged:
+                worker.acknowledged = worker.settled
+                tell(worker, {"t": "ack", "a": worker.acknowledged})
 
 
-def _length(sizes: list[Any]) -> int:
-    try:
-        return sum(sizes)
-    except TypeError:
-        return sum(size if type(size) is int else sum(size) if type(size) is list else 0 for size in sizes)
-
-
-def _tell(worker: Worker, head: dict[str, Any]) -> None:
+def tell(worker: Worker, head: dict[str, Any]) -> None:
+    """Sends a message to a container, if it can be reached."""
     if worker.stream is not None and worker.stream.live:
-        worker.stream.send(head)
+        _pass_on(worker.stream.send, head, b"", ())
 
 
-def failed_parts(error: Error) -> list[bytes]:
+def interrupt(worker: Worker, part: Segment, *, why: str) -> None:
+    """Has a container end inputs that it has in hand; why: "cancel" or "timeout"."""
+    tell(worker, {"t": "interrupt", "call": part.call, "start": part.start, "stop": part.stop, "why": why})
+
+
+def error_text(error: Error) -> bytes:
     """An error of ours as the payload of an outcome."""
-    return [json.dumps(error.to_wire()).encode()]
+    return write_head(error.to_wire())
+
+
+def _pass_on(send: Send, head: dict[str, Any], payload: Buffer, fds: tuple[int, ...]) -> None:
+    """Sends to one side what the other side has caused: that the first has just gone is not the other's fault."""
+    try:
+        send(head, payload, fds=fds)
+    except ChannelClosed:
+        return
+
+
+def _nobody_records(_call: CallRecord, _run: OutcomeRun, _worker: Worker | None) -> None:
+    """Where outcomes of durable calls go before there is a store."""

@@ -10,12 +10,11 @@ from squall.context.fresh import fresh_id
 from squall.model.container import ContainerState, WantedContainer
 from squall.model.errors import NoNodeFits
 from squall.model.ids import CONTAINER, ContainerId, FunctionId, NodeId
-from squall.model.call import OutcomeKind
 from squall.model.resources import Resources
 from squall.scheduling.inputs import Lease
 from squall.scheduling.plan import ContainerView, FunctionView, Hold, Retire, StartOne, plan_capacity
 from squall.scheduling.scale import RAMP_S, Demand
-from squall.server.calls import SLOW_S, Calls, failed_parts
+from squall.server.calls import SLOW_S, Calls, error_text, interrupt
 from squall.server.containers import Containers
 from squall.server.nodes import Nodes, Unwanted
 from squall.server.records import FunctionRecord, Worker
@@ -129,7 +128,7 @@ class Capacity:
         error = NoNodeFits(
             f"no node can ever hold {asks} for {record.function.name}; the largest has {largest}"
         )
-        self._calls.fail_waiting(record, OutcomeKind.FAILED, failed_parts(error))
+        self._calls.fail_waiting(record, error_text(error))
 
     def _look(self, record: FunctionRecord, now: float) -> FunctionView:
         line = record.line
@@ -184,16 +183,7 @@ class Capacity:
             if over >= 0 and worker.interrupted_s is None:
                 worker.interrupted_s = now
                 first = leases[0].segments[0]
-                if worker.stream is not None and worker.stream.live:
-                    worker.stream.send(
-                        {
-                            "t": "interrupt",
-                            "call": first.call,
-                            "start": first.start,
-                            "stop": first.stop,
-                            "why": "timeout",
-                        }
-                    )
+                interrupt(worker, first, why="timeout")
             elif worker.interrupted_s is not None and now - worker.interrupted_s > TIMEOUT_GRACE_S:
                 worker.state = ContainerState.STOPPING
                 worker.retiring = worker.killed = True

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 from squall.model.call import OutcomeKind
-from squall.model.container import ContainerEnd, ContainerState
+from squall.model.container import ContainerEnd
 from squall.model.errors import FunctionNeverStarts, StartupTimeout
-from squall.model.ids import ContainerId, FunctionId
+from squall.model.ids import ContainerId
 from squall.model.jsonable import to_json
-from squall.scheduling.inputs import Segment
+from squall.scheduling.inputs import Segment, singles
 from squall.scheduling.loss import End, Suspect, describe_end, is_own_doing, plan_loss
-from squall.server.calls import Calls, failed_parts
+from squall.server.calls import Calls, error_text
+from squall.server.outcome_runs import read_segment
 from squall.server.records import FunctionRecord, Worker
-from squall.wire.codec import Frame, Kind
+from squall.wire.codec import Frame, Kind, write_head
 from squall.wire.stream import Stream
 
 START_TRIES = 3
@@ -53,14 +53,24 @@ class Containers:
             return
         worker.stream = stream
         stream.on_frame = lambda frame: self._on_frame(worker, frame)
-        if head.get("ready") is None:
+        try:
+            self._take_up(record, worker, head)
+        except Exception:  # noqa: BLE001 - what a container says of itself is not to be trusted either
+            _log.exception("container %s could not be taken up: it is ended", worker.id)
+            self.broken(worker)
+
+    def _take_up(self, record: FunctionRecord, worker: Worker, head: dict[str, Any]) -> None:
+        ready = head.get("ready")
+        if ready is None:
             self._send_function(record, worker)
-        elif not head["ready"].get("failed"):
-            for call, start, stop, attempt in head.get("holding", []):
-                part = Segment(call, start, stop, attempt)
-                if record.line.attempt_of(worker.id, call, start) is None:
-                    record.line.adopt(worker.id, part)
-            self._ready(record, worker)
+        elif not ready.get("failed"):
+            if worker.outlived:
+                for part in map(read_segment, head.get("holding", ())):
+                    if not record.line.adopt(worker.id, part):
+                        self._calls.returning.claim(worker.id, part)
+            else:
+                self._note_missing(record, worker, head)
+            self._serves(record, worker)
 
     def ended(self, container: ContainerId, end: ContainerEnd) -> None:
         """A container is gone: its inputs run again or end, as `scheduling.loss` says."""
@@ -76,7 +86,7 @@ class Containers:
         if worker in record.free:
             record.free.remove(worker)
         if not worker.ready and not worker.retiring:
-            self._failed_to_start(record, worker, end)
+            self._failed_to_start(record, end)
         self._apply_loss(record, worker, end)
         self._calls.feed(record)
         self.changed(record)
@@ -98,30 +108,27 @@ class Containers:
             return
         try:
             self._obey(worker, frame)
-        except Exception:
-            # What a container sends is not to be trusted, and what it had in hand must not be stuck with it.
+        except Exception:  # noqa: BLE001 - what a container sends is not to be trusted: it ends, and nobody else
             _log.exception("a message of container %s could not be taken: it is ended", worker.id)
             self.broken(worker)
 
     def _obey(self, worker: Worker, frame: Frame) -> None:
         head = frame.head()
-        kind = head.get("t")
-        if kind == "out":
-            self._calls.finish(worker, head, frame)
-        elif kind == "item":
-            self._calls.item(worker, head, frame)
-        elif kind == "ready":
-            worker.seen = max(worker.seen, head["n"])
-            record = self._calls.functions.get(worker.function)
-            if record is not None:
-                record.start_failures = 0
-                self._ready(record, worker)
-        elif kind == "unready":
-            worker.seen = max(worker.seen, head["n"])
-            self._unready(worker, head)
+        match head.get("t"):
+            case "out":
+                self._calls.finish(worker, head, frame)
+            case "item":
+                self._calls.item(worker, head, frame)
+            case "ready":
+                self._is_ready(worker, head)
+            case "unready":
+                self._is_unready(worker, head)
+            case unknown:
+                raise ValueError(f"a container sends no message {unknown!r}")
+        if worker.missing and worker.seen >= worker.missing_at:
+            self._take_back_missing(worker)
 
     def _send_function(self, record: FunctionRecord, worker: Worker) -> None:
-        assert worker.stream is not None
         function = replace(record.function, image={}, client_python={})
         head = {
             "t": "function",
@@ -129,52 +136,86 @@ class Containers:
             "function": to_json(function),
             "env": record.function.env,
         }
+        if worker.stream is None:
+            return
         if record.pickled is not None:
             worker.stream.send({**head, "pickled": True}, record.pickled)
         else:
             worker.stream.send(head)
 
-    def _ready(self, record: FunctionRecord, worker: Worker) -> None:
+    def _is_ready(self, worker: Worker, head: dict[str, Any]) -> None:
+        """The user's code is loaded."""
+        record = self._calls.functions.get(worker.function)
+        if self._calls.is_news(worker, head) and record is not None:
+            record.start_failures = 0
+            self._serves(record, worker)
+
+    def _serves(self, record: FunctionRecord, worker: Worker) -> None:
+        """A container takes inputs from now on, or again."""
         worker.ready = True
-        worker.state = ContainerState.BUSY if record.line.leases.get(worker.id) else ContainerState.IDLE
-        worker.idle_since_s = self._clock()
-        if worker.state is ContainerState.IDLE and not worker.retiring:
-            record.free.append(worker)
-            self._calls.feed(record)
+        self._calls.go_on(record, worker, self._clock())
+        self._calls.feed(record)
         self.changed(record)
         self._wake()
 
-    def _unready(self, worker: Worker, head: dict[str, Any]) -> None:
+    def _is_unready(self, worker: Worker, head: dict[str, Any]) -> None:
         """The user's code could not be loaded: whoever waits for the function gets that very exception."""
-        record = self._calls.functions.get(worker.function)
-        if record is None:
-            return
         described = dict(head["error"])
+        record = self._calls.functions.get(worker.function)
+        if not self._calls.is_news(worker, head) or record is None:
+            return
         if head.get("missing"):
             described["missing_module"] = head["missing"]
         worker.retiring = True
-        text = _dumps(described)
-        self._calls.fail_waiting(record, OutcomeKind.RAISED, [text, b""])
+        self._calls.fail_waiting(record, write_head(described), OutcomeKind.RAISED)
         self._wake()
 
-    def _failed_to_start(self, record: FunctionRecord, worker: Worker, end: ContainerEnd) -> None:
+    def _note_missing(self, record: FunctionRecord, worker: Worker, head: dict[str, Any]) -> None:
+        """Inputs that were on their way to a container when its connection was lost have never reached it.
+
+        It says what it holds, and the number of the last message that it has sent, some of which are on their way.
+        """
+        holding = {
+            (part.call, index, part.attempt)
+            for part in map(read_segment, head.get("holding", ()))
+            for index in range(part.start, part.stop)
+        }
+        worker.missing_at = int(head.get("sent", worker.seen))
+        worker.missing = [
+            one
+            for part in record.line.held(worker.id)
+            for one in singles(part)
+            if (one.call, one.start, one.attempt) not in holding
+        ]
+        if worker.missing and worker.seen >= worker.missing_at:
+            self._take_back_missing(worker)
+
+    def _take_back_missing(self, worker: Worker) -> None:
+        record = self._calls.functions.get(worker.function)
+        missing, worker.missing = worker.missing, []
+        if record is not None:
+            for part in reversed(missing):
+                record.line.give_back(worker.id, part)
+            self._calls.go_on(record, worker, self._clock())
+            self._calls.feed(record)
+
+    def _failed_to_start(self, record: FunctionRecord, end: ContainerEnd) -> None:
         record.start_failures += 1
         record.not_before_s = self._clock() + min(5.0, 0.1 * 2**record.start_failures)
         if record.start_failures < START_TRIES and record.last_failure is None:
             return
         name = record.function.name
+        error = describe_end(end, function=name)
         if record.last_failure is not None:
-            parts = [_dumps(record.last_failure)]
+            text = write_head(record.last_failure)
         elif end.cause == "oom":
-            parts = failed_parts(describe_end(end, function=name))
+            text = error_text(error)
         else:
-            why = describe_end(end, function=name)
-            parts = failed_parts(
-                FunctionNeverStarts(
-                    f"{name} never starts: {record.start_failures} containers ended first. {why}"
-                )
+            tries = record.start_failures
+            text = error_text(
+                FunctionNeverStarts(f"{name} never starts: {tries} containers ended first. {error}")
             )
-        self._calls.fail_waiting(record, OutcomeKind.FAILED, parts)
+        self._calls.fail_waiting(record, text)
         record.start_failures = 0
         record.last_failure = None
 
@@ -183,7 +224,7 @@ class Containers:
         worker.retiring = True
         limit = record.function.startup_timeout_s
         error = StartupTimeout(f"{record.function.name} was not ready within {limit:g} s", limit_s=limit)
-        self._calls.fail_waiting(record, OutcomeKind.FAILED, failed_parts(error))
+        self._calls.fail_waiting(record, error_text(error))
 
     def _apply_loss(self, record: FunctionRecord, worker: Worker, end: ContainerEnd) -> None:
         """What the container had in hand runs again or ends, the last of it first: so the line keeps its order."""
@@ -212,11 +253,3 @@ class Containers:
             items_sent=call.items_sent if call is not None and record.function.is_generator else 0,
             timed_out_s=record.function.timeout_s if worker.interrupted_s is not None else None,
         )
-
-    def function_of(self, worker: Worker) -> FunctionRecord | None:
-        """The function that a container runs, while its app lives."""
-        return self._calls.functions.get(FunctionId(worker.function))
-
-
-def _dumps(head: dict[str, Any]) -> bytes:
-    return json.dumps(head).encode()

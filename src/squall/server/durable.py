@@ -9,40 +9,68 @@ import logging
 import os
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field, replace
+from itertools import islice
 from typing import Any
 
 from squall.blobs.blob_store import BlobStore
 from squall.blobs.digest import Digest
 from squall.model.call import CallState, OutcomeKind
-from squall.model.errors import Error, FunctionNotFound, InputCancelled, InvalidError, NotFoundError
-from squall.model.ids import CallId
-from squall.server.calls import Calls
-from squall.server.records import CallRecord, FunctionRecord
+from squall.model.errors import Error, InputCancelled, InvalidError, NotFoundError, StoreClosed
+from squall.model.ids import CallId, FunctionId
+from squall.server.calls import Calls, error_text
+from squall.server.input_blocks import Block
+from squall.server.outcome_runs import OutcomeRun, with_error
+from squall.server.records import CallRecord, FunctionRecord, Worker
+from squall.server.returning import recorded
+from squall.server.sizes import inline, measure
 from squall.state import records
 from squall.state.state_store import StateStore
-from squall.wire.codec import Buffer, Frame
+from squall.wire.codec import Frame, Kind
 from squall.wire.stream import Stream
 
 _log = logging.getLogger("squall.server")
 CHUNK = 1024
+AT_ONCE = 64
+AGAIN_S = 0.1
+AGAIN_MOST_S = 5.0
 _PIECE = 4 * 2**20
 
-Spawn = Callable[[Coroutine[Any, Any, None]], object]
-Outcome = tuple[CallRecord, int, list[Any], Any, list[Buffer], tuple[int, ...]]
+
+@dataclass(slots=True)
+class _Turn:
+    """Inputs of one call are recorded in the order in which they came."""
+
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    users: int = 0
+
+
+@dataclass(slots=True)
+class _Unrecorded:
+    """Outcomes that are not on disk yet; their descriptors are ours. worker: whose message `number` they came in."""
+
+    call: CallId
+    run: OutcomeRun
+    worker: Worker | None
+    number: int
 
 
 class Durable:
-    """Calls that outlive their client and this server."""
+    """Calls that outlive their client and this server.
 
-    def __init__(self, store: StateStore, blobs: BlobStore, calls: Calls, spawn: Spawn) -> None:
+    trouble: why outcomes cannot be recorded just now; they are kept, and tried again until they are.
+    """
+
+    def __init__(self, store: StateStore, blobs: BlobStore, calls: Calls) -> None:
         self._store = store
         self._blobs = blobs
         self._calls = calls
-        self._spawn = spawn
+        self._turns: dict[CallId, _Turn] = {}
         self._waiters: dict[tuple[CallId, int], list[Stream]] = {}
-        self._outcomes: deque[Outcome] = deque()
+        self._outcomes: deque[_Unrecorded] = deque()
         self._some = asyncio.Event()
+        self.trouble: str | None = None
         calls.on_outcomes = self._take
 
     # -- in
@@ -50,43 +78,70 @@ class Durable:
     async def submit(self, call: CallRecord, stream: Stream, head: dict[str, Any], frame: Frame) -> None:
         """Records inputs of a call, answers, and lets them run. Sent again, it changes nothing.
 
-        Raises FunctionNotFound, DiskFull and its like; nothing has been accepted then.
+        Raises FunctionNotFound, TooManyInputs, ValueError, DiskFull and its like; nothing has been accepted then.
         """
         fds = frame.take_fds()
+        turn = self._turns.setdefault(call.id, _Turn())
+        turn.users += 1
         try:
-            if call.function not in self._calls.functions:
-                raise FunctionNotFound(f"there is no function {call.function!r} here, or its app has stopped")
-            record = records.CallRecord(
-                id=call.id,
-                function=call.function,
-                verb=call.verb,
-                created_s=time.time(),
-                inputs=head.get("total"),
-            )
-            sizes = head.get("d", [])
-            chunks = [await self._chunk(head.get("start", 0), sizes, frame.payload, fds)] if sizes else []
-            await self._store.record_call(record, chunks)
+            async with turn.lock:
+                await self._submit(call, stream, head, Frame(frame.kind, payload=frame.payload, fds=fds))
         finally:
+            turn.users -= 1
+            if not turn.users:
+                del self._turns[call.id]
             for fd in fds:
                 os.close(fd)
+
+    async def _submit(self, call: CallRecord, stream: Stream, head: dict[str, Any], frame: Frame) -> None:
+        sizes, start, fds = head.get("d", []), head.get("start", 0), frame.fds
+        self._calls.admit(call.function, inputs=len(sizes), size_bytes=measure(sizes, fds=len(fds)))
+        block = Block.read(start, sizes, frame.payload, fds=len(fds))
+        earlier = await self._store.call(call.id) if call.id not in self._calls.calls else None
+        record = records.CallRecord(
+            id=call.id,
+            function=call.function,
+            verb=call.verb,
+            created_s=time.time(),
+            inputs=head.get("total"),
+        )
+        chunks = [await self._chunk(block, fds)] if sizes else []
+        await self._store.record_call(record, chunks)
         stream.end({"call": call.id})
-        await self._run(call, chunks, head.get("total"))
+        if earlier is not None and call.id not in self._calls.calls:
+            await self._go_on(call.id, call.function)
+        elif call.function in self._calls.functions:
+            known = self._calls.calls.get(call.id, call)
+            known.durable = True
+            self._run(known, head, bytes(frame.payload), tuple(map(os.dup, fds)))
 
     async def resume(self, function: FunctionRecord) -> None:
         """A function is known (again): its calls on record go on with the inputs that have no outcome."""
-        for found in await self._store.open_calls():
-            if found.call.function != function.function.id or found.call.id in self._calls.calls:
-                continue
-            call = CallRecord(found.call.id, found.call.function, found.call.verb, durable=True)
-            at = 0
-            for start, stop in (*found.missing, (found.call.inputs or 0, found.call.inputs or 0)):
-                if at < start:
-                    self._calls.submit(call, {"start": at, "d": [], "skip": [[at, start]]}, Frame(0))  # type: ignore[arg-type] - no frame is behind it
-                for low in range(start, stop, CHUNK):
-                    chunks = await self._store.inputs(call.id, start=low, stop=min(stop, low + CHUNK))
-                    await self._run(call, list(chunks), None)
-                at = stop
-            await self._run(call, [], found.call.inputs)
+        for found in await self._store.open_calls(function=function.function.id):
+            if found.call.id not in self._calls.calls:
+                await self._go_on(found.call.id, function.function.id)
+
+    async def _go_on(self, call: CallId, function: FunctionId) -> None:
+        """Brings into memory what of a call is on record, is not in memory, and has no outcome."""
+        found = next(
+            (each for each in await self._store.open_calls(function=function) if each.call.id == call), None
+        )
+        if found is None or function not in self._calls.functions:
+            return
+        record = self._calls.calls.get(call) or CallRecord(call, function, found.call.verb, durable=True)
+        line = self._calls.functions[function].line.calls.get(call)
+        at = line.submitted if line is not None else 0
+        for start, stop in found.missing:
+            if at < start:
+                self._run(record, {"start": at, "skip": [[at, start]]})
+            for low in range(max(at, start), stop, CHUNK):
+                for chunk in await self._store.inputs(call, start=low, stop=min(stop, low + CHUNK)):
+                    sizes, payload, fds = await self._revived(chunk)
+                    self._run(record, {"start": chunk.start, "d": sizes}, payload, fds)
+            at = max(at, stop)
+        if found.call.inputs is not None:
+            rest = [[at, found.call.inputs]] if at < found.call.inputs else []
+            self._run(record, {"start": at, "skip": rest, "total": found.call.inputs})
 
     def note(self, call: CallRecord) -> None:
         """Notes a call that is not durable for the history."""
@@ -95,8 +150,12 @@ class Durable:
         )
 
     def why_busy(self) -> str | None:
-        """Why the server may not end, as far as durable work goes: open calls are in memory, and said there."""
-        return None
+        """Why the server may not end, as far as durable work goes; open calls are in memory, and said there."""
+        if not self._outcomes:
+            return None
+        return f"outcomes of {self.unrecorded} inputs are not on disk yet" + (
+            f": {self.trouble}" if self.trouble else ""
+        )
 
     # -- out
 
@@ -114,12 +173,13 @@ class Durable:
         if index < 0 or (known.inputs is not None and index >= known.inputs):
             raise InvalidError(f"{call} has {known.inputs} inputs, so none has the index {index}")
         self._waiters.setdefault((call, index), []).append(stream)
+        stream.on_frame = lambda frame: self._stop_waiting(call, index, stream, frame)
         if not await self._give(call, index):
             if known.state is CallState.CANCELLED:
                 self._waiters.pop((call, index), None)
                 raise InputCancelled(f"{call} was cancelled", remedy="call again if it was not meant")
-            if not wait:
-                self._waiters[call, index].remove(stream)
+            if not wait and stream.live:
+                self._leave(call, index, stream)
                 stream.end({})
 
     async def info(self, call: CallId) -> dict[str, Any]:
@@ -138,70 +198,119 @@ class Durable:
                 stream.fail(InputCancelled(f"{call} was cancelled", remedy="call again if it was not meant"))
 
     async def write_outcomes(self) -> None:
-        """Records outcomes as they come, for ever; who waits for one is told after it is on disk."""
+        """Records outcomes as they come, for ever; who waits for one is told after it is on disk.
+
+        What cannot be recorded is kept and tried again: the disk may have room later, and nobody else has it.
+        """
         while True:
             await self._some.wait()
             self._some.clear()
+            again_s = AGAIN_S
             while self._outcomes:
-                call, start, sizes, kinds, parts, fds = self._outcomes.popleft()
-                try:
-                    items = await self._items(start, sizes, kinds, parts, fds)
-                    await self._store.record_outcomes(call.id, items)
-                except Error as problem:
-                    _log.error("outcomes of %s could not be recorded: %s", call.id, problem)  # noqa: TRY400 - the message says it all
-                    continue
-                finally:
-                    for fd in fds:
-                        os.close(fd)
-                for index in range(start, start + len(sizes)):
-                    if (call.id, index) in self._waiters:
-                        await self._give(call.id, index)
+                batch = list(islice(self._outcomes, AT_ONCE))
+                done = await asyncio.gather(*(self._record(each) for each in batch))
+                for _recorded in batch:
+                    self._outcomes.popleft()
+                failed = [each for each, well in zip(batch, done, strict=True) if not well]
+                self._outcomes.extendleft(reversed(failed))
+                if failed:
+                    await asyncio.sleep(again_s)
+                    again_s = min(AGAIN_MOST_S, again_s * 2)
+                else:
+                    self.trouble, again_s = None, AGAIN_S
+
+    @property
+    def unrecorded(self) -> int:
+        """How many inputs have outcomes that are not on disk yet."""
+        return sum(len(each.run.part) for each in self._outcomes)
 
     # -- inside
 
-    def _take(
-        self,
-        call: CallRecord,
-        start: int,
-        sizes: list[Any],
-        kinds: Any,
-        parts: list[Buffer],
-        fds: tuple[int, ...],
+    def _run(
+        self, call: CallRecord, head: dict[str, Any], payload: bytes = b"", fds: tuple[int, ...] = ()
     ) -> None:
-        self._outcomes.append((call, start, sizes, kinds, parts, tuple(map(os.dup, fds))))
+        """Lets inputs run that are on record; takes the descriptors over."""
+        frame = Frame(Kind.DATA, payload=payload, fds=fds)
+        try:
+            self._calls.submit(call, head, frame)
+        finally:
+            for fd in frame.take_fds():
+                os.close(fd)
+
+    def _stop_waiting(self, call: CallId, index: int, stream: Stream, frame: Frame) -> None:
+        """Who waited for an outcome has gone."""
+        if frame.kind is Kind.CANCEL:
+            self._leave(call, index, stream)
+            if stream.live:
+                stream.end({})
+
+    def _leave(self, call: CallId, index: int, stream: Stream) -> None:
+        waiting = self._waiters.get((call, index), [])
+        if stream in waiting:
+            waiting.remove(stream)
+        if not waiting:
+            self._waiters.pop((call, index), None)
+
+    def _take(self, call: CallRecord, run: OutcomeRun, worker: Worker | None) -> None:
+        named = run.fds if any(type(size) is dict for size in run.sizes) else ()
+        kept = replace(run, payload=bytes(run.payload), fds=tuple(map(os.dup, named)))
+        number = worker.seen if worker is not None else 0
+        if worker is not None:
+            worker.unrecorded[number] = worker.unrecorded.get(number, 0) + 1
+        self._outcomes.append(_Unrecorded(call.id, kept, worker, number))
         self._some.set()
 
-    async def _run(self, call: CallRecord, chunks: list[records.InputChunk], total: int | None) -> None:
-        known = self._calls.calls.get(call.id, call)
-        known.durable = True
-        for chunk in chunks:
-            sizes, parts, fds = await self._revived(chunk)
-            head: dict[str, Any] = {"start": chunk.start, "d": sizes}
-            self._calls.submit(known, head, Frame(0, payload=b"".join(parts), fds=fds))  # type: ignore[arg-type] - made here, not received
-        if total is not None and known.function in self._calls.functions:
-            self._calls.submit(known, {"start": total, "d": [], "total": total}, Frame(0))  # type: ignore[arg-type] - made here, not received
+    async def _record(self, each: _Unrecorded) -> bool:
+        """Whether these outcomes are on disk now, or can never be."""
+        run = each.run
+        try:
+            try:
+                items = await self._items(run)
+            except InvalidError as wrong:
+                items = await self._items(with_error(run.part, error_text(wrong)))
+            await self._store.record_outcomes(each.call, items)
+        except StoreClosed:
+            raise
+        except Error as problem:
+            if self.trouble is None:
+                _log.error("outcomes cannot be recorded, and are kept: %s", problem)
+            self.trouble = problem.message
+            return False
+        for fd in run.fds:
+            os.close(fd)
+        if each.worker is not None:
+            recorded(each.worker, each.number)
+            self._calls.acknowledge_later(each.worker)
+        for index in range(run.part.start, run.part.stop):
+            if (each.call, index) in self._waiters:
+                await self._tell(each.call, index)
+        return True
 
-    async def _chunk(
-        self, start: int, sizes: list[Any], payload: Buffer, fds: tuple[int, ...]
-    ) -> records.InputChunk:
-        lengths = tuple(
-            size if type(size) is int else sum(size) if type(size) is list else 0 for size in sizes
-        )
-        blobs: dict[int, str] = {}
-        for offset, size in enumerate(sizes):
-            if type(size) is dict:
-                blobs[start + offset] = await self._keep(fds[size["f"]])
-        heads = (
-            tuple(json.dumps(size) for size in sizes) if any(type(size) is not int for size in sizes) else ()
-        )
+    async def _tell(self, call: CallId, index: int) -> None:
+        waiters = list(self._waiters.get((call, index), ()))
+        try:
+            await self._give(call, index)
+        except Error as problem:
+            for stream in waiters:
+                stream.fail(problem)
+
+    async def _chunk(self, block: Block, fds: tuple[int, ...]) -> records.InputChunk:
+        sizes = block.sizes
+        blobs = {
+            block.start + offset: await self._keep(fds[size["f"]])
+            for offset, size in enumerate(sizes)
+            if type(size) is dict
+        }
+        heads = tuple(map(json.dumps, sizes)) if any(type(size) is not int for size in sizes) else ()
+        lengths = tuple(map(inline, sizes))
         return records.InputChunk(
-            start=start, lengths=lengths, payload=bytes(payload), blobs=blobs, heads=heads
+            start=block.start, lengths=lengths, payload=bytes(block.payload), blobs=blobs, heads=heads
         )
 
-    async def _revived(self, chunk: records.InputChunk) -> tuple[list[Any], list[bytes], tuple[int, ...]]:
+    async def _revived(self, chunk: records.InputChunk) -> tuple[list[Any], bytes, tuple[int, ...]]:
         """Inputs from their record, as the data path has them: what is a blob comes back as a sealed file."""
         if not chunk.heads:
-            return list(chunk.lengths), [bytes(chunk.payload)], ()
+            return list(chunk.lengths), bytes(chunk.payload), ()
         sizes: list[Any] = []
         fds: list[int] = []
         for offset, text in enumerate(chunk.heads):
@@ -210,29 +319,22 @@ class Durable:
                 fds.append(await self._fetch(Digest(chunk.blobs[chunk.start + offset])))
                 size["f"] = len(fds) - 1
             sizes.append(size)
-        return sizes, [bytes(chunk.payload)], tuple(fds)
+        return sizes, bytes(chunk.payload), tuple(fds)
 
-    async def _items(
-        self, start: int, sizes: list[Any], kinds: Any, parts: list[Buffer], fds: tuple[int, ...]
-    ) -> list[records.OutcomeRecord]:
-        data = memoryview(b"".join(parts))
-        at, now = 0, time.time()
-        items: list[records.OutcomeRecord] = []
-        for offset, size in enumerate(sizes):
-            length = size if type(size) is int else sum(size) if type(size) is list else 0
-            items.append(
-                records.OutcomeRecord(
-                    index=start + offset,
-                    attempt=1,
-                    kind=OutcomeKind(kinds[offset] if kinds else 0),
-                    ended_s=now,
-                    head=json.dumps(size),
-                    payload=bytes(data[at : at + length]),
-                    blob=await self._keep(fds[size["f"]]) if type(size) is dict else None,
-                )
+    async def _items(self, run: OutcomeRun) -> list[records.OutcomeRecord]:
+        now_s = time.time()
+        return [
+            records.OutcomeRecord(
+                index=one.part.start,
+                attempt=one.part.attempt,
+                kind=OutcomeKind(one.kinds[0] if one.kinds else 0),
+                ended_s=now_s,
+                head=json.dumps(one.sizes[0]),
+                payload=bytes(one.payload),
+                blob=await self._keep(one.fds[one.sizes[0]["f"]]) if type(one.sizes[0]) is dict else None,
             )
-            at += length
-        return items
+            for one in run.each()
+        ]
 
     async def _give(self, call: CallId, index: int) -> bool:
         found = await self._store.outcomes(call, start=index, stop=index + 1)

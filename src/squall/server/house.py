@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import time
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from squall.blobs.blob_store import BlobStore
-from squall.model.errors import Error
 from squall.model.container import ContainerEnd, ContainerState, WaitReason
+from squall.model.errors import Error
 from squall.model.ids import AppId, ContainerId, NodeId
 from squall.model.jsonable import from_json
 from squall.model.node import Node
 from squall.server.apps import Apps
-from squall.server.calls import Calls
+from squall.server.calls import Calls, PendingLimits
 from squall.server.capacity import Capacity
 from squall.server.containers import Containers
 from squall.server.durable import Durable
@@ -27,6 +28,7 @@ from squall.settings.options import Options
 from squall.state.log_store import LogStore
 from squall.state.records import ContainerRecord
 from squall.state.state_store import StateStore
+from squall.wire.codec import Frame
 from squall.wire.session import Session
 from squall.wire.stream import Stream
 
@@ -35,6 +37,7 @@ _log = logging.getLogger("squall.server")
 
 ORPHAN_GRACE_S = 10.0
 WAIT_TOLD_S = 1.0
+EARLY_BYTES = 16 * 2**20
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,11 +51,35 @@ class Stores:
 
 @dataclass(slots=True)
 class Orphan:
-    """A container that outlived the server that wanted it: kept until its client has come back, for a grace."""
+    """A container that outlived the server that wanted it: kept until its client has come back, for a grace.
+
+    What it sends meanwhile is kept too, and not acknowledged, up to EARLY_BYTES; beyond them it is not wanted back.
+    """
 
     node: NodeId
     row: Event
     serving: tuple[Stream, dict[str, Any]] | None = None
+    early: list[Frame] = field(default_factory=list)
+    size: int = 0
+
+    def wait(self, stream: Stream, head: dict[str, Any]) -> None:
+        """Its serving stream is there, its client is not."""
+        self.serving = (stream, head)
+        self.forget()
+        stream.on_frame = self._keep
+
+    def forget(self) -> None:
+        """Lets go of what it has sent."""
+        for frame in self.early:
+            for fd in frame.take_fds():
+                os.close(fd)
+        self.early, self.size = [], 0
+
+    def _keep(self, frame: Frame) -> None:
+        self.size += len(frame.payload)
+        if self.size <= EARLY_BYTES:
+            kept = Frame(frame.kind, frame.stream, frame.route, frame.header, frame.payload, frame.take_fds())
+            self.early.append(kept)
 
 
 class House:
@@ -70,7 +97,10 @@ class House:
         self.connections: set[Any] = set()
         self.nodes = AgentNodes()
         self.calls = Calls(
-            clock=self.clock, later=self.later, wake=self._wake, pending_limit=int(options.pending_inputs)
+            clock=self.clock,
+            later=self.later,
+            wake=self._wake,
+            limits=PendingLimits(inputs=int(options.pending_inputs), size_bytes=int(options.pending_bytes)),
         )
         self.capacity = Capacity(self.calls, self.nodes, clock=self.clock)
         self.containers = Containers(self.calls, clock=self.clock, wake=self._wake)
@@ -83,7 +113,7 @@ class House:
         self.apps.added = self._on_function
         self.started_s = time.time()
         self._tasks = tasks
-        self.durable = Durable(stores.state, stores.blobs, self.calls, self.spawn)
+        self.durable = Durable(stores.state, stores.blobs, self.calls)
         self._idle_since_s = self.clock()
         self.nodes.listen(self._on_node)
         self.nodes.on_logs = self.logs.take
@@ -210,16 +240,24 @@ class House:
             if orphan.row.get("function") == record.function.id:
                 del self.orphans[container]
                 worker = self.containers.expect(container, record)
+                worker.outlived = True
                 self.capacity.placed[container] = orphan.node
                 self._started(container, orphan.row)
-                if orphan.serving is not None:
-                    self.containers.serve(worker, *orphan.serving)
+                if orphan.serving is not None and orphan.size <= EARLY_BYTES:
+                    stream, head = orphan.serving
+                    self.containers.serve(worker, stream, head)
+                    for frame in orphan.early:
+                        stream.on_frame(frame)
+                orphan.forget()
 
     def _keep(self, node: NodeId) -> tuple[ContainerId, ...]:
         return tuple(container for container, orphan in self.orphans.items() if orphan.node == node)
 
     def _drop_orphans(self) -> None:
+        for orphan in self.orphans.values():
+            orphan.forget()
         self.orphans.clear()
+        self.calls.returning.clear()
         self.capacity.tell()
 
     def _started(self, container: ContainerId, row: Event) -> None:

@@ -92,6 +92,7 @@ def read_segment(plain: Any) -> Segment:
 
 
 def with_error(part: Segment, text: bytes, kind: OutcomeKind = OutcomeKind.FAILED) -> OutcomeRun:
-    """The same end for every input of `part`: an error of ours, as JSON."""
+    """The same end for every input of `part`: an error of ours as JSON or, with kind RAISED, a described exception."""
     count = len(part)
-    return OutcomeRun(part, [len(text)] * count, [int(kind)] * count, text * count)
+    size: Any = [len(text), 0] if kind is OutcomeKind.RAISED else len(text)
+    return OutcomeRun(part, [size] * count, [int(kind)] * count, text * count)
