@@ -114,7 +114,10 @@ class Builder:
             return
         self._swept = True
         for left in self._layers.sweep_leftovers():
-            await asyncio.to_thread(layers_on_disk.remove_tree, left)
+            try:
+                await asyncio.to_thread(layers_on_disk.remove_tree, left)
+            except OSError:
+                continue  # a step that outlived its agent still writes there: the next start removes it
 
     async def _join(self, name: str, say: Say, start: Callable[[Say], Coroutine[Any, Any, None]]) -> None:
         """Wait for the work of this name, which runs already or starts now."""

@@ -7,6 +7,8 @@ from collections import deque
 from collections.abc import Callable, Coroutine
 from typing import Any, Final, Generic, TypeVar
 
+from squall.model.errors import Error
+
 T = TypeVar("T")
 Say = Callable[[str], None]
 
@@ -23,6 +25,7 @@ class Flight(Generic[T]):
         self, start: Callable[[Say], Coroutine[Any, Any, T]], *, on_end: Callable[[Flight[T]], object]
     ) -> None:
         self._followers: list[Say] = []
+        self._deaf: list[Say] = []
         self._said: deque[str] = deque(maxlen=_REPLAYED_LINES)
         self._on_end = on_end
         self._task = asyncio.create_task(self._carry_out(start))
@@ -35,8 +38,8 @@ class Flight(Generic[T]):
         try:
             return await asyncio.shield(self._task)
         finally:
-            self._followers.remove(say)
-            if not self._followers and not self._task.done():
+            (self._followers if say in self._followers else self._deaf).remove(say)
+            if not self._followers and not self._deaf and not self._task.done():
                 self._on_end(self)  # whoever comes now starts anew
                 self._task.cancel()
                 await asyncio.wait([self._task])
@@ -50,4 +53,9 @@ class Flight(Generic[T]):
     def _tell(self, line: str) -> None:
         self._said.append(line)
         for say in tuple(self._followers):
-            say(line)
+            try:
+                say(line)
+            except Error:
+                # Its connection is gone, which it will notice itself; the others must not suffer for it.
+                self._deaf.append(say)
+                self._followers.remove(say)

@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from squall.images.flight import Flight, Say
+from squall.model.errors import ChannelClosed
 
 
 def test_all_followers_get_the_result_and_every_line() -> None:
@@ -54,6 +55,25 @@ def test_work_goes_on_while_one_follower_is_left_and_ends_with_the_last() -> Non
         with pytest.raises(asyncio.CancelledError):
             await followers[1]
         assert state[:2] == ["landed", "cleaned up"]
+
+    asyncio.run(main())
+
+
+def test_a_follower_whose_connection_is_gone_does_not_stop_the_others() -> None:
+    async def main() -> None:
+        async def work(say: Say) -> int:
+            await asyncio.sleep(0)
+            say("one")
+            say("two")
+            return 7
+
+        def gone(_line: str) -> None:
+            raise ChannelClosed
+
+        heard: list[str] = []
+        flight = Flight(work, on_end=lambda _: None)
+        assert await asyncio.gather(flight.follow(gone), flight.follow(heard.append)) == [7, 7]
+        assert heard == ["one", "two"]
 
     asyncio.run(main())
 
