@@ -105,7 +105,7 @@ class RunnerLink:
     def _resume(self, channel: BlockingLink) -> None:
         with self._lock:
             self.generation += 1
-            opening = {"t": "serve", **self.holding()}
+            opening = {"t": "serve", "sent": self._sent, **self.holding()}
             try:
                 channel.send(Frame(Kind.OPEN, SERVE, header=_dumps(opening)))
                 for _number, frame, payload in self._outbox:

@@ -92,6 +92,17 @@ class Outcomes:
                 self._link.post(head, *self._buffers, fds=tuple(self._fds))
             self._runs, self._buffers, self._fds, self._size = [], [], [], 0
 
+    def gathered(self) -> list[Where]:
+        """The inputs whose outcomes have not been posted yet; those being posted just now may be among them.
+
+        Without the lock: whoever posts holds it while the link, whose thread asks this, lets nobody in.
+        """
+        return [
+            (call, index, attempt)
+            for call, start, attempt, sizes, *_ in tuple(self._runs)
+            for index in range(start, start + len(sizes))
+        ]
+
     def item(self, where: Where, number: int, value: Any) -> None:
         """Sends one value that a generator yielded; number counts from 0."""
         size, buffers, fd = _carried(value)

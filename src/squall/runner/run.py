@@ -53,6 +53,7 @@ class InputRunner:
         self._lock = threading.Lock()
         self._outcomes = Outcomes(link)
         self._running: Where | None = None
+        self._settling: Where | None = None
         self._started = 0.0
         self._interrupt: Error | None = None
         self._interrupted: Error | None = None
@@ -111,9 +112,9 @@ class InputRunner:
     def holding(self) -> list[list[Any]]:
         """The runs [call, start, stop, attempt] in hand, the one that runs first."""
         with self._lock:
-            found = [self._running] if self._running else []
+            found = [where for where in (self._running, self._settling) if where is not None]
             found += [item.where for lease in self._waiting for item in lease]
-        return [[call, index, index + 1, attempt] for call, index, attempt in found]
+        return _runs(found + self._outcomes.gathered())
 
     # What the main thread does.
 
@@ -173,13 +174,13 @@ class InputRunner:
                     value = self._call_user(*args, **kwargs)
             finally:
                 with self._lock:
-                    self._running = None
+                    self._settling, self._running = where, None
                     self._interrupt = None
             outcomes.returned(where, value, time.perf_counter() - started)
         except BaseException as error:  # noqa: BLE001 - user code ends here, and must always end in an outcome
             self._fail(where, error, time.perf_counter() - started)
         finally:
-            self._interrupted = None
+            self._settling = self._interrupted = None
             current_input.reset(token)
 
     def _fail(self, where: Where, error: BaseException, seconds: float) -> None:
@@ -283,10 +284,15 @@ def _on_sigterm(_number: int, _frame: Any) -> None:
 
 def _given_back(left: list[LeasedInput]) -> list[list[Any]]:
     """Inputs as runs [call, start, stop, attempt]; their descriptors are closed."""
-    runs: list[list[Any]] = []
     for item in left:
-        call, index, attempt = item.where
         close_all(item.fds)
+    return _runs([item.where for item in left])
+
+
+def _runs(inputs: list[Where]) -> list[list[Any]]:
+    """The same as runs [call, start, stop, attempt]: neighbours together."""
+    runs: list[list[Any]] = []
+    for call, index, attempt in inputs:
         if runs and runs[-1][0] == call and runs[-1][2] == index and runs[-1][3] == attempt:
             runs[-1][2] = index + 1
         else:
