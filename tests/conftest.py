@@ -23,8 +23,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for mark in item.iter_markers("needs"):
             missing = [fact for fact in mark.args if not facts[fact]]
             if missing:
-                text = "; ".join(f"needs {fact}: {machine.REMEDIES[fact]}" for fact in missing)
-                item.add_marker(pytest.mark.skip(reason=text))
+                item.add_marker(pytest.mark.skip(reason="needs " + ", needs ".join(missing)))
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
@@ -48,7 +47,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     terminalreporter.section(f"left out on this machine ({_profile().name})")
-    for line in left_out.table(_skips) if _skips else ["nothing"]:
+    for line in left_out.table(_skips, machine.REMEDIES) if _skips else ["nothing"]:
         terminalreporter.write_line(line)
     surprises = _skips if config.getoption("--no-skips") else left_out.unexpected(_skips, _profile())
     for skip in surprises:

@@ -72,13 +72,25 @@ def unexpected(skips: list[Skip], profile: Profile) -> list[Skip]:
     return [skip for skip in skips if not any(_covers(entry, skip) for entry in profile.left_out)]
 
 
-def table(skips: list[Skip]) -> list[str]:
-    """Lines that say how many tests were left out for which reason, and where they are."""
-    counted = Counter((skip.reason, _folder(skip.test)) for skip in skips)
+def table(skips: list[Skip], remedies: Mapping[str, str]) -> list[str]:
+    """Lines that say how many tests were left out for which reason, where they are, and what would let them run.
+
+    remedies: for each fact that a test may need, what to do to have it.
+    """
+    counted = Counter((_short(skip.reason, remedies), _folder(skip.test)) for skip in skips)
     rows = [(str(count), where, reason) for (reason, where), count in sorted(counted.items())]
     rows.insert(0, ("tests", "where", "left out because"))
     widths = [max(len(row[column]) for row in rows) for column in range(2)]
-    return [f"{count:>{widths[0]}}  {where:<{widths[1]}}  {reason}" for count, where, reason in rows]
+    lines = [f"{count:>{widths[0]}}  {where:<{widths[1]}}  {reason}" for count, where, reason in rows]
+    wanted = [fact for fact in remedies if any(f"needs {fact}" in skip.reason for skip in skips)]
+    return [*lines, *(f"to have {fact}: {remedies[fact]}" for fact in wanted)]
+
+
+def _short(reason: str, remedies: Mapping[str, str]) -> str:
+    """The reason without the remedies, which stand below the table."""
+    for fact, remedy in remedies.items():
+        reason = reason.replace(f"needs {fact}: {remedy}", f"needs {fact}")
+    return reason
 
 
 def _expected(path: Path) -> tuple[Expected, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -30,7 +31,7 @@ REMEDIES = {
 def facts() -> dict[str, bool]:
     """Each fact by its name, and whether it holds here."""
     linux = sys.platform == "linux"
-    root = linux and os.geteuid() == 0
+    root = linux and _root()
     return {
         "linux": linux,
         "root": root,
@@ -39,6 +40,18 @@ def facts() -> dict[str, bool]:
         "subordinate_ids": linux and (root or _subordinate_ids()),
         "network": True,  # what installed the test packages reached the index
     }
+
+
+def _root() -> bool:
+    """Whether this is root over all ids, with every power: not root of a user namespace."""
+    if os.geteuid() != 0:
+        return False
+    ids = Path("/proc/self/uid_map").read_text(encoding="utf-8").split()
+    powers = re.search(
+        r"^CapEff:\s*(\w+)", Path("/proc/self/status").read_text(encoding="utf-8"), re.MULTILINE
+    )
+    sys_admin = 1 << 21
+    return int(ids[2]) > 65534 and powers is not None and bool(int(powers[1], 16) & sys_admin)
 
 
 def _namespaces() -> bool:

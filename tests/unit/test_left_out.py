@@ -33,8 +33,12 @@ def test_a_skip_elsewhere_or_for_another_reason_is_not(skip: Skip) -> None:
 
 
 def test_the_table_counts_by_reason_and_place() -> None:
-    skips = [Skip(test=f"tests/linux/test_a.py::test_{n}", reason="needs root") for n in range(3)]
-    assert table(skips)[1].split() == ["3", "tests/linux", "needs", "root"]
+    remedies = {"root": "be root", "moon": "go there"}
+    skips = [Skip(test=f"tests/linux/test_a.py::test_{n}", reason="needs root: be root") for n in range(3)]
+    first, row, remedy = table(skips, remedies)
+    assert first.split()[:2] == ["tests", "where"]
+    assert row.split() == ["3", "tests/linux", "needs", "root"]
+    assert remedy == "to have root: be root"
 
 
 def test_every_mix_of_facts_has_a_profile() -> None:

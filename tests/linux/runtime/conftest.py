@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests import machine
 from tests.linux.runtime.box import Box, a_box
 
 
@@ -25,5 +26,7 @@ def box(request: pytest.FixtureRequest) -> Iterator[Box]:
 @pytest.fixture
 def own_box() -> Iterator[Box]:
     """A launcher as whoever runs the tests."""
+    if not machine.facts()["namespaces"]:
+        pytest.skip(f"needs namespaces: {machine.REMEDIES['namespaces']}")
     with a_box("root" if os.geteuid() == 0 else "user") as one:
         yield one
