@@ -148,8 +148,8 @@ class Images:
         forked = is_own_python(python)
         env["SQUALL_PATH"] = ":".join(plan.sys_path)
         env["SQUALL_PYTHON"] = f"{python.executable}:{python.prefix}"
-        if not forked:
-            env["PYTHONPATH"] = f"{env['PYTHONPATH']}:{PYTHON_ROOT}"
+        # For a runner that is started anew, and for programs that user code or `squall shell` starts.
+        env["PYTHONPATH"] = f"{env['PYTHONPATH']}:{PYTHON_ROOT}"
         return sandbox.SandboxSpec(
             id=wanted.id,
             scratch=scratch,

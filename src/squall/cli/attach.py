@@ -28,7 +28,15 @@ def run_in_container(client: Client, container: str, argv: Sequence[str], *, tty
     """
     wants_tty = sys.stdin.isatty() and sys.stdout.isatty() if tty is None else tty
     columns, rows = shutil.get_terminal_size()
-    head = {"container": container, "argv": list(argv), "tty": wants_tty, "rows": rows, "cols": columns}
+    head: dict[str, object] = {
+        "container": container,
+        "argv": list(argv),
+        "tty": wants_tty,
+        "rows": rows,
+        "cols": columns,
+    }
+    if wants_tty and "TERM" in os.environ:
+        head["env"] = {"TERM": os.environ["TERM"]}
     joined = _Joined(wants_tty=wants_tty)
     try:
         ended = follow(client, "container.exec", head, joined.take)

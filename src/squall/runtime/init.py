@@ -4,6 +4,7 @@ import os
 import select
 import signal
 import socket
+import sys
 import time
 from dataclasses import dataclass
 from typing import Any, NoReturn
@@ -75,6 +76,9 @@ def _leave_the_launcher(birth: Birth) -> None:
         os.close(null)
     os.setsid()
     syscalls.set_name("squall-init")
+    # The launcher's own names the host's paths, and everybody in the container can read it.
+    syscalls.replace_command_line("squall-init")
+    sys.argv[:] = sys.orig_argv[:] = ["squall-init"]
     signal.set_wakeup_fd(-1)
     for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
         if callable(signal.getsignal(number)):

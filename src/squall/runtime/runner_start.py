@@ -54,6 +54,8 @@ def _become(spec: SandboxSpec, ends: Ends, line: socket.socket) -> None:
     syscalls.die_with_parent(signal.SIGKILL)
     os.setsid()
     syscalls.set_name("squall-runner")
+    syscalls.replace_command_line("squall-runner")
+    sys.argv[:] = sys.orig_argv[:] = ["squall-runner"]
     os.chdir(spec.workdir)
     os.environ.clear()
     os.environ.update(spec.env)

@@ -201,6 +201,24 @@ def set_name(name: str) -> None:
     _control(_PR_SET_NAME, ctypes.addressof(text))
 
 
+def replace_command_line(title: str) -> None:
+    """Show `title` in place of the arguments that this process, or the one that it was forked from, was started with.
+
+    What was in its first environment is wiped too; `os.environ` is left alone.
+    """
+    with open("/proc/self/stat", "rb") as file:
+        # The name in brackets may hold anything, so fields are counted behind its end: the third is the first here.
+        fields = file.read().rpartition(b")")[2].split()
+    arg_start, arg_end, env_start, env_end = map(int, fields[45:49])
+    if not 0 < arg_start < arg_end <= env_start <= env_end:
+        return
+    room = arg_end - arg_start
+    # The kernel takes what ends in no zero byte for a title, and shows it up to its first zero byte.
+    shown = title.encode()[: room - 2].ljust(room - 1, b"\0") + b" "
+    ctypes.memmove(arg_start, shown, room)
+    ctypes.memset(env_start, 0, env_end - env_start)
+
+
 def become_subreaper() -> None:
     """Get the orphans among this process's descendants as its own children."""
     _control(_PR_SET_CHILD_SUBREAPER, 1)

@@ -8,13 +8,15 @@ import os
 import random
 import socket
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Protocol
 
 from squall.context.current import in_container
 from squall.model.errors import ConnectionLost, Error
 from squall.sdk.blocking import loop_thread, run_blocking
 from squall.sdk.link_channel import LinkChannel
-from squall.sdk.local_server import ensure_server
+from squall.sdk.local_server import ensure_server, require_named
+from squall.settings.client import named_server
 from squall.settings.options import Options, read_options
 from squall.settings.paths import StatePaths, find_state
 from squall.wire.address import connect
@@ -42,8 +44,9 @@ class Lasting(Protocol):
 class Client:
     """The connection of this process. Lives on the client's loop; `Client.here()` is the one to use."""
 
-    def __init__(self, paths: StatePaths | None, options: Options) -> None:
+    def __init__(self, paths: StatePaths | None, options: Options, named: Path | None = None) -> None:
         self._paths = paths
+        self._named = named
         self._options = options
         self._session: Session | None = None
         self._lasting: dict[Lasting, None] = {}
@@ -55,15 +58,19 @@ class Client:
         """The client of this process."""
         global _here  # noqa: PLW0603 - one connection a process
         if _here is None or _here.pid != os.getpid():
-            paths = None if in_container() is not None else find_state()
+            named = None if in_container() is not None else named_server()
+            paths = None if in_container() is not None or named is not None else find_state()
             options = read_options(paths.config) if paths is not None else Options()
-            _here = Client(paths, options)
+            _here = Client(paths, options, named)
         return _here
 
     def start(self, progress: Progress | None = None) -> None:
         """Makes sure that a server runs and answers; starts one on this machine where none does. Blocks."""
-        if self._paths is not None and self._session is None:
-            ensure_server(self._paths, self._options, progress)
+        if self._session is None:
+            if self._named is not None:
+                require_named(self._named)
+            elif self._paths is not None:
+                ensure_server(self._paths, self._options, progress)
         run_blocking(self.session())
 
     # -- on the loop
@@ -144,6 +151,8 @@ class Client:
         container = in_container()
         if container is not None:
             return LinkChannel(container.link)
+        if self._named is not None:
+            return SocketChannel(connect(self._named))
         assert self._paths is not None
         paths = self._paths
         try:

@@ -6,7 +6,12 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from squall.model.errors import LinuxNeeded, ServerNotStarted, VersionConflict
+from squall.model.errors import (
+    ConnectionError,  # noqa: A004 - the tree's own
+    LinuxNeeded,
+    ServerNotStarted,
+    VersionConflict,
+)
 from squall.sdk.greeting import Greeting, greet, listens
 from squall.sdk.supervising import (
     Watched,
@@ -23,6 +28,7 @@ from squall.settings.version import VERSION
 
 _SHORTEST_WAIT_S, _LONGEST_WAIT_S = 0.002, 0.05
 _TAIL_LINES = 12
+_NAMED_ANSWERS_WITHIN_S = 5.0
 
 
 def ensure_server(
@@ -52,6 +58,27 @@ def ensure_server(
                 return paths.server_socket
         else:
             house.replace(greeting)
+
+
+def require_named(socket: Path) -> None:
+    """Raise ConnectionError where nobody answers on the socket that SQUALL_SERVER names: none is started for it.
+
+    Raises VersionConflict when its server is of another version.
+    """
+    greeting = greet(socket, timeout_s=_NAMED_ANSWERS_WITHIN_S)
+    if greeting is None:
+        raise ConnectionError(
+            f"no server listens on {socket}, which SQUALL_SERVER names",
+            remedy="start that server with `squall up`, or unset SQUALL_SERVER to use this machine's own",
+        )
+    if not greeting.understood:
+        raise VersionConflict(
+            f"squall {greeting.version} (protocol {greeting.protocol}) listens on {socket}, which SQUALL_SERVER names; "
+            f"this is squall {VERSION}",
+            remedy="install the same version on both sides, or unset SQUALL_SERVER to use this machine's own server",
+            client=VERSION,
+            server=greeting.version,
+        )
 
 
 def end_server(paths: StatePaths, *, within_s: float, supervisor: Sequence[str] | None = None) -> bool:

@@ -6,6 +6,7 @@ import importlib
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 
 from squall.runtime.agent_line import listen
 from squall.runtime.instance import instance_of
@@ -40,7 +41,9 @@ def main(arguments: Sequence[str]) -> int:
         launcher.run()
     finally:
         listener.close()
-        os.unlink(path)
+        # The agent removes the socket of a launcher that it takes for lost, or the state directory is gone.
+        with suppress(OSError):
+            os.unlink(path)
     return 0
 
 

@@ -130,6 +130,10 @@ class Launcher:
         except Error as problem:
             about: Message = {name: message[name] for name in ("container", "exec") if name in message}
             self._tell({"t": "refused", **about, **problem.to_wire()})
+        except (KeyError, TypeError, ValueError) as problem:
+            self._tell(
+                {"t": "refused", **InvalidError(f"this message makes no sense: {problem!r}").to_wire()}
+            )
 
     def _carry_out(self, message: Message) -> None:
         match message.get("t"):
@@ -209,7 +213,8 @@ class Launcher:
         if container.phase != "running":
             raise NotFoundError(f"the container {container.spec.id!r} is not running")
         try:
-            container.execute(Command.from_json(message))
+            own = {"cwd": container.spec.workdir, "env": {**container.spec.env, **(message.get("env") or {})}}
+            container.execute(Command.from_json({**own, **message, "env": own["env"]}))
         except (ValueError, OSError) as problem:
             raise InvalidError(f"the command cannot be run: {problem}") from problem
 
