@@ -121,6 +121,9 @@ def _set_limit(name: str, value: int) -> None:
 
 
 def _drop_privileges(kept: int) -> None:
-    syscalls.new_session_keyring()
+    try:
+        syscalls.new_session_keyring()
+    except OSError:
+        pass  # No keys in this kernel, or too many already; the filter keeps the container from all of them.
     syscalls.keep_capabilities(kept, securebits=0 if kept else syscalls.SECUREBITS_NO_ROOT)
     syscalls.set_no_new_privileges()

@@ -142,10 +142,16 @@ class Container:
                 got = packet.receive(self.held.line)
             except (BlockingIOError, ConnectionError):
                 return
+            except ValueError:
+                self.kill(asked=False)
+                return
             if got is None:
                 return
             try:
                 self._take(got, announce)
+            except (KeyError, TypeError, ValueError):
+                # Only our own code speaks here. Whoever else does is not to bring the other containers down.
+                self.kill(asked=False)
             finally:
                 for fd in got.fds:
                     os.close(fd)
@@ -263,7 +269,6 @@ class Container:
             "init_pid": self.init_pid,
             "level": self.spec.level,
             "rung": self.rung,
-            "memory_peak_bytes": self.peak_bytes,
             "exited": self.exited,
         }
 

@@ -116,6 +116,9 @@ class _Init:
         if (runner := os.fork()) == 0:
             start_runner(self._birth.spec, self._birth.ends, self._line)
         self._runner = runner
+        # From here on the files are the user's: nothing of them may ever be loaded into this process.
+        sys.path.clear()
+        sys.meta_path.clear()
         for fd in self._birth.ends.all():
             os.close(fd)
         poll = select.poll()

@@ -287,7 +287,8 @@ def _process_limits(spec: SandboxSpec, host: Host) -> tuple[Step, ...]:
 
 
 def _resource_limits(spec: SandboxSpec, host: Host) -> list[Step]:
-    limits: list[Step] = [SetLimit(name="CORE", value=0), SetLimit(name="RTPRIO", value=0)]
+    # One byte, not none: a host that pipes core dumps to a program does so at a limit of 0 too, but not at 1.
+    limits: list[Step] = [SetLimit(name="CORE", value=1), SetLimit(name="RTPRIO", value=0)]
     if spec.level == "sandbox":
         limits.append(SetLimit(name="MEMLOCK", value=_LOCKED_BYTES))
     if spec.limits.nofile is not None:

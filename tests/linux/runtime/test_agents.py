@@ -199,10 +199,16 @@ def test_malformed_words_are_refused_and_the_launcher_goes_on(own_box: Box) -> N
         {"t": "attach", "container": "nobody"},
         {"t": "exec", "container": "nobody", "exec": "e", "argv": []},
         {"t": "dance"},
+        {"t": "exec", "container": "nobody"},
         {},
     ):
         own_box.say(message)
         assert own_box.hear("refused").message["remedy"]
+    running = own_box.start(own_box.spec(_WAIT))
+    own_box.say({"t": "stop", "container": running.spec.id, "grace_s": "long"})
+    assert own_box.hear("refused").message["code"] == "SQ-1010"
+    own_box.say({"t": "kill", "container": running.spec.id})
+    own_box.finish(running)
     own_box.agent.send(b"no json")
     assert own_box.agent.recv(10) == b""
     own_box.agent.close()

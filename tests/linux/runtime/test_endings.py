@@ -91,6 +91,25 @@ gate.set()
     assert 15 <= int(box.run(code, limits=Limits(pids=20)).out) < 20
 
 
+def test_what_a_control_group_limits_is_written_there(own_box: Box) -> None:
+    if own_box.kind != "root":
+        pytest.skip("needs root: run the tests as root")
+    given = Limits(cpu_milli=500, pids=33, memory_bytes=128 * _MIB)
+    running = own_box.start(own_box.spec(_WAIT, limits=given))
+    groups = own_box.leftovers()["groups"]
+    found = {
+        name: (Path(group) / name).read_text().strip()
+        for group in groups
+        for name in ("cpu.cfs_quota_us", "cpu.max", "pids.max", "memory.limit_in_bytes", "memory.max")
+        if (Path(group) / name).exists()
+    }
+    assert found["pids.max"] == "33"
+    assert str(128 * _MIB) in {found.get("memory.limit_in_bytes"), found.get("memory.max")}
+    assert found.get("cpu.cfs_quota_us", found.get("cpu.max")) in {"50000", "50000 100000"}
+    own_box.say({"t": "kill", "container": running.spec.id})
+    own_box.finish(running)
+
+
 def test_too_many_open_files_is_an_error_inside(box: Box) -> None:
     code = "import os\nx = []\ntry:\n while True: x.append(os.open('/dev/null', 0))\nexcept OSError as e: print(e.errno)"
     assert box.run(code, limits=Limits(nofile=64)).out == "24\n"

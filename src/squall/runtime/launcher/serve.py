@@ -37,6 +37,7 @@ _BUSY_WITHOUT_AGENT_S = 3600.0
 _REMOVE_AGAIN_S = 0.02
 _SAMPLE_S = 0.05
 _LOOK_AT_DISK_S = 1.0
+_LISTED = 100
 
 # What a child that helps out ends with.
 _OVER, _BROKEN = 1, 70
@@ -152,15 +153,20 @@ class Launcher:
             case "resize":
                 self._resize(message)
             case "list":
-                self._tell(
-                    {"t": "containers", "containers": [c.describe() for c in self._containers.values()]}
-                )
+                self._list()
             case "forget":
                 self._forget(self._named(message))
             case "quit":
                 self._quit()
             case unknown:
                 raise InvalidError(f"a launcher knows no message {unknown!r}")
+
+    def _list(self) -> None:
+        described = [container.describe() for container in self._containers.values()]
+        # As many as surely fit into a packet.
+        parts = [described[at : at + _LISTED] for at in range(0, len(described), _LISTED)] or [[]]
+        for number, part in enumerate(parts, 1):
+            self._tell({"t": "containers", "containers": part, "more": number < len(parts)})
 
     def _named(self, message: Message) -> Container:
         found = self._containers.get(str(message.get("container")))
