@@ -17,7 +17,7 @@ from squall.agent.prepared import Images
 from squall.agent.relay import LocalContainer, Relay
 from squall.agent.sandboxes import BuildSandboxes
 from squall.model.container import ContainerEnd, WantedContainer
-from squall.model.errors import ConnectionLost, ContainerStartError, Error
+from squall.model.errors import ConnectionLost, ContainerStartError, Error, FrameError
 from squall.model.function import Function
 from squall.model.ids import ContainerId
 from squall.model.jsonable import from_json, to_json
@@ -26,6 +26,7 @@ from squall.settings.options import Options
 from squall.wire.socket_channel import SocketChannel
 
 _log = logging.getLogger("squall.agent")
+GONE_S = 5.0
 Tell = Callable[[Message], None]
 SendLogs = Callable[[Message, list[bytes]], None]
 
@@ -51,6 +52,7 @@ class Containers:
         self._routes = 0
         pools.on_exit = self._exited
         pools.on_lost = self._launcher_lost
+        relay.on_gone = self._channel_gone
 
     def want(self, payload: bytes) -> None:
         """The server's whole wanted set: starts what is missing, stops what is too much."""
@@ -175,6 +177,17 @@ class Containers:
             rate=self._options.log_rate_bytes,
         )
         self._relay.add(local, SocketChannel(socket.socket(fileno=channel)))
+
+    def _channel_gone(self, local: LocalContainer, error: Exception | None) -> None:
+        """Without its channel a container is of no use: one that ends by itself gets the time to say how."""
+        if isinstance(error, FrameError):
+            _log.warning("container %s broke the protocol, and is ended: %s", local.id, error)
+        delay_s = 0.0 if isinstance(error, FrameError) else GONE_S
+        asyncio.get_running_loop().call_later(delay_s, self._kill_if_here, local)
+
+    def _kill_if_here(self, local: LocalContainer) -> None:
+        if self.present.get(local.id) is local and local.channel is None:
+            local.launcher.tell("kill", container=local.id)
 
     def _exited(self, link: LauncherLink, message: Message) -> None:
         container = message["container"]

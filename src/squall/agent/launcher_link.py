@@ -12,6 +12,8 @@ from typing import Any
 
 from squall.model.errors import ConnectionLost, ContainerStartError, Error
 
+ANSWER_S = 30.0
+"""How long a launcher may take to answer: starting a container is a matter of milliseconds."""
 PACKET = 64 * 1024
 _MOST_FDS = 8
 _log = logging.getLogger("squall.agent")
@@ -29,6 +31,8 @@ class LauncherLink:
         self.function: str | None = None
         self.image_key = ""
         self.uid_slot: int | None = None
+        self.silent = False
+        self.answer_s = ANSWER_S
         self.on_exit: Callable[[Message], None] = lambda _message: None
         self.on_lost: Callable[[], None] = lambda: None
         self._sock = sock
@@ -76,10 +80,18 @@ class LauncherLink:
         if self._closed:
             raise ConnectionLost(f"the launcher {self.name} is gone")
         key = (kind, container + message.get("exec", ""))
-        answer = self._answers[key] = self._loop.create_future()
+        answer: asyncio.Future[tuple[Message, tuple[int, ...]]] = self._loop.create_future()
+        self._answers[key] = answer
         self._send({"t": kind, "container": container, **message})
         try:
-            return await answer
+            async with asyncio.timeout(self.answer_s):
+                return await answer
+        except TimeoutError:
+            self.silent = True
+            _log.warning("the launcher %s has not answered %r for %g s", self.name, kind, self.answer_s)
+            raise ContainerStartError(
+                f"the launcher of {self.function or 'no function'} has not answered for {self.answer_s:g} s"
+            ) from None
         finally:
             self._answers.pop(key, None)
 

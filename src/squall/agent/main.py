@@ -8,13 +8,14 @@ import contextlib
 import json
 import logging
 import os
+import platform
 import random
 import secrets
 import signal
-import sys
 from typing import Any
 
 from squall.agent.containers import Containers, cores
+from squall.agent.heartbeat import beat, patience_of
 from squall.agent.pools import Pools
 from squall.agent.prepared import Images
 from squall.agent.relay import Relay
@@ -29,19 +30,16 @@ from squall.model.node import Node
 from squall.model.resources import Resources
 from squall.runtime.probe import probe
 from squall.runtime.spec import Level
+from squall.settings.event_loop import loop_factory
 from squall.settings.options import Options, read_options
 from squall.settings.paths import StatePaths, open_state
 from squall.settings.version import PROTOCOL, VERSION
 from squall.wire.address import connect
+from squall.wire.channel import Channel
 from squall.wire.codec import Frame, Kind
 from squall.wire.session import Session
 from squall.wire.socket_channel import SocketChannel
 from squall.wire.stream import Stream
-
-try:
-    from uvloop import new_event_loop
-except ImportError:
-    from asyncio import new_event_loop
 
 _log = logging.getLogger("squall.agent")
 
@@ -53,7 +51,7 @@ def main(argv: list[str]) -> int:
     arguments = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s")
     paths = open_state(arguments.state)
-    with asyncio.Runner(loop_factory=new_event_loop) as runner:
+    with asyncio.Runner(loop_factory=loop_factory()) as runner:
         return runner.run(Agent(paths, read_options(paths.config)).live())
 
 
@@ -67,8 +65,7 @@ class Agent:
         self._take_all_down = False
         self._session: Session | None = None
         self._stream: Stream | None = None
-        self._relay = Relay()
-        self._relay.on_hold = self._on_hold
+        self._relay = Relay(on_hold=self._on_hold)
         self._tasks: set[asyncio.Task[Any]] = set()
 
     async def live(self) -> int:
@@ -124,40 +121,49 @@ class Agent:
                 delay_s = min(1.0, delay_s * 1.5)
                 continue
             delay_s = 0.02
-            gone = asyncio.Event()
-            session = Session(
-                channel, dialer=True, on_open=self._on_open, on_close=lambda _error, gone=gone: gone.set()
-            )  # type: ignore[misc] - a default binds this loop's event
-            session.on_relay = self._relay.down
-            try:
-                await self._join(session)
-                await gone.wait()
-            except (ConnectionLost, ChannelClosed):
-                pass
-            except Error as refused:
-                _log.error("the server refused this agent: %s", refused)  # noqa: TRY400 - the message says it all
-                await asyncio.sleep(1.0)
-            finally:
-                session.close()
-                self._relay.disconnect()
-                self._session = self._stream = None
+            await self._serve(channel)
 
-    async def _join(self, session: Session) -> None:
+    async def _serve(self, channel: Channel) -> None:
+        """One connection to a server, from its first word to its end."""
+        gone = asyncio.Event()
+        session = Session(channel, dialer=True, on_open=self._on_open, on_close=lambda _error: gone.set())
+        session.on_relay = self._relay.down
+        beating: asyncio.Task[None] | None = None
+        try:
+            async with asyncio.timeout(self._options.dead_after_s):
+                stream = await self._join(session)
+            patience = patience_of(self._options)
+            beating = asyncio.get_running_loop().create_task(beat(session, stream, patience))
+            await gone.wait()
+        except (ConnectionLost, ChannelClosed, TimeoutError):
+            pass
+        except Error as refused:
+            _log.error("the server refused this agent: %s", refused)
+            await asyncio.sleep(1.0)
+        finally:
+            if beating is not None:
+                beating.cancel()
+            session.close()
+            self._relay.disconnect()
+            self._session = self._stream = None
+
+    async def _join(self, session: Session) -> Stream:
         await session.ask(
             "hello", {"version": VERSION, "protocol": PROTOCOL, "role": "agent", "pid": os.getpid()}
         )
         head = {
             "node": to_json(self._node),
             "pid": os.getpid(),
-            "python": "%d.%d.%d" % sys.version_info[:3],
+            "python": platform.python_version(),
             "containers": self._containers.describe(),
         }
-        self._stream = session.open("join", head, on_frame=self._on_join_frame)
+        self._stream = stream = session.open("join", head, on_frame=self._on_join_frame)
         self._session = session
         for row in self._containers.describe():
             self._tell({"t": "event", "event": "started", **row})
         self._relay.connect(session.channel)
         self._containers.report_again()
+        return stream
 
     def _on_join_frame(self, frame: Frame) -> None:
         if frame.kind is Kind.DATA:
@@ -217,7 +223,7 @@ class Agent:
                 await work
             except Error as refused:
                 stream.fail(refused)
-            except Exception as wrong:
+            except Exception as wrong:  # noqa: BLE001 - whatever goes wrong with one question, the agent lives on
                 _log.exception("a question of the server could not be answered")
                 stream.fail(Error(f"{type(wrong).__name__}: {wrong}"))
 

@@ -35,6 +35,7 @@ class Pools:
         self._spares = spares
         self._by_function: dict[str, LauncherLink] = {}
         self._parked: list[LauncherLink] = []
+        self._silent: list[LauncherLink] = []
         self._parking: set[asyncio.Task[None]] = set()
         self._lock = asyncio.Lock()
         self.on_exit: Callable[[LauncherLink, Message], None] = lambda _link, _message: None
@@ -43,7 +44,7 @@ class Pools:
     @property
     def all(self) -> list[LauncherLink]:
         """Every launcher that is connected."""
-        return [*self._by_function.values(), *self._parked]
+        return [*self._by_function.values(), *self._parked, *self._silent]
 
     async def adopt(self) -> list[LauncherLink]:
         """Connects to the launchers that an earlier agent left; what does not answer is swept away."""
@@ -82,8 +83,11 @@ class Pools:
         """The launcher of a function, from the spares if it has none yet."""
         async with self._lock:
             known = self._by_function.get(function)
-            if known is not None:
+            if known is not None and not known.silent:
                 return known
+            if known is not None:
+                # Its containers are its own still; nothing more is asked of it.
+                self._silent.append(self._by_function.pop(function))
             if not self._parked and self._parking:
                 await asyncio.wait(set(self._parking))
             link = self._parked.pop() if self._parked else await self._spawn()
@@ -109,6 +113,8 @@ class Pools:
         """A launcher is gone."""
         if link in self._parked:
             self._parked.remove(link)
+        if link in self._silent:
+            self._silent.remove(link)
         if link.function is not None and self._by_function.get(link.function) is link:
             del self._by_function[link.function]
         path = self._paths.launcher_socket(link.name)
@@ -159,7 +165,7 @@ class Pools:
         return link
 
     def _free_slot(self) -> int:
-        taken = {link.uid_slot for link in self._by_function.values()}
+        taken = {link.uid_slot for link in self.all}
         return next(slot for slot in range(1, UID_SLOTS) if slot not in taken)
 
     def _note(self, link: LauncherLink) -> None:

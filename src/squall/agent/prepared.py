@@ -176,7 +176,7 @@ class Images:
             )
         source = f"{prepared.source}/app" if prepared.source else "/"
         layers = [str(self._paths.layers / key) for key in plan.layers]
-        own = os.path.dirname(os.path.dirname(os.path.abspath(importlib.util.find_spec("squall").origin)))  # type: ignore[union-attr, arg-type] - this very package has an origin
+        own = str(Path(__file__).absolute().parents[2])
         path = [source, *layers, *python.site_dirs]
         env = {key: value.replace(LAYERS_ROOT, str(self._paths.layers)) for key, value in env.items()}
         env |= {

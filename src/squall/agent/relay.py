@@ -6,6 +6,7 @@ connection that a frame came in on, whatever the frame itself says.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -53,9 +54,19 @@ class LocalContainer:
 
 
 class Relay:
-    """Every container's channel on one side, the server's on the other."""
+    """Every container's channel on one side, the server's on the other.
 
-    def __init__(self) -> None:
+    on_hold: the server does not keep up; once its channel has drained, `release` is to be called. on_gone: a container
+    has closed its channel, or broken the protocol (FrameError).
+    """
+
+    def __init__(
+        self,
+        on_hold: Callable[[Channel], None] = lambda _server: None,
+        on_gone: Callable[[LocalContainer, Exception | None], None] = lambda _container, _error: None,
+    ) -> None:
+        self.on_gone = on_gone
+        self._on_hold = on_hold
         self._by_route: dict[int, LocalContainer] = {}
         self._server: Channel | None = None
 
@@ -121,7 +132,7 @@ class Relay:
         for container in self._by_route.values():
             if container.channel is not None:
                 container.channel.pause()
-        self.on_hold(server)
+        self._on_hold(server)
 
     def release(self) -> None:
         """The server has caught up."""
@@ -129,8 +140,6 @@ class Relay:
             if container.channel is not None:
                 container.channel.resume()
 
-    def on_hold(self, server: Channel) -> None:
-        """Replaced by the agent: waits for the server's channel to drain, then calls `release`."""
-
-    def _gone(self, container: LocalContainer, _error: Exception | None) -> None:
+    def _gone(self, container: LocalContainer, error: Exception | None) -> None:
         container.channel = None
+        self.on_gone(container, error)

@@ -89,6 +89,8 @@ def describe_end(end: ContainerEnd, *, function: str) -> Error:
     if end.signal is not None:
         name = _signal_name(end.signal)
         return ContainerExited(f"the container of {function} was ended by {name}{tail}", signal=end.signal)
+    if end.code is None:
+        return ContainerExited(f"the container of {function} was ended{tail}")
     return ContainerExited(
         f"the container of {function} exited with code {end.code}{tail}", exit_code=end.code
     )

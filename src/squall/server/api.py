@@ -6,19 +6,28 @@ import asyncio
 import json
 import os
 from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Any
 
 from squall.blobs.digest import Digest
 from squall.model.call import Verb
-from squall.model.errors import Error, InternalFailure, InvalidError, PermissionDeniedError, VersionError
+from squall.model.errors import (
+    Error,
+    FrameError,
+    InternalFailure,
+    InvalidError,
+    PermissionDeniedError,
+    VersionError,
+)
 from squall.model.ids import CALL, CallId, FunctionId, is_id
 from squall.model.jsonable import from_json
 from squall.model.node import Node
 from squall.server import listing
 from squall.server.house import House
 from squall.server.listing import QUESTIONS
-from squall.server.records import AppRecord, CallRecord, Worker
+from squall.server.records import AppRecord, CallRecord, FunctionRecord, Worker
 from squall.settings.version import PROTOCOL, VERSION
+from squall.wire.channel import Channel
 from squall.wire.codec import Frame, Kind
 from squall.wire.session import Session
 from squall.wire.stream import Stream
@@ -28,18 +37,22 @@ FROM_CONTAINERS = frozenset(
     {"serve", "call", "call.get", "call.cancel", "call.info", "blobs.missing", "blob.put"}
 )
 MOST_BLOB = 4 * 2**30
+MOST_STREAMS = 1_000_000
 
 
 class Connection:
     """One connection: a client, or the agent with the containers behind it."""
 
-    def __init__(self, house: House, session: Session) -> None:
+    def __init__(self, house: House, channel: Channel) -> None:
         self.house = house
-        self.session = session
         self.apps: list[AppRecord] = []
         self.calls: set[CallId] = set()
         self.is_agent = False
-        self.spoken = False
+        self.session = Session(channel, dialer=False, on_open=self.on_open, on_close=self.on_close)
+        self.session.stream_limit = MOST_STREAMS
+        self.session.on_route_error = self.on_route_error
+        house.connections.add(self)
+        house.touch()
 
     def on_open(self, stream: Stream, head: dict[str, Any], frame: Frame) -> None:
         """A stream was opened: to its handler. Containers may only ask for what containers need."""
@@ -68,6 +81,13 @@ class Connection:
         if self.is_agent:
             house.nodes.left(self.session)
         house.touch()
+
+    def on_route_error(self, route: int, error: FrameError) -> None:
+        """A container broke the protocol: it ends, and nobody else."""
+        known = self.house.nodes.container_on(self.session, route)
+        worker = self.house.calls.workers.get(known) if known is not None else None
+        if worker is not None:
+            self.house.containers.end_broken(worker, error)
 
     def container(self, stream: Stream) -> Worker | None:
         """The container that a routed stream comes from."""
@@ -102,7 +122,7 @@ def serve(connection: Connection, stream: Stream, head: dict[str, Any], _frame: 
     """A container is ready for its function, or for more inputs."""
     worker = connection.container(stream)
     container = connection.house.nodes.container_on(connection.session, stream.route)
-    orphan = connection.house.orphans.get(container) if container is not None else None
+    orphan = connection.house.node_events.orphans.get(container) if container is not None else None
     if worker is not None:
         connection.house.containers.serve(worker, stream, head)
     elif orphan is not None:
@@ -122,41 +142,44 @@ def app(connection: Connection, stream: Stream, head: dict[str, Any], frame: Fra
 
 
 async def _open_app(connection: Connection, record: AppRecord, stream: Stream) -> None:
-    def tell(what: dict[str, Any]) -> None:
-        if stream.live:
-            stream.send(what)
-
+    """Makes an app's functions ready; one that cannot be made ready ends."""
+    apps = connection.house.apps
     try:
-        await connection.house.apps.make_ready(record, list(record.functions.values()), tell)
+        await apps.make_ready(record, list(record.functions.values()), partial(_tell, stream))
     except Error:
-        if record.id in connection.house.apps.apps:
+        if record.id in apps.apps:
             record.stream = None
-            connection.house.apps.stop(record.id, why="failed")
+            apps.stop(record.id, why="failed")
         raise
-    tell({"opened": record.id})
+    _tell(stream, {"opened": record.id})
+
+
+async def _add_functions(
+    connection: Connection, record: AppRecord, stream: Stream, added: list[FunctionRecord], number: int
+) -> None:
+    await connection.house.apps.make_ready(record, added, partial(_tell, stream))
+    _tell(stream, {"added": number})
+
+
+def _tell(stream: Stream, what: dict[str, Any]) -> None:
+    if stream.live:
+        stream.send(what)
 
 
 def _on_app_frame(connection: Connection, record: AppRecord, stream: Stream, frame: Frame) -> None:
     house = connection.house
-    if frame.kind in (Kind.END, Kind.CANCEL):
-        if (
-            house.apps.apps.get(record.id) is record
-            and record.stream is stream
-            and connection in house.connections
-            and not connection.session.channel.closed
-        ):
+    if frame.kind is Kind.DATA and "functions" in frame.head():
+        described = json.loads(bytes(frame.payload))["functions"]
+        added = house.apps.add_functions(record, described)
+        work = _add_functions(connection, record, stream, added, frame.head()["functions"])
+        _spawn(house, stream, work)
+    elif frame.kind in (Kind.END, Kind.CANCEL):
+        is_current = house.apps.apps.get(record.id) is record and record.stream is stream
+        # A lost connection is a CANCEL too, made here: then the app lives on for a grace.
+        if is_current and connection in house.connections and not connection.session.channel.closed:
             house.apps.stop(record.id)
         elif stream.live:
             stream.end({})
-    elif frame.kind is Kind.DATA and "functions" in frame.head():
-        added = house.apps.add_functions(record, json.loads(bytes(frame.payload))["functions"])
-        number = frame.head()["functions"]
-
-        async def ready() -> None:
-            await house.apps.make_ready(record, added, lambda what: stream.send(what))
-            stream.send({"added": number})
-
-        _spawn(house, stream, ready())
 
 
 def call(connection: Connection, stream: Stream, head: dict[str, Any], frame: Frame) -> None:

@@ -270,7 +270,10 @@ class Calls:
             record.pace = record.pace.seen(seconds=run.seconds, inputs=len(run.part))
         for part in back:
             record.line.give_back(worker.id, part)
+        worker.retiring = worker.retiring or (record.function.single_use and bool(runs))
         self.go_on(record, worker, now)
+        if back:
+            self.feed(record)
 
     def item(self, worker: Worker, head: dict[str, Any], frame: Frame) -> None:
         """A value that a generator yielded: straight to the caller. Raises like `finish`."""
@@ -322,7 +325,6 @@ class Calls:
         """A container that has room asks again; it becomes free when nothing waits."""
         if worker.id not in record.workers:
             return
-        worker.retiring = worker.retiring or record.function.single_use
         if not worker.retiring:
             while record.line.waiting and self.next(record, worker):
                 pass

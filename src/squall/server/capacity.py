@@ -137,7 +137,7 @@ class Capacity:
                 id=worker.id,
                 node=self.placed.get(worker.id, NodeId("")),
                 idle_s=now - worker.idle_since_s if worker.state is ContainerState.IDLE else None,
-                retiring=worker.retiring,
+                retiring=worker.retiring or worker.silent,
             )
             for worker in record.workers.values()
         )

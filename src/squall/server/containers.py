@@ -55,9 +55,14 @@ class Containers:
         stream.on_frame = lambda frame: self._on_frame(worker, frame)
         try:
             self._take_up(record, worker, head)
-        except Exception:  # noqa: BLE001 - what a container says of itself is not to be trusted either
-            _log.exception("container %s could not be taken up: it is ended", worker.id)
-            self.broken(worker)
+        except Exception as wrong:  # noqa: BLE001 - what a container says of itself is not to be trusted either
+            self.end_broken(worker, wrong)
+
+    def end_broken(self, worker: Worker, wrong: Exception) -> None:
+        """A container sent what no runner sends: it is ended, and its end is its own doing."""
+        _log.error("container %s sent what no container sends, and is ended: %r", worker.id, wrong)
+        worker.broken = True
+        self.broken(worker)
 
     def _take_up(self, record: FunctionRecord, worker: Worker, head: dict[str, Any]) -> None:
         ready = head.get("ready")
@@ -78,6 +83,8 @@ class Containers:
         if worker is None:
             return
         worker.ended = True
+        if worker.broken:
+            end = replace(end, cause="exit", code=None, signal=None, said="it sent what no container sends")
         record = self._calls.functions.get(worker.function)
         self.lifted(worker, end)
         if record is None:
@@ -108,9 +115,8 @@ class Containers:
             return
         try:
             self._obey(worker, frame)
-        except Exception:  # noqa: BLE001 - what a container sends is not to be trusted: it ends, and nobody else
-            _log.exception("a message of container %s could not be taken: it is ended", worker.id)
-            self.broken(worker)
+        except Exception as wrong:  # noqa: BLE001 - what a container sends is not to be trusted: it ends, and nobody else
+            self.end_broken(worker, wrong)
 
     def _obey(self, worker: Worker, frame: Frame) -> None:
         head = frame.head()

@@ -4,40 +4,39 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import time
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from squall.blobs.blob_store import BlobStore
 from squall.model.container import ContainerEnd, ContainerState, WaitReason
 from squall.model.errors import Error
-from squall.model.ids import AppId, ContainerId, NodeId
-from squall.model.jsonable import from_json
+from squall.model.function import Function
+from squall.model.ids import AppId
 from squall.model.node import Node
+from squall.scheduling.liveness import Patience
 from squall.server.apps import Apps
 from squall.server.calls import Calls, PendingLimits
 from squall.server.capacity import Capacity
 from squall.server.containers import Containers
 from squall.server.durable import Durable
 from squall.server.logs import Logs
+from squall.server.node_events import NodeEvents
 from squall.server.nodes import AgentNodes, Event
 from squall.server.records import AppRecord, CallRecord, FunctionRecord, Worker
+from squall.server.sweeps import Sweeps
 from squall.settings.options import Options
 from squall.state.log_store import LogStore
 from squall.state.records import ContainerRecord
 from squall.state.state_store import StateStore
-from squall.wire.codec import Frame
 from squall.wire.session import Session
 from squall.wire.stream import Stream
 
 _log = logging.getLogger("squall.server")
 
 
-ORPHAN_GRACE_S = 10.0
 WAIT_TOLD_S = 1.0
-EARLY_BYTES = 16 * 2**20
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,39 +46,6 @@ class Stores:
     blobs: BlobStore
     state: StateStore
     logs: LogStore
-
-
-@dataclass(slots=True)
-class Orphan:
-    """A container that outlived the server that wanted it: kept until its client has come back, for a grace.
-
-    What it sends meanwhile is kept too, and not acknowledged, up to EARLY_BYTES; beyond them it is not wanted back.
-    """
-
-    node: NodeId
-    row: Event
-    serving: tuple[Stream, dict[str, Any]] | None = None
-    early: list[Frame] = field(default_factory=list)
-    size: int = 0
-
-    def wait(self, stream: Stream, head: dict[str, Any]) -> None:
-        """Its serving stream is there, its client is not."""
-        self.serving = (stream, head)
-        self.forget()
-        stream.on_frame = self._keep
-
-    def forget(self) -> None:
-        """Lets go of what it has sent."""
-        for frame in self.early:
-            for fd in frame.take_fds():
-                os.close(fd)
-        self.early, self.size = [], 0
-
-    def _keep(self, frame: Frame) -> None:
-        self.size += len(frame.payload)
-        if self.size <= EARLY_BYTES:
-            kept = Frame(frame.kind, frame.stream, frame.route, frame.header, frame.payload, frame.take_fds())
-            self.early.append(kept)
 
 
 class House:
@@ -94,8 +60,13 @@ class House:
         self.clock: Callable[[], float] = loop.time
         self.later = loop.call_later
         self.end = asyncio.Event()
+        self.patience = Patience(
+            heartbeat_s=options.heartbeat_s,
+            suspect_after_s=options.suspect_after_s,
+            dead_after_s=options.dead_after_s,
+        )
         self.connections: set[Any] = set()
-        self.nodes = AgentNodes()
+        self.nodes = AgentNodes(clock=self.clock)
         self.calls = Calls(
             clock=self.clock,
             later=self.later,
@@ -107,15 +78,19 @@ class House:
         self.capacity.containers = self.containers
         self.apps = Apps(self.calls, self.capacity, self.nodes, stores.blobs, clock=self.clock)
         self.logs = Logs(self)
-        self.orphans: dict[ContainerId, Orphan] = {}
-        self.capacity.keep = self._keep
+        self.node_events = NodeEvents(self.calls, self.capacity, self.containers, self.later)
+        self.node_events.dead_after_s = options.dead_after_s
+        self.node_events.joined = self._on_joined
+        self.node_events.alone = self.apps.joined.clear
+        self.capacity.keep = self.node_events.kept
+        self.sweeps = Sweeps(stores.state, stores.blobs, stores.logs, options)
         self.capacity.looked = self.tell_waits
         self.apps.added = self._on_function
         self.started_s = time.time()
         self._tasks = tasks
         self.durable = Durable(stores.state, stores.blobs, self.calls)
         self._idle_since_s = self.clock()
-        self.nodes.listen(self._on_node)
+        self.nodes.listen(self.node_events.take)
         self.nodes.on_logs = self.logs.take
         self.containers.lifted = self._note_end
         self.containers.changed = self._tell_progress
@@ -124,6 +99,16 @@ class House:
     def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Runs work beside everything else, for as long as the server lives."""
         return self._tasks.create_task(work)
+
+    def lasting(self) -> tuple[Coroutine[Any, Any, None], ...]:
+        """What runs for as long as the server lives."""
+        return (
+            self.capacity.run(),
+            self.end_when_idle(),
+            self.durable.write_outcomes(),
+            self.nodes.watch(self.patience),
+            self.sweeps.run(self.running),
+        )
 
     def touch(self) -> None:
         """Somebody was here: the idle time starts anew."""
@@ -163,34 +148,15 @@ class House:
     def _wake(self) -> None:
         self.capacity.wake()
 
-    def _on_node(self, node: NodeId, event: Event) -> None:
-        what = event["event"]
-        if what == "joined":
-            self._adopt(node, event)
-            self.apps.joined.set()
-            for app in self.apps.apps.values():
-                # An agent that is new knows of no image: what apps need is made ready there again.
-                self.spawn(self._ready_again(app))
-        elif what == "gone":
-            # Its containers live on under their launchers: the agent that comes back tells which.
-            self.apps.joined.clear()
-            for worker in self.calls.workers.values():
-                if self.capacity.placed.get(worker.id) == node:
-                    worker.stream = None
-                    record = self.calls.functions.get(worker.function)
-                    if record is not None and worker in record.free:
-                        record.free.remove(worker)
-        elif what == "started":
-            self._started(ContainerId(event["container"]), event)
-        elif what == "ended":
-            container = ContainerId(event["container"])
-            self.capacity.placed.pop(container, None)
-            self.containers.ended(container, from_json(ContainerEnd, event["end"]))
-        elif what == "refused":
-            container = ContainerId(event["container"])
-            self.capacity.placed.pop(container, None)
-            self.containers.refused(container, event["error"])
-        self.capacity.wake()
+    def running(self) -> list[Function]:
+        """The functions of every app that runs."""
+        return [record.function for record in self.calls.functions.values()]
+
+    def _on_joined(self) -> None:
+        """An agent that is new knows of no image: what apps need is made ready there again."""
+        self.apps.joined.set()
+        for app in self.apps.apps.values():
+            self.spawn(self._ready_again(app))
 
     async def _ready_again(self, app: AppRecord) -> None:
         try:
@@ -198,34 +164,12 @@ class House:
         except Error as problem:
             _log.warning("app %s could not be made ready again: %s", app.id, problem)
 
-    def _adopt(self, node: NodeId, event: Event) -> None:
-        """What an agent has when it joins: known containers go on, those of no known app wait for their client.
-
-        Containers that this server expects there and that are gone have ended.
-        """
-        present = {ContainerId(row["container"]): row for row in event.get("containers", [])}
-        for container, row in present.items():
-            if container in self.calls.workers:
-                self.capacity.placed[container] = node
-                self._started(container, row)
-            else:
-                self.orphans[container] = Orphan(node, row)
-        for container in [
-            c for c, where in self.capacity.placed.items() if where == node and c not in present
-        ]:
-            worker = self.calls.workers.get(container)
-            if worker is not None and (worker.pid is not None or worker.ready):
-                self.capacity.placed.pop(container, None)
-                self.containers.ended(container, ContainerEnd(cause="killed"))
-        self.later(ORPHAN_GRACE_S, self._drop_orphans)
-        self.capacity.tell()
-
     def log_apps(self) -> list[AppId]:
         """The apps whose output may be asked for: those that run, and those that ended since the server started."""
         return [*(AppId(row["id"]) for row in self.apps.ended), *self.apps.apps]
 
     def _on_function(self, record: FunctionRecord) -> None:
-        self.claim_orphans(record)
+        self.node_events.claim(record)
         self.spawn(self._resume(record))
 
     async def _resume(self, record: FunctionRecord) -> None:
@@ -233,40 +177,6 @@ class House:
             await self.durable.resume(record)
         except Error as problem:
             _log.warning("calls of %s on record could not be gone on with: %s", record.function.id, problem)
-
-    def claim_orphans(self, record: FunctionRecord) -> None:
-        """A function became known again after a restart: its containers are taken back."""
-        for container, orphan in list(self.orphans.items()):
-            if orphan.row.get("function") == record.function.id:
-                del self.orphans[container]
-                worker = self.containers.expect(container, record)
-                worker.outlived = True
-                self.capacity.placed[container] = orphan.node
-                self._started(container, orphan.row)
-                if orphan.serving is not None and orphan.size <= EARLY_BYTES:
-                    stream, head = orphan.serving
-                    self.containers.serve(worker, stream, head)
-                    for frame in orphan.early:
-                        stream.on_frame(frame)
-                orphan.forget()
-
-    def _keep(self, node: NodeId) -> tuple[ContainerId, ...]:
-        return tuple(container for container, orphan in self.orphans.items() if orphan.node == node)
-
-    def _drop_orphans(self) -> None:
-        for orphan in self.orphans.values():
-            orphan.forget()
-        self.orphans.clear()
-        self.calls.returning.clear()
-        self.capacity.tell()
-
-    def _started(self, container: ContainerId, row: Event) -> None:
-        worker = self.calls.workers.get(container)
-        if worker is not None:
-            worker.pid = row.get("pid")
-            worker.rung = str(row.get("rung", ""))
-            worker.launcher_pid = row.get("launcher_pid")
-            worker.phases_ms = row.get("phases_ms", {})
 
     def tell_waits(self) -> None:
         """Tells an app's client why inputs have been waiting for more than a second; once for each reason."""

@@ -138,7 +138,9 @@ async def container_exec(house: House, stream: Stream, head: dict[str, Any]) -> 
         elif not ended.done() and frame.kind in (Kind.END, Kind.FAIL):
             ended.set_result(frame)
 
-    wish = {key: head[key] for key in ("argv", "tty", "rows", "cols", "env", "cwd") if key in head}
+    wish: dict[str, Any] = {
+        key: head[key] for key in ("argv", "tty", "rows", "cols", "env", "cwd") if key in head
+    }
     down = session.open("exec", {**wish, "container": worker.id}, on_frame=from_agent)
     stream.on_frame = lambda frame: down.cancel() if frame.kind is Kind.CANCEL else None
     last = await ended

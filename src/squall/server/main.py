@@ -12,6 +12,7 @@ import socket
 from squall.blobs.disk_blobs import DiskBlobs
 from squall.server.api import Connection
 from squall.server.house import House, Stores
+from squall.settings.event_loop import loop_factory
 from squall.settings.options import Options, read_options
 from squall.settings.paths import StatePaths, open_state
 from squall.state.log_lines import LogLimits
@@ -19,13 +20,7 @@ from squall.state.log_store import LogStore
 from squall.state.sqlite_state import SqliteState
 from squall.wire.address import Peer
 from squall.wire.endpoint import listen
-from squall.wire.session import Session
 from squall.wire.socket_channel import SocketChannel
-
-try:
-    from uvloop import new_event_loop
-except ImportError:
-    from asyncio import new_event_loop
 
 
 def main(argv: list[str]) -> int:
@@ -35,7 +30,7 @@ def main(argv: list[str]) -> int:
     arguments = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s")
     paths = open_state(arguments.state)
-    with asyncio.Runner(loop_factory=new_event_loop) as runner:
+    with asyncio.Runner(loop_factory=loop_factory()) as runner:
         return runner.run(serve(paths, read_options(paths.config)))
 
 
@@ -49,38 +44,20 @@ async def serve(paths: StatePaths, options: Options) -> int:
         house = House(Stores(blobs, state, logs), options, tasks)
 
         def on_socket(sock: socket.socket, _peer: Peer) -> None:
-            channel = SocketChannel(sock)
-            connection: Connection | None = None
-
-            def on_close(error: Exception | None) -> None:
-                if connection is not None:
-                    connection.on_close(error)
-
-            def on_open(stream, head, frame):  # type: ignore[no-untyped-def] - the signature is Session's
-                if connection is not None:
-                    connection.on_open(stream, head, frame)
-
-            session = Session(channel, dialer=False, on_open=on_open, on_close=on_close)
-            session.stream_limit = 1_000_000
-            connection = Connection(house, session)
-            house.connections.add(connection)
-            house.touch()
+            Connection(house, SocketChannel(sock))
 
         endpoint = listen(paths.server_socket, on_socket)
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, house.end.set)
-        planning = tasks.create_task(house.capacity.run())
-        idling = tasks.create_task(house.end_when_idle())
-        writing = tasks.create_task(house.durable.write_outcomes())
+        lasting = [tasks.create_task(work) for work in house.lasting()]
         await house.end.wait()
         endpoint.close()
         for app in list(house.apps.apps):
             with contextlib.suppress(Exception):
                 house.apps.stop(app, why="server ended")
-        planning.cancel()
-        idling.cancel()
-        writing.cancel()
+        for task in lasting:
+            task.cancel()
     await logs.close()
     await state.close()
     await blobs.close()

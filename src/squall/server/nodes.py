@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -11,6 +12,8 @@ from squall.model.container import WantedContainer
 from squall.model.ids import ContainerId, NodeId
 from squall.model.jsonable import to_json
 from squall.model.node import Node
+from squall.scheduling.liveness import Health, Patience, health, was_away
+from squall.wire.codec import Frame
 from squall.wire.session import Session
 from squall.wire.stream import Stream
 
@@ -53,7 +56,11 @@ class Nodes(Protocol):
         ...
 
     def listen(self, on_event: Callable[[NodeId, Event], None]) -> None:
-        """Where a node's events go: {"event": "joined" | "gone" | "started" | "ended" | "refused", …}."""
+        """Where a node's events go: {"event": …, …}.
+
+        "joined", "gone" of its connection; "suspect", "dead", "alive" of its silence; "started", "ended", "refused" of
+        one of its containers.
+        """
         ...
 
 
@@ -62,14 +69,17 @@ class _Joined:
     node: Node
     session: Session
     stream: Stream
+    heard_s: float
+    health: Health = Health.ALIVE
     version: int = 0
     routes: dict[int, ContainerId] = field(default_factory=dict)
 
 
 class AgentNodes:
-    """Nodes whose agents are connected to this server."""
+    """Nodes whose agents are connected to this server. clock: seconds, monotonic."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, clock: Callable[[], float]) -> None:
+        self._clock = clock
         self._joined: dict[NodeId, _Joined] = {}
         self._on_event: Callable[[NodeId, Event], None] = lambda _node, _event: None
         self.on_logs: Callable[[dict[str, Any], memoryview], None] = lambda _head, _payload: None
@@ -80,7 +90,25 @@ class AgentNodes:
 
     def nodes(self) -> tuple[Node, ...]:
         """See Nodes."""
-        return tuple(joined.node for joined in self._joined.values())
+        return tuple(joined.node for joined in self._joined.values() if joined.health is Health.ALIVE)
+
+    async def watch(self, patience: Patience) -> None:
+        """Looks for nodes that have fallen silent, for ever."""
+        while True:
+            looked_s = self._clock()
+            await asyncio.sleep(patience.heartbeat_s)
+            self.look(patience, away=was_away(self._clock() - looked_s, patience))
+
+    def look(self, patience: Patience, *, away: bool = False) -> None:
+        """Judges every node by its silence; away: who looks was itself stopped, so that silence says nothing."""
+        now_s = self._clock()
+        for name, joined in list(self._joined.items()):
+            if away:
+                joined.heard_s = now_s
+            seen = health(now_s - joined.heard_s, patience)
+            if seen is not joined.health:
+                joined.health = seen
+                self._on_event(name, {"event": seen})
 
     def tell(
         self, node: NodeId, wanted: tuple[WantedContainer, ...], unwanted: Unwanted = NOTHING_SPECIAL
@@ -94,7 +122,7 @@ class AgentNodes:
 
     def join(self, node: Node, session: Session, stream: Stream, head: Event) -> None:
         """An agent has connected: it takes the place of an earlier connection of the same node."""
-        self._joined[node.id] = joined = _Joined(node, session, stream)
+        self._joined[node.id] = joined = _Joined(node, session, stream, self._clock())
         stream.on_frame = lambda frame: self._on_frame(joined, frame)
         self._on_event(node.id, {**head, "event": "joined"})
 
@@ -119,9 +147,10 @@ class AgentNodes:
                 return joined.routes.get(route)
         return None
 
-    def _on_frame(self, joined: _Joined, frame: Any) -> None:
+    def _on_frame(self, joined: _Joined, frame: Frame) -> None:
         head = frame.head()
         kind = head.get("t")
+        joined.heard_s = self._clock()
         if kind == "logs":
             self.on_logs(head, memoryview(frame.payload))
         elif kind == "event":

@@ -54,6 +54,7 @@ class Worker:
     acknowledged: int = 0
     outlived: bool = False
     silent: bool = False
+    broken: bool = False
     missing: list[Segment] = field(default_factory=list)
     missing_at: int = 0
     created_s: float = 0.0

@@ -1,0 +1,202 @@
+"""Node events: what nodes report or leave unsaid, applied to containers; and containers that outlived a server."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from squall.model.container import ContainerEnd, ContainerState
+from squall.model.ids import ContainerId, NodeId
+from squall.model.jsonable import from_json
+from squall.scheduling.liveness import Health
+from squall.server.calls import Calls
+from squall.server.capacity import Capacity
+from squall.server.containers import Containers
+from squall.server.nodes import Event
+from squall.server.records import FunctionRecord, Worker
+from squall.wire.codec import Frame
+from squall.wire.stream import Stream
+
+ORPHAN_GRACE_S = 10.0
+EARLY_BYTES = 16 * 2**20
+_log = logging.getLogger("squall.server")
+_LOST = ContainerEnd(cause="signal", signal=9)
+
+
+@dataclass(slots=True)
+class Orphan:
+    """A container that outlived the server that wanted it: kept until its client has come back, for a grace.
+
+    What it sends meanwhile is kept too, and not acknowledged, up to EARLY_BYTES; beyond them it is not wanted back.
+    """
+
+    node: NodeId
+    row: Event
+    serving: tuple[Stream, dict[str, Any]] | None = None
+    early: list[Frame] = field(default_factory=list)
+    size: int = 0
+
+    def wait(self, stream: Stream, head: dict[str, Any]) -> None:
+        """Its serving stream is there, its client is not."""
+        self.forget()
+        self.serving = (stream, head)
+        stream.on_frame = self._keep
+
+    def forget(self) -> None:
+        """Lets go of what it has sent."""
+        for frame in self.early:
+            for fd in frame.take_fds():
+                os.close(fd)
+        self.early, self.size = [], 0
+
+    def _keep(self, frame: Frame) -> None:
+        self.size += len(frame.payload)
+        if self.size <= EARLY_BYTES:
+            fds = frame.take_fds()
+            self.early.append(Frame(frame.kind, frame.stream, frame.route, frame.header, frame.payload, fds))
+
+
+class NodeEvents:
+    """Applies events of nodes. joined: told when a node has come; alone: told when the last one has gone."""
+
+    def __init__(
+        self, calls: Calls, capacity: Capacity, containers: Containers, later: Callable[..., object]
+    ) -> None:
+        self.orphans: dict[ContainerId, Orphan] = {}
+        self.joined: Callable[[], None] = lambda: None
+        self.alone: Callable[[], None] = lambda: None
+        self.dead_after_s = 10.0
+        self._calls = calls
+        self._capacity = capacity
+        self._containers = containers
+        self._later = later
+        self._here: dict[NodeId, bool] = {}
+
+    def take(self, node: NodeId, event: Event) -> None:
+        """One event; see `squall.server.nodes.Nodes.listen`."""
+        match event["event"]:
+            case "joined":
+                self._join(node, event)
+            case "gone":
+                self._leave(node)
+            case Health.SUSPECT:
+                _log.warning("node %s does not answer: it gets no new work", node)
+                self._silence(node, silent=True)
+            case Health.DEAD:
+                self._give_up(node)
+            case Health.ALIVE:
+                self._silence(node, silent=False)
+                self._capacity.tell()
+            case "started":
+                self._started(ContainerId(event["container"]), event)
+            case "ended":
+                self._ended(ContainerId(event["container"]), from_json(ContainerEnd, event["end"]))
+            case "refused":
+                container = ContainerId(event["container"])
+                self._capacity.placed.pop(container, None)
+                self._containers.refused(container, event["error"])
+        self._capacity.wake()
+
+    def claim(self, record: FunctionRecord) -> None:
+        """A function became known again after a restart: its containers are taken back, and what they said counts."""
+        for container, orphan in list(self.orphans.items()):
+            if orphan.row.get("function") != record.function.id:
+                continue
+            del self.orphans[container]
+            worker = self._containers.expect(container, record)
+            worker.outlived = True
+            self._capacity.placed[container] = orphan.node
+            self._started(container, orphan.row)
+            if orphan.size > EARLY_BYTES:
+                self._capacity.stop(worker)
+            elif orphan.serving is not None:
+                stream, head = orphan.serving
+                self._containers.serve(worker, stream, head)
+                for frame in orphan.early:
+                    stream.on_frame(frame)
+            orphan.forget()
+
+    def kept(self, node: NodeId) -> tuple[ContainerId, ...]:
+        """The containers of a node that may be wanted again."""
+        return tuple(container for container, orphan in self.orphans.items() if orphan.node == node)
+
+    def _join(self, node: NodeId, event: Event) -> None:
+        """What an agent has when it joins: known containers go on, those of no known app wait for their client.
+
+        Containers that this server expects there and that are gone have ended.
+        """
+        self._here[node] = True
+        present = {ContainerId(row["container"]): row for row in event.get("containers", [])}
+        for container, row in present.items():
+            if container in self._calls.workers:
+                self._capacity.placed[container] = node
+                self._started(container, row)
+            else:
+                self.orphans[container] = Orphan(node, row)
+        for worker in self._on(node):
+            worker.silent = False
+            if worker.id not in present and (worker.pid is not None or worker.ready):
+                self._ended(worker.id, ContainerEnd(cause="killed"))
+        self._later(ORPHAN_GRACE_S, self._drop_orphans)
+        self._capacity.tell()
+        self.joined()
+
+    def _leave(self, node: NodeId) -> None:
+        """The connection is lost: its containers live on under their launchers, and the agent that comes back tells."""
+        self._here[node] = False
+        self._silence(node, silent=True)
+        for worker in self._on(node):
+            worker.stream = None
+        if not any(self._here.values()):
+            self.alone()
+        self._later(self.dead_after_s, self._give_up_unless_back, node)
+
+    def _give_up_unless_back(self, node: NodeId) -> None:
+        if not self._here.get(node):
+            self._give_up(node)
+
+    def _give_up(self, node: NodeId) -> None:
+        """What a node has in hand runs elsewhere, if there is elsewhere; else it goes on when the node answers again."""
+        if not any(here for name, here in self._here.items() if name != node):
+            _log.warning("node %s is silent, and there is no other: its inputs wait for it", node)
+            return
+        _log.warning("node %s is given up: its inputs run elsewhere", node)
+        for worker in self._on(node):
+            self._ended(worker.id, _LOST)
+
+    def _silence(self, node: NodeId, *, silent: bool) -> None:
+        for worker in self._on(node):
+            worker.silent = silent
+            record = self._calls.functions.get(worker.function)
+            if record is None:
+                continue
+            if silent and worker in record.free:
+                record.free.remove(worker)
+            elif not silent and worker.state is ContainerState.IDLE and worker.ready:
+                self._calls.go_on(record, worker, worker.idle_since_s)
+
+    def _on(self, node: NodeId) -> list[Worker]:
+        placed = self._capacity.placed
+        return [worker for worker in self._calls.workers.values() if placed.get(worker.id) == node]
+
+    def _ended(self, container: ContainerId, end: ContainerEnd) -> None:
+        self._capacity.placed.pop(container, None)
+        self._containers.ended(container, end)
+
+    def _drop_orphans(self) -> None:
+        for orphan in self.orphans.values():
+            orphan.forget()
+        self.orphans.clear()
+        self._calls.returning.clear()
+        self._capacity.tell()
+
+    def _started(self, container: ContainerId, row: Event) -> None:
+        worker = self._calls.workers.get(container)
+        if worker is not None:
+            worker.pid = row.get("pid")
+            worker.rung = str(row.get("rung", ""))
+            worker.launcher_pid = row.get("launcher_pid")
+            worker.phases_ms = row.get("phases_ms", {})
