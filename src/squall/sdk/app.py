@@ -152,7 +152,7 @@ class RunContext:
     def __enter__(self) -> App:
         """Opens the app; returns when its functions can be called."""
         if current.in_container() is not None:
-            raise InvalidError("app.run() is for the client: inside a container, call the functions directly")
+            raise _inside_out()
         self._run.prepare()
         run_blocking(self._run.open())
         self._app.set_run(self._run)
@@ -167,6 +167,8 @@ class RunContext:
 
     async def __aenter__(self) -> App:
         """The same, awaited."""
+        if current.in_container() is not None:
+            raise _inside_out()
         self._run.prepare()
         await run_here(self._run.open())
         self._app.set_run(self._run)
@@ -178,6 +180,13 @@ class RunContext:
         """The same, awaited."""
         self._app.set_run(None)
         await run_here(self._run.close())
+
+
+def _inside_out() -> InvalidError:
+    return InvalidError(
+        "app.run() is for the client, and this is a container, which imports the same file",
+        remedy='put it below `if __name__ == "__main__":`, or into a function with `@app.local_entrypoint()`',
+    )
 
 
 def _place(function: Function[Any, Any]) -> tuple[str, str]:

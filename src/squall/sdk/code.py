@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from squall.model.errors import FunctionNotSerializable
+from squall.wire.culprit import not_serializable
 
 
 def pickled_function(raw: Callable[..., Any]) -> bytes:
@@ -24,8 +25,9 @@ def pickled_function(raw: Callable[..., Any]) -> bytes:
             if by_reference:
                 cloudpickle.unregister_pickle_by_value(module)
     except Exception as wrong:
+        where = str(not_serializable(raw, wrong, "function"))
         raise FunctionNotSerializable(
-            f"the code of {raw.__qualname__!r} cannot travel: {wrong}",
+            f"{raw.__qualname__!r} cannot travel by value: {where}",
             remedy="do not close over open files, locks or connections; make them inside the function",
         ) from wrong
     return data

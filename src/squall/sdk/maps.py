@@ -28,6 +28,7 @@ OUTSTANDING_BYTES = 64 * 2**20
 OUTSTANDING_FDS = 16
 """Inputs that travel as sealed memory, which are large: as many may be on their way, whatever their size."""
 BATCH = 1024
+FIRST_WAIT_S = 0.003
 GROWTH = 32
 BATCH_BYTES = 1024 * 1024
 ALONE_BYTES = 32 * 1024
@@ -85,13 +86,24 @@ class MapCall:
         Raises what the iterator of the inputs raises, SerializationError for one that cannot travel.
         """
         while self.may_feed:
+            alone = self._batch == 1
             self.send(*collect(self.inputs, self.most))
+            if alone and self.total is None:
+                self._let_the_first_through()
+                return True
         return self.total is None
+
+    def _let_the_first_through(self) -> None:
+        """Packing thousands of inputs holds the interpreter: a warm container's first outcome would wait for it."""
+        with self._ready:
+            if not self._arrived and not self._over:
+                self._ready.wait(FIRST_WAIT_S)
 
     @property
     def most(self) -> int:
         """How many inputs may be sent at once."""
-        return max(1, min(self._batch, BATCH_BYTES // self._mean_bytes))
+        # Large ones are packed one by one as they come: whoever makes them may use their memory again for the next.
+        return 1 if self._mean_bytes > ALONE_BYTES else min(self._batch, BATCH_BYTES // self._mean_bytes)
 
     def send(self, batch: list[Input], last: bool) -> None:  # noqa: FBT001 - what `collect` gave
         """Packs and sends inputs; last: there are no more."""

@@ -183,7 +183,7 @@ class Calls:
         held = len(line.leases.get(worker.id, ()))
         if worker.yielding or worker.silent or stream is None or not stream.live:
             return False
-        if held > (1 if may_prefetch(pace) else 0):
+        if held > (1 if may_prefetch(pace) and not record.function.single_use else 0):
             return False
         most = 1
         if not record.function.single_use:
