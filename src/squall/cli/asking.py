@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from squall.model.errors import ConnectionError, from_wire  # noqa: A004 - the tree's own
+from squall.model.errors import ConnectionError, UsageError, from_wire  # noqa: A004 - the tree's own
 from squall.sdk.blocking import run_blocking
 from squall.sdk.client import Client
 from squall.sdk.greeting import listens
@@ -17,6 +17,16 @@ from squall.wire.codec import Frame, Kind
 def server_socket() -> Path:
     """Where the server listens, if it does."""
     return named_server() or find_state().server_socket
+
+
+def require_own_server(command: str) -> None:
+    """Raise UsageError where SQUALL_SERVER names a server, for a command that is about this machine's own."""
+    named = named_server()
+    if named is not None:
+        raise UsageError(
+            f"`{command}` is about this machine's own server, and SQUALL_SERVER names {named}",
+            remedy=f"unset SQUALL_SERVER, or run `{command}` where that server was started",
+        )
 
 
 def running_client() -> Client:

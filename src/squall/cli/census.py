@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from squall.cli.asking import running_client
+from squall.cli.asking import running_client, server_socket
 from squall.model.errors import Error
 from squall.sdk.greeting import greet
 from squall.settings.paths import StatePaths
@@ -33,7 +33,7 @@ def census(paths: StatePaths) -> dict[str, Any]:
     for name, mark in live_marks(paths).items():
         found[name] = {"pid": mark.pid}
     try:
-        greeting = greet(paths.server_socket, timeout_s=_ANSWER_WITHIN_S)
+        greeting = greet(server_socket(), timeout_s=_ANSWER_WITHIN_S)
         if greeting is None:
             return found
         found |= {

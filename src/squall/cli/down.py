@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from squall.cli.asking import require_own_server
 from squall.cli.census import census, live_marks
 from squall.cli.screen import plain, say, say_json
 from squall.model.errors import ConflictError, StateDirectoryBusy
@@ -29,6 +30,7 @@ def down(*, force: bool, if_idle: bool, as_json: bool) -> None:
     Work that runs is ended. It says what it stopped; where nothing runs it says so, and that is no error.
     """
     require_linux()
+    require_own_server("squall down")
     paths = find_state()
     found = census(paths)
     marks = live_marks(paths)

@@ -4,9 +4,11 @@ from typing import Any
 
 import click
 
+from squall.cli.asking import running_client
 from squall.cli.census import census
 from squall.cli.main import DONE, NOT_RUNNING
 from squall.cli.screen import age, plain, say, say_json, say_table
+from squall.settings.client import named_server
 from squall.settings.paths import find_state
 
 
@@ -14,6 +16,8 @@ from squall.settings.paths import find_state
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def status(*, as_json: bool) -> int:
     """Show what runs, with its processes. Exit status 3 where no server runs."""
+    if named_server() is not None:
+        running_client()  # Raises where nobody listens there: our own server is not meant.
     found = census(find_state())
     if as_json:
         say_json(found)

@@ -4,6 +4,7 @@ import time
 
 import click
 
+from squall.cli.asking import require_own_server
 from squall.cli.screen import say, say_json
 from squall.sdk.local_server import ensure_server, require_linux
 from squall.settings.options import read_options
@@ -20,6 +21,7 @@ def up(*, as_json: bool) -> None:
     `squall run` does this by itself. The server ends again after an idle time (the option idle_s).
     """
     require_linux()
+    require_own_server("squall up")
     paths = find_state()
     options = read_options(paths.config)
     began_s = time.monotonic()
