@@ -88,8 +88,14 @@ class Call:
         raise AssertionError(f"no container under a launcher: {parents}")
 
     def below_launchers(self) -> list[int]:
+        """The launchers of this state directory, and what is below them: a container names no path of the host."""
         own = str(self.paths.launchers).encode()
-        return [pid for pid in map(int, filter(str.isdigit, os.listdir("/proc"))) if own in command_line(pid)]
+        pids = sorted(map(int, filter(str.isdigit, os.listdir("/proc"))))
+        parents = {pid: parent_of(pid) for pid in pids}
+        found = {pid for pid in pids if own in command_line(pid)}
+        while more := {pid for pid in pids if parents[pid] in found} - found:
+            found |= more
+        return sorted(found)
 
     def types(self, *arguments: str) -> int:
         argv = [sys.executable, "-m", "squall", *arguments]

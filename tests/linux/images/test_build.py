@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -113,11 +114,17 @@ class Place:
 def tools(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A directory that holds a uv, fetched once."""
     place = tmp_path_factory.mktemp("tools")
-    command = [sys.executable, "-m", "pip", "install", "-q", "--target", str(place / "uv-any"), "uv"]
-    done = subprocess.run(command, capture_output=True, check=False)
-    if done.returncode != 0:
-        pytest.skip("needs network: no package index gave uv")
-    return place
+    # The environment of the tests need not have a pip; the Python that it was made from, or another one here, has.
+    pythons = [
+        sys.executable,
+        sys._base_executable,
+        *filter(None, (shutil.which(f"python3{v}") for v in ("", ".11"))),
+    ]  # type: ignore[attr-defined]  # CPython has it
+    for python in dict.fromkeys(pythons):
+        command = [python, "-m", "pip", "install", "-q", "--target", str(place / "uv-any"), "uv"]
+        if subprocess.run(command, capture_output=True, check=False).returncode == 0:
+            return place
+    pytest.skip("needs network: no package index gave uv")
 
 
 @pytest.fixture(params=["process", pytest.param("sandbox", marks=pytest.mark.needs("namespaces"))])
