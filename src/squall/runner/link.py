@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from squall.wire.blocking import BlockingLink
-from squall.wire.codec import Frame, Kind
+from squall.wire.codec import Frame, Kind, write_head
 
 Head = dict[str, Any]
 SERVE = 1
@@ -129,4 +129,4 @@ class RunnerLink:
 
 
 def _dumps(head: Head) -> bytes:
-    return json.dumps(head, separators=(",", ":"), check_circular=False).encode()
+    return write_head(head)

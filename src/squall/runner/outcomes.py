@@ -9,12 +9,16 @@ import threading
 from typing import Any
 
 from squall.model.call import OutcomeKind
-from squall.model.errors import Error, ResultNotSerializable
+from squall.model.errors import Error, ResultNotSerializable, ResultTooLarge
 from squall.runner.link import RunnerLink
 from squall.wire import payload
 
+# The bound where the server names none.
+LARGEST = 4 * 2**30
 FRAME_BYTES = 1024 * 1024
 _PLAIN = frozenset({int, float, bool, type(None), str, bytes})
+_FLAT = frozenset({int, float, bool, type(None), str})
+_FLAT_ITEMS = 16
 _PLAIN_BYTES = 16 * 1024
 _FDS = 6
 
@@ -26,11 +30,13 @@ class Outcomes:
     """Gathers the outcomes of consecutive inputs, and posts them as one frame.
 
     The frame's "L" is a list of runs [call, start, attempt, sizes, kinds, seconds]; sizes has a number, or a list of
-    numbers, an input, kinds is 0 when all of them returned. The main thread adds; the link's thread may post too.
+    numbers, an input, kinds is 0 when all of them returned; a 1 behind them says that the run's one input was lent and
+    is not read any more. The main thread adds; the link's thread may post too.
     """
 
     def __init__(self, link: RunnerLink) -> None:
         self._link = link
+        self.largest = LARGEST
         self._lock = threading.Lock()
         self._runs: list[list[Any]] = []
         self._buffers: list[Any] = []
@@ -44,7 +50,7 @@ class Outcomes:
 
     def returned(self, where: Where, value: Any, seconds: float) -> None:
         """An input returned this value. Raises SerializationError when it cannot travel."""
-        if type(value) in _PLAIN:
+        if type(value) in _PLAIN or _is_flat(value):
             data = pickle.dumps(value, 5)
             if len(data) <= _PLAIN_BYTES:
                 with self._lock:
@@ -52,7 +58,7 @@ class Outcomes:
                     self._buffers.append(data)
                     self._size += len(data)
                 return
-        size, buffers, fd = _carried(value)
+        size, buffers, fd = _carried(value, self.largest)
         with self._lock:
             if fd is not None:
                 size["f"] = len(self._fds)
@@ -77,6 +83,14 @@ class Outcomes:
             self._buffers.append(text)
             self._size += len(text)
 
+    def let_go(self, where: Where) -> None:
+        """What was lent for this input, the last that returned, is not read any more. Said of first attempts alone."""
+        with self._lock:
+            last = self._runs[-1] if self._runs else None
+            # An earlier attempt may still read it, somewhere else.
+            if last is not None and (last[0], last[1], last[2]) == where and where[2] == 1 == len(last[3]):
+                last.append(1)
+
     def post(self, *, back: list[list[Any]] | None = None, made_way: bool = False) -> None:
         """Sends what has been gathered.
 
@@ -99,13 +113,13 @@ class Outcomes:
         """
         return [
             (call, index, attempt)
-            for call, start, attempt, sizes, *_ in tuple(self._runs)
+            for call, start, attempt, sizes, *_rest in tuple(self._runs)
             for index in range(start, start + len(sizes))
         ]
 
     def item(self, where: Where, number: int, value: Any) -> None:
         """Sends one value that a generator yielded; number counts from 0."""
-        size, buffers, fd = _carried(value)
+        size, buffers, fd = _carried(value, self.largest)
         if fd is not None:
             size["f"] = 0
         call, index, attempt = where
@@ -117,6 +131,7 @@ class Outcomes:
         if self._runs:
             last = self._runs[-1]
             if last[0] == call and last[2] == attempt and last[1] + len(last[3]) == index:
+                del last[6:]
                 last[3].append(size)
                 last[5] += seconds
                 if kind or last[4]:
@@ -125,12 +140,14 @@ class Outcomes:
         self._runs.append([call, index, attempt, [size], [int(kind)] if kind else 0, seconds])
 
 
-def _carried(value: Any) -> tuple[Any, list[Any], int | None]:
+def _carried(value: Any, largest: int) -> tuple[Any, list[Any], int | None]:
     """A value's size as the header says it, and its bytes: as buffers, or in the sealed memory of a descriptor."""
     try:
         packed = payload.pack(value, role="result")
     except Error as error:
         raise ResultNotSerializable(str(error)) from error
+    if packed.size > largest:
+        raise ResultTooLarge(f"the result has {packed.size} bytes, and at most {largest} travel")
     if packed.size > payload.MEMFD_FROM:
         return {"l": packed.lengths}, [], payload.pack_to_memfd(packed)
     # Copies: the value's own memory may change before it leaves, by the function's next input.
@@ -139,6 +156,11 @@ def _carried(value: Any) -> tuple[Any, list[Any], int | None]:
         for part in packed.buffers
     ]
     return (packed.lengths if len(packed.lengths) > 1 else packed.lengths[0]), buffers, None
+
+
+def _is_flat(value: Any) -> bool:
+    """Whether it is a short tuple or list of what pickles the same everywhere: looking costs less than `pack` does."""
+    return type(value) in (tuple, list) and len(value) <= _FLAT_ITEMS and _FLAT.issuperset(map(type, value))
 
 
 def close_all(fds: tuple[int, ...]) -> None:

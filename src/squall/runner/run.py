@@ -16,12 +16,14 @@ from queue import SimpleQueue
 from typing import Any
 
 from squall.context.current import CurrentInput, current_input
-from squall.model.errors import Error, FunctionTimeout, InputCancelled, SerializationError
+from squall.model.errors import Error, FunctionTimeout, InputCancelled, ResultTooLarge, SerializationError
 from squall.model.function import Function
 from squall.runner import limits, raised, stdio
 from squall.runner.link import RunnerLink
 from squall.runner.outcomes import Outcomes, Where, close_all
 from squall.wire import payload
+from squall.wire.lent import Borrowed
+from squall.wire.sealed import read_sealed
 
 INTERRUPT = signal.SIGRTMIN + 7
 FLUSH_S = 0.002
@@ -52,6 +54,7 @@ class InputRunner:
         self._waiting: deque[deque[LeasedInput]] = deque()
         self._lock = threading.Lock()
         self._outcomes = Outcomes(link)
+        self._borrowed = Borrowed()
         self._running: Where | None = None
         self._settling: Where | None = None
         self._started = 0.0
@@ -71,6 +74,10 @@ class InputRunner:
         with self._lock:
             self._waiting.append(inputs)
         self._inbox.put(inputs)
+
+    def bound_results(self, largest: int) -> None:
+        """No result of more bytes than this travels."""
+        self._outcomes.largest = largest
 
     def make_way(self) -> None:
         """The input that runs takes its time: what is done leaves now, and what has not begun is given back."""
@@ -165,7 +172,7 @@ class InputRunner:
         outcomes = self._outcomes
         try:
             try:
-                args, kwargs = _arguments(item)
+                args, kwargs = _arguments(item, self._borrowed)
                 if self._function.is_generator:
                     value: Any = self._generate(where, args, kwargs)
                 elif self._is_coroutine:
@@ -177,9 +184,17 @@ class InputRunner:
                     self._settling, self._running = where, None
                     self._interrupt = None
             outcomes.returned(where, value, time.perf_counter() - started)
+            if type(item.size) is dict:
+                args = kwargs = value = None
+                if self._borrowed.is_free:
+                    outcomes.let_go(where)
+                # Before the memory is let go: unmapping much of it takes milliseconds.
+                stdio.flush()
+                outcomes.post()
         except BaseException as error:  # noqa: BLE001 - user code ends here, and must always end in an outcome
             self._fail(where, error, time.perf_counter() - started)
         finally:
+            self._borrowed.drop()
             self._settling = self._interrupted = None
             current_input.reset(token)
 
@@ -190,7 +205,7 @@ class InputRunner:
             self._outcomes.failed(where, self._interrupted, seconds)
         elif isinstance(error, SystemExit) and _stopping:
             raise error
-        elif isinstance(error, SerializationError):
+        elif isinstance(error, SerializationError | ResultTooLarge):
             self._outcomes.failed(where, error, seconds)
         else:
             head, pickled = raised.describe(limits.named(error, self._function), source_root=self._source)
@@ -300,7 +315,7 @@ def _runs(inputs: list[Where]) -> list[list[Any]]:
     return runs
 
 
-def _arguments(item: LeasedInput) -> tuple[Any, Any]:
+def _arguments(item: LeasedInput, borrowed: Borrowed) -> tuple[Any, Any]:
     size = item.size
     if type(size) is int:
         loaded = pickle.loads(item.data)  # noqa: S301 - the runner is where user values are opened
@@ -309,7 +324,9 @@ def _arguments(item: LeasedInput) -> tuple[Any, Any]:
     else:
         fds, item.fds = item.fds, ()
         try:
-            loaded = payload.unpack_from_memfd(fds[0], size["l"])
+            # What may be filled again is only read as such here, where whoever calls decides what code runs.
+            read = borrowed.read if "r" in size else read_sealed
+            loaded = payload.unpack_from_memfd(fds[0], size["l"], read)
         finally:
             close_all(fds)
     args, kwargs = loaded

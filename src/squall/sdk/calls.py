@@ -18,8 +18,12 @@ from squall.sdk.client import Client, post as loop_post
 from squall.sdk.outcome import Failure, outcomes_in
 from squall.wire import payload
 from squall.wire.codec import Frame, Kind
+from squall.wire.lent import LentFile
 from squall.wire.session import Session
 from squall.wire.stream import Stream
+
+# No limit of values is set below this.
+INLINE_SURELY = 2**20
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +33,6 @@ class Target:
     function: str
     root: str | None
     main: str | None
-    largest: int = 4 * 2**30
 
     @property
     def client(self) -> Client:
@@ -41,30 +44,56 @@ class Packed:
     """The packed arguments of one input: a size as the wire says it, buffers, descriptors.
 
     lent: the caller waits for the outcome, and lets the memory of its values be until then; else it is copied.
+    again: large values go into a file that may be filled again, once `close` is told that its reader has let go.
     """
 
-    __slots__ = ("buffers", "bytes", "fds", "size")
+    __slots__ = ("_file", "_target", "buffers", "bytes", "fds", "size")
 
     def __init__(
-        self, target: Target, args: tuple[Any, ...], kwargs: dict[str, Any], *, lent: bool = False
+        self,
+        target: Target,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        *,
+        lent: bool = False,
+        again: bool = False,
     ) -> None:
         packed = payload.pack((args, kwargs), role="call", main=target.main)
+        self._target = target
+        self._file: LentFile | None = None
         self.fds: tuple[int, ...] = ()
         self.buffers: list[Any] = packed.buffers
         self.size: Any = packed.lengths[0] if len(packed.lengths) == 1 else packed.lengths
         total = self.bytes = packed.size
-        if total > target.largest:
-            raise RequestSizeError(f"the arguments have {total} bytes, and at most {target.largest} travel")
+        if total > INLINE_SURELY and total > (largest := target.client.largest_value):
+            raise RequestSizeError(f"the arguments have {total} bytes, and at most {largest} travel")
         if total > payload.MEMFD_FROM:
-            self.fds = (payload.pack_to_memfd(packed),)
             self.size, self.buffers = {"f": 0, "l": packed.lengths}, []
+            if again:
+                self._file = target.client.lend(target.function, packed.buffers)
+            if self._file is not None:
+                self.fds = (self._file.fd,)
+                self.size["r"] = 1
+            else:
+                self.fds = (payload.pack_to_memfd(packed),)
         elif not lent:
             self.buffers = [part if type(part) is bytes else bytes(part) for part in packed.buffers]
 
+    def give_back(self) -> None:
+        """The reader of a lent file has let go of it: the next call of the function may fill it; on the client's loop."""
+        file, self._file = self._file, None
+        if file is not None:
+            self.fds = ()
+            self._target.client.give_back(self._target.function, file)
+
     def close(self) -> None:
         """Lets go of the descriptors."""
-        for fd in self.fds:
-            os.close(fd)
+        file, self._file = self._file, None
+        if file is not None:
+            file.close()
+        else:
+            for fd in self.fds:
+                os.close(fd)
         self.fds = ()
 
 
@@ -81,9 +110,10 @@ class OneCall:
     ) -> None:
         self.id = fresh_id(CALL)
         self._target = target
-        self._packed = Packed(target, args, kwargs, lent=lent)
+        self._packed = Packed(target, args, kwargs, lent=lent, again=True)
         self._parent = parent()
         self._stream: Stream | None = None
+        self._attached = 0
         self._answer: tuple[Frame, list[Any]] | None = None
         self._error: Error | None = None
         self.on_done: Callable[[], object] = lambda: None
@@ -96,6 +126,7 @@ class OneCall:
         """See Lasting."""
         head = {"call": self.id, "fn": self._target.function, "verb": Verb.REMOTE, "d": [self._packed.size]}
         head |= self._parent
+        self._attached += 1
         try:
             self._stream = session.open(
                 "call", head, *self._packed.buffers, fds=self._packed.fds, on_frame=self._on_frame
@@ -137,7 +168,11 @@ class OneCall:
                 return
             self.give_up(error)
         elif kind is Kind.END or kind is Kind.DATA:
-            head = frame.head().get("o")
+            known = frame.head()
+            head = known.get("o")
+            if "u" in known and self._attached == 1:
+                # Sent once, and its one reader has let go: before the caller is awake, who may call again at once.
+                self._packed.give_back()
             if head is not None:
                 kept = Frame(frame.kind, payload=frame.payload, fds=frame.take_fds())
                 self._answer = (kept, head)
@@ -146,8 +181,9 @@ class OneCall:
 
     def _finish(self) -> None:
         self._target.client.remove(self)
-        self._packed.close()
         self.on_done()
+        # After the caller is awake: giving back the pages of a large value takes milliseconds.
+        self._packed.close()
 
 
 def call_blocking(target: Target, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

@@ -7,7 +7,7 @@ import json
 import os
 import random
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -22,10 +22,13 @@ from squall.settings.paths import StatePaths, find_state
 from squall.wire.address import connect
 from squall.wire.channel import Channel
 from squall.wire.codec import Buffer
+from squall.wire.lent import LentFile, LentFiles
 from squall.wire.session import Session
 from squall.wire.socket_channel import SocketChannel
 
 GIVE_UP_S = 30.0
+IDLE_FILES_S = 5.0
+"""How long memory of a large argument waits for the next call of its function."""
 Progress = Callable[[str], None]
 
 
@@ -51,6 +54,9 @@ class Client:
         self._session: Session | None = None
         self._lasting: dict[Lasting, None] = {}
         self._connecting: asyncio.Task[Session] | None = None
+        # A container's own calls may go to functions that it shares nothing with.
+        self._files = LentFiles(options.values_pool_bytes) if paths is not None else None
+        self._dropping = False
         self.pid = os.getpid()
 
     @staticmethod
@@ -73,7 +79,25 @@ class Client:
                 ensure_server(self._paths, self._options, progress)
         run_blocking(self.session())
 
+    @property
+    def largest_value(self) -> int:
+        """Bytes that the arguments of one input may have."""
+        return self._options.max_value_bytes
+
+    def lend(self, function: str, buffers: Sequence[Buffer]) -> LentFile | None:
+        """A file with a large value for one call of a function; None where one that nobody can change has to do."""
+        return self._files.lend(function, buffers) if self._files is not None else None
+
     # -- on the loop
+
+    def give_back(self, function: str, file: LentFile) -> None:
+        """Nobody reads the file any more: it waits a while for the function's next call."""
+        assert self._files is not None
+        loop = asyncio.get_running_loop()
+        self._files.give_back(function, file, now_s=loop.time())
+        if not self._dropping:
+            self._dropping = True
+            loop.call_later(IDLE_FILES_S, self._drop_files)
 
     def add(self, lasting: Lasting) -> None:
         """Attaches something now, and to every later connection until it is removed."""
@@ -160,6 +184,13 @@ class Client:
         except OSError:
             await asyncio.to_thread(ensure_server, paths, self._options, None)
             return SocketChannel(connect(paths.server_socket))
+
+    def _drop_files(self) -> None:
+        assert self._files is not None
+        loop = asyncio.get_running_loop()
+        self._dropping = self._files.drop_idle(since_s=loop.time() - IDLE_FILES_S)
+        if self._dropping:
+            loop.call_later(IDLE_FILES_S, self._drop_files)
 
     def _lost(self, _error: Exception | None) -> None:
         self._session = None

@@ -391,7 +391,9 @@ class Calls:
         stream, line = call.stream, record.line.calls.get(call.id)
         if stream is None:
             return
-        head = {"o": [run.part.start, run.sizes, run.kinds or 0]}
+        head: dict[str, Any] = {"o": [run.part.start, run.sizes, run.kinds or 0]}
+        if run.let_go:
+            head["u"] = 1
         fds = run.fds if run.fds and any(type(size) is dict for size in run.sizes) else ()
         if line is not None and line.done:
             _pass_on(stream.end, head, run.payload, fds)

@@ -22,6 +22,7 @@ class OutcomeRun:
 
     sizes: one an input, as the wire says them. kinds: one an input; none when all of them returned. payload: their
     bytes, one after another. fds: the descriptors that sizes name, owned by the frame. seconds: what all of them took.
+    let_go: what was lent for its one input is not read any more.
     """
 
     part: Segment
@@ -30,6 +31,7 @@ class OutcomeRun:
     payload: Buffer
     fds: tuple[int, ...] = ()
     seconds: float = 0.0
+    let_go: bool = False
 
     def cut(self, start: int, stop: int) -> OutcomeRun:
         """Only the inputs [start, stop), which must be some of these."""
@@ -67,14 +69,16 @@ def read_runs(head: dict[str, Any], frame: Frame) -> list[OutcomeRun]:
     runs: list[OutcomeRun] = []
     payload = memoryview(frame.payload)
     at = 0
-    for call, start, attempt, sizes, kinds, seconds in head["L"]:
+    for call, start, attempt, sizes, kinds, seconds, *let_go in head["L"]:
         length = measure(sizes, fds=len(frame.fds))
         part = read_segment((call, start, start + len(sizes), attempt))
         if kinds and (len(kinds) != len(sizes) or not _KINDS.issuperset(kinds)):
             raise ValueError("the kinds of outcomes do not fit their number")
         if not 0 <= seconds < inf:
             raise ValueError(f"{seconds} s is no duration")
-        runs.append(OutcomeRun(part, sizes, kinds or [], payload[at : at + length], frame.fds, seconds))
+        runs.append(
+            OutcomeRun(part, sizes, kinds or [], payload[at : at + length], frame.fds, seconds, bool(let_go))
+        )
         at += length
     if at != len(payload):
         raise ValueError("the sizes of the outcomes do not add up to what was sent")

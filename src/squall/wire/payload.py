@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pickle
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final, NamedTuple
 
 from squall.model.errors import DeserializationError
@@ -114,13 +114,15 @@ def pack_to_memfd(packed: Packed) -> int:
     return seal(packed.buffers)
 
 
-def unpack_from_memfd(fd: int, lengths: Sequence[int]) -> Any:
-    """The value in the file behind `fd`, which stays the caller's to close.
+def unpack_from_memfd(
+    fd: int, lengths: Sequence[int], read: Callable[[int, int], memoryview] = read_sealed
+) -> Any:
+    """The value in the file behind `fd`, which stays the caller's to close; read: what maps so many bytes of it.
 
     Arrays are views of the file mapped copy-on-write: writable, not copied, unmapped when the last of them dies.
     Raises DeserializationError like `unpack`, and when the file is not what `lengths` says.
     """
-    buffers = split(read_sealed(fd, sum(lengths)), lengths)
+    buffers = split(read(fd, sum(lengths)), lengths)
     pieces: list[Buffer | None] = [None] * len(buffers)
     at = lengths[0]
     for place, code in enumerate(_codes(buffers[0], len(buffers) - 1), start=1):

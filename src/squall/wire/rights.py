@@ -24,8 +24,9 @@ NOT_NOW: Final = frozenset({errno.EAGAIN, errno.EINTR})
 # The kernel has no room now and does not say when it has: too many descriptors of this user on their way, or no memory.
 NO_ROOM: Final = frozenset({errno.ETOOMANYREFS, errno.ENOBUFS, errno.ENOMEM})
 NO_ROOM_REST_S: Final = 0.01
-READ_FLAGS: Final = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
-CUT: Final = getattr(socket, "MSG_CTRUNC", 0)
+# Plain numbers: `&` on the socket module's enum costs 0.7 us, at every read.
+READ_FLAGS: Final = int(getattr(socket, "MSG_CMSG_CLOEXEC", 0))
+CUT: Final = int(getattr(socket, "MSG_CTRUNC", 0))
 
 
 class Arrivals:

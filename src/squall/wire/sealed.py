@@ -42,7 +42,7 @@ def seal(buffers: Sequence[Buffer]) -> int:
             pass  # no such call here, or refused: the temporary file does it
         else:
             try:
-                _write(fd, buffers)
+                write_all(fd, buffers)
                 fcntl.fcntl(fd, _ADD_SEALS, _SEALS)
             except OSError:
                 os.close(fd)
@@ -104,7 +104,7 @@ def spill(buffers: Sequence[Buffer], folder: str | None = None) -> int:
     """Like `seal`, where memory cannot be had: a file without a name in `folder`, the temporary directory by default."""
     try:
         with tempfile.TemporaryFile(prefix="squall-value-", buffering=0, dir=folder) as file:
-            _write(file.fileno(), buffers)
+            write_all(file.fileno(), buffers)
             return os.dup(file.fileno())
     except OSError as error:
         if error.errno in _NO_ROOM:
@@ -115,7 +115,8 @@ def spill(buffers: Sequence[Buffer], folder: str | None = None) -> int:
         raise
 
 
-def _write(fd: int, buffers: Sequence[Buffer]) -> None:
+def write_all(fd: int, buffers: Sequence[Buffer]) -> None:
+    """Write all of `buffers`, one after another. Raises OSError."""
     left = [buffer for buffer in buffers if length(buffer)]
     while left:
         written = os.writev(fd, left[:MOST_BUFFERS])
