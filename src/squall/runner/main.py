@@ -76,6 +76,8 @@ class _Container:
             self._given.get()
             return
         self._runner = runner = InputRunner(function, call_user, self._link, source)
+        if "largest" in head:
+            runner.bound_results(int(head["largest"]))
         stdio.flush()
         self._ready = {"seconds": time.perf_counter() - started}
         self._link.post({"t": "ready", **self._ready})

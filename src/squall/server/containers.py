@@ -31,6 +31,7 @@ class Containers:
         self._calls = calls
         self._clock = clock
         self._wake = wake
+        self.largest_value = 4 * 2**30
         self.changed: Callable[[FunctionRecord], None] = lambda _record: None
         self.broken: Callable[[Worker], None] = lambda _worker: None
         self.lifted: Callable[[Worker, ContainerEnd], None] = lambda _worker, _end: None
@@ -141,6 +142,7 @@ class Containers:
             "container": worker.id,
             "function": to_json(function),
             "env": record.function.env,
+            "largest": self.largest_value,
         }
         if worker.stream is None:
             return

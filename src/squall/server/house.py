@@ -75,6 +75,7 @@ class House:
         )
         self.capacity = Capacity(self.calls, self.nodes, clock=self.clock)
         self.containers = Containers(self.calls, clock=self.clock, wake=self._wake)
+        self.containers.largest_value = options.max_value_bytes
         self.capacity.containers = self.containers
         self.apps = Apps(self.calls, self.capacity, self.nodes, stores.blobs, clock=self.clock)
         self.logs = Logs(self)
