@@ -42,7 +42,9 @@ class House:
             **options,  # type: ignore[call-overload] # whatever the test wants beside
         )
 
-    def run(self, *arguments: str, typed: str = "", cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    def run(
+        self, *arguments: str, typed: str = "", cwd: Path | None = None
+    ) -> subprocess.CompletedProcess[str]:
         """The same, waited for."""
         return subprocess.run(
             [sys.executable, *arguments],

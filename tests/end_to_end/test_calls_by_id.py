@@ -13,7 +13,9 @@ from squall.model.errors import InputCancelled, InvalidError, NotFoundError
 
 def test_a_spawned_call_gives_its_value_to_who_asks(verbs: Any) -> None:
     call = verbs.double.spawn(4, plus=1)
-    assert call.get() == call.get(timeout=0) == squall.FunctionCall.from_id(call.object_id).get(timeout=5) == 9
+    assert (
+        call.get() == call.get(timeout=0) == squall.FunctionCall.from_id(call.object_id).get(timeout=5) == 9
+    )
     assert call.num_inputs() == 1
 
 

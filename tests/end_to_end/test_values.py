@@ -13,7 +13,9 @@ import pytest
 from squall.model.errors import ArgumentNotSerializable
 
 
-@pytest.mark.parametrize("size", [0, 1, 65_535, 65_536, 2**21 - 300, 2**21, 2**21 + 1, 30_000_000, 100_000_000])
+@pytest.mark.parametrize(
+    "size", [0, 1, 65_535, 65_536, 2**21 - 300, 2**21, 2**21 + 1, 30_000_000, 100_000_000]
+)
 def test_bytes_of_every_size_come_back_as_they_went(verbs: Any, size: int) -> None:
     data = b"y" * size
     (args, kwargs) = verbs.shape.remote(data, other=bytearray(size // 2))

@@ -12,7 +12,11 @@ from typing import Any
 Rows = list[list[Any]]
 _READ = 61 * 1024
 _BATCH = 128 * 1024
+_TEXTS = 512
+"""Records of one frame, whose header holds 64 KiB."""
 _TURNS = 64
+_ALL_TURNS = 16_384
+"""More records than the kernel keeps of one container, so that what was printed before an outcome leaves before it."""
 
 
 class Output:
@@ -41,8 +45,8 @@ class Output:
             self._poll.register(fd, select.POLLIN)
         self._paused = False
 
-    def drain(self) -> None:
-        """Passes on everything that has been printed by now; called before an outcome leaves."""
+    def drain(self, turns: int = _TURNS) -> None:
+        """Passes on what has been printed by now, of each descriptor at most so many records."""
         if not self._poll.poll(0):
             return  # one question for all three, as most outcomes have nothing printed before them
         rows: Rows = []
@@ -50,7 +54,7 @@ class Output:
         size = 0
         now = time.time()
         for fd, tag in tuple(self._open):
-            for _turn in range(_TURNS):
+            for _turn in range(turns):
                 try:
                     data = os.read(fd, _READ)
                 except BlockingIOError:
@@ -63,23 +67,30 @@ class Output:
                 stream, text = (tag, data) if tag else (chr(data[0]), data[1:])
                 if self._within_rate(len(text)):
                     self._count_dropped(rows, texts, now)
-                    rows.append([stream, len(text), now])
+                    if rows and rows[-1][0] == stream and rows[-1][1] < _READ:
+                        rows[-1][1] += len(text)
+                    else:
+                        rows.append([stream, len(text), now])
                     texts.append(text)
                     size += len(text)
-                if size > _BATCH:
+                if size > _BATCH or len(texts) >= _TEXTS:
                     self._pass_on(rows, texts)
                     rows, texts, size = [], [], 0
         if rows:
             self._pass_on(rows, texts)
 
+    def settle(self) -> None:
+        """Passes on everything that has been printed by now, and says what was dropped: before an outcome leaves."""
+        self.drain(turns=_ALL_TURNS)
+        if self._dropped:
+            rows: Rows = []
+            texts: list[bytes] = []
+            self._count_dropped(rows, texts, time.time())
+            self._pass_on(rows, texts)
+
     def close(self) -> None:
         """Passes on what is left, and closes the descriptors."""
-        self.drain()
-        rows: Rows = []
-        texts: list[bytes] = []
-        self._count_dropped(rows, texts, time.time())
-        if rows:
-            self._pass_on(rows, texts)
+        self.settle()
         for fd, tag in tuple(self._open):
             self._end_of(fd, tag)
 

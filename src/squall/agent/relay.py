@@ -121,7 +121,7 @@ class Relay:
                 return
             container.synced = True
         if container.output is not None and frame.stream == SERVE:
-            container.output.drain()
+            container.output.settle()
         frame.route = container.route
         server.send(frame)
         if server.buffered > MOST_BUFFERED:

@@ -30,12 +30,9 @@ class Output:
 
     def __init__(self) -> None:
         self._seen: dict[str, int] = {}
-        self._at_start: dict[str, bool] = {}
-
-    @property
-    def at_line_start(self) -> bool:
+        self._last = ""
+        self.at_line_start = True
         """Whether what was written last ended its line."""
-        return all(self._at_start.values())
 
     def write(self, head: dict[str, Any], payload: memoryview) -> None:
         """Writes the records of one frame in their order."""
@@ -50,14 +47,20 @@ class Output:
             stream.flush()
 
     def _prefixed(self, function: str, container: str, text: str) -> str:
-        if len(self._seen) < 2:
-            self._at_start[container] = text.endswith("\n")
+        if not text:
             return text
+        interrupts = not self.at_line_start and container != self._last
+        goes_on = not self.at_line_start and container == self._last
+        self._last, self.at_line_start = container, text.endswith("\n")
+        if len(self._seen) < 2:
+            return text
+        # Not splitlines: it cuts at form feeds and the like too, which are part of a line here.
+        lines = text.split("\n")
+        ending = lines.pop()
+        whole = [line + "\n" for line in lines] + ([ending] if ending else [])
         prefix = f"[{function} {self._seen[container]}] "
-        lines = text.splitlines(keepends=True)
-        first = self._at_start.get(container, True)
-        self._at_start[container] = text.endswith("\n")
-        return "".join((prefix if place or first else "") + line for place, line in enumerate(lines))
+        shown = "".join((prefix if place or not goes_on else "") + line for place, line in enumerate(whole))
+        return "\n" + shown if interrupts else shown
 
 
 class PlainWatcher:

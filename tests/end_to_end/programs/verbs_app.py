@@ -172,7 +172,9 @@ def local_only() -> bool:
 # -- tries
 
 
-@app.function(max_containers=1, retries=squall.Retries(max_retries=3, initial_delay=0.05, backoff_coefficient=2.0))
+@app.function(
+    max_containers=1, retries=squall.Retries(max_retries=3, initial_delay=0.05, backoff_coefficient=2.0)
+)
 def third_time(folder: str) -> list[float]:
     path = Path("/tmp") / folder
     path.mkdir(exist_ok=True)
