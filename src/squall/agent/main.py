@@ -208,12 +208,17 @@ class Agent:
         }
         how |= {key: head[key] for key in ("env", "cwd") if key in head}
 
-        def on_end(message: dict[str, Any]) -> None:
-            if stream.live:
-                stream.end({"code": message.get("code"), "signal": message.get("signal")})
+        # A short command has ended before its ends are passed on: what it printed must not be lost to its own end.
+        ended: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
 
-        message, fds = await local.launcher.run(local.id, secrets.token_hex(8), how, on_end)
+        def tell(ended: asyncio.Future[dict[str, Any]]) -> None:
+            how = ended.result()
+            if stream.live:
+                stream.end({"code": how.get("code"), "signal": how.get("signal")})
+
+        message, fds = await local.launcher.run(local.id, secrets.token_hex(8), how, ended.set_result)
         stream.send({"pid": message.get("pid")}, fds=fds)
+        ended.add_done_callback(tell)
         for fd in fds:
             os.close(fd)
 

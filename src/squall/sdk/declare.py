@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -44,7 +45,8 @@ def declare(
     module = getattr(raw, "__module__", "") or ""
     main = sys.modules.get("__main__")
     is_main = module == "__main__"
-    has_file = bool(getattr(main, "__file__", None)) if is_main else True
+    # What Python reads from standard input has "<stdin>" there, which is no file either.
+    has_file = os.path.isfile(getattr(main, "__file__", None) or "") if is_main else True
     qualname = getattr(raw, "__qualname__", name)
     by_value = (
         bool(options.get("serialized")) or "<locals>" in qualname or "<lambda>" in qualname or not has_file
