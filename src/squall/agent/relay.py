@@ -123,7 +123,11 @@ class Relay:
         if container.output is not None and frame.stream == SERVE:
             container.output.settle()
         frame.route = container.route
-        server.send(frame)
+        try:
+            server.send(frame)
+        except ChannelClosed:
+            # The container sends it again to the next server.
+            return
         if server.buffered > MOST_BUFFERED:
             self._hold(server)
 

@@ -139,9 +139,10 @@ class Durable:
                     sizes, payload, fds = await self._revived(chunk)
                     self._run(record, {"start": chunk.start, "d": sizes}, payload, fds)
             at = max(at, stop)
-        if found.call.inputs is not None:
-            rest = [[at, found.call.inputs]] if at < found.call.inputs else []
-            self._run(record, {"start": at, "skip": rest, "total": found.call.inputs})
+        # Inputs are recorded in their order: what is on record are the first so many, the others are still to come.
+        on_record = found.call.done + sum(stop - start for start, stop in found.missing)
+        rest = [[at, on_record]] if at < on_record else []
+        self._run(record, {"start": at, "skip": rest, "total": found.call.inputs})
 
     def note(self, call: CallRecord) -> None:
         """Notes a call that is not durable for the history."""
