@@ -10,9 +10,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT / "src"))
+sys.path[:0] = [str(ROOT / "src"), str(ROOT)]
 
 import squall  # noqa: E402 - of this clone, not of the interpreter
+from scripts import reference_pages  # noqa: E402 - the same
 from squall.model import errors  # noqa: E402 - the same
 from squall.settings import options  # noqa: E402 - the same
 
@@ -21,7 +22,13 @@ _MADE = "<!-- made by scripts/reference.py; edit the code instead -->\n"
 
 def pages() -> dict[str, str]:
     """Each generated page, by its path below docs/."""
-    return {"errors.md": errors_page(), "options.md": options_page()}
+    return {
+        "errors.md": errors_page(),
+        "options.md": options_page(),
+        "commands.md": reference_pages.commands_page(_MADE),
+        "python.md": reference_pages.python_page(_MADE),
+        "hosts.md": reference_pages.hosts_page(_MADE),
+    }
 
 
 def error_classes() -> list[type[errors.Error]]:

@@ -18,14 +18,21 @@ R = TypeVar("R")
 
 
 async def _gather(*calls: FunctionCall[Any]) -> list[Any]:
+    """The values of several calls, in their order, waited for together. Raises the first exception."""
     return list(await asyncio.gather(*(call.value() for call in calls)))
 
 
 class FunctionCall(Generic[R]):
-    """A call by its id; outcomes are kept by the server for their time (7 days by default)."""
+    """A call by its id, made by `.spawn` or `.spawn_map`, here or elsewhere; outcomes are kept for 7 days.
 
-    gather = staticmethod(Face(_gather))
-    """`gather(*calls)`: the values of several calls, in their order, waited for together. Raises the first exception."""
+    get(timeout=None, *, index=0): the value of one input, waited for at most `timeout` seconds; 0 only asks.
+    iter(start=0, end=None): the values of inputs start to end, in order.
+    cancel(terminate_containers=False): ends the call. num_inputs(): how many inputs it has.
+    gather(*calls): the values of several calls. object_id: its id, for `FunctionCall.from_id` in another program.
+    Each has an awaited form: `await call.get.aio()`.
+    """
+
+    gather = Face(_gather)
 
     def __init__(self, call: str, *, root: str | None = None) -> None:
         if not is_id(call, CALL):
@@ -35,20 +42,9 @@ class FunctionCall(Generic[R]):
         self.object_id = call
         self._root = root
         self.get = Face(self.value)
-        """`get(timeout=None, *, index=0)`: the value of one input, waited for at most `timeout` seconds (0: not at all).
-
-        Raises what the function raised, TimeoutError when it is not there in time, OutputExpired when it is gone,
-        InputCancelled when the call was cancelled.
-        """
         self.iter = ItemsFace(self._iter)
-        """`iter(start=0, end=None)`: the values of inputs start to end, in order, each as soon as it is there."""
         self.cancel = Face(self._cancel)
-        """`cancel(terminate_containers=False)`: ends it; InputCancelled is raised in the function that runs.
-
-        terminate_containers: the containers that run it are killed, whatever they do.
-        """
         self.num_inputs = Face(self._num_inputs)
-        """`num_inputs()`: how many inputs the call has."""
 
     def __repr__(self) -> str:
         return f"FunctionCall({self.object_id!r})"
@@ -69,7 +65,11 @@ class FunctionCall(Generic[R]):
         return FunctionCall(call)
 
     async def value(self, timeout: float | None = None, *, index: int = 0) -> R:
-        """See `get`, which is this for everybody."""
+        """The value of one input, waited for at most `timeout` seconds; 0 asks without waiting, None waits on.
+
+        index: which input of a map. Raises what the function raised, TimeoutError when it is not there in time,
+        OutputExpired when it is gone, InputCancelled when the call was cancelled.
+        """
         head = {"call": self.object_id, "index": index, "wait": timeout is None or timeout > 0}
         try:
             async with asyncio.timeout(timeout or None):
@@ -87,14 +87,20 @@ class FunctionCall(Generic[R]):
         return result
 
     async def _iter(self, start: int = 0, end: int | None = None) -> AsyncIterator[R]:
+        """The values of inputs start to end (None: all that follow), in order, each as soon as it is there."""
         stop = await self._num_inputs() if end is None else end
         for index in range(start, stop):
             yield await self.value(index=index)
 
     async def _cancel(self, terminate_containers: bool = False) -> None:  # noqa: FBT001, FBT002 - as users know it
+        """Ends the call: what waits is dropped, and InputCancelled is raised in the function that runs.
+
+        terminate_containers: the containers that run it are killed, whatever they do.
+        """
         head = {"call": self.object_id, "terminate": terminate_containers}
         await Client.here().ask_surely("call.cancel", head)
 
     async def _num_inputs(self) -> int:
+        """How many inputs the call has."""
         frame = await Client.here().ask_surely("call.info", {"call": self.object_id})
         return int(frame.head()["inputs"])

@@ -42,7 +42,11 @@ class Remote(Generic[P, R_co]):
 
     @boundary("remote")
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co:
-        """The value. Raises what the function raised, with its remote traceback."""
+        """The value that the function returned in a container; for a generator function its items.
+
+        Raises what the function raised, with the lines that ran there; FunctionTimeout, OutOfMemory and their like
+        for a limit; ArgumentNotSerializable for what cannot travel.
+        """
         function = self._function
         if function.declared.is_generator:
             # A generator function's R is its iterator.
@@ -67,7 +71,11 @@ class RemoteItems(Generic[P]):
         self._function = function
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Iterator[Any]:
-        """The items. Letting go of the iterator closes the generator in its container."""
+        """The items that a generator function yields, each as it is yielded.
+
+        Letting go of the iterator closes the generator in its container. Raises InvalidError for a function that is
+        no generator function, and what the function raises, after the items before it.
+        """
         return items(self._call(args, kwargs))
 
     def aio(self, *args: P.args, **kwargs: P.kwargs) -> AsyncIterator[Any]:
@@ -182,7 +190,7 @@ class SpawnMap(Generic[R_co]):
 
     @boundary("spawn_map")
     def __call__(self, *iterables: Iterable[Any], kwargs: Kwargs = NO_KWARGS) -> FunctionCall[R_co]:
-        """Starts a map and returns when all its inputs are on disk."""
+        """Starts a map and returns when all its inputs are on disk; each iterable gives one argument of each input."""
         target = called_often(self._function, "spawn_map")
         call = spawn_map(target, verb=Verb.SPAWN_MAP)
         inputs: Inputs = inputs_of(iterables, kwargs, star=False)

@@ -1,0 +1,178 @@
+"""Generated pages about what people type: the commands, the Python names, and what each kind of machine gives."""
+
+from __future__ import annotations
+
+import inspect
+import re
+import textwrap
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any
+
+import click
+
+import squall
+from squall.cli.main import squall as program
+from squall.runtime.cgroup_plan import Cgroups
+from squall.runtime.host import Host, SubordinateIds
+from squall.runtime.rungs import rungs
+from squall.sdk import function_call, verbs
+
+# Wide enough that no line of a help page is broken where a reader of the page would not break it.
+_WIDTH = 100
+_ROOT = Host(
+    kernel=(6, 1),
+    machine="x86_64",
+    uid=0,
+    privileged=True,
+    cgroup=Cgroups(version=2, bases=(("memory", "/s"), ("cpu", "/s"), ("pids", "/s"))),
+    shm_bytes=1 << 30,
+    python="/usr/bin/python3",
+)
+_BARE = replace(_ROOT, uid=1000, privileged=False, cgroup=Cgroups(version=0, why="no delegated cgroup"))
+_IDS = SubordinateIds(uid_first=100_000, uid_count=65_536, gid_first=100_000, gid_count=65_536)
+HOSTS = {
+    "root": _ROOT,
+    "user with a delegated cgroup and subordinate ids": replace(_BARE, cgroup=_ROOT.cgroup, subordinate=_IDS),
+    "bare user": _BARE,
+    "namespaces refused": replace(_BARE, sandbox_refused="the kernel refuses new namespaces"),
+    "Python in a private home": replace(_BARE, python="/home/you/.venv/bin/python", python_private=True),
+}
+# What other parts of Squall need of these classes.
+_NOT_FOR_USERS = {"run_as", "target", "spec", "set_run", "identity", "notes", "value", "gather"}
+_VERBS: dict[type, dict[str, Any]] = {
+    squall.Function: {
+        "remote": verbs.Remote.__call__,
+        "map": verbs.Mapped.__call__,
+        "starmap": verbs.Mapped.__call__,
+        "for_each": verbs.ForEach.__call__,
+        "spawn": verbs.Spawn.__call__,
+        "spawn_map": verbs.SpawnMap.__call__,
+        "remote_gen": verbs.RemoteItems.__call__,
+    },
+    squall.FunctionCall: {
+        "get": squall.FunctionCall.value,
+        "iter": squall.FunctionCall._iter,
+        "cancel": squall.FunctionCall._cancel,
+        "num_inputs": squall.FunctionCall._num_inputs,
+        "gather": function_call._gather,
+    },
+}
+PYTHON_HEAD = """
+What `import squall` gives. `help(squall.App.function)` and its like print the same in a terminal; the guides show each at
+work: [running](guides/running.md), [calling](guides/calling.md), [containers](guides/containers.md),
+[images](guides/images.md).
+"""
+
+
+def commands_page(made: str) -> str:
+    """The help of every command."""
+    lines = ["# Commands", "", made, "What `squall COMMAND --help` prints, for each command.", ""]
+    lines += ["| command | |", "|---|---|"]
+    found = list(_commands(program, "squall"))
+    lines += [f"| [`{name}`](#{_anchor(name)}) | {_first(command)} |" for name, command, _ in found]
+    for name, _, text in found:
+        lines += ["", f"## {name}", "", "```text", text, "```"]
+    return "\n".join(lines) + "\n"
+
+
+def hosts_page(made: str) -> str:
+    """The table of kinds of machines: what each feature gets there."""
+    lines = ["# Kinds of machines", "", made]
+    lines += [
+        "`squall doctor` prints what each feature gets on a machine. These are the five kinds that are told apart and",
+        "tested, on an up-to-date kernel with enough shared memory; what is not the best there is stands with what gives more.",
+        "",
+    ]
+    tables = {kind: {rung.feature: rung for rung in rungs(host)} for kind, host in HOSTS.items()}
+    best = tables["root"]
+    for kind, table in tables.items():
+        differ = {name: rung for name, rung in table.items() if rung.rung != best[name].rung}
+        lines += [f"## {kind[0].upper()}{kind[1:]}", ""]
+        lines += ["As root, but for:", ""] if table is not best else []
+        lines += ["| feature | what it gets | for more |", "|---|---|---|"]
+        lines += [
+            f"| {name} | {rung.rung} | {rung.more.replace('|', chr(92) + '|')} |"
+            for name, rung in (table if table is best else differ).items()
+        ]
+        lines.append("")
+    return "\n".join(lines)
+
+
+def public() -> list[tuple[str, Any]]:
+    """Every public name of the package and of its public classes, as users write it, with what it is."""
+    found: list[tuple[str, Any]] = []
+    for name in sorted(squall._HOMES):
+        if name.startswith("__"):
+            continue
+        value = getattr(squall, name)
+        found.append((f"squall.{name}", value))
+        if inspect.isclass(value):
+            found += [(f"squall.{name}.{member}", what) for member, what in _members(value)]
+    return found
+
+
+def python_page(made: str) -> str:
+    """Every public name with its signature and its docstring."""
+    lines = ["# Python", "", made, PYTHON_HEAD.strip()]
+    for name, what in public():
+        said = _said(what)
+        if said.startswith("Not in this version"):
+            continue
+        level = "##" if name.count(".") == 1 else "###"
+        lines += ["", f"{level} {name}", ""]
+        signature = _signature(name, what)
+        if signature:
+            lines += ["```text", signature, "```", ""]
+        lines.append(said)
+    later = [
+        name.removeprefix("squall.Image.") for name, what in public() if _said(what).startswith("Not in this")
+    ]
+    lines += ["", "## Not in this version", "", "These methods of `Image` raise an error that says so:"]
+    lines += textwrap.wrap(", ".join(f"`{name}`" for name in later) + ".", 120)
+    return "\n".join(lines) + "\n"
+
+
+def _members(cls: type) -> Iterator[tuple[str, Any]]:
+    for name, what in vars(cls).items():
+        shown = callable(what) or isinstance(what, (staticmethod, property))
+        if shown and not name.startswith("_") and name not in _NOT_FOR_USERS:
+            yield name, what.__func__ if isinstance(what, staticmethod) else what
+    yield from _VERBS.get(cls, {}).items()
+
+
+def _said(what: Any) -> str:
+    text = inspect.cleandoc(getattr(what, "__doc__", None) or "")
+    return re.sub(r"(?<!\n)\n(?!\n)", "\n", text)
+
+
+def _signature(name: str, what: Any) -> str:
+    target: Callable[..., Any] | None = what if callable(what) else None
+    if target is None:
+        return ""
+    try:
+        shown = inspect.signature(target)
+    except (TypeError, ValueError):
+        return ""
+    plain = [parameter.replace(annotation=parameter.empty) for parameter in shown.parameters.values()]
+    plain = [parameter for parameter in plain if parameter.name not in {"self", "later"}]
+    return f"{name.removeprefix('squall.')}{shown.replace(parameters=plain, return_annotation=shown.empty)}"
+
+
+def _commands(command: click.Command, name: str) -> Iterator[tuple[str, click.Command, str]]:
+    settings = {**command.context_settings, "max_content_width": _WIDTH, "terminal_width": _WIDTH}
+    context = click.Context(command, info_name=name, **settings)
+    yield name, command, command.get_help(context).rstrip()
+    if isinstance(command, click.Group):
+        for child in command.list_commands(context):
+            found = command.get_command(context, child)
+            assert found is not None
+            yield from _commands(found, f"{name} {child}")
+
+
+def _first(command: click.Command) -> str:
+    return inspect.cleandoc(command.help or "").partition("\n")[0].partition(". ")[0].rstrip(".:") + "."
+
+
+def _anchor(name: str) -> str:
+    return name.replace(" ", "-")
