@@ -80,16 +80,18 @@ class GroupV1:
         memory = self._paths.get("memory")
         if memory is None:
             return None
-        event = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        watched = os.open(f"{memory}/memory.oom_control", os.O_RDONLY | os.O_CLOEXEC)
+        opened: list[int] = []
         try:
-            _write(f"{memory}/cgroup.event_control", f"{event} {watched}")
+            opened.append(os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC))
+            opened.append(os.open(f"{memory}/memory.oom_control", os.O_RDONLY | os.O_CLOEXEC))
+            _write(f"{memory}/cgroup.event_control", f"{opened[0]} {opened[1]}")
         except OSError:
-            os.close(event)
+            # Not every kernel tells; the end of the runner still does.
+            for fd in opened:
+                os.close(fd)
             return None
-        finally:
-            os.close(watched)
-        return event
+        os.close(opened[1])
+        return opened[0]
 
     def remove(self) -> bool:
         # Each is tried, also after one that is busy.

@@ -121,6 +121,7 @@ class Container:
             self.init_pid = syscalls.clone(flags)
             if self.init_pid == 0:
                 init.live(init.Birth(spec=self.spec, plan=self._plan, line=inner_line, ends=ends))
+            pidfd = _open_or_end(self.init_pid)
         finally:
             for inner in (inner_line, inner_control, inner_log):
                 inner.close()
@@ -131,7 +132,7 @@ class Container:
         self.held = Held(
             line=line,
             control=control,
-            pidfd=os.pidfd_open(self.init_pid),
+            pidfd=pidfd,
             readable=(log.detach(), out, err),
         )
 
@@ -336,6 +337,16 @@ class Container:
 
     def _mark(self, name: str, at: float | None = None) -> None:
         self._marks[name] = time.monotonic() if at is None else at
+
+
+def _open_or_end(pid: int) -> int:
+    """A pidfd of our child, which is ended where there is none to be had."""
+    try:
+        return os.pidfd_open(pid)
+    except OSError:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+        raise
 
 
 def _file_system_bytes(fd: int) -> int:

@@ -36,7 +36,10 @@ def _descendants(first: int) -> list[int]:
     found, open_ends = [first], [first]
     while open_ends:
         pid = open_ends.pop()
-        children = [int(child) for child in _read(f"/proc/{pid}/task/{pid}/children").split()]
+        # Each thread has the children that it forked itself.
+        threads = _list(f"/proc/{pid}/task")
+        lists = [_read(f"/proc/{pid}/task/{thread}/children") for thread in threads]
+        children = [int(child) for child in " ".join(lists).split()]
         found += children
         open_ends += children
     return found
@@ -68,3 +71,10 @@ def _read(path: str) -> str:
             return file.read()
     except OSError:
         return ""  # It has ended meanwhile, or is not ours to look at.
+
+
+def _list(path: str) -> list[str]:
+    try:
+        return os.listdir(path)
+    except OSError:
+        return []  # It has ended meanwhile.

@@ -49,6 +49,7 @@ READ_ONLY_PATHS = ("/proc/sys",)
 TERMINALS = 64
 _DEFAULT_SHM_BYTES = 8 << 30
 _LOCKED_BYTES = 8 << 20
+_OPEN_FILES = 65_536
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -291,8 +292,7 @@ def _resource_limits(spec: SandboxSpec, host: Host) -> list[Step]:
     limits: list[Step] = [SetLimit(name="CORE", value=1), SetLimit(name="RTPRIO", value=0)]
     if spec.level == "sandbox":
         limits.append(SetLimit(name="MEMLOCK", value=_LOCKED_BYTES))
-    if spec.limits.nofile is not None:
-        limits.append(SetLimit(name="NOFILE", value=spec.limits.nofile))
+    limits.append(SetLimit(name="NOFILE", value=spec.limits.nofile or _OPEN_FILES))
     # The kernel counts processes per user namespace, so this bounds one container; without one it would bound the user.
     if spec.limits.pids is not None and not host.cgroup.limits_pids and spec.level == "sandbox":
         limits.append(SetLimit(name="NPROC", value=spec.limits.pids))

@@ -145,7 +145,14 @@ def test_a_shell_has_a_terminal_of_its_own_that_cannot_be_typed_into(box: Box) -
 def test_a_terminal_is_resized_and_hung_up_with_its_agent(box: Box) -> None:
     running = box.start(box.spec(_WAIT))
     assert running.read_line() == "up"
-    code = "import os, signal\nsignal.signal(signal.SIGWINCH, lambda *_: print(os.get_terminal_size(), flush=True))\nprint('up', flush=True)\nwhile True: signal.pause()"
+    code = """
+import os, signal
+# Not print: the signal may come while it still holds its buffer.
+signal.signal(signal.SIGWINCH, lambda *_: os.write(1, str(os.get_terminal_size()).encode()))
+os.write(1, b"up")
+while True:
+    signal.pause()
+"""
     (terminal,) = _execute(box, running.spec.id, [box.python, "-c", code], tty=True)
     assert b"up" in os.read(terminal, 100)
     box.say({"t": "resize", "exec": "e1", "rows": 40, "cols": 120})

@@ -27,12 +27,18 @@ def test_a_signal_keeps_its_number(box: Box) -> None:
     assert (exited["code"], exited["signal"], exited["cause"]) == (None, signal.SIGSEGV, "signal")
 
 
-@pytest.mark.parametrize("what", ["heap", "shm", "child", "memfd"])
+@pytest.mark.parametrize("what", ["heap", "shm", "child", "child of a thread", "memfd"])
 def test_too_much_memory_ends_the_whole_container_and_says_so(box: Box, what: str) -> None:
     code = {
         "heap": "x = []\nwhile True: x.append(bytearray(1 << 20))",
         "shm": "f = open('/dev/shm/x', 'wb')\nwhile True: f.write(bytes(1 << 20)); f.flush()",
         "child": "import os, signal\nif os.fork() == 0:\n x = []\n while True: x.append(bytearray(1 << 20))\nsignal.pause()",
+        "child of a thread": """
+import signal, subprocess, sys, threading
+hog = [sys.executable, "-c", "x = []\\nwhile True: x.append(bytearray(1 << 20))"]
+threading.Thread(target=lambda: (subprocess.Popen(hog), threading.Event().wait()), daemon=True).start()
+signal.pause()
+""",
         "memfd": "import mmap\nx = []\nwhile True:\n m = mmap.mmap(-1, 1 << 20); m.write(b'x' * (1 << 20)); x.append(m)",
     }[what]
     limit = 64 * _MIB
@@ -233,7 +239,7 @@ def test_a_deep_and_closed_tree_is_removed(box: Box) -> None:
     code = """
 import os
 os.chdir("/tmp")
-for _ in range(3000):
+for _ in range(300):
     os.mkdir("d", 0o700)
     os.chdir("d")
 os.mkdir("/tmp/closed", 0o700)

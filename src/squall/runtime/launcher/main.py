@@ -4,6 +4,7 @@ import argparse
 import gc
 import importlib
 import os
+import resource
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
@@ -26,6 +27,7 @@ def main(arguments: Sequence[str]) -> int:
     state = os.path.abspath(given.state) if given.state else os.path.dirname(path)
     # Whatever directory we were started in stays free to be removed.
     os.chdir("/")
+    _raise_file_limit()
     listener = listen(path)
     try:
         _warm(RUNNER_ENTRY)
@@ -45,6 +47,12 @@ def main(arguments: Sequence[str]) -> int:
         with suppress(OSError):
             os.unlink(path)
     return 0
+
+
+def _raise_file_limit() -> None:
+    """Each container takes some ten descriptors here; what it may open itself is set in its plan."""
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _warm(entry: str) -> None:

@@ -273,7 +273,12 @@ class Launcher:
         self._sweep(container.spec.scratch)
 
     def _remove_group(self, container: Container) -> None:
-        if container.group is not None and not container.group.remove():
+        try:
+            removed = container.group is None or container.group.remove()
+        except OSError as problem:
+            print(f"the group of {container.spec.id} stays: {problem}", file=sys.stderr, flush=True)
+            return
+        if not removed:
             again = time.monotonic() + _REMOVE_AGAIN_S
             self._timers.at(again, lambda: self._remove_group(container))
 
