@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import importlib
 from collections.abc import Callable
+
+_factory: Callable[[], asyncio.AbstractEventLoop]
+try:
+    import uvloop
+except ImportError:
+    _factory = asyncio.new_event_loop
+else:
+    _factory = uvloop.new_event_loop
 
 
 def loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
     """What makes the loop of a server or an agent."""
-    try:
-        found: Callable[[], asyncio.AbstractEventLoop] = importlib.import_module("uvloop").new_event_loop
-    except ImportError:
-        return asyncio.new_event_loop
-    return found
+    return _factory
