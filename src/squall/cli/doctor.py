@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from squall.cli.screen import plain, say, say_json
+from squall.cli.screen import plain, say, say_json, say_wrapped
 from squall.sdk.greeting import greet
 from squall.sdk.local_server import require_linux
 from squall.settings.paths import find_state
@@ -40,7 +40,7 @@ def doctor(*, as_json: bool) -> None:
     width = max(len(rung.feature) for rung in found)
     for rung in found:
         mark = "+" if rung.good else "-"
-        say(f"{mark} {rung.feature.ljust(width)}  {plain(rung.rung)} ({plain(rung.why)})",
-            style="green" if rung.good else "yellow")  # fmt: skip
+        line = f"{mark} {rung.feature.ljust(width)}  {plain(rung.rung)} ({plain(rung.why)})"
+        say_wrapped(line, style="green" if rung.good else "yellow", hang=width + 4)
         if not rung.good:
-            say(f"  {' ' * width}  for more: {plain(rung.more)}")
+            say_wrapped(f"  {' ' * width}  for more: {plain(rung.more)}", hang=width + 4)

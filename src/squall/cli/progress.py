@@ -1,8 +1,10 @@
 """Progress: what a run shows: a status line and marks on a terminal, plain lines elsewhere, output in between."""
 
+import contextlib
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from typing import Any, TextIO, cast
 
 import click
@@ -10,7 +12,7 @@ import click
 from squall.cli.screen import coloured, plain
 from squall.sdk.watch import Output, describe_note
 
-_MARKS = {"done": ("✓", "green"), "note": ("!", "yellow"), "wait": ("…", "yellow")}
+_MARKS = {"done": ("✓", "green"), "note": ("!", "yellow"), "wait": ("…", "yellow"), "fail": ("✗", "red")}
 _REASONS = {
     "container_starting": "a container is starting",
     "containers_busy": "all containers are busy",
@@ -50,6 +52,7 @@ class RunWatcher:
         self._running: dict[str, tuple[int, int]] = {}
         self._started = time.monotonic()
         self._open = False
+        self._failed = False
         self._own_at_start = True
         self._drawn = False
         if self._live and sys.stdout.isatty():
@@ -105,11 +108,28 @@ class RunWatcher:
         elif head.get("build", {}).get("line"):
             self._line("", plain(head["build"]["line"]))
 
+    @contextlib.contextmanager
+    def judging(self) -> Iterator[None]:
+        """Notices how the program ends that runs within: the last line says it."""
+        try:
+            yield
+        except SystemExit as ended:
+            self._failed = ended.code not in {0, None}
+            raise
+        except BaseException:
+            self._failed = True
+            raise
+
     def closed(self) -> None:
         """See Watcher."""
         self._show("")
         if self._open and self._live:
-            self._line("done", f"done in {time.monotonic() - self._started:.2f} s")
+            took = f"{time.monotonic() - self._started:.2f} s"
+            self._line(*(("fail", f"failed after {took}") if self._failed else ("done", f"done in {took}")))
+
+    def put_away(self) -> None:
+        """No status line is left on the terminal."""
+        self._show("")
 
     def interrupted(self) -> None:
         """Ctrl-C: what ran has been cancelled."""

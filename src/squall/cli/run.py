@@ -52,7 +52,7 @@ def run(*, target: str | None, arguments: tuple[str, ...], **wish: Any) -> int:
     )
     watcher = RunWatcher(quiet=wish["quiet"])
     try:
-        with chosen.app.run(watcher=watcher):
+        with chosen.app.run(watcher=watcher), watcher.judging():
             result = chosen.call(flags)
     except KeyboardInterrupt:
         watcher.interrupted()
@@ -63,6 +63,8 @@ def run(*, target: str | None, arguments: tuple[str, ...], **wish: Any) -> int:
         if say_traceback(error):
             return 1
         raise
+    finally:
+        watcher.put_away()
     if result is not None and chosen.shows_result:
         click.echo(result if isinstance(result, str) else repr(result))
     return 0

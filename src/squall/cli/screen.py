@@ -3,7 +3,9 @@
 import errno
 import json
 import os
+import shutil
 import sys
+import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TextIO
 
@@ -26,6 +28,20 @@ def say(text: str, *, style: str = "", err: bool = False) -> None:
     """One line, coloured where that is wanted."""
     stream = sys.stderr if err else sys.stdout
     click.echo(click.style(text, fg=style) if style and coloured(stream) else text, err=err, color=True)
+
+
+def say_wrapped(text: str, *, style: str = "", err: bool = False, hang: int = 4) -> None:
+    """One line; on a terminal that is narrower, broken between words, later parts indented by `hang` columns."""
+    stream = sys.stderr if err else sys.stdout
+    width = shutil.get_terminal_size().columns
+    if stream.isatty() and len(text) > width > 2 * hang:
+        parts = textwrap.wrap(
+            text, width, subsequent_indent=" " * hang, drop_whitespace=True, break_on_hyphens=False
+        )
+    else:
+        parts = [text]
+    for part in parts:
+        say(part, style=style, err=err)
 
 
 def say_json(value: object) -> None:
@@ -51,10 +67,10 @@ def say_error(problem: BaseException) -> bool:
     if named is None:
         return False
     first, *more = str(named).splitlines() or [""]
-    say(f"error[{named.code}]: {plain(first)}", style="red", err=True)
+    say_wrapped(f"error[{named.code}]: {plain(first)}", style="red", err=True)
     for line in more:
-        say(plain(line), err=True)
-    say(f"  what to do: {plain(named.remedy)}", err=True)
+        say_wrapped(plain(line), err=True)
+    say_wrapped(f"  what to do: {plain(named.remedy)}", err=True)
     say(f"  more: squall explain {named.code}", style="bright_black", err=True)
     return True
 
