@@ -12,7 +12,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import Any
 
 from squall.context.current import CurrentInput, current_input
@@ -28,6 +28,7 @@ from squall.wire.sealed import read_sealed
 INTERRUPT = signal.SIGRTMIN + 7
 FLUSH_S = 0.002
 GIVE_BACK_S = 0.020
+KEPT_S = 5.0
 
 
 @dataclass(slots=True)
@@ -128,10 +129,19 @@ class InputRunner:
     def run(self) -> None:
         """Runs leases until `stop`."""
         signal.signal(INTERRUPT, self._on_interrupt)
-        while (lease := self._inbox.get()) is not None:
+        while (lease := self._next_lease()) is not None:
             self._run_lease(lease)
         if self._loop is not None:
             self._loop.close()
+
+    def _next_lease(self) -> deque[LeasedInput] | None:
+        """What to run next, None at the end; memory of a large argument is kept a while for the next one."""
+        if self._borrowed.is_kept:
+            try:
+                return self._inbox.get(timeout=KEPT_S)
+            except Empty:
+                self._borrowed.drop()
+        return self._inbox.get()
 
     def _run_lease(self, lease: deque[LeasedInput]) -> None:
         begun = flushed = time.perf_counter()
@@ -194,7 +204,8 @@ class InputRunner:
         except BaseException as error:  # noqa: BLE001 - user code ends here, and must always end in an outcome
             self._fail(where, error, time.perf_counter() - started)
         finally:
-            self._borrowed.drop()
+            args = kwargs = value = None
+            self._borrowed.settle()
             self._settling = self._interrupted = None
             current_input.reset(token)
 

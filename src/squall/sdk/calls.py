@@ -44,7 +44,7 @@ class Packed:
     """The packed arguments of one input: a size as the wire says it, buffers, descriptors.
 
     lent: the caller waits for the outcome, and lets the memory of its values be until then; else it is copied.
-    again: large values go into a file that may be filled again, once `close` is told that its reader has let go.
+    again: large values go into a file that may be filled again, once its reader has let go (`give_back`).
     """
 
     __slots__ = ("_file", "_target", "buffers", "bytes", "fds", "size")

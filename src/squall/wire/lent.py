@@ -129,10 +129,15 @@ class LentFiles:
 
 
 class Borrowed:
-    """The reader's hold on the lent file whose value is in hand; one at a time."""
+    """The reader's hold on the lent file whose value is in hand; one at a time.
+
+    A map that nobody wrote to is kept for the next value in the same file: the pages need not be found again.
+    """
 
     def __init__(self) -> None:
         self._map: mmap.mmap | None = None
+        self._file = (0, 0, 0)
+        self._place = 0
         self._forks = 0
 
     def read(self, fd: int, size: int) -> memoryview:
@@ -140,22 +145,21 @@ class Borrowed:
 
         Raises DeserializationError when it is no file of that length whose length is fixed and that others cannot write.
         """
-        self.drop()
         found = os.fstat(fd)
         if not stat.S_ISREG(found.st_mode) or not 0 < size <= found.st_size:
+            self.drop()
             raise DeserializationError(f"a value of {size} bytes came in a file of {found.st_size}")
-        try:
-            seals = fcntl.fcntl(fd, _GET_SEALS)
-        except OSError:
-            seals = 0
-        if seals & (_FIXED | _FUTURE_WRITE) != _FIXED | _FUTURE_WRITE:
-            raise DeserializationError("a lent value came in a file that is not sealed")
-        options: dict[str, Any] = {"trackfd": False} if sys.version_info >= (3, 13) else {}
+        file = (found.st_dev, found.st_ino, found.st_size)
         self._forks = _FORKS[0]
-        self._map = mmap.mmap(
-            fd, size, flags=mmap.MAP_PRIVATE, prot=mmap.PROT_READ | mmap.PROT_WRITE, **options
-        )
-        return memoryview(self._map)
+        if self._map is None or self._file != file or not self.is_free:
+            self.drop()
+            if not _is_fixed(fd):
+                raise DeserializationError("a lent value came in a file that is not sealed")
+            options: dict[str, Any] = {"trackfd": False} if sys.version_info >= (3, 13) else {}
+            prot = mmap.PROT_READ | mmap.PROT_WRITE
+            self._map = mmap.mmap(fd, found.st_size, flags=mmap.MAP_PRIVATE, prot=prot, **options)
+            self._file, self._place = file, 0
+        return memoryview(self._map)[:size]
 
     @property
     def is_free(self) -> bool:
@@ -171,6 +175,22 @@ class Borrowed:
             return False
         return False
 
+    @property
+    def is_kept(self) -> bool:
+        """Whether a map is kept here."""
+        return self._map is not None
+
+    def settle(self) -> None:
+        """The value is done with: keep the map for the next one if every page of it is still the file's."""
+        if self._map is None:
+            return
+        try:
+            if self.is_free and self._is_untouched():
+                return
+        except OSError:
+            pass  # no such files in this /proc: as if it were touched
+        self.drop()
+
     def drop(self) -> None:
         """Let go of the map: it ends now, or with the last view."""
         held, self._map = self._map, None
@@ -179,6 +199,54 @@ class Borrowed:
                 held.close()
             except BufferError:
                 return
+
+    def _is_untouched(self) -> bool:
+        """Whether no page became this process's own by writing to it."""
+        device, inode, size = self._file
+        self._place = self._place or _place_of(device, inode, size)
+        if not self._place:
+            return False
+        page = mmap.PAGESIZE
+        left = (size + page - 1) // page * _ENTRY
+        with open("/proc/self/pagemap", "rb", buffering=0) as pages:
+            pages.seek(self._place // page * _ENTRY)
+            while left:
+                entries = pages.read(min(left, _PIECE // 64))
+                if not entries or any(_is_own(top) for top in set(entries[_ENTRY - 1 :: _ENTRY])):
+                    return False
+                left -= len(entries)
+        return True
+
+
+# One number a page in /proc/self/pagemap; its highest byte says whether the page is there, swapped, and a file's.
+_ENTRY: Final = 8
+_THERE: Final = 0x80
+_SWAPPED: Final = 0x40
+_OF_FILE: Final = 0x20
+
+
+def _is_own(top: int) -> bool:
+    return bool(top & _SWAPPED) or top & (_THERE | _OF_FILE) == _THERE
+
+
+def _place_of(device: int, inode: int, size: int) -> int:
+    """Where the one private map of a file begins; 0 where there is none, or it was cut."""
+    wanted = f"{os.major(device):02x}:{os.minor(device):02x} {inode} "
+    with open("/proc/self/maps") as maps:
+        found = [line.partition(" ")[0] for line in maps if wanted in line and "p " in line[:48]]
+    for span in found if len(found) == 1 else ():
+        start, _, stop = span.partition("-")
+        if int(stop, 16) - int(start, 16) >= size:
+            return int(start, 16)
+    return 0
+
+
+def _is_fixed(fd: int) -> bool:
+    wanted = _FIXED | _FUTURE_WRITE
+    try:
+        return fcntl.fcntl(fd, _GET_SEALS) & wanted == wanted
+    except OSError:
+        return False
 
 
 def _count_fork() -> None:

@@ -20,6 +20,8 @@ _PROTOCOL: Final = 5
 _ALIGNED: Final = 64
 _AS_BYTES: Final = 1 << 31
 _MAIN: Final = b"__main__"
+# A map that was read before is copied from faster than its file is read; the copy holds up all other threads.
+_COPIED: Final = 256 * 1024 * 1024
 # How a pickle first names the module that rebuilds code.
 _CODE: Final = b"\x8c\x17cloudpickle.cloudpickle"
 
@@ -126,7 +128,7 @@ def unpack_from_memfd(
     pieces: list[Buffer | None] = [None] * len(buffers)
     at = lengths[0]
     for place, code in enumerate(_codes(buffers[0], len(buffers) - 1), start=1):
-        if code & _AS_BYTES:
+        if code & _AS_BYTES and (read is read_sealed or lengths[place] > _COPIED):
             # Read straight into the object that the value will hold, in place of a copy out of the mapping.
             pieces[place] = read_piece(fd, at, lengths[place])
         at += lengths[place]

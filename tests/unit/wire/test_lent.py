@@ -6,6 +6,7 @@ import errno
 import mmap
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -137,5 +138,59 @@ def test_what_lies_idle_is_bounded_and_goes_with_time() -> None:
     made[2].close()
 
 
+def test_a_map_that_was_only_read_is_kept_and_shows_what_is_filled_in(file: LentFile) -> None:
+    reader = Borrowed()
+    assert bytes(reader.read(file.fd, SIZE)) == b"a" * SIZE
+    reader.settle()
+    assert _is_kept(reader) is True
+    assert maps_of(file.fd) == 2, "the writer's and the reader's"
+    file.fill([b"b" * SIZE])
+    assert bytes(reader.read(file.fd, SIZE - 1)) == b"b" * (SIZE - 1)
+    assert maps_of(file.fd) == 2
+    reader.drop()
+    assert _is_kept(reader) is False
+    assert maps_of(file.fd) == 1
+
+
+@pytest.mark.parametrize("place", [0, 5_000, SIZE - 1])
+def test_a_map_that_was_written_to_is_let_go(file: LentFile, place: int) -> None:
+    reader = Borrowed()
+    reader.read(file.fd, SIZE)[place] = ord("z")
+    assert _is_free(reader) is True
+    reader.settle()
+    assert not reader.is_kept
+    assert bytes(reader.read(file.fd, SIZE)) == b"a" * SIZE
+
+
+def test_a_map_with_views_is_let_go_to_them(file: LentFile) -> None:
+    reader = Borrowed()
+    view = reader.read(file.fd, SIZE)
+    reader.settle()
+    assert not reader.is_kept
+    again = reader.read(file.fd, SIZE)
+    again[0] = ord("z")
+    assert view[0] == ord("a")
+
+
+def test_a_map_is_kept_for_its_own_file_alone(file: LentFile) -> None:
+    reader = Borrowed()
+    reader.read(file.fd, SIZE)
+    reader.settle()
+    other = LentFile([b"o" * SIZE])
+    assert bytes(reader.read(other.fd, SIZE)) == b"o" * SIZE
+    assert maps_of(file.fd) == 1
+    other.close()
+
+
+def maps_of(fd: int) -> int:
+    """How many maps this process has of a file."""
+    inode = os.fstat(fd).st_ino
+    return sum(f" {inode} " in line for line in Path("/proc/self/maps").read_text().splitlines())
+
+
 def _is_free(reader: Borrowed) -> bool:
     return reader.is_free
+
+
+def _is_kept(reader: Borrowed) -> bool:
+    return reader.is_kept
