@@ -13,6 +13,9 @@ import click
 
 from squall.model.errors import DiskFull, Error, TooManyFiles
 
+# The least that is left of a table's last column on a narrow terminal: it is broken into lines.
+_LAST_COLUMN = 24
+
 
 def coloured(stream: TextIO) -> bool:
     """Whether colour may be used: on a terminal, where NO_COLOR is not set."""
@@ -34,7 +37,7 @@ def say_wrapped(text: str, *, style: str = "", err: bool = False, hang: int = 4)
     """One line; on a terminal that is narrower, broken between words, later parts indented by `hang` columns."""
     stream = sys.stderr if err else sys.stdout
     width = shutil.get_terminal_size().columns
-    if stream.isatty() and len(text) > width > 2 * hang:
+    if stream.isatty() and len(text) > width > hang + 10:
         parts = textwrap.wrap(
             text, width, subsequent_indent=" " * hang, drop_whitespace=True, break_on_hyphens=False
         )
@@ -55,10 +58,24 @@ def say_table(rows: Iterable[Mapping[str, Any]], columns: Sequence[str], *, empt
         say(empty)
         return
     widths = [max(len(name), *(len(row[at]) for row in cells)) for at, name in enumerate(columns)]
+    room = shutil.get_terminal_size().columns if sys.stdout.isatty() else sum(widths) + 2 * len(widths)
+    before = sum(widths[:-1]) + 2 * (len(widths) - 1)
+    if before + min(widths[-1], _LAST_COLUMN) > room:
+        _say_records(cells, columns)
+        return
     head = "  ".join(name.upper().ljust(width) for name, width in zip(columns, widths, strict=True))
     say(head.rstrip(), style="bright_black")
     for row in cells:
-        say("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+        line = "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        say_wrapped(line, hang=before)
+
+
+def _say_records(cells: Sequence[Sequence[str]], columns: Sequence[str]) -> None:
+    """Rows that no line of this terminal can hold: the first cell, and the others below it by their names."""
+    for row in cells:
+        say(row[0])
+        others = ", ".join(f"{name} {cell}" for name, cell in zip(columns[1:], row[1:], strict=True) if cell)
+        say_wrapped(f"  {others}", hang=2)
 
 
 def say_error(problem: BaseException) -> bool:
