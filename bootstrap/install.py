@@ -39,7 +39,7 @@ def say(text: str) -> None:
 
 
 def packages(python: str, wanted: Iterable[str], *, log: str) -> int:
-    """How many packages the environment holds after the wanted ones are in; pip's own words are in the log.
+    """How many packages the environment holds after pip and the wanted ones are in; pip's own words are in the log.
 
     Raises InstallError.
     """
@@ -48,7 +48,15 @@ def packages(python: str, wanted: Iterable[str], *, log: str) -> int:
     environ.pop("PYTHONHOME", None)
     environ["PIP_DISABLE_PIP_VERSION_CHECK"] = "1"
     pip = [python, os.path.join(_wheel(), "pip")]
-    command = [*pip, "install", "--no-input", "--progress-bar=off", "--no-warn-script-location", *wanted]
+    command = [
+        *pip,
+        "install",
+        "--no-input",
+        "--progress-bar=off",
+        "--no-warn-script-location",
+        _wheel(),
+        *wanted,
+    ]
     with open(log, "w", encoding="utf-8") as file:
         status = _watch(command, environ, file.write)
     if status != 0:

@@ -10,7 +10,7 @@ import zlib
 from collections.abc import Iterator, Mapping
 
 STAMP = "squall-stamp"
-_FORMAT = 3  # raise it when an environment made by an older script must be made again
+_FORMAT = 4  # raise it when an environment made by an older script must be made again
 
 
 def homes(root: str, environ: Mapping[str, str]) -> Iterator[str]:
