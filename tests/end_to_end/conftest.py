@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
+import importlib
 import os
 import shutil
 import subprocess
@@ -30,17 +30,17 @@ class House:
         }
         self._programs = 0
 
-    def start(self, *arguments: str, **options: object) -> subprocess.Popen[str]:
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
         """Python with these arguments, its output kept."""
-        return subprocess.Popen(
+        client: subprocess.Popen[str] = subprocess.Popen(
             [sys.executable, *arguments],
             env=self.environ,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            **options,  # type: ignore[call-overload] # whatever the test wants beside
         )
+        return client
 
     def run(
         self, *arguments: str, typed: str = "", cwd: Path | None = None
@@ -97,8 +97,6 @@ def at_home(house: House) -> Iterator[House]:
 @pytest.fixture(scope="module")
 def verbs(at_home: House) -> Iterator[object]:
     """The module of the app of every verb, while the app runs."""
-    import verbs_app  # noqa: PLC0415 - it is beside the tests only while this process is a client
-
-    with contextlib.ExitStack() as stack:
-        stack.enter_context(verbs_app.app.run())
+    verbs_app = importlib.import_module("verbs_app")
+    with verbs_app.app.run():
         yield verbs_app

@@ -40,6 +40,10 @@ def blocking_verbs() -> None:
     assert_type(scale.spawn(3), FunctionCall[float])
     assert_type(scale.spawn_map([1, 2]), FunctionCall[float])
     assert_type(count.remote_gen(3), Iterator[Any])
+    assert_type(fetch.remote("a"), bytes)
+    assert_type(fetch.map(["a"]), Iterator[bytes])
+    assert_type(fetch.spawn("a").get(), bytes)
+    assert_type(count.remote(3), Iterator[int])
     assert_type(FunctionCall.from_id("fc"), FunctionCall[Any])
     assert_type(FunctionCall.gather(scale.spawn(1), scale.spawn(2)), list[Any])
 
@@ -48,6 +52,15 @@ async def awaited_verbs() -> None:
     assert_type(await scale.remote.aio(3), float)
     assert_type(await scale.spawn(3).get.aio(), float)
     assert_type(scale.map.aio([1]), AsyncIterator[float])
+    assert_type(scale.starmap.aio([(1, 2.0)]), AsyncIterator[float])
+    assert_type(await scale.for_each.aio([1]), None)
+    assert_type(await scale.spawn.aio(3), FunctionCall[float])
+    assert_type(await scale.spawn_map.aio([3]), FunctionCall[float])
+    assert_type(await FunctionCall.gather.aio(scale.spawn(1)), list[Any])
+    assert_type(scale.spawn_map([1]).iter.aio(), AsyncIterator[float])
+    assert_type(await fetch.remote.aio("a"), bytes)
+    assert_type(await fetch.local("a"), bytes)
+    assert_type(await fetch("a"), bytes)
     assert_type(count.remote_gen.aio(3), AsyncIterator[Any])
 
 
@@ -57,6 +70,8 @@ def results() -> None:
     assert_type(call.get(timeout=3), float)
     assert_type(call.object_id, str)
     assert_type(call.num_inputs(), int)
+    assert_type(call.iter(0, 2), Iterator[float])
+    assert_type(call.cancel(terminate_containers=True), None)
 
 
 def running() -> None:

@@ -16,7 +16,7 @@ APP_DIR = "/app"
 MAIN = "__squall_main__"
 
 
-class CodeMissing(Exception):
+class CodeMissingError(Exception):
     """The module was imported, but it holds no such function."""
 
 
@@ -40,7 +40,7 @@ def load(code: Code, *, pickled: bytes | None, source_dir: str) -> Callable[...,
     for part in code.qualname.split("."):
         found = getattr(found, part, None)
     if found is None:
-        raise CodeMissing(f"module {code.module!r} has no function {code.qualname!r}")
+        raise CodeMissingError(f"module {code.module!r} has no function {code.qualname!r}")
     return plain(found)
 
 
@@ -77,7 +77,7 @@ def _import_main(code: Code, source_dir: str) -> None:
 def _exec_file(name: str, path: str) -> Any:
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
-        raise CodeMissing(f"{path} cannot be imported as Python")
+        raise CodeMissingError(f"{path} cannot be imported as Python")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     try:

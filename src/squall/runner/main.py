@@ -99,7 +99,7 @@ class _Container:
         return {
             "holding": held,
             "ready": self._ready,
-            "python": "%d.%d" % sys.version_info[:2],
+            "python": f"{sys.version_info.major}.{sys.version_info.minor}",
             "pid": os.getpid(),
         }
 

@@ -8,6 +8,7 @@ import socket
 import sys
 import threading
 import time
+from typing import Any
 
 RECORD_BYTES = 60 * 1024
 _GIVE_UP_S = 5.0
@@ -108,8 +109,8 @@ class _Bytes(io.BufferedIOBase):
     def writable(self) -> bool:
         return True
 
-    def write(self, data: object) -> int:
-        raw = bytes(data)  # type: ignore[call-overload] - anything with the buffer protocol, as the builtin takes
+    def write(self, data: Any) -> int:
+        raw = bytes(data)
         self._text.write(raw.decode("utf-8", "backslashreplace"))
         return len(raw)
 
@@ -126,7 +127,7 @@ def take_over(log: int) -> None:
     os.set_inheritable(log, False)
     sys.stdout = LogWriter(sink, b"o", 1)
     sys.stderr = LogWriter(sink, b"e", 2)
-    sys.__stdout__, sys.__stderr__ = sys.stdout, sys.stderr
+    vars(sys).update(__stdout__=sys.stdout, __stderr__=sys.stderr)
 
 
 def flush() -> None:

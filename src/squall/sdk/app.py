@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from types import TracebackType
-from typing import Any, ParamSpec, TypeVar, overload
+from typing import Any, ParamSpec, Protocol, TypeVar, overload
 
 from squall.context import current
 from squall.model.errors import AlreadyExistsError, InvalidError
@@ -14,7 +14,7 @@ from squall.model.function import Retries
 from squall.sdk.blocking import run_blocking, run_here
 from squall.sdk.declare import Amount, declare
 from squall.sdk.entrypoint import LocalEntrypoint
-from squall.sdk.function import Function, is_generator
+from squall.sdk.function import AsyncFunction, Function, is_generator
 from squall.sdk.image import Image
 from squall.sdk.session import AppRun
 from squall.sdk.watch import Watcher
@@ -23,8 +23,21 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
+class Decorate(Protocol):
+    """What `@app.function(...)` is: of an async function, the value is what awaiting it gives."""
+
+    @overload
+    def __call__(self, raw: Callable[P, Coroutine[Any, Any, R]], /) -> AsyncFunction[P, R]: ...
+    @overload
+    def __call__(self, raw: Callable[P, R], /) -> Function[P, R]: ...
+
+
 class App:
-    """Functions that are run together. image and include_source are what its functions have unless they say otherwise."""
+    """Functions that are run together, and what they have in common.
+
+    name: how it is listed; without one, that of the directory. image, include_source: what its functions have unless they
+    say otherwise (this machine's image; the source ships).
+    """
 
     def __init__(
         self, name: str | None = None, *, image: Image | None = None, include_source: bool = True
@@ -63,29 +76,40 @@ class App:
         serialized: bool = False,
         include_source: bool | None = None,
         **later: Any,
-    ) -> Callable[[Callable[P, R]], Function[P, R]]:
-        """Makes a function remote.
+    ) -> Decorate:
+        """Makes a function remote: calling it plainly still runs it here, `.remote(...)` runs it in a container.
 
-        image: its container's file system (default: the app's, else this machine's). cpu: cores, a number or (request,
-        limit). memory: MiB, a number or (request, limit); above it the input ends with OutOfMemory. ephemeral_disk: MiB.
-        env: plain variables. timeout: seconds an attempt may take, 1 to 86400 (300); startup_timeout: the same for
-        loading its code (as timeout). retries: how often an input whose function raised is tried again.
-        min_containers, max_containers, buffer_containers, scaledown_window: see `squall.model.function.Scaling`.
-        single_use_containers: a container for each input. serialized: its code travels by value, not as a module.
-        Raises InvalidError for an option out of its bounds, AlreadyExistsError for a name that is taken.
+        name: how it is listed and called by `squall run FILE::NAME` (its own).
+        image: what its containers find (the app's, else this machine).
+        cpu: cores, a number or (request, limit); a number alone places it and limits nothing (0.125).
+        memory: MiB, a number or (request, limit); a number alone is both (128 to place it, and no limit).
+        ephemeral_disk: MiB that a container may write (no limit).
+        env: plain environment variables.
+        timeout: seconds that an attempt may take, 1 to 86400 (300).
+        startup_timeout: seconds that importing its code may take (as timeout, at least 60).
+        retries: how often an input whose function raised is tried again, 0 to 10, a second later each time, or a
+        `squall.Retries` (0). Not for generators.
+        min_containers, max_containers, buffer_containers: kept alive; never more; idle on top under load (0, none, 0).
+        scaledown_window: idle seconds after which a container goes, 2 to 3600 (60).
+        single_use_containers: a fresh container for each input (False).
+        serialized: its code travels by value, as in notebooks, not as a module (False).
+        include_source: whether the source ships (the app's).
+
+        Raises InvalidError for an option that is not there or out of its bounds, and AlreadyExistsError for a name that
+        is taken.
         """
         options = {key: value for key, value in locals().items() if key not in ("self", "later")}
         _refuse_later(later)
         options["image"] = image if image is not None else self.image
 
-        def decorate(raw: Callable[P, R]) -> Function[P, R]:
+        def decorate(raw: Callable[..., Any]) -> Any:
             if isinstance(raw, Function):
                 raise InvalidError(f"{raw.name!r} is decorated with @app.function twice")
             if not callable(raw) or inspect.isclass(raw):
                 raise InvalidError("@app.function decorates a function; a class is for @app.cls")
             is_async = inspect.iscoroutinefunction(raw) or inspect.isasyncgenfunction(raw)
             declared = declare(raw, options, is_generator=is_generator(raw), is_async=is_async)
-            function = Function(raw, declared)
+            function: Function[..., Any] = Function(raw, declared)
             self._add(declared.name, function)
             return function
 
@@ -95,10 +119,13 @@ class App:
     def local_entrypoint(self, raw: Callable[..., Any], /) -> LocalEntrypoint: ...
     @overload
     def local_entrypoint(
-        self, *, name: str | None = None
+        self, /, *, name: str | None = None
     ) -> Callable[[Callable[..., Any]], LocalEntrypoint]: ...
     def local_entrypoint(self, raw: Any = None, /, *, name: str | None = None) -> Any:
-        """Makes a local function a command: `squall run FILE::NAME --flag value`, flags typed by its parameters."""
+        """Makes a local function a command: `squall run FILE::NAME --flag value`, flags typed by its parameters.
+
+        name: how it is called (its own). Raises AlreadyExistsError for a name that is taken.
+        """
 
         def decorate(raw: Callable[..., Any]) -> LocalEntrypoint:
             entrypoint = LocalEntrypoint(self, raw, name or raw.__name__)
@@ -110,7 +137,7 @@ class App:
         return decorate(raw) if raw is not None else decorate
 
     def include(self, other: App) -> App:
-        """Adds another app's functions to this one; gives this one."""
+        """Adds another app's functions to this one; gives this one. Raises AlreadyExistsError where both have a name."""
         for name, function in other.functions.items():
             self._add(name, function)
         return self
@@ -118,7 +145,9 @@ class App:
     def run(self, *, watcher: Watcher | None = None, detach: bool = False) -> RunContext:
         """A context in which the functions can be called remotely: `with app.run():` or `async with app.run():`.
 
-        A server is started when none runs. At the end, calls and containers of the app end with it.
+        A server is started when none runs. At the end, calls and containers of the app end with it. watcher: what is
+        told of progress. detach: not in this version. Raises InvalidError inside a container, ServerNotStarted, and the
+        errors of source and images that cannot be had.
         """
         if detach:
             raise InvalidError("detach comes with deployed apps", remedy="leave it out")

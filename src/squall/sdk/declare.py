@@ -15,6 +15,8 @@ from squall.model.ids import AppId, FunctionId
 from squall.model.resources import DEFAULT_CPU_MILLI, DEFAULT_MEMORY_MIB, Limits, Resources
 
 MAIN = "__squall_main__"
+LEAST_STARTUP_S = 60.0
+"""A short timeout is about inputs, not about a machine that is busy while a container starts."""
 Amount = float | tuple[float, float] | None
 
 
@@ -39,7 +41,7 @@ def declare(
     raw: Callable[..., Any], options: Mapping[str, Any], *, is_generator: bool, is_async: bool
 ) -> Declared:
     """A decorated function, its options checked. Raises InvalidError that names the option."""
-    name = options.get("name") or getattr(raw, "__qualname__", getattr(raw, "__name__", "function"))
+    name = str(options.get("name") or getattr(raw, "__qualname__", getattr(raw, "__name__", "function")))
     name = name.replace(".<locals>", "").replace("<lambda>", "lambda")
     _check_name(name)
     module = getattr(raw, "__module__", "") or ""
@@ -60,13 +62,15 @@ def declare(
                 module=module,
                 qualname=qualname,
                 main=is_main and has_file,
-                python="%d.%d" % sys.version_info[:2],
+                python=f"{sys.version_info.major}.{sys.version_info.minor}",
             ),
             asks=_asks(options),
             limits=_limits(options),
             env=_env(options.get("env")),
             timeout_s=float(options.get("timeout") or 300),
-            startup_timeout_s=float(options.get("startup_timeout") or options.get("timeout") or 300),
+            startup_timeout_s=float(
+                options.get("startup_timeout") or max(LEAST_STARTUP_S, options.get("timeout") or 300)
+            ),
             retries=_retries(options.get("retries"), is_generator=is_generator),
             scaling=_scaling(options),
             is_generator=is_generator,
@@ -133,7 +137,7 @@ def _env(env: Any) -> dict[str, str]:
     if not isinstance(env, Mapping) or not all(
         isinstance(k, str) and isinstance(v, str) for k, v in env.items()
     ):
-        raise ValueError("env is a dict of strings")
+        raise TypeError("env is a dict of strings")
     for name in env:
         if not name or "=" in name or "\0" in name or "\0" in env[name]:
             raise ValueError(f"no environment can hold the variable {name!r}")
@@ -148,7 +152,7 @@ def _retries(retries: Any, *, is_generator: bool) -> Retries | None:
     if isinstance(retries, Retries):
         return retries
     if isinstance(retries, bool) or not isinstance(retries, int):
-        raise ValueError(f"retries is a number or squall.Retries(...), not {retries!r}")
+        raise TypeError(f"retries is a number or squall.Retries(...), not {retries!r}")
     return Retries(max_retries=retries, backoff_coefficient=1.0, initial_delay=1.0)
 
 

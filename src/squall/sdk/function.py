@@ -6,8 +6,8 @@ import dataclasses
 import functools
 import inspect
 import sys
-from collections.abc import Callable
-from typing import Any, Generic, ParamSpec, TypeVar
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar
 
 from squall.context.current import in_container
 from squall.model import function as nouns
@@ -21,7 +21,14 @@ R = TypeVar("R")
 
 
 class Function(Generic[P, R]):
-    """A function that runs in containers: `.remote`, `.map`, `.spawn` and their like, or `.local` in this process."""
+    """A function that runs in containers; `@app.function()` makes it, and calling it plainly runs it here.
+
+    remote(...): its value, from a container; a generator function's items. remote_gen(...): the items of a generator
+    function, each as it is yielded. local(...): runs it here. map(xs, ...), starmap(tuples), for_each(xs): many inputs in
+    one call. spawn(...), spawn_map(xs): a call whose outcomes are fetched later, a `FunctionCall`.
+    Each has an awaited form: `await f.remote.aio(...)`. They raise what the function raises, ExecutionError while the app
+    does not run, and errors of `squall.model.errors` for what stopped it.
+    """
 
     def __init__(self, raw: Callable[P, R], declared: Declared) -> None:
         self.declared = declared
@@ -92,6 +99,20 @@ class Function(Generic[P, R]):
             f"{self.declared.name!r} is called remotely, but its app does not run",
             remedy="run the file with `squall run FILE`, or call within `with app.run():`",
         )
+
+
+if TYPE_CHECKING:
+
+    class AsyncFunction(Function[P, R]):
+        """What an async function becomes: called in a container it gives its value, called here it is awaited."""
+
+        def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R]:  # type: ignore[override]  # not awaited it is none of ours
+            """Runs it here, like `.local`."""
+
+        def local(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R]:  # type: ignore[override]  # not awaited it is none of ours
+            """Runs it here, in this process, without a container."""
+else:
+    AsyncFunction = Function
 
 
 def is_generator(raw: Callable[..., Any]) -> bool:

@@ -8,7 +8,7 @@ import time
 from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Mapping
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 Input = tuple[tuple[Any, ...], dict[str, Any]]
 Inputs = Iterator[Input]
@@ -79,7 +79,7 @@ class Ahead:
             return batch, True
         return batch, False
 
-    async def __aenter__(self) -> Ahead:
+    async def __aenter__(self) -> Self:
         if hasattr(self._inputs, "__anext__"):
             self._task = asyncio.create_task(self._pull())
         return self

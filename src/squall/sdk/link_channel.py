@@ -28,7 +28,7 @@ class LinkChannel:
     def start(self, on_frame: OnFrame, on_close: OnClose) -> None:
         """See Channel.start."""
         self._on_frame, self._on_close = on_frame, on_close
-        self._link.listen(lambda frame: self._loop.call_soon_threadsafe(self._arrived, frame))
+        self._link.listen(self._hear)
 
     def send(self, frame: Frame, *more: Buffer) -> None:
         """See Channel.send."""
@@ -63,6 +63,10 @@ class LinkChannel:
             self._link.listen(None)
             if self._on_close is not None:
                 self._loop.call_soon(self._on_close, None)
+
+    def _hear(self, frame: Any) -> None:
+        """In the link's own thread."""
+        self._loop.call_soon_threadsafe(self._arrived, frame)
 
     def _arrived(self, frame: Any) -> None:
         if self._closed:

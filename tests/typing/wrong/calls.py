@@ -26,6 +26,7 @@ def mistakes() -> None:
 
 async def awaited_mistakes() -> None:
     await scale.remote.aio("three")  # wrong
+    await scale.spawn.aio("three")  # wrong
 
 
 @app.function(timeout="long")  # wrong
