@@ -81,5 +81,5 @@ def _read_noun(cls: type, plain: Any, where: str) -> Any:
 
 def _a(kind: Any, plain: Any, where: str) -> Any:
     if not isinstance(plain, kind) or (isinstance(plain, bool) and kind is not bool):
-        raise ValueError(f"{where} is of the wrong type: {type(plain).__name__}")  # noqa: TRY004 - one kind of error for bad data
+        raise ValueError(f"{where} is of the wrong type: {type(plain).__name__}")
     return plain

@@ -48,6 +48,7 @@ async def status(house: House, _head: dict[str, Any]) -> dict[str, Any]:
             if record.line.waiting
         ],
         "calls": len(house.calls.calls),
+        "unrecorded": {"inputs": house.durable.unrecorded, "reason": house.durable.trouble},
         "fenced": sum(record.line.fenced for record in house.calls.functions.values()),
         "nodes": [
             {"id": node.id, "level": node.level, "capacity": str(node.capacity)}
