@@ -117,9 +117,9 @@ def tools(tmp_path_factory: pytest.TempPathFactory) -> Path:
     # The environment of the tests need not have a pip; the Python that it was made from, or another one here, has.
     pythons = [
         sys.executable,
-        sys._base_executable,
+        getattr(sys, "_base_executable", sys.executable),  # CPython has it
         *filter(None, (shutil.which(f"python3{v}") for v in ("", ".11"))),
-    ]  # type: ignore[attr-defined]  # CPython has it
+    ]
     for python in dict.fromkeys(pythons):
         command = [python, "-m", "pip", "install", "-q", "--target", str(place / "uv-any"), "uv"]
         if subprocess.run(command, capture_output=True, check=False).returncode == 0:
