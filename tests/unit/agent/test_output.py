@@ -1,98 +1,76 @@
-"""Output: in order, within its rate, nothing lost when the container has gone."""
+"""What one container prints: order, rate, and what is said of what was dropped."""
 
 from __future__ import annotations
 
 import asyncio
 import os
 import socket
+from collections.abc import Callable
+from typing import Any
 
-from squall.agent.output import Output, Rows
-
-
-class Printed:
-    """A container's three ends, and what was passed on."""
-
-    def __init__(self, *, rate: float = 1e9) -> None:
-        log, self.log = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        out, self.out = os.pipe()
-        err, self.err = os.pipe()
-        self.said: list[tuple[str, str]] = []
-        self.batches = 0
-        self.output = Output((log.detach(), out, err), self.take, rate=rate)
-
-    def take(self, rows: Rows, texts: list[bytes]) -> None:
-        self.batches += 1
-        data, at = b"".join(texts), 0
-        for stream, size, _when in rows:
-            self.said.append((stream, data[at : at + size].decode()))
-            at += size
-        assert at == len(data), "rows and texts do not agree"
-
-    def text(self, stream: str = "") -> str:
-        return "".join(text for tag, text in self.said if stream in ("", tag))
-
-    def close(self) -> None:
-        self.log.close()
-        os.close(self.out)
-        os.close(self.err)
+from squall.agent.output import Output
 
 
-def test_what_is_printed_comes_in_its_order_with_its_stream() -> None:
-    async def scene() -> None:
-        one = Printed()
-        for number in range(20):
-            one.log.send((b"o" if number % 2 else b"e") + b"%d\n" % number)
-        one.output.drain()
-        assert one.text() == "".join(f"{number}\n" for number in range(20))
-        assert one.text("o") == "".join(f"{number}\n" for number in range(1, 20, 2))
-        os.write(one.out, b"raw")
-        os.write(one.err, b"raw too")
-        one.output.drain()
-        assert one.said[-2:] == [("o", "raw"), ("e", "raw too")]
-        one.close()
-        one.output.close()
+def passed_on(act: Callable[[socket.socket, Output], None], *, rate: float = 1e9) -> list[tuple[str, bytes]]:
+    """The text of each row that is passed on while `act` prints, and drains."""
+    rows_seen: list[tuple[str, bytes]] = []
 
-    asyncio.run(scene())
+    def pass_on(rows: list[list[Any]], texts: list[bytes]) -> None:
+        data = b"".join(texts)
+        for tag, size, _when in rows:
+            rows_seen.append((tag, data[:size]))
+            data = data[size:]
+        assert not data
 
+    async def work() -> None:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        out, out_writer = os.pipe()
+        err, err_writer = os.pipe()
+        output = Output((theirs.detach(), out, err), pass_on, rate=rate)
+        act(ours, output)
+        ours.close()
+        os.close(out_writer)
+        os.close(err_writer)
+        output.close()
 
-def test_what_is_beyond_the_rate_is_dropped_and_counted_where_it_was() -> None:
-    async def scene() -> None:
-        one = Printed(rate=1000.0)
-        for _ in range(10):
-            one.log.send(b"o" + b"x" * 999 + b"\n")
-        one.output.drain()
-        one.close()
-        one.output.close()
-        kept = one.text("o").count("\n")
-        assert 4 <= kept <= 5
-        assert f"[{(10 - kept) * 1000} bytes of output were dropped" in one.text("e")
-
-    asyncio.run(scene())
+    asyncio.run(work())
+    return rows_seen
 
 
-def test_what_was_printed_before_the_end_is_passed_on_and_nothing_stays_open() -> None:
-    async def scene() -> None:
-        before = len(os.listdir("/proc/self/fd"))
-        one = Printed()
-        one.log.send(b"olast words\n")
-        os.write(one.err, b"core dumped\n")
-        one.close()
-        one.output.close()
-        assert one.text() == "last words\ncore dumped\n"
-        assert len(os.listdir("/proc/self/fd")) == before
+def test_records_keep_their_order_and_neighbours_of_a_stream_are_one_row() -> None:
+    def act(log: socket.socket, output: Output) -> None:
+        for record in (b"oa\n", b"ob\n", b"ec\n", b"od\n"):
+            log.send(record)
+        output.settle()
 
-    asyncio.run(scene())
+    assert passed_on(act) == [("o", b"a\nb\n"), ("e", b"c\n"), ("o", b"d\n")]
 
 
-def test_nobody_has_to_ask_for_it() -> None:
-    async def scene() -> None:
-        one = Printed()
-        one.log.send(b"ohello\n")
-        async with asyncio.timeout(5):
-            while not one.said:
-                await asyncio.sleep(0.001)
-        assert one.said == [("o", "hello\n")]
-        one.close()
-        one.output.close()
+def test_all_that_waits_leaves_before_an_outcome() -> None:
+    sent: list[bytes] = []
 
-    asyncio.run(scene())
+    def act(log: socket.socket, output: Output) -> None:
+        log.setblocking(False)
+        try:
+            for number in range(100_000):
+                log.send(b"o%d\n" % number)
+                sent.append(b"%d\n" % number)
+        except BlockingIOError:
+            pass
+        output.settle()
+
+    rows = passed_on(act)
+    assert b"".join(text for _, text in rows) == b"".join(sent)
+    assert len(sent) > 64
+
+
+def test_what_is_dropped_is_counted_before_the_outcome() -> None:
+    def act(log: socket.socket, output: Output) -> None:
+        log.send(b"o" + b"x" * 300)
+        log.send(b"o" + b"y" * 300)
+        output.settle()
+
+    first, note = passed_on(act, rate=100)
+    assert first == ("o", b"x" * 300)
+    assert note[0] == "e"
+    assert b"300 bytes of output were dropped" in note[1]
