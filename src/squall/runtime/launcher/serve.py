@@ -37,7 +37,7 @@ _BUSY_WITHOUT_AGENT_S = 3600.0
 _REMOVE_AGAIN_S = 0.02
 _SAMPLE_S = 0.05
 _LOOK_AT_DISK_S = 1.0
-_LISTED = 100
+_LISTED_BYTES = 60_000
 
 # What a child that helps out ends with.
 _OVER, _BROKEN = 1, 70
@@ -162,9 +162,17 @@ class Launcher:
                 raise InvalidError(f"a launcher knows no message {unknown!r}")
 
     def _list(self) -> None:
-        described = [container.describe() for container in self._containers.values()]
-        # As many as surely fit into a packet.
-        parts = [described[at : at + _LISTED] for at in range(0, len(described), _LISTED)] or [[]]
+        """Live containers first, in as few packets as hold them; `more` says that another one follows."""
+        described = [c.describe() for c in sorted(self._containers.values(), key=lambda c: not c.is_live)]
+        parts: list[list[Message]] = [[]]
+        room = _LISTED_BYTES
+        for one in described:
+            size = len(packet.encode(one)) + 1
+            if size > room:
+                parts.append([])
+                room = _LISTED_BYTES
+            parts[-1].append(one)
+            room -= size
         for number, part in enumerate(parts, 1):
             self._tell({"t": "containers", "containers": part, "more": number < len(parts)})
 
