@@ -217,7 +217,6 @@ def row(request: pytest.FixtureRequest, outside: tuple[str, Path]) -> Iterator[R
 
 def test_a_container_shows_itself_and_nothing_of_its_host_or_the_run_says_what_it_shows(row: Row) -> None:
     found, said = row.look()
-    assert not any(str(row.terminal.state) in line for line in found["ps"] if "squall-" in line), found["ps"]
     if row.isolated:
         expect_isolation(found)
     else:
