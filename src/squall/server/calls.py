@@ -170,7 +170,7 @@ class Calls:
     def feed(self, record: FunctionRecord) -> None:
         """Gives what waits to containers with a free slot; wakes the control path when something is left over."""
         line = record.line
-        while line.waiting and record.free:
+        while line.waiting and record.free and not record.catching_up:
             worker = record.free[-1]
             if worker.retiring or not self.next(record, worker):
                 record.free.pop()
@@ -181,7 +181,7 @@ class Calls:
         """Leases inputs to a container. False when nothing waits, or it holds as much as it may."""
         line, pace, stream = record.line, record.pace, worker.stream
         held = len(line.leases.get(worker.id, ()))
-        if worker.yielding or worker.silent or stream is None or not stream.live:
+        if record.catching_up or worker.yielding or worker.silent or stream is None or not stream.live:
             return False
         if held > (1 if may_prefetch(pace) and not record.function.single_use else 0):
             return False

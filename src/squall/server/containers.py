@@ -70,6 +70,7 @@ class Containers:
         if ready is None:
             self._send_function(record, worker)
         elif not ready.get("failed"):
+            worker.missing_at = int(head.get("sent", worker.seen))
             if worker.outlived:
                 for part in map(read_segment, head.get("holding", ())):
                     if not record.line.adopt(worker.id, part):
@@ -77,6 +78,7 @@ class Containers:
             else:
                 self._note_missing(record, worker, head)
             self._serves(record, worker)
+        self._catch_up(worker)
 
     def ended(self, container: ContainerId, end: ContainerEnd) -> None:
         """A container is gone: its inputs run again or end, as `scheduling.loss` says."""
@@ -91,6 +93,7 @@ class Containers:
         if record is None:
             return
         record.workers.pop(container, None)
+        record.catching_up.discard(container)
         if worker in record.free:
             record.free.remove(worker)
         if not worker.ready and not worker.retiring:
@@ -132,8 +135,18 @@ class Containers:
                 self._is_unready(worker, head)
             case unknown:
                 raise ValueError(f"a container sends no message {unknown!r}")
-        if worker.missing and worker.seen >= worker.missing_at:
+        self._catch_up(worker)
+
+    def _catch_up(self, worker: Worker) -> None:
+        """Once everything is in that a container had sent before its connection was new, the rest can be judged."""
+        if worker.seen < worker.missing_at:
+            return
+        if worker.missing:
             self._take_back_missing(worker)
+        record = self._calls.functions.get(worker.function)
+        if record is not None and worker.id in record.catching_up:
+            record.catching_up.discard(worker.id)
+            self._calls.feed(record)
 
     def _send_function(self, record: FunctionRecord, worker: Worker) -> None:
         function = replace(record.function, image={}, client_python={})
@@ -188,15 +201,12 @@ class Containers:
             for part in map(read_segment, head.get("holding", ()))
             for index in range(part.start, part.stop)
         }
-        worker.missing_at = int(head.get("sent", worker.seen))
         worker.missing = [
             one
             for part in record.line.held(worker.id)
             for one in singles(part)
             if (one.call, one.start, one.attempt) not in holding
         ]
-        if worker.missing and worker.seen >= worker.missing_at:
-            self._take_back_missing(worker)
 
     def _take_back_missing(self, worker: Worker) -> None:
         record = self._calls.functions.get(worker.function)

@@ -21,6 +21,7 @@ from squall.wire.codec import Frame
 from squall.wire.stream import Stream
 
 ORPHAN_GRACE_S = 10.0
+CATCH_UP_S = 2.0
 EARLY_BYTES = 16 * 2**20
 _log = logging.getLogger("squall.server")
 _LOST = ContainerEnd(cause="signal", signal=9)
@@ -108,6 +109,8 @@ class NodeEvents:
             del self.orphans[container]
             worker = self._containers.expect(container, record)
             worker.outlived = True
+            record.catching_up.add(container)
+            self._later(CATCH_UP_S, self._wait_no_longer, record, container)
             self._capacity.placed[container] = orphan.node
             self._started(container, orphan.row)
             if orphan.size > EARLY_BYTES:
@@ -118,6 +121,11 @@ class NodeEvents:
                 for frame in orphan.early:
                     stream.on_frame(frame)
             orphan.forget()
+
+    def _wait_no_longer(self, record: FunctionRecord, container: ContainerId) -> None:
+        if container in record.catching_up:
+            record.catching_up.discard(container)
+            self._calls.feed(record)
 
     def kept(self, node: NodeId) -> tuple[ContainerId, ...]:
         """The containers of a node that may be wanted again."""
@@ -136,6 +144,8 @@ class NodeEvents:
                 self._started(container, row)
             else:
                 self.orphans[container] = Orphan(node, row)
+        for record in self._calls.functions.values():
+            self.claim(record)
         for worker in self._on(node):
             worker.silent = False
             if worker.id not in present and (worker.pid is not None or worker.ready):

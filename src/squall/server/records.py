@@ -78,13 +78,18 @@ class Worker:
 
 @dataclass(slots=True, eq=False)
 class FunctionRecord:
-    """One function: its line, its pace, its containers."""
+    """One function: its line, its pace, its containers.
+
+    catching_up: containers that outlived a server and have not said all that they did meanwhile; until they have,
+    nothing is given out, or inputs that they have in hand or done would run twice.
+    """
 
     function: Function
     line: FunctionLine = field(default_factory=FunctionLine)
     pace: Pace = field(default_factory=Pace)
     workers: dict[ContainerId, Worker] = field(default_factory=dict)
     free: list[Worker] = field(default_factory=list)
+    catching_up: set[ContainerId] = field(default_factory=set)
     waiting_since_s: float = 0.0
     start_failures: int = 0
     not_before_s: float = 0.0

@@ -192,6 +192,8 @@ def test_what_a_container_still_holds_or_has_just_sent_is_not_given_to_another()
 def test_after_a_restart_of_the_server_nothing_that_ran_or_ended_meanwhile_runs_again() -> None:
     async def scene() -> None:
         stage = Stage()
+        # No client is back yet, so the function is not known.
+        stage.calls.functions.clear()
         row = {"container": "co-old", "function": stage.record.function.id, "pid": 7}
         stage.nodes.join(NODE, (row,))
         told = stage.nodes.told(NODE.id)
@@ -204,6 +206,7 @@ def test_after_a_restart_of_the_server_nothing_that_ran_or_ended_meanwhile_runs_
         old.sent = 4
         old.finish(("fc-1", 0, 2, 1))
         await settle()
+        stage.calls.functions[stage.record.function.id] = stage.record
         stage.events.claim(stage.record)
         await settle()
         worker = stage.calls.workers[ContainerId("co-old")]
@@ -356,3 +359,47 @@ def test_an_input_whose_containers_always_send_nonsense_ends_by_name() -> None:
 def finish_all(*boxes: FakeContainer) -> None:
     for box in boxes:
         box.finish(box.leases[0])
+
+
+def test_when_the_client_is_back_before_the_agent_nothing_runs_twice_either() -> None:
+    async def scene() -> None:
+        stage = Stage()
+        client = await stage.submit(4)
+        rows = [
+            {"container": name, "function": stage.record.function.id, "pid": 7} for name in ("co-a", "co-b")
+        ]
+        stage.nodes.join(NODE, tuple(rows))
+        idle = await stage.serve(ContainerId("co-a"), sent=1, ready={"seconds": 0.1}, holding=[])
+        idle.sent = 0
+        idle.say({"t": "ready"})
+        await settle()
+        assert not idle.leases, "the other may have done what waits"
+        busy = await stage.serve(
+            ContainerId("co-b"), sent=3, ready={"seconds": 0.1}, holding=[["fc-1", 2, 3, 1]]
+        )
+        busy.sent = 2
+        busy.finish(("fc-1", 0, 2, 1))
+        await settle()
+        assert sorted(client.outcomes()) == [0, 1]
+        assert idle.leases == [("fc-1", 3, 4, 1)]
+        assert not busy.leases
+        busy.finish(("fc-1", 2, 3, 1))
+        idle.finish(idle.leases[0])
+        await settle()
+        assert client.ended
+
+    play(scene)
+
+
+def test_a_container_that_never_says_what_it_did_is_not_waited_for_for_ever() -> None:
+    async def scene() -> None:
+        stage = Stage()
+        await stage.submit()
+        stage.nodes.join(NODE, ({"container": "co-a", "function": stage.record.function.id, "pid": 7},))
+        fresh = await stage.container()
+        assert not fresh.leases
+        stage.wait(2.5)
+        await settle()
+        assert fresh.leases == [("fc-1", 0, 1, 1)]
+
+    play(scene)
