@@ -29,7 +29,10 @@ def probe(state: str) -> Host:
     found = _look()
     if found.machine not in NUMBERS:
         return replace(found, sandbox_refused=f"no table of system calls for a {found.machine} machine")
-    os.makedirs(state, mode=0o700, exist_ok=True)
+    try:
+        os.makedirs(state, mode=0o700, exist_ok=True)
+    except OSError as problem:
+        return replace(found, sandbox_refused=f"{state} cannot be made: {problem.strerror}")
     first = try_sandbox(state, found)
     if not first:
         return found
@@ -53,7 +56,6 @@ def _lesser(found: Host, first: str) -> list[tuple[Host, Host]]:
 def _look() -> Host:
     tree = look_at_cgroups()
     privileged = _is_privileged()
-    python = os.path.realpath(sys.executable)
     major, minor = (int("".join(filter(str.isdigit, part))) for part in os.uname().release.split(".")[:2])
     return Host(
         kernel=(major, minor),
@@ -68,8 +70,8 @@ def _look() -> Host:
         shm_bytes=_size_of("/dev/shm"),  # noqa: S108 - a place to look at
         tmp_noexec=_is_noexec(tempfile.gettempdir()),
         pids_limit=_pids_limit(tree),
-        python=python,
-        python_private=_is_private(python),
+        python=sys.executable,
+        python_private=_is_private(os.path.realpath(sys.executable)),
     )
 
 

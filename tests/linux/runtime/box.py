@@ -121,7 +121,6 @@ class Box:
             path.chmod(0o755 if path.is_dir() else 0o644)
             if os.geteuid() == 0:
                 os.chown(path, self.uid, self.uid)
-        self.launch()
 
     def launch(self) -> None:
         """Start a launcher and connect to it."""
@@ -296,15 +295,24 @@ def _remove(top: Path) -> None:
 
 
 @contextmanager
-def a_box(kind: str, *, wrapper: tuple[str, ...] = (), drops: bool = False) -> Iterator[Box]:
+def a_box(
+    kind: str,
+    *,
+    wrapper: tuple[str, ...] = (),
+    drops: bool = False,
+    prepare: Callable[[Box], None] = lambda _: None,
+) -> Iterator[Box]:
     """A box for one test, of which nothing is left afterwards.
 
     wrapper: what the launcher is started through. drops: it is root that starts the wrapper, which becomes the user.
+    prepare: what is done to its files before it starts.
     """
     top = Path(tempfile.mkdtemp(prefix="squall-box-", dir="/tmp"))
     box = Box(kind, top, wrapper=wrapper, drops=drops)
     try:
         box.set_up()
+        prepare(box)
+        box.launch()
         clean = box.leftovers()
         yield box
         if box.launcher.poll() is None:
@@ -315,7 +323,15 @@ def a_box(kind: str, *, wrapper: tuple[str, ...] = (), drops: bool = False) -> I
         if box.launcher.poll() is None:
             box.launcher.kill()
             box.launcher.wait()
+        _unmount_below(top)
         _remove(top)
+
+
+def _unmount_below(top: Path) -> None:
+    """What a test has mounted on the host itself."""
+    for line in Path("/proc/mounts").read_text().splitlines():
+        if line.split()[1].startswith(f"{top}/"):
+            subprocess.run(["umount", line.split()[1]], check=True)
 
 
 def eventually(
