@@ -36,6 +36,7 @@ class LocalContainer:
     channel: Channel | None = None
     output: Output | None = None
     synced: bool = False
+    opening: bool = False
     stopping: bool = False
     killed: bool = False
 
@@ -75,7 +76,9 @@ class Relay:
         self._server = server
         for container in self._by_route.values():
             container.synced = False
-            if container.channel is not None:
+            # Where an opening is on its way already, a second one would be a stream that was opened before.
+            if container.channel is not None and not container.opening:
+                container.opening = True
                 self._send_down(container, RESYNC)
 
     def disconnect(self) -> None:
@@ -87,6 +90,7 @@ class Relay:
         self._by_route[container.route] = container
         container.channel = channel
         container.synced = False
+        container.opening = True
         channel.start(lambda frame: self._up(container, frame), lambda error: self._gone(container, error))
 
     def remove(self, container: LocalContainer) -> None:
@@ -113,11 +117,14 @@ class Relay:
             container.channel = None
 
     def _up(self, container: LocalContainer, frame: Frame) -> None:
+        opens = frame.kind is Kind.OPEN and frame.stream == SERVE
+        if opens:
+            container.opening = False
         server = self._server
         if server is None:
             return
         if not container.synced:
-            if frame.kind is not Kind.OPEN or frame.stream != SERVE:
+            if not opens:
                 return
             container.synced = True
         if container.output is not None and frame.stream == SERVE:
