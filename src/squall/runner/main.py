@@ -19,7 +19,7 @@ from squall.model.jsonable import from_json
 from squall.runner import load, raised, stdio
 from squall.runner.link import RunnerLink
 from squall.runner.outcomes import close_all
-from squall.runner.run import InputRunner, LeasedInput, exit_now, stop_on_sigterm
+from squall.runner.run import InputRunner, LeasedInput, exit_now, is_stopping, stop_on_sigterm
 from squall.wire.codec import Frame
 
 Head = dict[str, Any]
@@ -72,6 +72,8 @@ class _Container:
             pickled = bytes(frame.payload) if head.get("pickled") else None
             call_user = load.load(function.code, pickled=pickled, source_dir=source)
         except BaseException as error:  # noqa: BLE001 - user code is imported here, and may do anything
+            if is_stopping():
+                raise
             self._refuse(error, source)
             self._given.get()
             return

@@ -303,6 +303,11 @@ def stop_on_sigterm() -> None:
     signal.signal(signal.SIGTERM, _on_sigterm)
 
 
+def is_stopping() -> bool:
+    """Whether SIGTERM has come: what is raised now is its SystemExit, or follows from it."""
+    return bool(_stopping)
+
+
 def _on_sigterm(_number: int, _frame: Any) -> None:
     _stopping.append(True)
     raise SystemExit(0)
