@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import json
 import random
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -18,15 +17,9 @@ from measure import (
     Samples,
     Turn,
     arguments,
-    as_json,
-    judge,
-    machine,
+    report_rounds,
     report_turn,
-    results_of,
-    run_rounds,
-    say,
     seconds,
-    table,
     timed,
 )
 
@@ -209,17 +202,7 @@ def main() -> None:
     if options.turn:
         report_turn(turn_of(options.turn, quick=options.quick))
         return
-    turns = run_rounds(__file__, options)
-    results = results_of(turns, UNITS)
-    for line in table(results, reference="process_pool"):
-        say(line)
-    for kind, bars in (("bar", BARS), ("aim", AIMS)):
-        for bar in bars:
-            say(f"{kind} {judge(bar, results)[1]}")
-    if options.json:
-        print(json.dumps(as_json(results, machine())))
-    if any(turn.failed for taken in turns.values() for turn in taken):
-        raise SystemExit("a contender failed: see its line above")
+    report_rounds(__file__, options, UNITS, reference="process_pool", bars={"bar": BARS, "aim": AIMS})
 
 
 if __name__ == "__main__":

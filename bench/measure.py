@@ -224,6 +224,28 @@ def run_rounds(script: str, options: argparse.Namespace) -> dict[str, list[Turn]
     return turns
 
 
+def report_rounds(
+    script: str,
+    options: argparse.Namespace,
+    units: Mapping[str, str],
+    *,
+    reference: str,
+    bars: Mapping[str, Sequence[Bar]] | None = None,
+) -> None:
+    """Runs the rounds and prints the figures, then which bars they meet. Raises SystemExit where a contender failed."""
+    turns = run_rounds(script, options)
+    results = results_of(turns, units)
+    for line in table(results, reference=reference):
+        say(line)
+    for kind, members in (bars or {}).items():
+        for bar in members:
+            say(f"{kind} {judge(bar, results)[1]}")
+    if options.json:
+        print(json.dumps(as_json(results, machine())))
+    if any(turn.failed for taken in turns.values() for turn in taken):
+        raise SystemExit("a contender failed: see its line above")
+
+
 def take_turn(script: str, who: str, *, quick: bool) -> Turn:
     """One contender's measurement in a process of its own, so that no peer's threads or memory sit in another's client."""
     command = [sys.executable, script, "--turn", who, *(["--quick"] if quick else [])]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import shutil
 import sqlite3
 import tempfile
@@ -17,13 +16,8 @@ from measure import (
     Samples,
     Turn,
     arguments,
-    as_json,
-    machine,
+    report_rounds,
     report_turn,
-    results_of,
-    run_rounds,
-    say,
-    table,
 )
 from squall.model.call import CallState, OutcomeKind, Verb
 from squall.model.ids import CallId, FunctionId
@@ -224,14 +218,7 @@ def main() -> None:
     if options.turn:
         report_turn(Turn(samples=CONTENDERS[options.turn](options.quick)))
         return
-    turns = run_rounds(__file__, options)
-    results = results_of(turns, UNITS)
-    for line in table(results, reference="plain_sqlite"):
-        say(line)
-    if options.json:
-        print(json.dumps(as_json(results, machine())))
-    if any(turn.failed for taken in turns.values() for turn in taken):
-        raise SystemExit("a contender failed: see its line above")
+    report_rounds(__file__, options, UNITS, reference="plain_sqlite")
 
 
 if __name__ == "__main__":

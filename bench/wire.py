@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import importlib
 import importlib.util
-import json
 import os
 import resource
 import socket
@@ -18,14 +17,9 @@ from measure import (
     Samples,
     Turn,
     arguments,
-    as_json,
-    machine,
+    report_rounds,
     report_turn,
-    results_of,
-    run_rounds,
-    say,
     seconds,
-    table,
 )
 from squall.wire.codec import Decoder, Frame, Kind, encode, parse_head, write_head
 from squall.wire.session import Session
@@ -254,14 +248,7 @@ def main() -> None:
     if options.turn:
         report_turn(turn_of(options.turn, quick=options.quick))
         return
-    turns = run_rounds(__file__, options)
-    results = results_of(turns, UNITS)
-    for line in table(results, reference="squall_uvloop"):
-        say(line)
-    if options.json:
-        print(json.dumps(as_json(results, machine())))
-    if any(turn.failed for taken in turns.values() for turn in taken):
-        raise SystemExit("a contender failed: see its line above")
+    report_rounds(__file__, options, UNITS, reference="squall_uvloop")
 
 
 if __name__ == "__main__":

@@ -15,10 +15,9 @@ from typing import Final, ParamSpec, TypeVar
 from squall import faults
 from squall.blobs.blob_store import BlobStore
 from squall.blobs.digest import Digest, is_digest, parse_digest
-from squall.blobs.disk_errors import disk_error
 from squall.blobs.render import Renderer
 from squall.blobs.sweep import Copy
-from squall.blobs.threads import in_thread
+from squall.blobs.threads import on_disk
 from squall.blobs.tree import Entry, File, Tree, decode_tree
 from squall.model.errors import BlobCorrupt, StoreClosed
 
@@ -131,11 +130,7 @@ class Checkouts:
         """The one place from which checkouts leave for a thread."""
         if self._closed:
             raise StoreClosed
-        loop = asyncio.get_running_loop()
-        try:
-            return await in_thread(loop.run_in_executor(self._threads, lambda: work(*args, **kwargs)))
-        except OSError as error:
-            raise disk_error(error, self._root) from error
+        return await on_disk(self._threads, self._root, lambda: work(*args, **kwargs))
 
     # Everything below runs in a thread.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import secrets
 import time
@@ -15,8 +14,7 @@ from squall import faults
 from squall.blobs.blob_file import Seen, fill, force, look, open_blob, read_range, settle
 from squall.blobs.blob_store import PART_BYTES, BlobInfo
 from squall.blobs.digest import Bytes, Digest, Digester, digest_of, is_digest, parse_digest
-from squall.blobs.disk_errors import disk_error
-from squall.blobs.threads import in_thread
+from squall.blobs.threads import on_disk
 from squall.model.errors import BlobCorrupt, BlobMissing, DigestMismatch, StoreClosed
 
 P = ParamSpec("P")
@@ -133,11 +131,7 @@ class DiskBlobs:
         """The one place from which this store leaves for a thread."""
         if self._closed:
             raise StoreClosed
-        loop = asyncio.get_running_loop()
-        try:
-            return await in_thread(loop.run_in_executor(self._threads, lambda: work(*args, **kwargs)))
-        except OSError as error:
-            raise disk_error(error, self._root) from error
+        return await on_disk(self._threads, self._root, lambda: work(*args, **kwargs))
 
     # Everything below runs in a thread.
 

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
+from concurrent.futures import Executor
+from pathlib import Path
 from typing import TypeVar
+
+from squall.blobs.disk_errors import disk_error
 
 T = TypeVar("T")
 
@@ -24,3 +29,11 @@ async def in_thread(sent: asyncio.Future[T]) -> T:
         if not sent.cancelled():
             sent.exception()  # seen: the caller asked to hear of nothing but its cancellation
         raise
+
+
+async def on_disk(threads: Executor, root: Path, work: Callable[[], T]) -> T:
+    """What `work` gives, done in a thread; what the disk below `root` refuses is raised as a named error."""
+    try:
+        return await in_thread(asyncio.get_running_loop().run_in_executor(threads, work))
+    except OSError as error:
+        raise disk_error(error, root) from error

@@ -55,12 +55,13 @@ class InstallerSettings:
         deciding = (
             *(self.index_url, self.extra_index_url, self.find_links, self.no_index),
             *(self.no_binary, self.only_binary, self.pre, self.constraints),
-            {name: value for name, value in self.uv_env.items() if name in _DECIDING},
+            {name: value for name, value in self.uv_env.items() if name in DECIDING},
         )
         return hashlib.sha256(json.dumps(deciding, sort_keys=True).encode()).hexdigest()
 
 
-_DECIDING: Final = frozenset(
+# Of uv's variables those that decide which files an install ends with.
+DECIDING: Final = frozenset(
     {
         *(
             "UV_INDEX_STRATEGY",

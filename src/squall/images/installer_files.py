@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 from urllib.parse import quote, urlsplit
 
-from squall.images.installer import InstallerSettings
+from squall.images.installer import DECIDING, InstallerSettings
 from squall.images.redact import Hidden
 
 SECRET_PREFIX: Final = "SQUALL_CREDENTIAL_C"  # noqa: S105 - the name of a placeholder
@@ -75,15 +75,7 @@ _PROXIES: Final = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
 _CA_VARIABLES: Final = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 _UV_CARRIED: Final = frozenset(
     {
-        *(
-            "UV_INDEX_STRATEGY",
-            "UV_PRERELEASE",
-            "UV_EXCLUDE_NEWER",
-            "UV_RESOLUTION",
-            "UV_TORCH_BACKEND",
-            "UV_OFFLINE",
-        ),
-        *("UV_NO_BINARY", "UV_NO_BUILD", "UV_NO_BINARY_PACKAGE", "UV_NO_BUILD_PACKAGE", "UV_FORK_STRATEGY"),
+        *DECIDING,
         *("UV_NATIVE_TLS", "UV_SYSTEM_CERTS", "UV_INSECURE_HOST", "UV_HTTP_TIMEOUT", "UV_REQUEST_TIMEOUT"),
         *("UV_CONCURRENT_DOWNLOADS", "UV_CONCURRENT_BUILDS", "UV_CONCURRENT_INSTALLS", "UV_HTTP_RETRIES"),
     }
