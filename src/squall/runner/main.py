@@ -71,7 +71,7 @@ class _Container:
         try:
             pickled = bytes(frame.payload) if head.get("pickled") else None
             call_user = load.load(function.code, pickled=pickled, source_dir=source)
-        except BaseException as error:  # noqa: BLE001 - user code is imported here, and may do anything
+        except BaseException as error:
             if is_stopping():
                 raise
             self._refuse(error, source)
