@@ -112,6 +112,10 @@ class Box:
     def uid(self) -> int:
         return 0 if self.kind == "root" else _user_of_tests()
 
+    def give(self, path: Path) -> None:
+        """Make a file this kind of host's own: its group too, for one that is not mapped cannot be copied up."""
+        os.chown(path, self.uid, self.uid if os.geteuid() == 0 else os.getegid())
+
     def set_up(self) -> None:
         for name in ("state", "lower/app", "lower/etc", "modules"):
             (self.top / name).mkdir(parents=True)
@@ -120,7 +124,7 @@ class Box:
         for path in [self.top, *self.top.rglob("*")]:
             path.chmod(0o755 if path.is_dir() else 0o644)
             if os.geteuid() == 0:
-                os.chown(path, self.uid, self.uid)
+                self.give(path)
 
     def launch(self) -> None:
         """Start a launcher and connect to it."""

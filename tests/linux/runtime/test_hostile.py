@@ -188,7 +188,7 @@ def test_e20_its_ids_are_no_ids_of_the_host(own_box: Box) -> None:
 def test_e27_an_image_of_links_stays_contained(box: Box) -> None:
     lower, secret = box.top / "lower", box.top / "secret"
     secret.mkdir()
-    os.chown(secret, box.uid, -1)
+    box.give(secret)
     for name in ("dev", "proc", "sys", "tmp"):
         (lower / name).symlink_to(secret)
     (lower / "links").symlink_to("/../../../../app")

@@ -150,7 +150,7 @@ def test_a_lower_file_that_all_may_write_is_copied_up(box: Box) -> None:
     below = box.top / "lower" / "app" / "data.txt"
     below.write_text("old")
     below.chmod(0o666)
-    os.chown(below, box.uid, -1)
+    box.give(below)
     ended = box.run('open("/app/data.txt", "w").write("new"); print(open("/app/data.txt").read())')
     assert ended.out == "new\n", ended.err
     assert below.read_text() == "old"

@@ -24,7 +24,7 @@ def box_on_overlay(request: pytest.FixtureRequest) -> Iterator[Box]:
     def cover(box: Box) -> None:
         for name in ("below", "upper", "work"):
             (box.top / name).mkdir()
-            os.chown(box.top / name, box.uid, box.uid)
+            box.give(box.top / name)
         where = ",".join(
             f"{key}dir={box.top / name}"
             for key, name in (("lower", "below"), ("upper", "upper"), ("work", "work"))
