@@ -88,3 +88,18 @@ def test_no_id_and_an_unknown_id_are_told_apart(at_home: Any) -> None:
     unknown = squall.FunctionCall.from_id("fc-" + "0" * 32)
     with pytest.raises(NotFoundError):
         unknown.get(timeout=0)
+
+
+def test_what_has_not_ended_is_cancelled_with_its_app(at_home: Any) -> None:
+    app = squall.App("short-lived")
+
+    @app.function(serialized=True)
+    def sleeper() -> None:
+        import time
+
+        time.sleep(60)
+
+    with app.run():
+        call = sleeper.spawn()
+    with pytest.raises(InputCancelled):
+        squall.FunctionCall.from_id(call.object_id).get(timeout=20)

@@ -65,6 +65,7 @@ class Calls:
         self.workers: dict[ContainerId, Worker] = {}
         self.returning = Returning()
         self.on_outcomes: OnOutcomes = _nobody_records
+        self.on_dropped: Callable[[CallId], None] = lambda _call: None
         self.pending_bytes = 0
         self.fenced = 0
         self.next_look_s = math.inf
@@ -157,11 +158,13 @@ class Calls:
             tell(worker, {"t": "credit", "call": call.id, "items": items})
 
     def stop_function(self, function: FunctionId) -> None:
-        """Forgets a function: its calls end."""
+        """Forgets a function: its calls end. Those on record are told of to on_dropped first."""
         record = self.functions.get(function)
         if record is None:
             return
         for call in list(record.line.calls):
+            if call in self.calls and self.calls[call].durable:
+                self.on_dropped(call)
             self.cancel(call, AppStopped("the app was stopped, and its calls with it"))
         self.functions.pop(function, None)
 

@@ -13,7 +13,7 @@ from squall.blobs.blob_store import BlobStore
 from squall.model.container import ContainerEnd, ContainerState, WaitReason
 from squall.model.errors import Error
 from squall.model.function import Function
-from squall.model.ids import AppId
+from squall.model.ids import AppId, CallId
 from squall.model.node import Node
 from squall.scheduling.liveness import Patience
 from squall.server.apps import Apps
@@ -90,6 +90,7 @@ class House:
         self.started_s = time.time()
         self._tasks = tasks
         self.durable = Durable(stores.state, stores.blobs, self.calls)
+        self.calls.on_dropped = self._note_dropped
         self._idle_since_s = self.clock()
         self.nodes.listen(self.node_events.take)
         self.nodes.on_logs = self.logs.take
@@ -100,6 +101,10 @@ class House:
     def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Runs work beside everything else, for as long as the server lives."""
         return self._tasks.create_task(work)
+
+    def _note_dropped(self, call: CallId) -> None:
+        """The app of a call on record has ended: the record says so, and whoever waits for it is told."""
+        self.spawn(self.durable.cancel(call))
 
     def lasting(self) -> tuple[Coroutine[Any, Any, None], ...]:
         """What runs for as long as the server lives."""
