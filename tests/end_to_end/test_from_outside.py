@@ -149,7 +149,7 @@ def test_a_program_that_is_not_there_and_a_container_that_is_not_there_are_named
 
 
 def test_a_shell_is_found_by_its_function(terminal: Terminal) -> None:
-    done = terminal.types("shell", "nap", "--command", "echo in \"$0\"; exit 3")
+    done = terminal.types("shell", "nap", "--command", 'echo in "$0"; exit 3')
     assert (done.stdout, done.returncode) == ("in /bin/sh\n", 3)
     assert terminal.types("shell", "other").returncode == 1
 
