@@ -171,6 +171,16 @@ def remove_group(chosen: Cgroups, name: str) -> None:
         _remove_directory(f"{base}/{name}")
 
 
+def groups_named(chosen: Cgroups, prefix: str) -> set[str]:
+    """The names of the groups that begin with `prefix`."""
+    return {
+        name
+        for base in set(dict(chosen.bases).values())
+        for name in os.listdir(base)
+        if name.startswith(prefix) and os.path.isdir(f"{base}/{name}")
+    }
+
+
 def _mounted() -> list[CgroupMount]:
     found = []
     known = {

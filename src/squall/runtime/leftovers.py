@@ -4,17 +4,20 @@ import os
 import time
 
 from squall.runtime import scratch
-from squall.runtime.cgroups import remove_group
+from squall.runtime.cgroups import groups_named, remove_group
 from squall.runtime.host import Host
 
 
 def remove_leftovers(directory: str, host: Host, instance: str) -> list[str]:
-    """Remove the directories and groups of containers below `directory` that no launcher holds; their names.
+    """Remove the directories of containers below `directory` that no launcher holds, and their groups; their names.
 
-    What cannot be removed now is left for the next time.
+    Groups without a directory go too, if nothing is in them. What cannot be removed now is left for the next time.
     """
     removed = []
+    prefix = f"squall-{instance}-"
+    # Before the directories: a container that starts meanwhile has its directory before its group.
     try:
+        groups = groups_named(host.cgroup, prefix)
         names = os.listdir(directory)
     except OSError:
         return []
@@ -22,9 +25,14 @@ def remove_leftovers(directory: str, host: Host, instance: str) -> list[str]:
         path = f"{directory}/{name}"
         if scratch.is_abandoned(path, now_s=time.time()):
             try:
-                remove_group(host.cgroup, f"squall-{instance}-{name}")
+                remove_group(host.cgroup, prefix + name)
                 scratch.remove(path)
             except OSError:
                 continue
             removed.append(name)
+    for group in groups - {prefix + name for name in names}:
+        try:
+            remove_group(host.cgroup, group)
+        except OSError:
+            continue
     return removed

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -271,7 +272,7 @@ class Box:
         pid = self.launcher.pid
         return {
             "children": Path(f"/proc/{pid}/task/{pid}/children").read_text().split(),
-            "groups": self._groups(),
+            "groups": self.groups(),
             "mounts": [
                 line for line in Path("/proc/mounts").read_text().splitlines() if str(self.top) in line
             ],
@@ -279,7 +280,7 @@ class Box:
             "files": sorted(os.listdir(self.state / "scratch")) if (self.state / "scratch").exists() else [],
         }
 
-    def _groups(self) -> list[str]:
+    def groups(self) -> list[str]:
         # Other tests' groups come and go meanwhile, which walking does not mind.
         found = [f"{top}/{name}" for top, names, _ in os.walk("/sys/fs/cgroup") for name in names]
         return [path for path in found if f"squall-{self.instance}-" in path]
@@ -327,8 +328,21 @@ def a_box(
         if box.launcher.poll() is None:
             box.launcher.kill()
             box.launcher.wait()
+        if box.launcher.returncode:
+            for group in box.groups():
+                eventually(partial(_is_removed, group))
         _unmount_below(top)
         _remove(top)
+
+
+def _is_removed(group: str) -> bool:
+    try:
+        os.rmdir(group)
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
+    return True
 
 
 def _unmount_below(top: Path) -> None:
