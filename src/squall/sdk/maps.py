@@ -139,7 +139,9 @@ class MapCall:
                 self._bytes -= len(frame.payload)
                 self._fds -= len(frame.fds)
             outcomes = outcomes_in(frame, head, root=self._target.root)
-            found += [one for one, came in zip(outcomes, known, strict=True) if not came] if known else outcomes
+            found += (
+                [one for one, came in zip(outcomes, known, strict=True) if not came] if known else outcomes
+            )
         return found
 
     @property
