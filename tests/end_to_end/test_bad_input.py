@@ -350,7 +350,12 @@ def test_large_values_work_or_are_named_where_shared_memory_is_small() -> None:
 @pytest.mark.needs("root")
 def test_a_temporary_directory_from_which_nothing_may_run_is_no_hindrance() -> None:
     terminal = Terminal(folder=fresh_folder(below="/var/tmp"))
-    noexec = 'mount -t tmpfs -o noexec none /tmp && exec "$@"'
+    # This clone may itself be below /tmp: it stays visible, over a place outside.
+    clone, aside = str(Path(__file__).parents[2]), str(terminal.folder / "clone")
+    noexec = (
+        f"mkdir -p {aside} && mount --bind {clone} {aside} && mount -t tmpfs -o noexec none /tmp && "
+        f'mkdir -p {clone} && mount --bind {aside} {clone} && exec "$@"'
+    )
     terminal.wrapper = ("unshare", "--mount", "--propagation", "private", "sh", "-c", noexec, "sh")
     try:
         said = terminal.run(FUNCTION, "::double", "--number", "3")
