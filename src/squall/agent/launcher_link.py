@@ -41,6 +41,7 @@ class LauncherLink:
         self._execs: dict[str, Callable[[Message], None]] = {}
         self._unsent: list[bytes] = []
         self._closed = False
+        self._listed: list[Message] = []
         self._loop.add_reader(sock.fileno(), self._on_readable)
 
     async def start(self, container: str, spec: Message) -> tuple[Message, tuple[int, ...]]:
@@ -139,6 +140,12 @@ class LauncherLink:
 
     def _take(self, message: Message, fds: tuple[int, ...]) -> None:
         kind, container = message["t"], message.get("container", "")
+        if kind == "containers":
+            # More than one packet holds come in several, the last without "more".
+            self._listed += message["containers"]
+            if message.get("more"):
+                return
+            message, self._listed = {**message, "containers": self._listed}, []
         asked = {"started": "start", "attached": "attach", "execed": "exec", "containers": "list"}.get(kind)
         if asked is not None:
             answer = self._answers.get((asked, container + message.get("exec", "")))

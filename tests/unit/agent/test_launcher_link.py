@@ -176,3 +176,17 @@ def test_commands_have_their_own_ends() -> None:
         launcher.close()
 
     asyncio.run(scene())
+
+
+def test_a_list_that_comes_in_several_packets_is_one_list() -> None:
+    async def scene() -> None:
+        launcher = Launcher()
+        for _round in range(2):
+            asked = asyncio.create_task(launcher.link.containers())
+            await launcher.hears()
+            launcher.says({"t": "containers", "containers": [{"container": "co-1"}], "more": True})
+            launcher.says({"t": "containers", "containers": [{"container": "co-2"}], "more": False})
+            assert [row["container"] for row in await asked] == ["co-1", "co-2"]
+        launcher.close()
+
+    asyncio.run(scene())
