@@ -29,6 +29,9 @@ class Birth:
     ends: Ends
 
 
+_PYTHON_IGNORES = frozenset({signal.SIGPIPE, signal.SIGXFSZ})
+
+
 def live(birth: Birth) -> NoReturn:
     """Be the container's first process until its runner ends; never returns, whatever happens."""
     try:
@@ -81,7 +84,9 @@ def _leave_the_launcher(birth: Birth) -> None:
     sys.argv[:] = sys.orig_argv[:] = ["squall-init"]
     signal.set_wakeup_fd(-1)
     for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
-        if callable(signal.getsignal(number)):
+        handler = signal.getsignal(number)
+        # What whoever started us had ignored (nohup does) is not for containers to inherit; Python's own is.
+        if callable(handler) or (handler is signal.SIG_IGN and number not in _PYTHON_IGNORES):
             signal.signal(number, signal.SIG_DFL)
 
 
