@@ -55,10 +55,11 @@ def reader(tmp_path: Path) -> Iterator[Reader]:
     folder, programs = tmp_path / "page", tmp_path / "bin"
     folder.mkdir()
     programs.mkdir()
-    (programs / "python").symlink_to(sys.executable)
-    command = programs / "squall"
-    command.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m squall "$@"\n', encoding="utf-8")
-    command.chmod(0o755)
+    # Not a link: behind one, the interpreter would not find its environment.
+    for name, arguments in (("python", ""), ("squall", "-m squall")):
+        command = programs / name
+        command.write_text(f'#!/bin/sh\nexec "{sys.executable}" {arguments} "$@"\n', encoding="utf-8")
+        command.chmod(0o755)
     shutil.copytree(
         pages.ROOT / "examples", folder / "examples", ignore=shutil.ignore_patterns("__pycache__")
     )

@@ -42,7 +42,8 @@ def test_both_streams_of_one_function_keep_their_order(house: Any) -> None:
     done = house.run(
         "-c", f"import os, runpy; os.dup2(1, 2); runpy.run_path({str(program)!r}, run_name='__main__')"
     )
-    assert done.stdout.split() == [str(number) for number in range(300)], done.stderr
+    # Before them, where the machine allows no namespaces, stands a note that says so.
+    assert done.stdout.split()[-300:] == [str(number) for number in range(300)], done.stderr
 
 
 def test_output_without_an_end_of_line_raw_bytes_and_subprocesses_arrive(house: Any) -> None:

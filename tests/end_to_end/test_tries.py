@@ -61,6 +61,7 @@ def test_a_slow_input_does_not_keep_what_stood_behind_it(verbs: Any) -> None:
     assert list(got) == [4.0]
 
 
+@pytest.mark.needs("namespaces")  # it counts in a file of its own /tmp
 def test_a_container_of_single_use_runs_one_input(verbs: Any) -> None:
     assert [verbs.fresh.remote() for _ in range(3)] == [1, 1, 1]
     assert list(verbs.fresh.map(*[range(4)])) == [1] * 4
