@@ -65,6 +65,7 @@ class Calls:
         self.workers: dict[ContainerId, Worker] = {}
         self.returning = Returning()
         self.on_outcomes: OnOutcomes = _nobody_records
+        self.on_lease: Callable[[], None] = lambda: None
         self.on_dropped: Callable[[CallId], None] = lambda _call: None
         self.pending_bytes = 0
         self.fenced = 0
@@ -208,6 +209,7 @@ class Calls:
             if now + patience_s < self.next_look_s:
                 self._wake()
         worker.state = ContainerState.BUSY
+        self.on_lease()
         return True
 
     def _packed(

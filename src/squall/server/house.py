@@ -17,6 +17,7 @@ from squall.model.ids import AppId, CallId
 from squall.model.node import Node
 from squall.scheduling.liveness import Patience
 from squall.server.apps import Apps
+from squall.server.awake import Awake
 from squall.server.calls import Calls, PendingLimits
 from squall.server.capacity import Capacity
 from squall.server.containers import Containers
@@ -91,6 +92,7 @@ class House:
         self._tasks = tasks
         self.durable = Durable(stores.state, stores.blobs, self.calls)
         self.calls.on_dropped = self._note_dropped
+        self.calls.on_lease = Awake(loop).touch
         self._idle_since_s = self.clock()
         self.nodes.listen(self.node_events.take)
         self.nodes.on_logs = self.logs.take
