@@ -8,6 +8,7 @@ import logging
 import os
 import socket
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from squall.agent.launcher_link import LauncherLink, Message
@@ -67,7 +68,9 @@ class Containers:
         for step in plan_node(wanted, present, frozenset(ContainerId(name) for name in self._ended)):
             match step:
                 case Start(wanted=one):
-                    self.starting[one.id] = asyncio.get_running_loop().create_task(self._start(one))
+                    task = asyncio.get_running_loop().create_task(self._start(one))
+                    self.starting[one.id] = task
+                    task.add_done_callback(partial(self._never_began, one.id))
                 case Stop(container=container):
                     self.stop(container)
         for container in described.get("kill", ()):
@@ -119,6 +122,11 @@ class Containers:
         for event in self.unreported.values():
             self.tell(event)
         self.unreported.clear()
+
+    def _never_began(self, container: str, _task: asyncio.Task[None]) -> None:
+        """A task that is cancelled before its first step runs none of its own code: the end is told here then."""
+        if self.starting.pop(container, None) is not None:
+            self._report_end(container, ContainerEnd(cause="killed"))
 
     async def _start(self, wanted: WantedContainer) -> None:
         container = wanted.id
