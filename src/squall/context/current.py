@@ -38,7 +38,6 @@ class Container:
     function: str
     app: str
     link: Link
-    adopt_app: Callable[[Any], None] | None = None
 
 
 current_input: ContextVar[CurrentInput | None] = ContextVar("squall_current_input", default=None)

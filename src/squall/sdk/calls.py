@@ -13,7 +13,7 @@ from squall.context.current import current_input
 from squall.context.fresh import fresh_id
 from squall.model.call import Verb
 from squall.model.errors import ConnectionLost, Error, RequestSizeError
-from squall.model.ids import CALL
+from squall.model.ids import CALL, CallId, input_id
 from squall.sdk.client import Client, post as loop_post
 from squall.sdk.outcome import Failure, outcomes_in
 from squall.wire import payload
@@ -219,7 +219,7 @@ async def call_async(target: Target, args: tuple[Any, ...], kwargs: dict[str, An
 def parent() -> dict[str, str]:
     """What a call says of the input that makes it, inside a container."""
     here = current_input.get()
-    return {} if here is None else {"parent": f"{here.call}:{here.index}"}
+    return {} if here is None else {"parent": input_id(CallId(here.call), here.index)}
 
 
 def _set(done: asyncio.Future[None]) -> None:

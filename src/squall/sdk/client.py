@@ -6,7 +6,6 @@ import asyncio
 import json
 import os
 import random
-import socket
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -199,11 +198,6 @@ class Client:
 
 
 _here: Client | None = None
-
-
-def is_linux_socket() -> bool:
-    """Whether this machine can speak to a local server at all."""
-    return hasattr(socket, "AF_UNIX")
 
 
 def post(callback: Callable[..., object], *args: Any) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from squall.context.current import current_input, in_container
+from squall.model.ids import CallId, input_id
 
 
 def is_local() -> bool:
@@ -13,7 +14,7 @@ def is_local() -> bool:
 def current_input_id() -> str | None:
     """The id of the input that is being run here, or None outside of one. Unique; the same for each attempt."""
     here = current_input.get()
-    return None if here is None else f"{here.call}:{here.index}"
+    return None if here is None else input_id(CallId(here.call), here.index)
 
 
 def current_function_call_id() -> str | None:
