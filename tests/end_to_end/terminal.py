@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
@@ -119,10 +120,11 @@ def fresh_folder(*, below: str | None = None) -> Path:
 
 
 def left_of(state: Path) -> list[str]:
-    """What is still there of the processes, mounts, control groups and scratch directories of a state directory."""
+    """What is still there of a state directory's processes, mounts, control groups, networks and scratch directories."""
     left = [f"process {pid}: {line}" for pid, line in _processes(str(state))]
     left += [line for line in Path("/proc/self/mounts").read_text().splitlines() if str(state) in line]
     left += _control_groups(state)
+    left += _network(state)
     scratch = state / "scratch"
     if scratch.is_dir():
         left += [str(path) for path in scratch.iterdir()]
@@ -144,6 +146,14 @@ def leave_nothing(terminal: Terminal, *, own: Sequence[Path] = ()) -> None:
     wait_until(lambda: not left_of(terminal.state), within_s=10, why=lambda: left_of(terminal.state))
     for path in (terminal.folder, *own):
         shutil.rmtree(path, ignore_errors=True)
+
+
+def _network(state: Path) -> list[str]:
+    """Devices of containers, and what lets them out; in this network, which is not that of every test's house."""
+    prefix = f"sq{instance_of(str(state))[:6]}"
+    record = state / "run" / "network.json"
+    left = [name for _, name in socket.if_nameindex() if name.startswith(prefix)]
+    return left + ([f"{record}: {record.read_text()}"] if record.exists() else [])
 
 
 def _control_groups(state: Path) -> list[str]:

@@ -232,17 +232,16 @@ def expect_isolation(found: dict[str, Any]) -> None:
     assert found["ps"] == ["squall-init", "squall-runner"], found["ps"]
     assert found["hostname"] == "look"
     assert found["root_of_1"] == found["environ_of_1"] == "PermissionError"
-    assert found["links"] == ["lo"]
     # Of the home only what holds the interpreter is there, and nothing beside it.
     assert isinstance(found["homes"], str) or found["homes"] == ["env"], found["homes"]
     assert found["cwd"] == "/app"
 
 
-def test_the_network_ends_with_a_hint(row: Row) -> None:
+def test_a_network_that_is_blocked_ends_with_a_hint(row: Row) -> None:
     if not row.isolated:
         return
     found, _ = row.look("reach")
-    assert "no network beside loopback" in found["reach"], found
+    assert "block_network=True" in found["reach"], found
 
 
 def test_each_limit_ends_in_its_own_error(row: Row) -> None:
@@ -320,5 +319,8 @@ def test_the_doctor_prints_the_rows_table(row: Row) -> None:
     assert told["row"] == row.name
     table = {rung["feature"]: rung["rung"] for rung in told["rungs"]}
     golden = json.loads((GOLDEN / "doctor.json").read_text())[row.kind]
+    if row.kind != "root" and "out through" in table["network"]:
+        # Where pasta or slirp4netns is installed, users have more; test_network.py has them with and without.
+        golden = {**golden, "network": table["network"]}
     assert {name: table[name] for name in golden} == golden
     assert all(rung["more"] for rung in told["rungs"] if not rung["good"])

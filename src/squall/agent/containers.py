@@ -8,10 +8,12 @@ import logging
 import os
 import socket
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 from squall.agent.launcher_link import LauncherLink, Message
+from squall.agent.network import Network
 from squall.agent.output import Output
 from squall.agent.pools import Pools, uid_base
 from squall.agent.prepared import Images
@@ -32,12 +34,19 @@ Tell = Callable[[Message], None]
 SendLogs = Callable[[Message, list[bytes]], None]
 
 
+@dataclass(frozen=True, slots=True)
+class Around:
+    """What containers of functions share with everything else on this node."""
+
+    builds: BuildSandboxes
+    network: Network
+    options: Options
+
+
 class Containers:
     """What runs here. tell: an event to the server; send_logs: records of output; both drop while there is none."""
 
-    def __init__(
-        self, pools: Pools, images: Images, relay: Relay, builds: BuildSandboxes, options: Options
-    ) -> None:
+    def __init__(self, pools: Pools, images: Images, relay: Relay, around: Around) -> None:
         self.present: dict[str, LocalContainer] = {}
         self.starting: dict[str, asyncio.Task[None]] = {}
         self.unreported: dict[str, Message] = {}
@@ -46,8 +55,9 @@ class Containers:
         self._pools = pools
         self._images = images
         self._relay = relay
-        self._builds = builds
-        self._options = options
+        self._builds = around.builds
+        self._network = around.network
+        self._options = around.options
         self._wanted: frozenset[str] = frozenset()
         self._ended: set[str] = set()
         self._routes = 0
@@ -111,6 +121,7 @@ class Containers:
                 except Error as refused:
                     _log.warning("container %s could not be taken over: %s", row["container"], refused)
                     continue
+                self._network.adopt(row["container"], row.get("address"))
                 self._add(link, {**row, **message}, fds)
 
     def describe(self) -> list[Message]:
@@ -135,6 +146,7 @@ class Containers:
             prepared = await self._images.wait_for(wanted.function)
             link = await self._pools.launcher(wanted.function.id)
             spec = self._images.spec_for(wanted, prepared, uid_base=uid_base(link.uid_slot))
+            spec = await self._network.join(spec, blocked=wanted.function.block_network)
             message, fds = await link.start(container, spec.to_json())
         except asyncio.CancelledError:
             if link is not None:
@@ -155,6 +167,7 @@ class Containers:
                 self._report_end(container, ContainerEnd(cause="signal", signal=9))
             else:
                 self._ended.add(container)
+                self._network.release(container)
                 self.tell(
                     {"t": "event", "event": "refused", "container": container, "error": error.to_wire()}
                 )
@@ -227,6 +240,7 @@ class Containers:
 
     def _report_end(self, container: str, end: ContainerEnd) -> None:
         self._ended.add(container)
+        self._network.release(container)
         event = {"t": "event", "event": "ended", "container": container, "end": to_json(end)}
         self.unreported[container] = event
         self.tell(event)

@@ -14,8 +14,9 @@ import secrets
 import signal
 from typing import Any
 
-from squall.agent.containers import Containers, cores
+from squall.agent.containers import Around, Containers, cores
 from squall.agent.heartbeat import beat, patience_of
+from squall.agent.network import Network
 from squall.agent.pools import Pools
 from squall.agent.prepared import Images
 from squall.agent.relay import Relay
@@ -81,11 +82,16 @@ class Agent:
         self._pools = Pools(self._paths, spares=int(self._options.spare_launchers))
         builds = BuildSandboxes(self._pools, self._level)
         self._images = Images(self._paths, checkouts, builds, level=self._level)
-        self._containers = Containers(self._pools, self._images, self._relay, builds, self._options)
+        self._network = Network(self._paths, host)
+        self._containers = Containers(
+            self._pools, self._images, self._relay, Around(builds, self._network, self._options)
+        )
         self._containers.tell = self._tell
         self._containers.send_logs = self._send_logs
         adopted = await self._pools.adopt()
+        await self._network.ready()
         await self._containers.adopt(adopted)
+        await self._network.sweep()
         self._pools.park()
         serving = loop.create_task(self._serve_servers())
         await self._end.wait()
@@ -109,6 +115,7 @@ class Agent:
         self._pools.quit_all()
         while self._pools.all and loop.time() < until:
             await asyncio.sleep(0.02)
+        await self._network.take_down()
 
     async def _serve_servers(self) -> None:
         """Connects to the server, and again when it has gone."""
@@ -189,6 +196,8 @@ class Agent:
         notes = list(prepared.plan.warnings)
         if self._level == "process":
             notes.append("process")
+        elif await self._network.ready() == "host":
+            notes.append("host network")
         stream.end({"notes": notes})
 
     async def _launchers(self, stream: Stream, _head: dict[str, Any], _frame: Frame) -> None:

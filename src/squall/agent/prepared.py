@@ -174,6 +174,10 @@ class Images:
             raise LevelRefused(
                 f"{wanted.function.name} adds local files at {needs_mounts[0]}, which needs mounts; this host allows none"
             )
+        if wanted.function.block_network:
+            raise LevelRefused(
+                f"{wanted.function.name} has block_network=True, which needs a network namespace; this host allows none"
+            )
         source = f"{prepared.source}/app" if prepared.source else "/"
         layers = [str(self._paths.layers / key) for key in plan.layers]
         own = str(Path(__file__).absolute().parents[2])

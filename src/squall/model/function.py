@@ -98,6 +98,7 @@ class Function:
     is_async: bool = False
     level: str = "sandbox"
     single_use: bool = False
+    block_network: bool = False
 
     def __post_init__(self) -> None:
         for what, seconds in (("timeout", self.timeout_s), ("startup_timeout", self.startup_timeout_s)):

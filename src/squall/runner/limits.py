@@ -13,9 +13,17 @@ from squall.model.function import Function
 _UNREACHABLE = frozenset({errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN})
 # Our own first process and threads, and those that ended between the failure and the count.
 _SPARE = 16
+_BLOCKED = (
+    "this function has `block_network=True`, so there is only loopback: fetch what is needed before, or pass it as an "
+    "argument"
+)
 _NO_NETWORK = (
-    "containers have no network beside loopback yet: fetch what is needed before, pass it as an argument, or install "
-    "it in the image with `.pip_install(...)`"
+    "this machine gives containers no network beside loopback, and `squall doctor` says why: fetch what is needed "
+    "before, pass it as an argument, or install it in the image with `.pip_install(...)`"
+)
+_DENIED = (
+    "containers reach the outside, but neither the machine that they run on, nor each other, nor metadata services: if "
+    "this address is one of those, pass what it has as an argument"
 )
 
 
@@ -26,8 +34,8 @@ def named(error: BaseException, function: Function) -> BaseException:
         told.__cause__ = error
         told.__traceback__ = error.__traceback__
         return told
-    if _is_network(error):
-        error.add_note(_NO_NETWORK)
+    if hint := _network_hint(error, function):
+        error.add_note(hint)
     return error
 
 
@@ -69,5 +77,11 @@ def _path(error: BaseException) -> str | None:
     return name if isinstance(name, str) else None
 
 
-def _is_network(error: BaseException) -> bool:
-    return isinstance(error, socket.gaierror) or (isinstance(error, OSError) and error.errno in _UNREACHABLE)
+def _network_hint(error: BaseException, function: Function) -> str:
+    """What to know about a failure of the network, empty where it is something else."""
+    unnamed = isinstance(error, socket.gaierror)
+    if not unnamed and not (isinstance(error, OSError) and error.errno in _UNREACHABLE):
+        return ""
+    if any(name != "lo" for _, name in socket.if_nameindex()):
+        return "" if unnamed else _DENIED
+    return _BLOCKED if function.block_network else _NO_NETWORK

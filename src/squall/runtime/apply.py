@@ -6,7 +6,8 @@ import signal
 import socket
 from typing import assert_never
 
-from squall.runtime import devices, network, overlay, plan, proc, seccomp, syscalls
+from squall.runtime import devices, overlay, plan, proc, seccomp, syscalls
+from squall.runtime.network import loopback, routes
 
 NAMESPACES: dict[plan.Namespace, int] = {
     "user": syscalls.CLONE_NEWUSER,
@@ -76,7 +77,11 @@ class Site:
                 overlay.enter_root(self._root, detach_old=step.detach_old)
                 os.close(self._root)
             case plan.RaiseLoopback():
-                network.raise_loopback()
+                loopback.raise_loopback()
+            case plan.LeadNowhere():
+                routes.make_unreachable(step.networks)
+            case plan.ScopeSockets():
+                syscalls.scope_abstract_sockets()
             case plan.NameHost():
                 socket.sethostname(step.hostname)
             case plan.NewNamespace():

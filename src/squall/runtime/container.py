@@ -14,6 +14,7 @@ from squall.runtime.cause import Ending, cause_of
 from squall.runtime.cgroups import Group, make_group
 from squall.runtime.command import Command
 from squall.runtime.host import Host
+from squall.runtime.network import veth
 from squall.runtime.plan import MakeCgroup, MakeScratch, Plan, plan_sandbox
 from squall.runtime.runner_start import Ends
 from squall.runtime.spec import SandboxSpec
@@ -67,6 +68,8 @@ class Container:
     _marks: dict[str, float] = field(default_factory=dict)
     _status: int | None = None
     _reaped: bool = False
+    _built: bool = False
+    _awaits_network: bool = False
     _hold: int = -1
 
     def start(self) -> None:
@@ -74,6 +77,7 @@ class Container:
         if self.rung == "forked" and not self.host.exe_protected:
             self.spec = replace(self.spec, interpreter=self.host.python)
         self._plan = plan_sandbox(self.spec, self.host)
+        self._awaits_network = self.spec.carrier is not None
         for step in self._plan.host:
             if isinstance(step, MakeScratch):
                 self._hold = scratch.make(step.path)
@@ -99,11 +103,17 @@ class Container:
                 self.group = make_group(self.host.cgroup, f"squall-{self.instance}-{step.name}", step.limits)
                 self.group.add(self.init_pid)
         self._mark("cgroup")
+        if self.spec.veth is not None:
+            veth.attach(self.spec.veth, self.init_pid)
+            self._mark("network")
 
     def _give_up(self, why: str) -> None:
         """End a container that has not run yet; the end of its first process tells the agent why."""
         self.phase, self.refusal = "refused", why
-        signal.pidfd_send_signal(self.held.pidfd, signal.SIGKILL)
+        try:
+            signal.pidfd_send_signal(self.held.pidfd, signal.SIGKILL)
+        except ProcessLookupError:
+            pass  # It has ended by itself.
 
     def _fork(self) -> None:
         line, inner_line = packet.pair()
@@ -164,6 +174,7 @@ class Container:
                 self._mark("built", message["at"])
                 if not self.host.cgroup.limits_memory:
                     self.tmpfs = tuple(os.dup(fd) for fd in got.fds)
+                self._built = True
                 self._let_go()
             case "running":
                 self.pid = got.sender
@@ -188,7 +199,18 @@ class Container:
                 failure = ContainerStartError(f"the command could not be started: {message['why']}")
                 announce({"t": "refused", **self._named(message), **failure.to_wire()}, ())
 
+    def joined(self, refused: str) -> None:
+        """A carrier has joined its network to the host's, or says why it could not."""
+        self._awaits_network = False
+        self._mark("network")
+        if refused:
+            self._give_up(f"its network could not be joined to the host's: {refused}")
+        else:
+            self._let_go()
+
     def _let_go(self) -> None:
+        if self._awaits_network or not self._built:
+            return
         try:
             if self.host.privileged and self.spec.level == "sandbox":
                 namespaces.write_id_maps(self.init_pid, self.host, uid_base=self.spec.uid_base)
@@ -270,6 +292,7 @@ class Container:
             "init_pid": self.init_pid,
             "level": self.spec.level,
             "rung": self.rung,
+            "address": None if self.spec.veth is None else self.spec.veth.address,
             "exited": self.exited,
         }
 

@@ -3,6 +3,10 @@
 from dataclasses import dataclass
 
 from squall.runtime.cgroup_plan import NO_CGROUPS, Cgroups
+from squall.runtime.spec import Carrier, Network
+
+# The first version of Landlock that keeps a process from sockets that have a name and no file.
+LANDLOCK_SCOPES = 6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,6 +27,8 @@ class Host:
     sandbox can be made, and why the state directory cannot hold the upper half of an overlay; empty if it can.
     exe_protected: the running interpreter cannot be written to. shm_bytes: size of /dev/shm. pids_limit: processes that
     this user may have, None for no limit. python_private: the interpreter lies in a home that others cannot enter.
+    veth_refused: in a sentence, why containers cannot be joined to this host's network by devices of their own; empty
+    if they can. carrier: the program that does it for a user without that right, empty for none; carrier_refused: why.
     """
 
     kernel: tuple[int, int]
@@ -41,6 +47,20 @@ class Host:
     pids_limit: int | None = None
     python: str = ""
     python_private: bool = False
+    veth_refused: str = ""
+    carrier: Carrier | None = None
+    carrier_refused: str = ""
+
+    @property
+    def network(self) -> Network:
+        """The best network that a container can have here, at the level `sandbox` on one's own machine."""
+        if self.sandbox_refused:
+            return "host"
+        if not self.veth_refused:
+            return "veth"
+        if self.carrier is not None:
+            return self.carrier
+        return "host" if self.landlock_abi >= LANDLOCK_SCOPES else "none"
 
     @property
     def upper_on_disk(self) -> bool:

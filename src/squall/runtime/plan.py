@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from squall.runtime.host import Host
+from squall.runtime.host import LANDLOCK_SCOPES, Host
 from squall.runtime.spec import Limits, SandboxSpec
 
 Namespace = Literal["user", "mount", "pid", "net", "ipc", "uts", "cgroup"]
@@ -134,6 +134,18 @@ class RaiseLoopback:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LeadNowhere:
+    """Let nothing reach these networks: where no rules of the host stand in between."""
+
+    networks: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScopeSockets:
+    """Keep the process from the sockets of others that have a name and no file: the host's network has those too."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class NameHost:
     """Give the container its host name."""
 
@@ -186,6 +198,8 @@ Step = (
     | BindMount
     | EnterRoot
     | RaiseLoopback
+    | LeadNowhere
+    | ScopeSockets
     | NameHost
     | NewNamespace
     | BecomeRootInside
@@ -232,7 +246,7 @@ def plan_sandbox(spec: SandboxSpec, host: Host) -> Plan:
 def _namespaces(spec: SandboxSpec, host: Host) -> tuple[Namespace, ...]:
     """Root keeps its powers over the host's files until the mounts are made; nobody else has any before the first."""
     first: tuple[Namespace, ...] = () if host.privileged else ("user",)
-    network: tuple[Namespace, ...] = ("net",) if spec.network == "none" else ()
+    network: tuple[Namespace, ...] = () if spec.network == "host" else ("net",)
     return (*first, "mount", "pid", "ipc", "uts", *network)
 
 
@@ -263,7 +277,7 @@ def _build(spec: SandboxSpec, host: Host) -> tuple[Step, ...]:
             masked_files=MASKED_FILES, masked_directories=MASKED_DIRECTORIES, read_only=READ_ONLY_PATHS
         ),
     ]
-    if spec.network == "none":
+    if spec.network != "host":
         steps.append(RaiseLoopback())
     steps += [NameHost(hostname=spec.hostname), EnterRoot(detach_old=not host.privileged)]
     # Raising a limit is the right of the host's root, so limits come while it is still held.
@@ -275,8 +289,13 @@ def _build(spec: SandboxSpec, host: Host) -> tuple[Step, ...]:
 
 def _confine(spec: SandboxSpec, host: Host) -> tuple[Step, ...]:
     """From root of its own namespaces down to nothing. The filter comes last: it forbids every step before it."""
+    steps: list[Step] = [NewNamespace(namespace="cgroup")]
+    if spec.unreachable:
+        steps.append(LeadNowhere(networks=spec.unreachable))
+    if spec.network == "host" and host.landlock_abi >= LANDLOCK_SCOPES:
+        steps.append(ScopeSockets())
     return (
-        NewNamespace(namespace="cgroup"),
+        *steps,
         BecomeRootInside(drop_groups=host.privileged or host.subordinate is not None),
         DropPrivileges(kept=BUILD_CAPABILITIES if spec.capabilities == "build" else 0),
         InstallFilter(machine=host.machine),

@@ -13,18 +13,20 @@ from squall.runtime import syscalls
 from squall.runtime.cgroup_plan import CgroupTree, choose_cgroups
 from squall.runtime.cgroups import look_at_cgroups
 from squall.runtime.host import Host, SubordinateIds
+from squall.runtime.spec import CARRIERS, Carrier
 from squall.runtime.syscall_numbers import NUMBERS
-from squall.runtime.trial import try_sandbox
+from squall.runtime.trial import try_network, try_sandbox
 
 # CHOWN, DAC_OVERRIDE, FOWNER, KILL, SETGID, SETUID, SETPCAP, NET_ADMIN, SYS_CHROOT, SYS_ADMIN, MKNOD.
 _NEEDED_BY_ROOT = sum(1 << number for number in (0, 1, 3, 5, 6, 7, 8, 12, 18, 21, 27))
 _WHOLE_ID_MAP = ["0", "0", "4294967295"]
 
 
-def probe(state: str) -> Host:
+def probe(state: str, *, network: bool = False) -> Host:
     """What this machine allows this user, for containers whose directories lie in `state`.
 
-    Takes some ten milliseconds: sandboxes are really made.
+    Takes some ten milliseconds: sandboxes are really made. network: whether root's way of joining networks is tried
+    too, for twenty more; who puts a firewall up learns it from that.
     """
     found = _look()
     if found.machine not in NUMBERS:
@@ -33,6 +35,11 @@ def probe(state: str) -> Host:
         os.makedirs(state, mode=0o700, exist_ok=True)
     except OSError as problem:
         return replace(found, sandbox_refused=f"{state} cannot be made: {problem.strerror}")
+    sandboxed = _with_sandbox(state, found)
+    return sandboxed if sandboxed.sandbox_refused else _with_network(sandboxed, tried=network)
+
+
+def _with_sandbox(state: str, found: Host) -> Host:
     first = try_sandbox(state, found)
     if not first:
         return found
@@ -41,6 +48,25 @@ def probe(state: str) -> Host:
         if not try_sandbox(state, lesser):
             return refused
     return replace(found, sandbox_refused=first, subordinate=None)
+
+
+def _with_network(found: Host, *, tried: bool) -> Host:
+    if found.privileged:
+        return replace(found, veth_refused=try_network() if tried else "")
+    carrier, refused = _carrier()
+    return replace(
+        found, veth_refused="only root may join networks", carrier=carrier, carrier_refused=refused
+    )
+
+
+def _carrier() -> tuple[Carrier | None, str]:
+    """The program that joins a user's networks to the host's, or why there is none."""
+    installed = [program for program in CARRIERS if _on_path(program)]
+    if not installed:
+        return None, "neither pasta nor slirp4netns is installed"
+    if not os.access("/dev/net/tun", os.R_OK | os.W_OK):
+        return None, f"{installed[0]} is installed, but /dev/net/tun cannot be opened"
+    return installed[0], ""
 
 
 def _lesser(found: Host, first: str) -> list[tuple[Host, Host]]:
@@ -107,6 +133,7 @@ def _subordinate_ids() -> SubordinateIds | None:
 
 
 def _on_path(program: str) -> bool:
+    """Whether the program is where the system's programs are."""
     return any(os.access(f"{place}/{program}", os.X_OK) for place in os.defpath.split(":"))
 
 

@@ -145,7 +145,28 @@ def _network(host: Host) -> Rung:
         return Rung(
             feature="network", rung="the host's", why="no network namespace", more="what isolation says"
         )
-    return Rung(feature="network", rung="loopback only", why="a network namespace for each container")
+    if host.network == "veth":
+        return Rung(
+            feature="network",
+            rung="an address for each container, and out from there",
+            why="devices and rules of the kernel (veth, nf_tables)",
+        )
+    if host.carrier is not None:
+        return Rung(
+            feature="network",
+            rung=f"a network for each container, and out through {host.carrier}",
+            why=f"{host.veth_refused}, and {host.carrier} is installed",
+        )
+    more = (
+        "a kernel with veth, nf_tables, nft_masq and nft_reject_inet: modprobe nf_tables"
+        if host.privileged
+        else "install the package passt or slirp4netns, and let everybody open /dev/net/tun (mode 0666)"
+    )
+    why = f"{host.veth_refused}, and {host.carrier_refused}" if host.carrier_refused else host.veth_refused
+    if host.network == "host":
+        return Rung(feature="network", rung="the host's, shared with containers", why=why, more=more)
+    why += f"; Landlock {host.landlock_abi} cannot keep containers from the host's sockets"
+    return Rung(feature="network", rung="loopback only", why=why, more=more)
 
 
 def _start(host: Host) -> Rung:

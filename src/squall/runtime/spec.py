@@ -2,10 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from ipaddress import IPv4Address, IPv4Network
+from typing import Any, Literal, get_args
 
 Level = Literal["sandbox", "process"]
-Network = Literal["none", "host"]
+Carrier = Literal["pasta", "slirp4netns"]
+CARRIERS: tuple[Carrier, ...] = ("pasta", "slirp4netns")
+Network = Literal["none", "veth", "pasta", "slirp4netns", "host"]
 Capabilities = Literal["none", "build"]
 
 # A container's ids 0..65535 are this many ids of the host.
@@ -54,13 +57,36 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Veth:
+    """How one container is joined to the host: the name of the host's end, its address, the gateway, the MTU.
+
+    Both addresses are IPv4; the gateway is the host's, the same for every container. Raises ValueError for what
+    cannot be.
+    """
+
+    name: str
+    address: str
+    gateway: str
+    mtu: int = 1500
+
+    def __post_init__(self) -> None:
+        for one in (self.address, self.gateway):
+            IPv4Address(one)
+        if not 0 < len(self.name) < 16 or not self.name.isascii() or not self.name.isalnum():
+            raise ValueError(f"no device can be called {self.name!r}")
+        if not 576 <= self.mtu <= 65_535:
+            raise ValueError(f"an MTU is from 576 to 65535, not {self.mtu}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SandboxSpec:
     """One container: what it sees, what it runs, what it may use.
 
     lowers: directories of the host that make up its root, the top one first. uid_base: the host id that its id 0 is,
     where the launcher is root; None where it is not. interpreter: None starts the runner by forking the launcher's
     own warm interpreter; a path starts that one. argv: a command to run in place of the runner. scratch: a directory
-    of the host, for this container alone, that the launcher makes and removes.
+    of the host, for this container alone, that the launcher makes and removes. network: loopback only, joined to the
+    host's by `veth` or by a carrier of that name, or the host's own. unreachable: what a carrier must not lead to.
     Raises ValueError for a spec that says two things at once.
     """
 
@@ -73,6 +99,8 @@ class SandboxSpec:
     env: Mapping[str, str] = field(default_factory=dict)
     workdir: str = "/"
     network: Network = "none"
+    veth: Veth | None = None
+    unreachable: tuple[str, ...] = ()
     limits: Limits = field(default_factory=Limits)
     uid_base: int | None = None
     interpreter: str | None = None
@@ -83,8 +111,12 @@ class SandboxSpec:
     def __post_init__(self) -> None:
         if not self.id or not all(char.isalnum() or char in "-_." for char in self.id) or self.id[0] in "-.":
             raise ValueError(f"a container's id is letters, digits, '-', '_' and '.', not {self.id!r}")
-        if self.level not in {"sandbox", "process"} or self.network not in {"none", "host"}:
+        if self.level not in {"sandbox", "process"} or self.network not in get_args(Network):
             raise ValueError(f"no such level or network: {self.level!r}, {self.network!r}")
+        if (self.network == "veth") != (self.veth is not None):
+            raise ValueError("a container joined by veth has one described, and no other has one")
+        for one in self.unreachable:
+            IPv4Network(one)
         if self.capabilities not in {"none", "build"}:
             raise ValueError(f"no such set of capabilities: {self.capabilities!r}")
         _check_path("the scratch directory", self.scratch)
@@ -101,6 +133,11 @@ class SandboxSpec:
         else:
             self._check_process()
 
+    @property
+    def carrier(self) -> Carrier | None:
+        """The program that joins its network to the host's, if that is how it is done."""
+        return next((one for one in CARRIERS if one == self.network), None)
+
     def _check_sandbox(self) -> None:
         if not self.lowers:
             raise ValueError("a sandbox needs at least one lower directory for its root")
@@ -110,6 +147,7 @@ class SandboxSpec:
     def _check_process(self) -> None:
         asked = {
             "lowers": self.lowers,
+            "a network of its own": self.network not in {"none", "host"},
             "mounts": self.mounts,
             "uid_base": self.uid_base is not None,
             "capabilities": self.capabilities != "none",
@@ -130,6 +168,9 @@ class SandboxSpec:
             given = dict(value)
             given["mounts"] = tuple(Mount(**mount) for mount in given.get("mounts", ()))
             given["lowers"] = tuple(given.get("lowers", ()))
+            given["unreachable"] = tuple(given.get("unreachable", ()))
+            if given.get("veth") is not None:
+                given["veth"] = Veth(**given["veth"])
             given["limits"] = Limits(**given.get("limits", {}))
             given["env"] = dict(given.get("env", {}))
             if given.get("argv") is not None:

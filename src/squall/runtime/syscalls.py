@@ -62,6 +62,7 @@ _PR_CAP_AMBIENT_CLEAR_ALL = 4
 _SECCOMP_MODE_FILTER = 2
 _CAPABILITY_VERSION_3 = 0x20080522
 _KEYCTL_JOIN_SESSION_KEYRING = 1
+_LANDLOCK_SCOPE_ABSTRACT_SOCKETS = 0x1
 # Root has no magic, and each of these is locked: NOROOT, NO_SETUID_FIXUP, KEEP_CAPS (off), NO_CAP_AMBIENT_RAISE.
 SECUREBITS_NO_ROOT = 0x01 | 0x02 | 0x04 | 0x08 | 0x20 | 0x40 | 0x80
 
@@ -262,6 +263,16 @@ def landlock_abi() -> int:
         return _call("landlock_create_ruleset", 0, 0, 1)
     except OSError:
         return 0
+
+
+def scope_abstract_sockets() -> None:
+    """Keep this process and its children from connecting to abstract UNIX sockets of anybody else (Landlock 6)."""
+    wanted = ctypes.create_string_buffer(struct.pack("=QQQ", 0, 0, _LANDLOCK_SCOPE_ABSTRACT_SOCKETS), 24)
+    rules = _call("landlock_create_ruleset", ctypes.addressof(wanted), 24, 0)
+    try:
+        _call("landlock_restrict_self", rules, 0)
+    finally:
+        os.close(rules)
 
 
 def raw(name: str, *arguments: int) -> int:

@@ -8,8 +8,10 @@ import tempfile
 from squall.runtime import namespaces, packet, scratch, syscalls
 from squall.runtime.apply import NAMESPACES, Site
 from squall.runtime.host import Host
+from squall.runtime.network import nft, veth
+from squall.runtime.network.firewall_plan import Firewall, plan_table
 from squall.runtime.plan import Plan, plan_sandbox
-from squall.runtime.spec import UID_RANGE, SandboxSpec
+from squall.runtime.spec import UID_RANGE, SandboxSpec, Veth
 
 # Ids that no container is given: the trial's are gone before any is.
 _TRIAL_UID_BASE = 1 << 30
@@ -34,6 +36,44 @@ def try_sandbox(state: str, host: Host) -> str:
         return _try(spec, host)
     finally:
         scratch.remove(top)
+
+
+def try_network() -> str:
+    """Why containers cannot be joined to the host's network by devices and rules of their own; empty if they can.
+
+    Tried in a network namespace that nobody else sees.
+    """
+    reads, writes = os.pipe()
+    try:
+        pid = syscalls.clone(syscalls.CLONE_NEWNET)
+    except OSError as problem:
+        os.close(reads)
+        os.close(writes)
+        return f"the kernel refuses a network namespace: {problem.strerror}"
+    if pid == 0:
+        _join_to_itself(writes)
+    os.close(writes)
+    with os.fdopen(reads, encoding="utf-8") as told:
+        why = told.read()
+    os.waitpid(pid, 0)
+    return why
+
+
+def _join_to_itself(writes: int) -> None:
+    """What a firewall and a launcher do, in one network; never returns."""
+    why = ""
+    try:
+        veth.attach(Veth(name="sqtrial", address="10.64.0.16", gateway="10.64.0.1"), os.getpid())
+        why = "this kernel's packet filter (nf_tables) refuses the rules"
+        rules = Firewall(table="squall_trial", prefix="sqtrial", network="10.64.0.0/16")
+        nft.install(plan_table(rules))
+        why = ""
+    except BaseException as problem:  # noqa: BLE001 - nothing may unwind into the caller's own stack
+        why = f"{why or 'no device can be made'}: {problem}"
+    try:
+        os.write(writes, why.encode())
+    finally:
+        os._exit(0)
 
 
 def _try(spec: SandboxSpec, host: Host) -> str:

@@ -73,6 +73,7 @@ class App:
         buffer_containers: int | None = None,
         scaledown_window: float | None = None,
         single_use_containers: bool = False,
+        block_network: bool = False,
         serialized: bool = False,
         include_source: bool | None = None,
         **later: Any,
@@ -92,6 +93,7 @@ class App:
         min_containers, max_containers, buffer_containers: kept alive; never more; idle on top under load (0, none, 0).
         scaledown_window: idle seconds after which a container goes, 2 to 3600 (60).
         single_use_containers: a fresh container for each input (False).
+        block_network: its containers have loopback and no other network (False).
         serialized: its code travels by value, as in notebooks, not as a module (False).
         include_source: whether the source ships (the app's).
 
@@ -242,10 +244,9 @@ _LATER = {
     "volumes": "volumes come with deployed apps",
     "schedule": "schedules come with deployed apps",
     "enable_memory_snapshot": "templates are chosen by themselves",
-    "block_network": "containers have no network yet, so there is none to block",
     "region": "this machine is the only place",
     "cloud": "this machine is the only place",
-    "proxy": "containers have no network yet",
+    "proxy": "calls and networks have no proxy of ours",
     "nonpreemptible": "nothing is preempted",
     "experimental_options": "there are none",
 }

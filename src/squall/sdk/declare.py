@@ -77,6 +77,7 @@ def declare(
             is_async=is_async,
             level=str(options.get("level") or "sandbox"),
             single_use=bool(options.get("single_use_containers")),
+            block_network=_flag("block_network", options.get("block_network")),
         )
     except (TypeError, ValueError) as wrong:
         raise InvalidError(f"@app.function of {name!r}: {wrong}") from None
@@ -96,6 +97,12 @@ def _check_name(name: str) -> None:
             f"{name!r} is no name for a function",
             remedy="letters, digits, '-', '_' and '.', at most 100: `@app.function(name=...)`",
         )
+
+
+def _flag(what: str, given: Any) -> bool:
+    if not isinstance(given, bool | None):
+        raise TypeError(f"{what} is True or False, not {given!r}")
+    return bool(given)
 
 
 def _pair(what: str, amount: Amount) -> tuple[float | None, float | None]:

@@ -100,4 +100,10 @@ def describe_note(note: str) -> str:
             "this machine allows no containers, so functions run at level `process`: as your user, with your files, "
             "your network and your processes in reach; memory and process limits hold, nothing else is kept apart"
         )
+    if note == "host network":
+        return (
+            "this machine gives your user no way to join containers to the network, so they share the host's: whatever "
+            "listens on its loopback, and every device that it has, is in their reach; `squall doctor` says what to "
+            "install, and `block_network=True` leaves a function without"
+        )
     return note

@@ -29,10 +29,6 @@ def read(path: str) -> str:
     return pathlib.Path(path).read_text()
 
 
-def connect() -> None:
-    socket.create_connection(("192.0.2.1", 80), timeout=3)
-
-
 @app.function(memory=256)
 def look() -> dict[str, Any]:
     status = dict(line.split(":\t", 1) for line in read("/proc/self/status").splitlines())
@@ -46,7 +42,6 @@ def look() -> dict[str, Any]:
         "root_of_1": attempt(os.listdir, "/proc/1/root"),
         "environ_of_1": attempt(read, "/proc/1/environ"),
         "links": sorted(os.listdir("/sys/class/net")) if os.path.isdir("/sys/class/net") else links(),
-        "connect": attempt(connect),
         "python": [sys.prefix, sys.base_prefix],
         "homes": attempt(os.listdir, os.environ.get("LOOK_AT", "/nowhere")),
         "pid": os.getpid(),
@@ -59,9 +54,10 @@ def links() -> list[str]:
     return sorted(line.split(":")[0].strip() for line in lines)
 
 
-@app.function()
+@app.function(block_network=True)
 def reach() -> None:
-    connect()
+    # Of an address block for documents; nothing is sent, as there is no way to send it on.
+    socket.create_connection(("192.0.2.1", 80), timeout=3)
 
 
 @app.function(memory=(64, 128))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any, cast
 
-from squall.agent.containers import Containers
+from squall.agent.containers import Around, Containers
 from squall.agent.relay import Relay
 from squall.model.container import WantedContainer
 from squall.model.function import Code, Function
@@ -21,11 +21,19 @@ class Pools:
     on_lost: Any = None
 
 
+class Network:
+    """No container has ever been joined."""
+
+    def release(self, container: str) -> None:
+        pass
+
+
 def test_a_container_that_is_let_go_before_its_start_began_is_told_to_have_ended() -> None:
     async def scene() -> None:
         told: list[dict[str, Any]] = []
         nothing = cast("Any", Pools())
-        containers = Containers(nothing, nothing, Relay(), nothing, Options())
+        around = Around(nothing, cast("Any", Network()), Options())
+        containers = Containers(nothing, nothing, Relay(), around)
         containers.tell = told.append
         function = Function(
             id=FunctionId("ap/f"), app=AppId("ap"), name="f", code=Code(module="m", qualname="f")

@@ -26,7 +26,8 @@ from squall.runtime.host import Host
 from squall.runtime.leftovers import remove_leftovers
 from squall.runtime.memory_watch import MemoryWatch
 from squall.runtime.namespaces import do_as_container_root
-from squall.runtime.spec import SandboxSpec
+from squall.runtime.network import carrier
+from squall.runtime.spec import Carrier, SandboxSpec
 from squall.runtime.timers import Timers
 
 Message = dict[str, Any]
@@ -209,6 +210,8 @@ class Launcher:
         if container.group is not None and (event := container.group.memory_event()) is not None:
             self._events[spec.id] = event
             self._selector.register(event, selectors.EVENT_READ, lambda: self._out_of_memory(container))
+        if spec.carrier is not None:
+            self._lead_out(container, spec.carrier)
         if spec.limits.disk_bytes is not None and self._host.upper_on_disk and spec.level == "sandbox":
             self._timers.at(time.monotonic() + _LOOK_AT_DISK_S, lambda: self._measure_disk(container))
         if not self._host.cgroup.limits_memory and not self._sampling:
@@ -309,9 +312,9 @@ class Launcher:
 
     def _as_container_root_beside(self, do: Callable[[], int]) -> None:
         if self._host.subordinate is None:
-            self._beside(do, then=lambda _: None)
+            self._beside(do, then=_forget)
         else:
-            self._beside(lambda: do_as_container_root(self._host, do), then=lambda _: None)
+            self._beside(lambda: do_as_container_root(self._host, do), then=_forget)
 
     def _beside(self, do: Callable[[], int], *, then: Callable[[int], None]) -> None:
         """Let a child `do` what may take long, and take its exit code up afterwards."""
@@ -331,6 +334,21 @@ class Launcher:
         self._selector.unregister(pidfd)
         os.close(pidfd)
         then(os.waitstatus_to_exitcode(os.waitpid(self._helpers.pop(pidfd), 0)[1]))
+
+    def _lead_out(self, container: Container, through: Carrier) -> None:
+        """Have a carrier join the container's network to the host's; it ends with the container."""
+        reads, writes = os.pipe2(os.O_CLOEXEC)
+        self._beside(lambda: carrier.lead(through, container.init_pid, writes), then=_forget)
+        os.close(writes)
+
+        def take_up() -> None:
+            self._selector.unregister(reads)
+            said = os.read(reads, 4096).decode(errors="replace")
+            os.close(reads)
+            if container.is_live:
+                container.joined(said.strip() if said else "its carrier ended")
+
+        self._selector.register(reads, selectors.EVENT_READ, take_up)
 
     def _measure_disk(self, container: Container) -> None:
         limit = container.spec.limits.disk_bytes
@@ -363,6 +381,10 @@ class Launcher:
             self._timers.at(time.monotonic() + _SAMPLE_S, self._sample_memory)
         for container in live:
             self._watch.look(container)
+
+
+def _forget(_code: int) -> None:
+    """How it ended is of no interest: it has said what there was to say."""
 
 
 def _remove(path: str) -> int:

@@ -1,0 +1,144 @@
+"""Network: what joins this node's containers to the world, and which address each of them has."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import replace
+
+from squall.model.errors import ContainerStartError
+from squall.runtime import spec as sandbox
+from squall.runtime.host import LANDLOCK_SCOPES, Host
+from squall.runtime.instance import instance_of
+from squall.runtime.network import firewall
+from squall.runtime.network.carrier import RESOLVER
+from squall.runtime.network.firewall_plan import (
+    ALWAYS_DENIED,
+    address_at,
+    free_number,
+    gateway_of,
+    number_of,
+    room_in,
+)
+from squall.runtime.network.routes import own_addresses
+from squall.settings.paths import StatePaths
+
+_log = logging.getLogger("squall.agent")
+_RESOLVERS = "/etc/resolv.conf"
+
+
+class Network:
+    """One node's network. denied: networks that containers reach as little as metadata services."""
+
+    def __init__(
+        self, paths: StatePaths, host: Host, *, chosen: str = "", denied: tuple[str, ...] = ()
+    ) -> None:
+        self._host = host
+        self._instance = instance_of(str(paths.state))
+        self._run = paths.run
+        self._record = str(paths.run / "network.json")
+        self._chosen = chosen
+        self._denied = denied
+        self._best: sandbox.Network = host.network
+        self._standing: firewall.Standing | None = None
+        self._numbers: dict[str, int] = {}
+        self._last = -1
+        self._starting = asyncio.get_running_loop().create_task(self._start())
+
+    async def ready(self) -> sandbox.Network:
+        """What containers get here, once the firewall is up."""
+        await asyncio.shield(self._starting)
+        return self._best
+
+    async def _start(self) -> None:
+        if self._best != "veth":
+            return
+        try:
+            self._standing = await asyncio.to_thread(
+                firewall.put_up, self._instance, self._record, network=self._chosen, denied=self._denied
+            )
+        except (OSError, ValueError) as problem:
+            _log.warning("containers get no network of their own: %s", problem)
+            self._best = "host" if self._host.landlock_abi >= LANDLOCK_SCOPES else "none"
+
+    async def join(self, spec: sandbox.SandboxSpec, *, blocked: bool) -> sandbox.SandboxSpec:
+        """`spec` with the best network that there is; loopback only where it is blocked."""
+        if blocked or spec.level != "sandbox":
+            return spec
+        match await self.ready():
+            case "veth":
+                return self._with_veth(spec)
+            case "host":
+                return replace(spec, network="host")
+            case "none":
+                return spec
+            case carrier:
+                hidden = [one for one in ALWAYS_DENIED if not one.startswith(("0.", "127.", "224."))]
+                own = [f"{one}/32" for one in own_addresses()]
+                return replace(
+                    spec,
+                    network=carrier,
+                    unreachable=(*hidden, *own, *self._denied),
+                    mounts=tuple(_asks(mount, self._of_carriers()) for mount in spec.mounts),
+                )
+
+    def _of_carriers(self) -> str:
+        """The list of name servers of a container that a carrier joins, made once."""
+        path = self._run / "resolv.conf"
+        if not path.exists():
+            path.write_text(f"nameserver {RESOLVER}\n")
+        return str(path)
+
+    def adopt(self, container: str, address: str | None) -> None:
+        """A container of an earlier agent has its address still."""
+        network = None if self._standing is None else self._standing.rules.network
+        if address and network:
+            try:
+                self._numbers[container] = number_of(network, address)
+            except ValueError:
+                _log.warning("container %s has %s, which is none of ours", container, address)
+
+    def release(self, container: str) -> None:
+        """A container has ended: its address is free."""
+        self._numbers.pop(container, None)
+
+    async def sweep(self) -> None:
+        """Removes devices that no container has, which an earlier agent left."""
+        if self._standing is not None:
+            kept = frozenset(firewall.device_of(self._instance, n) for n in self._numbers.values())
+            await asyncio.to_thread(firewall.sweep_devices, self._instance, kept)
+
+    async def take_down(self) -> None:
+        """Leaves the host as it was."""
+        if self._standing is not None:
+            try:
+                await asyncio.to_thread(firewall.take_down, self._instance, self._record)
+            except OSError:
+                _log.exception("the firewall stays")
+
+    def _with_veth(self, spec: sandbox.SandboxSpec) -> sandbox.SandboxSpec:
+        standing = self._standing
+        assert standing is not None
+        network = standing.rules.network
+        number = free_number(set(self._numbers.values()), self._last, room_in(network))
+        if number is None:
+            raise ContainerStartError(f"every address of the containers' network {network} is taken")
+        self._numbers[spec.id] = self._last = number
+        return replace(
+            spec,
+            network="veth",
+            veth=sandbox.Veth(
+                name=firewall.device_of(self._instance, number),
+                address=address_at(network, number),
+                gateway=gateway_of(network),
+                mtu=standing.mtu,
+            ),
+            mounts=tuple(_asks(mount, standing.resolvers.path) for mount in spec.mounts),
+        )
+
+
+def _asks(mount: sandbox.Mount, resolvers: str) -> sandbox.Mount:
+    """The list of name servers that a container sees: what the host's own loopback answers is not there for it."""
+    if mount.target != _RESOLVERS or not resolvers or resolvers == _RESOLVERS:
+        return mount
+    return replace(mount, source=resolvers)

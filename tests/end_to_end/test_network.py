@@ -1,0 +1,295 @@
+"""The network of containers on each kind of host: a machine of the tests' own, beside another one that it reaches."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from squall.runtime.instance import instance_of
+from tests.end_to_end.terminal import Terminal, fresh_folder, left_of, wait_until
+from tests.end_to_end.test_host_rows import DROP, USER, copy_sources, make_venv
+
+pytestmark = pytest.mark.needs("linux", "namespaces", "root")
+
+# Addresses for documents; there is no way out of the two namespaces in which the tests use them.
+HERE, THERE, BEHIND, METADATA = "203.0.113.2", "203.0.113.1", "198.51.100.7", "169.254.169.254"
+ABSTRACT = "squall-tests-own"
+PROGRAM = Path(__file__).parent / "programs" / "look_around.py"
+SERVE = """
+import socket, sys, threading
+def serve(listener):
+    while True:
+        connection, peer = listener.accept()
+        connection.sendall(str(peer and peer[0]).encode())
+        connection.close()
+listeners = [socket.create_server(("0.0.0.0", 80))]
+if len(sys.argv) > 1:
+    listeners.append(socket.socket(socket.AF_UNIX))
+    listeners[-1].bind(chr(0) + sys.argv[1])
+    listeners[-1].listen()
+for listener in listeners:
+    threading.Thread(target=serve, args=(listener,)).start()
+print("there", flush=True)
+"""
+
+
+@dataclass(slots=True, kw_only=True)
+class Machine:
+    """A network namespace that stands for a machine, and one that stands for all others. kind: how it joins them."""
+
+    kind: str
+    here: int
+    terminal: Terminal
+    program: Path
+
+    def look(self, function: str, *arguments: str, **environ: str) -> Any:
+        said = self.terminal.squall(
+            *("run", f"{self.program}::{function}", *arguments),
+            within_s=60,
+            cwd=self.program.parent,
+            **environ,
+        )
+        assert said.status == 0, said.err
+        return json.loads(said.out.strip().splitlines()[-1])
+
+    def inside(self, *argv: str) -> str:
+        """What a command says in this machine's network."""
+        done = subprocess.run(
+            [*enter(self.here), *argv], check=True, capture_output=True, text=True, timeout=20
+        )
+        return done.stdout
+
+
+def enter(pid: int) -> tuple[str, ...]:
+    return ("nsenter", f"--net=/proc/{pid}/ns/net")
+
+
+@contextmanager
+def a_network() -> Iterator[int]:
+    """A network namespace: a process in it."""
+    holder = subprocess.Popen(
+        ["unshare", "-n", "sh", "-c", "echo up; exec sleep 600"], stdout=subprocess.PIPE
+    )
+    try:
+        assert holder.stdout is not None
+        holder.stdout.readline()
+        subprocess.run([*enter(holder.pid), "ip", "link", "set", "lo", "up"], check=True)
+        yield holder.pid
+    finally:
+        holder.kill()
+        holder.communicate()
+
+
+@contextmanager
+def a_server(pid: int, *arguments: str) -> Iterator[None]:
+    """A server in that network that says who asks."""
+    argv = [*enter(pid), sys.executable, "-c", SERVE, *arguments]
+    server = subprocess.Popen(argv, stdout=subprocess.PIPE)
+    try:
+        assert server.stdout is not None
+        assert server.stdout.readline() == b"there\n"
+        yield
+    finally:
+        server.kill()
+        server.communicate()
+
+
+@contextmanager
+def two_machines() -> Iterator[int]:
+    """The pid of a process in the first machine's network."""
+    with a_network() as here, a_network() as there:
+        script = f"""
+        ip link add up0 type veth peer name out0 netns {there}
+        ip addr add {HERE}/24 dev up0
+        ip link set up0 up
+        nsenter --net=/proc/{there}/ns/net sh -ec '
+          ip addr add {THERE}/24 dev out0
+          ip link set out0 up
+          ip addr add {METADATA}/32 dev lo
+          ip addr add {BEHIND}/32 dev lo'
+        ip route add default via {THERE}
+        """
+        subprocess.run([*enter(here), "sh", "-ec", script], check=True)
+        with a_server(there), a_server(here, ABSTRACT):
+            yield here
+
+
+def wrapper_of(kind: str, here: int, folder: Path) -> tuple[str, ...]:
+    """What commands are run through on a machine that joins networks in this way."""
+    if kind == "veth":
+        return enter(here)
+    tun, hidden = folder / "tun", folder / "hidden"
+    if not tun.exists():
+        subprocess.run(["mknod", str(tun), "c", "10", "200"], check=True)
+        tun.chmod(0o666 if kind != "host" else 0o600)
+        hidden.write_text("")
+    others = {"pasta": "slirp4netns", "slirp4netns": "pasta"}
+    hides = [shutil.which(others[kind])] if kind in others else []
+    script = "mount --make-rprivate /\n"
+    script += f"mount --bind {tun} /dev/net/tun\n" if os.path.exists("/dev/net/tun") else ""
+    script += "".join(f"mount --bind {hidden} {path}\n" for path in hides if path)
+    return (*enter(here), "unshare", "-m", "sh", "-ec", script + 'exec "$@"', "sh", *DROP)
+
+
+@pytest.fixture(scope="module", params=["veth", "pasta", "slirp4netns", "host"])
+def machine(request: pytest.FixtureRequest) -> Iterator[Machine]:
+    kind = request.param
+    if kind in {"pasta", "slirp4netns"} and shutil.which(kind) is None:
+        pytest.skip(f"needs pasta or slirp4netns: {kind} is not installed")
+    python = shutil.which(
+        f"python{sys.version_info.major}.{sys.version_info.minor}", path="/usr/bin:/usr/local/bin"
+    )
+    if python is None:
+        pytest.skip(
+            "needs root: and an interpreter of this version in /usr/bin, for the ordinary user's part"
+        )
+    owner = 0 if kind == "veth" else USER
+    with ExitStack() as stack:
+        here = stack.enter_context(two_machines())
+        folder = fresh_folder(below="/var/tmp")
+        stack.callback(shutil.rmtree, folder, ignore_errors=True)
+        program = folder / "project" / "look_around.py"
+        program.parent.mkdir()
+        shutil.copy(PROGRAM, program)
+        wrapper = wrapper_of(kind, here, folder)
+        terminal = Terminal(
+            folder=folder,
+            python=make_venv(python, folder / "venv"),
+            wrapper=wrapper,
+            environ={"PYTHONPATH": str(copy_sources(folder)), "HOME": str(folder), "TMPDIR": "-"},
+        )
+        for path in (folder, program.parent, program):
+            os.chown(path, owner, owner)
+        made = Machine(kind=kind, here=here, terminal=terminal, program=program)
+        yield made
+        done = terminal.squall("down")
+        assert done.status == 0, done
+        wait_until(lambda: not left_of(terminal.state), within_s=10, why=lambda: left_of(terminal.state))
+        wait_until(lambda: not left_in(made), within_s=10, why=lambda: left_in(made))
+
+
+def left_in(machine: Machine) -> list[str]:
+    """What a machine without containers must not have."""
+    prefix = f"sq{instance_of(str(machine.terminal.state))[:6]}"
+    left = [line for line in machine.inside("ip", "-o", "link").splitlines() if prefix in line]
+    left += [line for line in machine.inside("ip", "route").splitlines() if "unreachable" in line]
+    left += [f"{line} passes on" for line in machine.inside("cat", FORWARDS).splitlines() if line != "0"]
+    for name in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            program = Path(f"/proc/{name}/comm").read_text().strip()
+            network = os.readlink(f"/proc/{name}/ns/net")
+        except OSError:
+            continue
+        if program.startswith(("pasta", "passt", "slirp4netns")) and network == os.readlink(
+            f"/proc/{machine.here}/ns/net"
+        ):
+            left.append(f"{program} {name}")
+    return left
+
+
+FORWARDS = "/proc/sys/net/ipv4/conf/up0/forwarding"
+
+
+def test_a_container_reaches_the_outside(machine: Machine) -> None:
+    found = machine.look("look", "--addresses", f"{THERE},{BEHIND}")
+    # Whoever is asked sees the machine, not the container.
+    assert found["answers"] == {THERE: HERE, BEHIND: HERE}, found
+    assert ("eth0" in found["devices"]) == (machine.kind != "host"), found
+
+
+def test_it_reaches_neither_metadata_nor_the_machine_itself(machine: Machine) -> None:
+    asked = f"{METADATA},{HERE},127.0.0.1"
+    found = machine.look("look", "--addresses", asked)["answers"]
+    if machine.kind == "host":
+        # This is what the warning is about.
+        assert found["127.0.0.1"] == "127.0.0.1", found
+        return
+    assert all("Error" in answer for answer in found.values()), found
+
+
+def test_it_does_not_reach_abstract_sockets_of_the_machine(machine: Machine) -> None:
+    own, foreign = machine.look("abstract", "--name", ABSTRACT)
+    assert own == "", own
+    assert ("PermissionError" if machine.kind == "host" else "ConnectionRefusedError") in foreign, foreign
+
+
+def test_a_blocked_network_is_loopback_alone(machine: Machine) -> None:
+    found = machine.look("blocked", "--addresses", f"{THERE},{METADATA},{HERE},127.0.0.1")
+    assert found["devices"] == ["lo"], found
+    assert all("Error" in answer for answer in found["answers"].values()), found
+    own, foreign = machine.look("abstract_blocked", "--name", ABSTRACT)
+    assert (own, "ConnectionRefusedError" in foreign) == ("", True), foreign
+
+
+def test_a_container_does_not_reach_another(machine: Machine) -> None:
+    if machine.kind == "host":
+        return  # They share one: the warning says so.
+    found = machine.look("pair")
+    # Behind a carrier each has the same address, and finds only itself there.
+    assert found["listened"] == 0, found
+    if machine.kind == "veth":
+        assert "Error" in found["answer"], found
+        assert found["listener"] != found["asker"], found
+
+
+def test_only_a_shared_network_is_warned_of(machine: Machine) -> None:
+    said = machine.terminal.squall(
+        *("run", f"{machine.program}::look", "--addresses", "127.0.0.1"),
+        within_s=60,
+        cwd=machine.program.parent,
+    )
+    assert ("share the host's" in said.err) == (machine.kind == "host"), said
+
+
+def test_the_doctor_says_which_it_is(machine: Machine) -> None:
+    said = machine.terminal.squall("doctor", "--json")
+    rung = next(one for one in json.loads(said.out)["rungs"] if one["feature"] == "network")
+    words = {
+        "veth": "an address for each container",
+        "pasta": "out through pasta",
+        "slirp4netns": "out through slirp4netns",
+        "host": "the host's, shared",
+    }
+    assert words[machine.kind] in rung["rung"], rung
+    assert bool(rung["more"]) == (machine.kind == "host"), rung
+
+
+def test_containers_that_have_ended_leave_no_device_and_no_carrier(machine: Machine) -> None:
+    machine.look("look", "--addresses", THERE)
+
+    def left() -> list[str]:
+        return [one for one in left_in(machine) if "unreachable" not in one and "passes on" not in one]
+
+    wait_until(lambda: not left(), within_s=15, why=left)
+
+
+def test_an_agent_killed_with_9_leaves_a_container_its_network(machine: Machine) -> None:
+    argv = [*machine.terminal.wrapper, machine.terminal.python, "-m", "squall", "run"]
+    client = subprocess.Popen(
+        [*argv, f"{machine.program}::twice", "--address", THERE],
+        env=machine.terminal.environment(),
+        cwd=machine.program.parent,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert client.stdout is not None
+        assert client.stdout.readline().strip() == HERE
+        record = json.loads((machine.terminal.state / "run" / "supervisor.json").read_text())
+        os.kill(record["members"]["agent"]["pid"], 9)
+        out, _ = client.communicate(timeout=40)
+    finally:
+        client.kill()
+        client.wait()
+    assert json.loads(out.strip().splitlines()[-1]) == HERE, out
