@@ -71,9 +71,13 @@ def options_page() -> str:
         "|---|--:|--:|--:|---|",
     ]
     for option in options.describe():
-        numbers = " | ".join(f"{option[key]:,}".removesuffix(".0") for key in ("default", "least", "most"))
+        numbers = " | ".join(_bound(option[key]) for key in ("default", "least", "most"))
         lines.append(f"| `{option['name']}` | {numbers} | {option['means']} |")
     return "\n".join(lines) + "\n"
+
+
+def _bound(value: float | str) -> str:
+    return value if isinstance(value, str) else f"{value:,}".removesuffix(".0")
 
 
 def main(arguments: list[str]) -> int:

@@ -32,7 +32,7 @@ from squall.model.resources import Resources
 from squall.runtime.probe import probe
 from squall.runtime.spec import Level
 from squall.settings.event_loop import loop_factory
-from squall.settings.options import Options, read_options
+from squall.settings.options import Options, networks_in, read_options
 from squall.settings.paths import StatePaths, open_state
 from squall.settings.version import PROTOCOL, VERSION
 from squall.wire.address import connect
@@ -82,7 +82,12 @@ class Agent:
         self._pools = Pools(self._paths, spares=int(self._options.spare_launchers))
         builds = BuildSandboxes(self._pools, self._level)
         self._images = Images(self._paths, checkouts, builds, level=self._level)
-        self._network = Network(self._paths, host)
+        self._network = Network(
+            self._paths,
+            host,
+            chosen=self._options.network_range.strip(),
+            denied=networks_in(self._options.network_deny),
+        )
         self._containers = Containers(
             self._pools, self._images, self._relay, Around(builds, self._network, self._options)
         )

@@ -4,6 +4,7 @@ import os
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,11 @@ _OTHER_VARIABLES = frozenset({"SQUALL_LOG_FD"})
 def _option(default: float, *, least: float, most: float, means: str) -> Any:
     """A dataclass field with its bounds (both allowed) and its meaning; the default's type is the option's."""
     return field(default=default, metadata={"least": least, "most": most, "means": means})
+
+
+def _networks(*, most: int, means: str) -> Any:
+    """A field that is text: networks of IPv4 with commas between them, at most so many, none by default."""
+    return field(default="", metadata={"least": "", "most": "", "means": means, "networks": most})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,6 +132,16 @@ class Options:
         most=GIB,
         means="size at which the log of server, agent or supervisor is rotated",
     )
+    # network
+    network_range: str = _networks(
+        most=1,
+        means="the network that containers' addresses are from, as 10.88.0.0/16, from /8 to /24; "
+        "where it is not set, one that the host does not use",
+    )
+    network_deny: str = _networks(
+        most=64,
+        means="networks that no container may reach, as 10.0.0.0/8,192.168.0.0/16; none but the usual ones",
+    )
     # images
     layers_keep_bytes: int = _option(
         64 * GIB,
@@ -153,7 +169,7 @@ def read_options(config: Path | None = None, environ: Mapping[str, str] = os.env
 
     A missing file is an empty one. Raises InvalidError, which names the option and where it is set.
     """
-    chosen: dict[str, float] = {}
+    chosen: dict[str, float | str] = {}
     for name, value in _from_file(config).items():
         chosen[name] = _check(name, value, str(config))
     for variable, text in environ.items():
@@ -213,9 +229,11 @@ def _close_to(name: str) -> str:
     return best if best.startswith(asked[0]) and shared[best] else ""
 
 
-def _number(name: str, text: str, where: str) -> float:
-    """What the environment says, as the kind of number that the option is."""
+def _number(name: str, text: str, where: str) -> float | str:
+    """What the environment says, as the kind of number that the option is; text stays as it is."""
     kind = type(_KNOWN[name].default)
+    if kind is str:
+        return text
     try:
         return int(text) if kind is int else float(text)
     except ValueError:
@@ -223,10 +241,12 @@ def _number(name: str, text: str, where: str) -> float:
         raise _malformed(name=name, where=where, why=f"must be {what}, not {text!r}") from None
 
 
-def _check(name: str, value: Any, where: str) -> float:
-    """`value` as the option's own kind of number, within its bounds."""
+def _check(name: str, value: Any, where: str) -> float | str:
+    """`value` as the option's own kind, within its bounds."""
     known = _KNOWN[name]
     kind = type(known.default)
+    if kind is str:
+        return _check_networks(name, value, where)
     whole = isinstance(value, int) and not isinstance(value, bool)
     if not (whole or (kind is float and isinstance(value, float))):
         what = "a whole number" if kind is int else "a number"
@@ -235,6 +255,28 @@ def _check(name: str, value: Any, where: str) -> float:
     if not least <= value <= most:  # also false for nan
         raise _malformed(name=name, where=where, why=f"must be from {least} to {most}, not {value!r}")
     return float(value) if kind is float else int(value)
+
+
+def _check_networks(name: str, value: Any, where: str) -> str:
+    """`value`, if it is networks of IPv4."""
+    most: int = _KNOWN[name].metadata["networks"]
+    if not isinstance(value, str):
+        raise _malformed(name=name, where=where, why=f"must be text, not {value!r}")
+    for number, word in enumerate(networks_in(value), 1):
+        try:
+            network = IPv4Network(word)
+        except ValueError as problem:
+            raise _malformed(name=name, where=where, why=f"must name networks of IPv4: {problem}") from None
+        if number > most:
+            raise _malformed(name=name, where=where, why=f"must name at most {most}")
+        if most == 1 and not 8 <= network.prefixlen <= 24:
+            raise _malformed(name=name, where=where, why=f"must be from /8 to /24, not {word!r}")
+    return value
+
+
+def networks_in(text: str) -> tuple[str, ...]:
+    """The networks that an option of that kind names."""
+    return tuple(word.strip() for word in text.split(",") if word.strip())
 
 
 def _unknown(*, name: str, where: str, close: str) -> InvalidError:

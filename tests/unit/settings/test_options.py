@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from squall.model.errors import InvalidError
-from squall.settings.options import Options, describe, read_options
+from squall.settings.options import Options, describe, networks_in, read_options
 
 
 def test_defaults_hold_where_nothing_is_set(tmp_path: Path) -> None:
@@ -34,6 +34,11 @@ def test_the_environment_wins_over_the_file(tmp_path: Path) -> None:
         ("idle_s = nan", "must be from 0.0"),
         ("heartbeat_s = 20.0", "must be above"),
         ("idle_s = ", "cannot be read"),
+        ("network_range = 5", "must be text"),
+        ("network_range = '10.0.0.0/16,10.1.0.0/16'", "at most 1"),
+        ("network_range = '10.0.0.0/30'", "from /8 to /24"),
+        ("network_deny = 'the office'", "networks of IPv4"),
+        ("network_deny = '10.0.0.1/8'", "host bits"),
     ],
 )
 def test_what_the_file_says_wrong_is_named(tmp_path: Path, text: str, says: str) -> None:
@@ -55,6 +60,12 @@ def test_what_the_file_says_wrong_is_named(tmp_path: Path, text: str, says: str)
 def test_what_the_environment_says_wrong_is_named(variable: str, value: str, says: str) -> None:
     with pytest.raises(InvalidError, match=says):
         read_options(None, {variable: value})
+
+
+def test_networks_are_text_with_commas_between_them() -> None:
+    options = read_options(None, {"SQUALL_NETWORK_DENY": "10.0.0.0/8, 192.168.0.0/16,"})
+    assert networks_in(options.network_deny) == ("10.0.0.0/8", "192.168.0.0/16")
+    assert networks_in(Options().network_range) == ()
 
 
 def test_variables_about_something_else_are_left_alone() -> None:

@@ -58,6 +58,9 @@ def put_up(instance: str, record: str, *, network: str = "", denied: tuple[str, 
         denied=denied,
         opened=() if _passes_everything_on() else tuple(sorted(opened)),
     )
+    if before.get("network") not in {None, chosen}:
+        with suppress(ProcessLookupError):
+            routes.make_reachable(before["network"])
     _write(record, {"network": chosen, "opened": list(rules.opened)})
     nft.install(plan_table(rules))
     # For other networks to see that this one is taken, and for packets to containers that are gone to end here.
