@@ -28,6 +28,7 @@ _ROOT = Host(
     cgroup=Cgroups(version=2, bases=(("memory", "/s"), ("cpu", "/s"), ("pids", "/s"))),
     shm_bytes=1 << 30,
     python="/usr/bin/python3",
+    landlock_abi=7,
 )
 _BARE = replace(_ROOT, uid=1000, privileged=False, cgroup=Cgroups(version=0, why="no delegated cgroup"))
 _IDS = SubordinateIds(uid_first=100_000, uid_count=65_536, gid_first=100_000, gid_count=65_536)

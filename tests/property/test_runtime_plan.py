@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 from hypothesis import given, strategies as st
 
 from squall.runtime import plan
 from squall.runtime.cgroup_plan import Cgroups
 from squall.runtime.host import Host, SubordinateIds
-from squall.runtime.spec import Limits, Mount, SandboxSpec
+from squall.runtime.spec import CARRIERS, Carrier, Limits, Mount, Network, SandboxSpec, Veth
 
 _names = st.text("abcdefgh", min_size=1, max_size=6)
 _paths = st.lists(_names, min_size=1, max_size=4).map(lambda parts: "/" + "/".join(parts))
@@ -35,6 +37,7 @@ def hosts(draw: st.DrawFn) -> Host:
         privileged=privileged,
         upper_refused=draw(st.sampled_from(["", "it is an overlay itself"])),
         subordinate=None if privileged else draw(_ids),
+        landlock_abi=draw(st.integers(0, 7)),
         cgroup=draw(_groups),
     )
 
@@ -42,6 +45,7 @@ def hosts(draw: st.DrawFn) -> Host:
 @st.composite
 def sandboxes(draw: st.DrawFn) -> SandboxSpec:
     targets = draw(st.lists(_paths, unique=True, max_size=5))
+    network = draw(st.sampled_from(get_args(Network)))
     return SandboxSpec(
         id=draw(_names),
         scratch=draw(_paths),
@@ -49,7 +53,9 @@ def sandboxes(draw: st.DrawFn) -> SandboxSpec:
         mounts=tuple(
             Mount(source=draw(_paths), target=path, writable=draw(st.booleans())) for path in targets
         ),
-        network=draw(st.sampled_from(["none", "host"])),
+        network=network,
+        veth=Veth(name="sq0", address="10.88.0.16", gateway="10.88.0.1") if network == "veth" else None,
+        unreachable=draw(st.sampled_from([(), ("169.254.0.0/16",)])),
         limits=Limits(
             memory_bytes=draw(_amounts), pids=draw(_amounts), nofile=draw(_amounts), disk_bytes=draw(_amounts)
         ),
@@ -91,7 +97,7 @@ def test_every_namespace_is_left_once_and_the_users_last_where_root_made_the_mou
     left = [*made.namespaces, *later]
     assert len(left) == len(set(left))
     assert set(left) == {"user", "mount", "pid", "ipc", "uts", "cgroup"} | (
-        {"net"} if spec.network == "none" else set()
+        {"net"} if spec.network != "host" else set()
     )
     if host.privileged:
         assert "user" not in made.namespaces
@@ -165,3 +171,51 @@ def test_without_isolation_only_limits_are_set(host: Host) -> None:
     assert made.namespaces == ()
     assert all(isinstance(step, plan.SetLimit) for step in made.build + made.confine)
     assert not any(isinstance(step, plan.SetLimit) and step.name == "NPROC" for step in made.confine)
+
+
+@given(spec=sandboxes(), host=hosts())
+def test_only_the_hosts_own_network_is_shared_and_then_without_its_abstract_sockets(
+    spec: SandboxSpec, host: Host
+) -> None:
+    made = plan.plan_sandbox(spec, host)
+    shared = spec.network == "host"
+    assert ("net" in made.namespaces) == (not shared)
+    assert any(isinstance(step, plan.RaiseLoopback) for step in made.build) == (not shared)
+    scoped = [step for step in made.confine if isinstance(step, plan.ScopeSockets)]
+    assert len(scoped) == int(shared and host.landlock_abi >= 6)
+
+
+@given(spec=sandboxes(), host=hosts())
+def test_what_must_not_be_reached_is_closed_before_the_right_to_open_it_goes(
+    spec: SandboxSpec, host: Host
+) -> None:
+    steps = plan.plan_sandbox(spec, host).confine
+    closed = [n for n, step in enumerate(steps) if isinstance(step, plan.LeadNowhere)]
+    dropped = next(n for n, step in enumerate(steps) if isinstance(step, plan.DropPrivileges))
+    assert len(closed) == int(bool(spec.unreachable))
+    assert all(number < dropped for number in closed)
+
+
+@given(
+    privileged=st.booleans(),
+    refused=st.sampled_from(["", "no"]),
+    carrier=st.sampled_from([None, *CARRIERS]),
+    landlock=st.integers(0, 8),
+)
+def test_the_hosts_network_is_the_last_resort_and_never_without_a_scope_for_sockets(
+    privileged: bool, refused: str, carrier: Carrier | None, landlock: int
+) -> None:
+    host = Host(
+        kernel=(6, 1),
+        machine="x86_64",
+        uid=0 if privileged else 1000,
+        privileged=privileged,
+        veth_refused=refused,
+        carrier=None if privileged else carrier,
+        landlock_abi=landlock,
+    )
+    if host.network == "host":
+        assert landlock >= 6
+        assert host.carrier is None
+        assert not privileged or refused
+    assert (host.network == "veth") == (privileged and not refused)

@@ -27,8 +27,8 @@ class Host:
     sandbox can be made, and why the state directory cannot hold the upper half of an overlay; empty if it can.
     exe_protected: the running interpreter cannot be written to. shm_bytes: size of /dev/shm. pids_limit: processes that
     this user may have, None for no limit. python_private: the interpreter lies in a home that others cannot enter.
-    veth_refused: in a sentence, why containers cannot be joined to this host's network by devices of their own; empty
-    if they can. carrier: the program that does it for a user without that right, empty for none; carrier_refused: why.
+    veth_refused: in a sentence, why root cannot join containers to this host's network by devices of their own; empty
+    if it can. carrier: the program that does it for another user, None for none; carrier_refused: why there is none.
     """
 
     kernel: tuple[int, int]
@@ -56,7 +56,7 @@ class Host:
         """The best network that a container can have here, at the level `sandbox` on one's own machine."""
         if self.sandbox_refused:
             return "host"
-        if not self.veth_refused:
+        if self.privileged and not self.veth_refused:
             return "veth"
         if self.carrier is not None:
             return self.carrier

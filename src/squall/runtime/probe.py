@@ -54,9 +54,7 @@ def _with_network(found: Host, *, tried: bool) -> Host:
     if found.privileged:
         return replace(found, veth_refused=try_network() if tried else "")
     carrier, refused = _carrier()
-    return replace(
-        found, veth_refused="only root may join networks", carrier=carrier, carrier_refused=refused
-    )
+    return replace(found, carrier=carrier, carrier_refused=refused)
 
 
 def _carrier() -> tuple[Carrier | None, str]:

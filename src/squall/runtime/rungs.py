@@ -155,14 +155,14 @@ def _network(host: Host) -> Rung:
         return Rung(
             feature="network",
             rung=f"a network for each container, and out through {host.carrier}",
-            why=f"{host.veth_refused}, and {host.carrier} is installed",
+            why=f"only root may join networks itself, and {host.carrier} is installed",
         )
     more = (
         "a kernel with veth, nf_tables, nft_masq and nft_reject_inet: modprobe nf_tables"
         if host.privileged
         else "install the package passt or slirp4netns, and let everybody open /dev/net/tun (mode 0666)"
     )
-    why = f"{host.veth_refused}, and {host.carrier_refused}" if host.carrier_refused else host.veth_refused
+    why = host.veth_refused or host.carrier_refused or "only root may join networks itself"
     if host.network == "host":
         return Rung(feature="network", rung="the host's, shared with containers", why=why, more=more)
     why += f"; Landlock {host.landlock_abi} cannot keep containers from the host's sockets"

@@ -20,9 +20,14 @@ ROOT = Host(
     cgroup=_GROUPS,
     shm_bytes=1 << 30,
     python="/usr/bin/python3",
+    landlock_abi=7,
 )
 BARE = replace(
-    ROOT, uid=1000, privileged=False, cgroup=Cgroups(version=0, why="no delegated cgroup: start it so")
+    ROOT,
+    uid=1000,
+    privileged=False,
+    cgroup=Cgroups(version=0, why="no delegated cgroup: start it so"),
+    carrier_refused="neither pasta nor slirp4netns is installed",
 )
 IDS = SubordinateIds(uid_first=100_000, uid_count=65_536, gid_first=100_000, gid_count=65_536)
 DELEGATED = replace(BARE, cgroup=_DELEGATED, subordinate=IDS)
@@ -83,6 +88,19 @@ def test_each_host_is_of_one_kind(host: Host, row: Row) -> None:
             },
         ),
         (PRIVATE, {"interpreter": "shown in containers at its own path, the home around it not"}),
+        (ROOT, {"network": "an address for each container"}),
+        (replace(ROOT, veth_refused="no nf_tables"), {"network": "the host's, shared"}),
+        (replace(ROOT, veth_refused="no nf_tables", landlock_abi=5), {"network": "loopback only"}),
+        (BARE, {"network": "the host's, shared"}),
+        (replace(BARE, landlock_abi=0), {"network": "loopback only"}),
+        (
+            replace(BARE, carrier="pasta", carrier_refused=""),
+            {"network": "a network for each container, and out"},
+        ),
+        (
+            replace(BARE, carrier="slirp4netns"),
+            {"network": "a network for each container, and out through slirp"},
+        ),
         (replace(BARE, exe_protected=False), {"start": "a new interpreter"}),
         (replace(BARE, upper_refused="MountRoot: no"), {"writable root": "an overlay in memory"}),
         (replace(BARE, kernel=(5, 10)), {"process limit": "none"}),
@@ -104,6 +122,20 @@ def test_every_rung_has_a_reason_and_every_lower_one_a_way_up(host: Host) -> Non
     assert all(rung.why for rung in table)
     lower = [rung for rung in table if rung.rung.startswith(("none", "process", "sampled"))]
     assert all(rung.more for rung in lower)
+
+
+@pytest.mark.parametrize(
+    ("host", "word"),
+    [
+        (BARE, "passt or slirp4netns"),
+        (replace(BARE, landlock_abi=0), "passt or slirp4netns"),
+        (replace(ROOT, veth_refused="no nf_tables"), "nf_tables"),
+    ],
+)
+def test_a_network_that_could_be_better_says_by_what(host: Host, word: str) -> None:
+    (network,) = (rung for rung in rungs(host) if rung.feature == "network")
+    assert word in network.more
+    assert (host.veth_refused or host.carrier_refused) in network.why
 
 
 def test_root_has_nothing_left_to_wish_for() -> None:

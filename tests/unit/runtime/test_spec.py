@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from squall.runtime.spec import Limits, Mount, SandboxSpec
+from squall.runtime.spec import Limits, Mount, SandboxSpec, Veth
 
 _SANDBOX: dict[str, Any] = {"id": "c1", "scratch": "/s/c1", "lowers": ("/l",)}
 _PROCESS: dict[str, Any] = {
@@ -27,6 +27,9 @@ def test_it_comes_back_from_json_as_it_was() -> None:
         uid_base=1 << 20,
         argv=("true",),
         capabilities="build",
+        network="veth",
+        veth=Veth(name="sq0", address="10.88.0.16", gateway="10.88.0.1", mtu=1400),
+        unreachable=("10.0.0.0/8",),
     )
     assert SandboxSpec.from_json(json.loads(json.dumps(spec.to_json()))) == spec
 
@@ -47,6 +50,9 @@ def test_it_comes_back_from_json_as_it_was() -> None:
         {"argv": ()},
         {"level": "vm"},
         {"network": "bridge"},
+        {"network": "veth"},
+        {"veth": Veth(name="sq0", address="10.88.0.16", gateway="10.88.0.1")},
+        {"unreachable": ("the office",)},
         {"capabilities": "all"},
         {"env": {"A=B": "c"}},
         {"env": {"A": "b\0"}},
@@ -91,3 +97,19 @@ def test_a_limit_of_nothing_is_refused() -> None:
 def test_nothing_is_mounted_over_the_root() -> None:
     with pytest.raises(ValueError, match="root"):
         Mount(source="/a", target="/")
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"name": ""},
+        {"name": "a/b"},
+        {"name": "longer-than-15ch"},
+        {"address": "::1"},
+        {"gateway": "no"},
+        {"mtu": 10},
+    ],
+)
+def test_a_wrong_veth_is_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=r"\w"):
+        Veth(**{"name": "sq0", "address": "10.88.0.16", "gateway": "10.88.0.1", **wrong})
