@@ -231,6 +231,7 @@ def expect_isolation(found: dict[str, Any]) -> None:
     assert not {"boot", "media", "lost+found"} & set(found["root"]), found["root"]
     assert found["ps"] == ["squall-init", "squall-runner"], found["ps"]
     assert found["hostname"] == "look"
+    assert found["own_name"] == "127.0.1.1"
     assert found["root_of_1"] == found["environ_of_1"] == "PermissionError"
     # Of the home only what holds the interpreter is there, and nothing beside it.
     assert isinstance(found["homes"], str) or found["homes"] == ["env"], found["homes"]

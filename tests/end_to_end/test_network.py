@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from squall.runtime.instance import instance_of
-from tests.end_to_end.terminal import Terminal, fresh_folder, left_of, wait_until
+from tests.end_to_end.terminal import SOURCES, Terminal, fresh_folder, left_of, wait_until
 from tests.end_to_end.test_host_rows import USER, copy_sources, make_venv
 from tests.networks import ABSTRACT, BEHIND, CARRIERS, HERE, METADATA, THERE, enter, two_machines, wrapper_of
 
@@ -202,3 +202,22 @@ def test_an_agent_killed_with_9_leaves_a_container_its_network(machine: Machine)
         client.kill()
         client.wait()
     assert json.loads(out.strip().splitlines()[-1]) == HERE, out
+
+
+def test_rules_that_somebody_else_takes_away_are_back_at_once(machine: Machine) -> None:
+    if machine.kind != "veth":
+        return  # There are none.
+    machine.look("look", "--addresses", THERE)
+    table = f"squall_{instance_of(str(machine.terminal.state))}"
+    code = (
+        f"import sys; sys.path.insert(0, {str(SOURCES)!r})\n"
+        "from squall.runtime.network import nft\n"
+        f"if sys.argv[1:]: nft.remove({table!r})\n"
+        f"print({table!r} in nft.tables())"
+    )
+    machine.inside(sys.executable, "-c", code, "remove")
+    wait_until(lambda: machine.inside(sys.executable, "-c", code).strip() == "True", within_s=10)
+    found = machine.look("look", "--addresses", f"{THERE},{METADATA},{HERE}")["answers"]
+    assert found[THERE] == HERE, found
+    assert "Error" in found[METADATA], found
+    assert "Error" in found[HERE], found

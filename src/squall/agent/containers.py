@@ -116,12 +116,12 @@ class Containers:
                 if row.get("exited"):
                     self._exited(link, row["exited"])
                     continue
+                self._network.adopt(row["container"], row.get("address"))
                 try:
                     message, fds = await link.attach(row["container"])
                 except Error as refused:
                     _log.warning("container %s could not be taken over: %s", row["container"], refused)
                     continue
-                self._network.adopt(row["container"], row.get("address"))
                 self._add(link, {**row, **message}, fds)
 
     def describe(self) -> list[Message]:

@@ -94,13 +94,15 @@ class Agent:
         self._containers.tell = self._tell
         self._containers.send_logs = self._send_logs
         adopted = await self._pools.adopt()
-        await self._network.ready()
+        if adopted:
+            await self._network.ready()
         await self._containers.adopt(adopted)
-        await self._network.sweep()
+        sweeping = loop.create_task(self._network.sweep())
         self._pools.park()
         serving = loop.create_task(self._serve_servers())
         await self._end.wait()
         serving.cancel()
+        await sweeping
         if self._take_all_down:
             await self._take_down()
         return 0

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
+from contextlib import suppress
 from dataclasses import replace
 
 from squall.model.errors import ContainerStartError
 from squall.runtime import spec as sandbox
 from squall.runtime.host import LANDLOCK_SCOPES, Host
 from squall.runtime.instance import instance_of
-from squall.runtime.network import firewall
+from squall.runtime.network import firewall, nft
 from squall.runtime.network.carrier import RESOLVER
 from squall.runtime.network.firewall_plan import (
     ALWAYS_DENIED,
@@ -25,6 +27,7 @@ from squall.settings.paths import StatePaths
 
 _log = logging.getLogger("squall.agent")
 _RESOLVERS = "/etc/resolv.conf"
+_NOTICE = 64 * 1024
 
 
 class Network:
@@ -41,6 +44,7 @@ class Network:
         self._denied = denied
         self._best: sandbox.Network = host.network
         self._standing: firewall.Standing | None = None
+        self._watching: socket.socket | None = None
         self._numbers: dict[str, int] = {}
         self._last = -1
         self._starting = asyncio.get_running_loop().create_task(self._start())
@@ -60,6 +64,26 @@ class Network:
         except (OSError, ValueError) as problem:
             _log.warning("containers get no network of their own: %s", problem)
             self._best = "host" if self._host.landlock_abi >= LANDLOCK_SCOPES else "none"
+            return
+        try:
+            self._watching = nft.watch()
+        except OSError as problem:
+            _log.warning("nobody tells us if the rules are taken away: %s", problem)
+        else:
+            asyncio.get_running_loop().add_reader(self._watching, self._look_at_rules)
+
+    def _look_at_rules(self) -> None:
+        """Others change rules too, and some begin by throwing everything away: containers would reach each other."""
+        if self._watching is None or self._standing is None:
+            return
+        with suppress(OSError):
+            while self._watching.recv(_NOTICE):
+                pass
+        try:
+            if firewall.stand_again(self._standing):
+                _log.warning("somebody took the rules of our containers away: they are back")
+        except OSError:
+            _log.exception("the rules of our containers could not be put back")
 
     async def join(self, spec: sandbox.SandboxSpec, *, blocked: bool) -> sandbox.SandboxSpec:
         """`spec` with the best network that there is; loopback only where it is blocked."""
@@ -103,13 +127,24 @@ class Network:
         self._numbers.pop(container, None)
 
     async def sweep(self) -> None:
-        """Removes devices that no container has, which an earlier agent left."""
+        """Removes devices that no container has, which an earlier agent left; once all that live are adopted."""
+        await self.ready()
         if self._standing is not None:
-            kept = frozenset(firewall.device_of(self._instance, n) for n in self._numbers.values())
-            await asyncio.to_thread(firewall.sweep_devices, self._instance, kept)
+            there = firewall.devices_of(self._instance)
+            # Looked up after the devices: one of a container that starts meanwhile is not among them, or is known.
+            kept = {firewall.device_of(self._instance, number) for number in self._numbers.values()}
+            gone = tuple(name for name in there if name not in kept)
+            try:
+                await asyncio.to_thread(firewall.remove_devices, gone)
+            except OSError:
+                _log.exception("devices of containers that are gone stay")
 
     async def take_down(self) -> None:
         """Leaves the host as it was."""
+        if self._watching is not None:
+            asyncio.get_running_loop().remove_reader(self._watching)
+            self._watching.close()
+            self._watching = None
         if self._standing is not None:
             try:
                 await asyncio.to_thread(firewall.take_down, self._instance, self._record)

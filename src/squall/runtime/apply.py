@@ -20,6 +20,10 @@ NAMESPACES: dict[plan.Namespace, int] = {
 }
 
 
+# Of the loopback, so that it is there whatever the network is; another than that of "localhost", as Debian has it.
+_OWN_ADDRESS = "127.0.1.1"
+
+
 class StepError(OSError):
     """A step of the plan could not be carried out; str() names the step and what the kernel said."""
 
@@ -84,6 +88,8 @@ class Site:
                 syscalls.scope_abstract_sockets()
             case plan.NameHost():
                 socket.sethostname(step.hostname)
+                if step.resolved:
+                    overlay.append_inside(self._root, "etc/hosts", f"{_OWN_ADDRESS} {step.hostname}\n")
             case plan.NewNamespace():
                 syscalls.unshare(NAMESPACES[step.namespace])
             case plan.BecomeRootInside():

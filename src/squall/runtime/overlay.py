@@ -85,6 +85,21 @@ def open_inside(root_fd: int, path: str) -> int | None:
         return None
 
 
+def append_inside(root_fd: int, path: str, text: str) -> None:
+    """Add `text` to the file `path` inside the root; nothing where that is no file, or cannot be written."""
+    # An image may have anything there: a pipe must not hold us up.
+    flags = os.O_WRONLY | os.O_APPEND | os.O_NONBLOCK
+    try:
+        fd = syscalls.open_at(root_fd, path.strip("/"), flags, resolve=_INSIDE)
+    except OSError:
+        return
+    try:
+        if stat.S_ISREG(os.fstat(fd).st_mode):
+            os.write(fd, text.encode())
+    finally:
+        os.close(fd)
+
+
 def enter_root(root_fd: int, *, detach_old: bool) -> None:
     """Make the root that `root_fd` is the root of this mount namespace and of this process.
 

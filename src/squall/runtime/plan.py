@@ -147,9 +147,10 @@ class ScopeSockets:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NameHost:
-    """Give the container its host name."""
+    """Give the container its host name. resolved: also so that it is found by that name inside."""
 
     hostname: str
+    resolved: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -279,7 +280,11 @@ def _build(spec: SandboxSpec, host: Host) -> tuple[Step, ...]:
     ]
     if spec.network != "host":
         steps.append(RaiseLoopback())
-    steps += [NameHost(hostname=spec.hostname), EnterRoot(detach_old=not host.privileged)]
+    steps += [
+        # What a build writes is kept in an image, where the name of this one container has no place.
+        NameHost(hostname=spec.hostname, resolved=spec.capabilities != "build"),
+        EnterRoot(detach_old=not host.privileged),
+    ]
     # Raising a limit is the right of the host's root, so limits come while it is still held.
     steps += _resource_limits(spec, host)
     if host.privileged:

@@ -6,7 +6,7 @@ import os
 import socket
 import struct
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Final
 
 from squall.runtime.network import netlink, nft, routes
@@ -71,20 +71,18 @@ def put_up(instance: str, record: str, *, network: str = "", denied: tuple[str, 
     return Standing(rules=rules, resolvers=resolvers, mtu=min(map(_mtu_of, default), default=_USUAL_MTU))
 
 
-def renew_resolvers(standing: Standing) -> Standing:
-    """`standing`, with rules for the resolvers that the host has now. Raises OSError."""
-    resolvers = look_at_resolvers()
-    if resolvers == standing.resolvers:
-        return standing
-    rules = replace(standing.rules, resolvers=resolvers.servers)
-    nft.install(plan_table(rules))
-    return replace(standing, rules=rules, resolvers=resolvers)
+def stand_again(standing: Standing) -> bool:
+    """Put the rules back, if somebody has taken them away; whether they were gone. Raises OSError."""
+    if standing.rules.table in nft.tables():
+        return False
+    nft.install(plan_table(standing.rules))
+    return True
 
 
 def take_down(instance: str, record: str) -> None:
     """Leave the host as it was before `put_up`; nothing where it never was. Raises OSError."""
     before = _read(record)
-    sweep_devices(instance, frozenset())
+    remove_devices(devices_of(instance))
     with suppress(FileNotFoundError):
         nft.remove(_TABLES + instance)
     if before.get("network"):
@@ -99,17 +97,19 @@ def take_down(instance: str, record: str) -> None:
         os.unlink(record)
 
 
-def sweep_devices(instance: str, kept: frozenset[str]) -> tuple[str, ...]:
-    """Remove the devices of `instance` that are not among `kept`, the names of those that containers have; theirs."""
-    prefix = prefix_of(instance)
-    gone = tuple(name for _, name in socket.if_nameindex() if name.startswith(prefix) and name not in kept)
+def devices_of(instance: str) -> tuple[str, ...]:
+    """The host's ends of an instance's containers, by their names."""
+    return tuple(name for _, name in socket.if_nameindex() if name.startswith(prefix_of(instance)))
+
+
+def remove_devices(names: tuple[str, ...]) -> None:
+    """Take devices away, and their other ends with them."""
     with netlink.Netlink(netlink.ROUTE) as kernel:
-        for name in gone:
+        for name in names:
             body = struct.pack("=BxHiII", socket.AF_UNSPEC, 0, 0, 0, 0) + netlink.text(3, name)
             # One whose container has just ended may go by itself meanwhile.
             with suppress(OSError):
                 kernel.tell(Message(kind=_DELETE_LINK, flags=ACK, body=body, about=name))
-    return gone
 
 
 def prefix_of(instance: str) -> str:

@@ -24,6 +24,8 @@ _SUBSYSTEM: Final = 10
 _BATCH_BEGIN, _BATCH_END = 0x10, 0x11
 _NEW_TABLE, _GET_TABLE, _DELETE_TABLE, _NEW_CHAIN, _NEW_RULE = (_SUBSYSTEM << 8 | n for n in (0, 1, 2, 3, 6))
 _FAMILY_INET: Final = 1
+# The group of those whom the kernel tells of changes to rules.
+_CHANGES: Final = 7
 _HEAD = struct.Struct("!BBH")
 _HOOKS: Final = {"input": 1, "forward": 2, "output": 3, "postrouting": 4}
 _REGISTER, _VERDICT_REGISTER = 1, 0
@@ -55,6 +57,18 @@ def tables() -> tuple[str, ...]:
         rows = kernel.list(_GET_TABLE, _HEAD.pack(_FAMILY_INET, 0, 0))
     found = [netlink.attributes(row[_HEAD.size :]).get(1, b"") for row in rows]
     return tuple(name.rstrip(b"\0").decode(errors="replace") for name in found)
+
+
+def watch() -> socket.socket:
+    """A socket, not blocking, that can be read whenever somebody has changed rules. Raises OSError."""
+    watching = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, netlink.NETFILTER)
+    try:
+        watching.bind((0, 1 << _CHANGES - 1))
+    except OSError:
+        watching.close()
+        raise
+    watching.setblocking(False)
+    return watching
 
 
 def install_messages(table: Table) -> tuple[Message, ...]:
