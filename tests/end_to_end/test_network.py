@@ -221,3 +221,12 @@ def test_rules_that_somebody_else_takes_away_are_back_at_once(machine: Machine) 
     assert found[THERE] == HERE, found
     assert "Error" in found[METADATA], found
     assert "Error" in found[HERE], found
+
+
+def test_nothing_is_left_where_the_agent_is_killed_on_the_way_down(machine: Machine) -> None:
+    machine.look("look", "--addresses", THERE)
+    if machine.kind == "veth":
+        assert left_in(machine)
+    done = machine.terminal.squall("down", "--force")
+    assert done.status == 0, done
+    wait_until(lambda: not left_in(machine), within_s=10, why=lambda: left_in(machine))

@@ -39,7 +39,7 @@ class Network:
         self._host = host
         self._instance = instance_of(str(paths.state))
         self._run = paths.run
-        self._record = str(paths.run / "network.json")
+        self._record = str(paths.network_record)
         self._chosen = chosen
         self._denied = denied
         self._best: sandbox.Network = host.network

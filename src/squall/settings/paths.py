@@ -62,6 +62,11 @@ class StatePaths:
         return self.run / "supervisor.json"
 
     @property
+    def network_record(self) -> Path:
+        """What was changed on the host so that containers have a network; there for as long as it is."""
+        return self.run / "network.json"
+
+    @property
     def launchers(self) -> Path:
         return self.run / "launchers"
 

@@ -1,4 +1,4 @@
-"""Sweep: end the launchers that no agent answers for any more, with their containers."""
+"""Sweep: end the launchers that no agent answers for any more, with their containers and what let those out."""
 
 import os
 import select
@@ -8,6 +8,9 @@ import struct
 import time
 from pathlib import Path
 
+from squall.runtime.instance import instance_of
+from squall.runtime.network import firewall
+from squall.settings.paths import StatePaths
 from squall.settings.process import ProcessMark, mark_of, open_process
 
 _CREDENTIALS = struct.Struct("3i")  # struct ucred: pid, uid, gid
@@ -33,6 +36,17 @@ def sweep(launchers: Path, *, grace_s: float) -> tuple[int, ...]:
     for path in launchers.glob("*.sock"):
         path.unlink(missing_ok=True)
     return pids
+
+
+def sweep_network(paths: StatePaths) -> str:
+    """Take back what an agent has changed on the host's network, and did not live to; what went wrong, else empty."""
+    if not paths.network_record.exists():
+        return ""
+    try:
+        firewall.take_down(instance_of(str(paths.state)), str(paths.network_record))
+    except OSError as problem:
+        return str(problem)
+    return ""
 
 
 def _ask_to_quit(path: Path) -> ProcessMark | None:

@@ -32,7 +32,7 @@ from squall.supervisor.plan import (
     wake_at,
 )
 from squall.supervisor.processes import Process
-from squall.supervisor.sweep import sweep
+from squall.supervisor.sweep import sweep, sweep_network
 
 _AIMS = {signal.SIGTERM: Aim.LEAVE, signal.SIGINT: Aim.DOWN}
 _ORDER = list(Aim)
@@ -118,6 +118,8 @@ class Watch:
                 swept = sweep(self._charge.paths.launchers, grace_s=self._house.grace_s)
                 self._house = replace(self._house, swept=True)
                 self._log.write("launchers ended", pids=swept)
+                if refused := sweep_network(self._charge.paths):
+                    self._log.write("the network stays as it is", level="error", why=refused)
 
     def _start(self, name: str, now_s: float) -> None:
         try:
