@@ -53,7 +53,7 @@ def test_its_host_name_and_its_root_are_its_own(box: Box) -> None:
     assert cwd == "/app"
     # The interpreter and our source lie where they lie on the host, which may be any folder of its root.
     mounted = {mount.target.split("/")[1] for mount in box.mounts()}
-    assert set(root) <= {"app", "dev", "etc", "proc", "sys", "tmp", "work", *mounted}
+    assert set(root) <= {"app", "dev", "etc", "proc", "root", "sys", "tmp", "work", *mounted}
 
 
 def test_its_network_is_loopback_alone_and_up(box: Box) -> None:
