@@ -105,8 +105,9 @@ def a_house(
     program = home / "project" / "look_inside.py"
     program.parent.mkdir()
     shutil.copy(PROGRAM, program)
-    for path in (home, program.parent, program):
-        os.chown(path, owner, owner)
+    if os.geteuid() == 0:
+        for path in (home, program.parent, program):
+            os.chown(path, owner, owner)
     environ = {"PYTHONPATH": str(sources), "HOME": str(home), "TMPDIR": "-", "LOOK_AT": str(home)}
     terminal = Terminal(folder=home, python=python, wrapper=wrapper, environ=environ)
     try:
