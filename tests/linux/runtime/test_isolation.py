@@ -181,7 +181,7 @@ def test_its_mounts_are_those_that_it_was_given_and_name_no_place_of_the_host(bo
     assert not any(str(box.state) in line for line in lines)
 
 
-@pytest.mark.parametrize("rung", ["forked", "exec"])
+@pytest.mark.parametrize("rung", ["parked", "exec"])
 def test_both_rungs_give_the_same_sandbox(box: Box, rung: str) -> None:
     env = {"PYTHONPATH": f"{box.top / 'modules'}:{box.top / 'src'}"}
     started = box.start(box.spec(_STATUS, interpreter=box.python if rung == "exec" else None, env=env))
