@@ -78,12 +78,12 @@ class Templates:
         asked.state = message["state"]
         if asked.state != "building":
             asked.settled.set()
-            told = {
+            told: Message = {
                 key: message[key]
                 for key in ("reason", "why", "hint", "notes", "seconds", "pid")
                 if key in message
             }
-            self.tell({"t": "event", "event": "template", "function": function, "state": asked.state, **told})
+            self.tell({"t": "event", "event": "template", "function": function, "state": asked.state} | told)
             if asked.state == "refused":
                 _log.info("%s starts without a template: %s", function, message.get("why"))
 
