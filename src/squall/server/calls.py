@@ -114,6 +114,7 @@ class Calls:
         fresh = line.submit(call.id, start=block.start, count=len(sizes), total=head.get("total"))
         self.calls.setdefault(call.id, call)
         if fresh:
+            record.arrivals = record.arrivals.seen(inputs=fresh, now_s=self._clock())
             block = block.without(len(sizes) - fresh)
             call.blocks.add(block, frame.take_fds())
             self.pending_bytes += len(block.payload)
