@@ -10,7 +10,7 @@ from squall.model.resources import Resources
 from squall.scheduling.place import Wish
 
 RESTED_S = 1.0
-MOST_AT_ONCE = 32
+"""After how long idle a container is nobody's any more, if another function has no room."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,54 +41,41 @@ class Holding:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Short:
-    """A function that waits and finds no room: what a container of it may take, its unit, how many it misses."""
+    """A function that misses containers: what one of them may take, first choice first, and its unit."""
 
     function: FunctionId
     choices: tuple[Wish, ...]
     unit: float
-    missing: int = 1
 
 
 _Candidate = tuple[Holding, Tenant]
 
 
-def containers_to_evict(
-    short: Sequence[Short],
-    holdings: Sequence[Holding],
-    room: Mapping[NodeId, Resources],
-    gpu_types: Mapping[NodeId, tuple[str, ...]] | None = None,
-) -> tuple[ContainerId, ...]:
-    """The containers that go, in the order in which they were chosen.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Made:
+    """Room for one container that is on its way, on which node, in which of its wishes; and who goes for it."""
+
+    node: NodeId
+    wish: int
+    going: tuple[Tenant, ...] = ()
+
+
+class Evictions:
+    """Who goes for whom. Every room that is promised is booked, so that it is promised once.
 
     room: what each node will have free once everything has gone that goes already: room that is on its way is waited
-    for, not made twice. Idle containers go first, those idle longest before others: where they have rested for
-    RESTED_S, or where their function holds more than the one that waits. Else a function that would still hold as much
-    as the one that waits gives up one that works, when it has done what it has in hand. None goes below its function's
-    min_containers.
+    for, not made twice.
     """
-    books = _Books(holdings, room, gpu_types or {})
-    chosen: list[ContainerId] = []
-    for one in short:
-        for _ in range(min(one.missing, MOST_AT_ONCE)):
-            going = books.make_room(one)
-            if going is None:
-                break
-            chosen += going
-    return tuple(chosen)
-
-
-class _Books:
-    """Who holds what, and what is free where, once all has gone that was chosen."""
 
     def __init__(
         self,
         holdings: Sequence[Holding],
         room: Mapping[NodeId, Resources],
-        gpu_types: Mapping[NodeId, tuple[str, ...]],
+        gpu_types: Mapping[NodeId, tuple[str, ...]] | None = None,
     ) -> None:
+        self.givers: set[FunctionId] = set()
         self._room = dict(room)
-        self._gpu_types = gpu_types
-        self._by_name = {holding.function: holding for holding in holdings}
+        self._gpu_types = gpu_types or {}
         self._share = {holding.function: holding.share for holding in holdings}
         self._spare = {holding.function: holding.spare for holding in holdings}
         self._on: dict[NodeId, list[_Candidate]] = {}
@@ -98,14 +85,25 @@ class _Books:
         for candidates in self._on.values():
             candidates.sort(key=_in_order)
 
-    def make_room(self, one: Short) -> list[ContainerId] | None:
-        """Who goes for one container: nobody where room is on its way, None where none can be made."""
-        for wish in one.choices:
+    def started(self, one: Short, node: NodeId, asks: Resources) -> None:
+        """A container was placed: nobody of its function goes in the same plan, it would be the same one, only colder."""
+        self._room[node] = self._room[node].minus(asks)
+        self._share[one.function] = self._share.get(one.function, 0.0) + one.unit
+        self._spare[one.function] = 0
+
+    def make_room(self, one: Short) -> Made | None:
+        """Room for one more container: what is on its way, else what others give up; None where none can be made.
+
+        Idle containers go first, those idle longest before others: where they have rested for RESTED_S, or where their
+        function holds more than the one that waits. Else a function that would still hold as much as the one that
+        waits gives up one that works: it goes when it has done what it has in hand. None goes below its function's
+        min_containers.
+        """
+        for number, wish in enumerate(one.choices):
             for node in self._suitable(wish):
                 if wish.asks.fits_in(self._room[node]):
-                    self._book(one, node, wish, [])
-                    return []
-        for wish in one.choices:
+                    return self._book(one, Made(node=node, wish=number), [])
+        for number, wish in enumerate(one.choices):
             found = [
                 (_cost(going), node, going)
                 for node in self._suitable(wish)
@@ -113,8 +111,8 @@ class _Books:
             ]
             if found:
                 _, node, going = min(found, key=lambda choice: choice[:2])
-                self._book(one, node, wish, going)
-                return [tenant.id for _, tenant in going]
+                tenants = tuple(tenant for _, tenant in going)
+                return self._book(one, Made(node=node, wish=number, going=tenants), going)
         return None
 
     def _suitable(self, wish: Wish) -> list[NodeId]:
@@ -157,16 +155,17 @@ class _Books:
         # Else one comes for another that comes for the first, for ever.
         return share - holding.unit >= mine + one.unit
 
-    def _book(self, one: Short, node: NodeId, wish: Wish, going: list[_Candidate]) -> None:
-        free = self._room[node]
+    def _book(self, one: Short, made: Made, going: list[_Candidate]) -> Made:
         for candidate in going:
             holding, tenant = candidate
-            self._on[node].remove(candidate)
+            self._on[made.node].remove(candidate)
             self._share[holding.function] -= holding.unit
             self._spare[holding.function] -= 1
-            free = free.plus(tenant.takes)
-        self._room[node] = free.minus(wish.asks)
+            self._room[made.node] = self._room[made.node].plus(tenant.takes)
+            self.givers.add(holding.function)
+        self._room[made.node] = self._room[made.node].minus(one.choices[made.wish].asks)
         self._share[one.function] = self._share.get(one.function, 0.0) + one.unit
+        return made
 
 
 def _in_order(candidate: _Candidate) -> tuple[bool, float, ContainerId]:

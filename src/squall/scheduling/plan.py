@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from heapq import heapify, heappop, heappush
 
-from squall.model.ids import ContainerId, FunctionId, NodeId
+from squall.model.ids import ContainerId, NodeId
 from squall.model.node import Node
 from squall.model.resources import Resources
-from squall.scheduling.evict import Holding, Short, Tenant, containers_to_evict
+from squall.scheduling.evict import Evictions, Holding, Short, Tenant
 from squall.scheduling.place import Near, Room
 from squall.scheduling.scale import desired_containers
 from squall.scheduling.share import all_of, share_of
@@ -24,7 +25,7 @@ def plan_capacity(
 
     used: what the containers that are there take, by node. Functions take turns, one container a turn, the one that
     holds least of all machines first: a large demand does not starve a small one. Where a function with waiting inputs
-    finds no room, others make room for it as `containers_to_evict` says.
+    finds no room, others make room for it as `Evictions.make_room` says.
     """
     cores = sum(node.cores for node in nodes)
     steps: list[Step] = []
@@ -37,94 +38,125 @@ def plan_capacity(
     if not short:
         return tuple(steps)
     gone = frozenset(step.container for step in steps if isinstance(step, Retire))
-    placing = _Placing(nodes, used)
+    placing = _Placing(functions, nodes, used, gone)
     placing.take_turns(short)
-    going = placing.evict(functions, gone) if placing.without else ()
-    return (*steps, *placing.steps, *(Retire(container, "room") for container in going))
+    return (*steps, *placing.steps)
+
+
+@dataclass(slots=True)
+class _Turn:
+    """A function that misses containers, and how far it has come."""
+
+    view: FunctionView
+    short: Short
+    missing: int
+    held: bool = False
 
 
 class _Placing:
-    """Where the containers of one plan go, one after another."""
+    """Where the containers of one plan go, one after another. gone: those that go already by the same plan."""
 
-    def __init__(self, nodes: tuple[Node, ...], used: Mapping[NodeId, Resources]) -> None:
+    def __init__(
+        self,
+        functions: tuple[FunctionView, ...],
+        nodes: tuple[Node, ...],
+        used: Mapping[NodeId, Resources],
+        gone: frozenset[ContainerId],
+    ) -> None:
         self.steps: list[Step] = []
-        self.without: list[tuple[FunctionView, int]] = []
+        self._functions = functions
         self._nodes = nodes
+        self._gone = gone
         self._machines = all_of(nodes)
         self._used = dict(used)
-        self._started: set[FunctionId] = set()
         self._room = Room({node.id: node.capacity.minus(used.get(node.id, Resources())) for node in nodes})
+        self._started: list[tuple[Short, NodeId, Resources]] = []
+        self._evictions: Evictions | None = None
 
     def take_turns(self, short: Iterable[tuple[FunctionView, int]]) -> None:
-        """One container a turn, for the function that holds least; those that find no room are held, and why."""
-        turns = [
-            (self._unit(view) * len(view.alive), order, missing, view)
-            for order, (view, missing) in enumerate(short)
-        ]
+        """One container a turn, for the function that holds least; who finds no room is held, and told why."""
+        turns: list[tuple[float, int, _Turn]] = []
+        for order, (view, missing) in enumerate(short):
+            unit = self._unit(view)
+            one = Short(function=view.function.id, choices=view.choices, unit=unit)
+            turns.append((unit * len(view.alive), order, _Turn(view, one, missing)))
         heapify(turns)
         while turns:
-            share, order, missing, view = heappop(turns)
-            if view.held_s > 0:
-                self.steps.append(Hold(view.function.id, "crash_backoff"))
-            elif not self._start(view):
-                self._hold(view, missing)
-            elif missing > 1:
-                heappush(turns, (share + self._unit(view), order, missing - 1, view))
+            share, order, turn = heappop(turns)
+            if turn.view.held_s > 0:
+                self.steps.append(Hold(turn.view.function.id, "crash_backoff"))
+            elif (not turn.held and self._start(turn)) or self._make_room(turn):
+                turn.missing -= 1
+                if turn.missing:
+                    heappush(turns, (share + turn.short.unit, order, turn))
 
-    def evict(
-        self, functions: Iterable[FunctionView], gone: frozenset[ContainerId]
-    ) -> tuple[ContainerId, ...]:
-        """The containers of others that go for those that found no room. gone: those that go already."""
-        left = dict(self._used)
-        holdings: list[Holding] = []
-        for view in functions:
-            for container in view.containers:
-                if container.retiring or container.id in gone:
-                    takes = container.takes or view.function.asks
-                    left[container.node] = left.get(container.node, Resources()).minus(takes)
-            holdings.append(self._holding(view, gone))
-        room = {node.id: node.capacity.minus(left.get(node.id, Resources())) for node in self._nodes}
-        short = [
-            Short(function=view.function.id, choices=view.choices, unit=self._unit(view), missing=missing)
-            for view, missing in self.without
-            if view.demand.waiting
-        ]
-        return containers_to_evict(short, holdings, room) if short else ()
-
-    def _start(self, view: FunctionView) -> bool:
+    def _start(self, turn: _Turn) -> bool:
+        view, one = turn.view, turn.short
+        if self._evictions is not None and one.function in self._evictions.givers:
+            return False
         near = Near(templates=view.template_on, images=view.image_on)
-        for number, wish in enumerate(view.choices):
+        for number, wish in enumerate(one.choices):
             node = self._room.find(wish, near)
             if node is not None:
                 self._room.take(node, wish.asks)
-                self._used[node] = self._used.get(node, Resources()).plus(wish.asks)
-                self._started.add(view.function.id)
-                self.steps.append(StartOne(view.function.id, node, number))
+                self._started.append((one, node, wish.asks))
+                if self._evictions is not None:
+                    self._evictions.started(one, node, wish.asks)
+                self.steps.append(StartOne(one.function, node, number))
                 return True
         return False
 
-    def _hold(self, view: FunctionView, missing: int) -> None:
-        never = bool(self._nodes) and not any(
-            wish.asks.fits_in(node.capacity) for wish in view.choices for node in self._nodes
-        )
-        self.steps.append(Hold(view.function.id, "no_capacity" if self._nodes else "no_node", never))
-        if self._nodes and not never:
-            self.without.append((view, missing))
+    def _make_room(self, turn: _Turn) -> bool:
+        """Whether room is on its way for one that finds none. It is kept for it: nobody who holds more gets there first."""
+        if not turn.held:
+            turn.held = True
+            if not self._hold(turn):
+                return False
+        if not turn.view.demand.waiting:
+            return False
+        if self._evictions is None:
+            self._evictions = self._open_books()
+        if turn.short.function in self._evictions.givers:
+            return False
+        made = self._evictions.make_room(turn.short)
+        if made is None:
+            return False
+        self._room.take(made.node, turn.short.choices[made.wish].asks)
+        self.steps += [Retire(tenant.id, "room") for tenant in made.going]
+        return True
+
+    def _hold(self, turn: _Turn) -> bool:
+        """Says why a function has no more containers. Whether some node could hold one."""
+        could = any(wish.asks.fits_in(node.capacity) for wish in turn.short.choices for node in self._nodes)
+        reason, never = ("no_capacity", not could) if self._nodes else ("no_node", False)
+        self.steps.append(Hold(turn.view.function.id, reason, never))
+        return could
+
+    def _open_books(self) -> Evictions:
+        left = dict(self._used)
+        for view in self._functions:
+            for container in view.containers:
+                if container.retiring or container.id in self._gone:
+                    takes = container.takes or view.function.asks
+                    left[container.node] = left.get(container.node, Resources()).minus(takes)
+        room = {node.id: node.capacity.minus(left.get(node.id, Resources())) for node in self._nodes}
+        evictions = Evictions([self._holding(view) for view in self._functions], room)
+        for one, node, asks in self._started:
+            evictions.started(one, node, asks)
+        return evictions
 
     def _unit(self, view: FunctionView) -> float:
         """What one container of it is of all machines."""
         return share_of(view.choices[0].asks, self._machines, weight=view.weight)
 
-    def _holding(self, view: FunctionView, gone: frozenset[ContainerId]) -> Holding:
-        has = [container for container in view.alive if container.id not in gone]
+    def _holding(self, view: FunctionView) -> Holding:
+        has = [container for container in view.alive if container.id not in self._gone]
         unit = self._unit(view)
-        # Of whom one comes, none goes: that would be the same container, only colder.
-        starts = view.function.id in self._started
         return Holding(
             function=view.function.id,
             share=unit * len(has),
             unit=unit,
-            spare=0 if starts else max(0, len(has) - view.function.scaling.min_containers),
+            spare=max(0, len(has) - view.function.scaling.min_containers),
             waits=view.demand.waiting > 0,
             tenants=tuple(
                 Tenant(
