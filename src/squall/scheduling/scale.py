@@ -21,8 +21,7 @@ class Demand:
     waiting, leased: inputs. mean_s: seconds an input takes, None while unknown. oldest_wait_s: how long the first
     of the line has waited. containers: alive or starting; starting: those of them that take no inputs yet. slots:
     inputs a container takes at once; target_inputs: how many of them it is meant to have, None for all.
-    arrivals_per_s: see `Arrivals`. quiet_s: seconds since anything was heard of any container at work, 0 while none
-    is. start_s, start_core_s: see `Starts`; None while unknown.
+    arrivals_per_s: see `Arrivals`. quiet_s: seconds since the last outcome, or since work began, 0 while none is done. start_s, start_core_s: see `Starts`; None while unknown.
     """
 
     waiting: int = 0

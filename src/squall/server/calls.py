@@ -206,6 +206,8 @@ class Calls:
             return False
         if not held:
             worker.progress_s = now = self._clock()
+            if line.leased == lease.count:
+                record.heard_s = now
             patience_s = SLOW_S if lease.count > 1 else record.function.timeout_s
             if now + patience_s < self.next_look_s:
                 self._wake()
@@ -264,7 +266,7 @@ class Calls:
         record = self.functions.get(worker.function)
         if not self.is_news(worker, head) or record is None:
             return
-        worker.progress_s = now = self._clock()
+        worker.progress_s = record.heard_s = now = self._clock()
         worker.interrupted_s = None
         # What made way tells it while its long input goes on.
         worker.yielding = worker.yielding and "y" in head
@@ -296,7 +298,7 @@ class Calls:
         if record.line.attempt_of(worker.id, call.id, part.start) != part.attempt:
             self.fenced += 1
             return
-        worker.progress_s = self._clock()
+        worker.progress_s = record.heard_s = self._clock()
         call.items_sent += 1
         _pass_on(call.stream.send, what, frame.payload, frame.fds)
 

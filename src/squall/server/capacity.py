@@ -158,11 +158,6 @@ class Capacity:
     def _demand(self, record: FunctionRecord, now: float) -> Demand:
         line = record.line
         counted = [worker for worker in record.workers.values() if not worker.retiring and not worker.silent]
-        quiet_s = [
-            now - worker.progress_s
-            for worker in record.workers.values()
-            if worker.state is ContainerState.BUSY
-        ]
         return Demand(
             waiting=line.waiting,
             leased=line.leased,
@@ -171,7 +166,7 @@ class Capacity:
             containers=len(counted),
             starting=sum(not worker.ready for worker in counted),
             arrivals_per_s=record.arrivals.per_s(now),
-            quiet_s=min(quiet_s, default=0.0),
+            quiet_s=now - record.heard_s if line.leased else 0.0,
             start_s=record.starts.wall_s,
             start_core_s=record.starts.core_s,
         )

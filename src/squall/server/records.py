@@ -87,7 +87,8 @@ class FunctionRecord:
 
     catching_up: containers that outlived a server and have not said all that they did meanwhile; until they have,
     nothing is given out, or inputs that they have in hand or done would run twice. template_on, image_on: the nodes
-    that have a template of it ready, and those that hold its image.
+    that have a template of it ready, and those that hold its image. heard_s: when the last outcome came, or when work
+    began after none.
     """
 
     function: Function
@@ -101,6 +102,7 @@ class FunctionRecord:
     free: list[Worker] = field(default_factory=list)
     catching_up: set[ContainerId] = field(default_factory=set)
     waiting_since_s: float = 0.0
+    heard_s: float = 0.0
     start_failures: int = 0
     not_before_s: float = 0.0
     last_failure: dict[str, Any] | None = None
