@@ -342,7 +342,8 @@ class Calls:
             worker.idle_since_s = now
             if worker not in record.free:
                 record.free.append(worker)
-            if record.line.waiting or worker.retiring:
+            over_s = now + record.function.scaling.scaledown_window_s
+            if record.line.waiting or worker.retiring or over_s < self.next_look_s:
                 self._wake()
             self.acknowledge_later(worker)
         elif may_prefetch(record.pace) and worker not in record.free and len(leases) < 2:
