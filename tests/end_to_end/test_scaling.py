@@ -114,6 +114,7 @@ def test_a_function_scales_another_of_its_app_and_a_new_server_keeps_to_it(house
         assert client.stdout.readline() == "scaled\n"
         eventually(lambda: count(house, "scaled") == 2)
         server = server_of(house)
+        assert server is not None
         os.kill(server, signal.SIGKILL)
         eventually(lambda: server_of(house) not in (None, server) and count(house, "scaled") == 2)
         assert scaling_of(house, "scaled")["max_containers"] == 3
