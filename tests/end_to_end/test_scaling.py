@@ -68,6 +68,31 @@ if __name__ == "__main__":
 """
 
 
+FOREIGN = """
+import squall
+from squall.model.errors import PermissionDeniedError
+from squall.sdk.blocking import run_blocking
+from squall.sdk.client import Client
+
+mine, other = squall.App("mine"), squall.App("other")
+
+@other.function()
+def guarded() -> None: ...
+
+@mine.function()
+def meddles(function: str) -> str:
+    try:
+        run_blocking(Client.here().ask("function.scale", {"fn": function, "scaling": {"min_containers": 1}}))
+    except PermissionDeniedError:
+        return "refused"
+    return "it was let"
+
+if __name__ == "__main__":
+    with mine.run(), other.run():
+        print(meddles.remote(guarded.target().function), meddles.remote(meddles.target().function))
+"""
+
+
 def scaling_of(house: Any, name: str) -> dict[str, Any]:
     rows = json.loads(house.run("-m", "squall", "app", "list", "--json").stdout)
     found: dict[str, Any] = next(row["scaling"][name] for row in rows if name in row["scaling"])
@@ -121,6 +146,11 @@ def test_a_function_scales_another_of_its_app_and_a_new_server_keeps_to_it(house
     finally:
         client.kill()
         client.communicate()
+
+
+def test_a_container_cannot_scale_the_functions_of_another_app(house: Any) -> None:
+    done = house.run(str(house.program(FOREIGN)))
+    assert done.stdout == "refused it was let\n", done.stderr
 
 
 def test_calls_that_come_when_the_last_container_goes_are_answered(house: Any) -> None:
