@@ -229,5 +229,6 @@ class NodeEvents:
                 record.image_on.add(node)
             worker.pid = row.get("pid")
             worker.rung = str(row.get("rung", ""))
+            worker.rung_why = str(row.get("why", ""))
             worker.launcher_pid = row.get("launcher_pid")
             worker.phases_ms = row.get("phases_ms", {})
