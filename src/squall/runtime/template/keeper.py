@@ -32,11 +32,12 @@ _REAP_PATIENCE_S = 2.0
 class Tell:
     """What a keeper tells its launcher.
 
-    changed: its state is another. printed: its code has printed this to 1 or 2. begun: a container has its sandbox; heard:
+    changed: its state is another. spare: one is there to be taken. printed: its code has printed this to 1 or 2. begun: a container has its sandbox; heard:
     the first process of one says something; ended: one has ended; fell: one could not be sent out, and why.
     """
 
     changed: Callable[["Keeper"], None]
+    spare: Callable[["Keeper"], None]
     printed: Callable[[int, bytes], None]
     begun: Callable[[JoinedContainer], None]
     heard: Callable[[JoinedContainer], None]
@@ -214,6 +215,8 @@ class Keeper:
         container = self._holder_of(sandbox)
         if container is not None and container.spare:
             container.hear(lambda _message, _fds: None)
+            if container.phase == "running":
+                self._tell.spare(self)
         elif container is not None:
             self._tell.heard(container)
 
