@@ -58,9 +58,7 @@ class Scene:
                 for line in Path("/proc/self/mounts").read_text().splitlines()
                 if str(self.box.top) in line
             ],
-            "another container": Path(f"/proc/{self.facts['host_pids']['another container']}/stat")
-            .read_text()
-            .split()[2],
+            "another container": _lives(self.facts["host_pids"]["another container"]),
             "connections": [_connections(one) for one in self.listeners],
         }
 
@@ -275,6 +273,11 @@ def _clean(facts: dict[str, Any]) -> None:
             libc.shmctl(found, _IPC_RMID, None)
     for place in ("/dev/shm", "/var/tmp"):
         Path(place, facts["left_name"]).unlink(missing_ok=True)
+
+
+def _lives(pid: int) -> bool:
+    """Neither ended nor stopped."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in {"R", "S", "D"}
 
 
 def _connections(listener: socket.socket) -> int:
