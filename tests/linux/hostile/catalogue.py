@@ -248,7 +248,6 @@ SELF = (
             "NoNewPrivs": "1",
             "Seccomp": "2",
             "secure bits": "239",
-            "root of the host": "another",
             "groups": "none",
         },
         build={"Cap[PEB]*": _BUILD, "secure bits": "0"},

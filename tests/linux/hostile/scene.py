@@ -65,13 +65,17 @@ class Scene:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Played:
-    """What came of a start: outcomes by probe of two containers after each other; the host before and after."""
+    """What came of a start: outcomes by probe of two containers after each other; the host before and after.
+
+    root_on_host: the id of the host that the root of the container is.
+    """
 
     start: Start
     first: dict[str, Met]
     second: dict[str, Met]
     before: dict[str, Any] = field(default_factory=dict)
     after: dict[str, Any] = field(default_factory=dict)
+    root_on_host: int = -1
 
 
 @contextmanager
@@ -106,9 +110,20 @@ def play(scene: Scene, start: Start) -> Played:
         else:
             facts |= stack.enter_context(_unprotected(scene, mounts=start.kind == "root"))
         before = scene.seen()
-        first = _run(scene.box, start, _asked(facts))
-        second = first | _run(scene.box, start, _asked(facts, again=True))
-        return Played(start=start, first=first, second=second, before=before, after=scene.seen())
+        running = start.begin(scene.box, _CODE, {"HOSTILE": _asked(facts)})
+        # As the host sees it: inside a nested namespace, ids are those of the one around it.
+        root = int(Path(f"/proc/{running.message['pid']}/uid_map").read_text().split()[1])
+        first = scene.box.finish(running).json()
+        again = start.begin(scene.box, _CODE, {"HOSTILE": _asked(facts, again=True)})
+        second = scene.box.finish(again).json()
+        return Played(
+            start=start,
+            first=first,
+            second=first | second,
+            before=before,
+            after=scene.seen(),
+            root_on_host=root,
+        )
 
 
 def play_outside(scene: Scene) -> Played:
@@ -153,11 +168,6 @@ def _outside(scene: Scene, asked: str, stream: BinaryIO, extra: int) -> dict[str
     said = stream.read().decode()
     assert done.returncode == 0, said
     found: dict[str, Met] = json.loads(said)
-    return found
-
-
-def _run(box: Box, start: Start, asked: str) -> dict[str, Met]:
-    found: dict[str, Met] = box.finish(start.begin(box, _CODE, {"HOSTILE": asked})).json()
     return found
 
 

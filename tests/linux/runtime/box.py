@@ -111,7 +111,7 @@ class Box:
 
     @property
     def uid(self) -> int:
-        return 0 if self.kind == "root" else _user_of_tests()
+        return user_of(self.kind)
 
     def give(self, path: Path) -> None:
         """Make a file this kind of host's own: its group too, for one that is not mapped cannot be copied up."""
@@ -381,7 +381,10 @@ def _read_all(fd: int) -> bytes:
     return read
 
 
-def _user_of_tests() -> int:
+def user_of(kind: str) -> int:
+    """Who runs the launcher of a kind of host."""
+    if kind == "root":
+        return 0
     return ORDINARY_USER if os.geteuid() == 0 else os.geteuid()
 
 
