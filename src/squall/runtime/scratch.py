@@ -1,11 +1,14 @@
 """A container's directory on the host: made before it starts, removed after its end, whatever it left there."""
 
+import errno
 import fcntl
 import os
 import stat
 
 _HELD = ".held"
 _NEW_S = 1.0
+# How often a removal begins anew because somebody else removes the same.
+_TURNS = 1000
 
 
 def make(path: str) -> int:
@@ -42,18 +45,24 @@ def is_abandoned(path: str, *, now_s: float) -> bool:
 def remove(path: str) -> None:
     """Remove `path` and all below it, however deep and whatever its modes; nothing happens where there is none.
 
-    What belongs to ids that this user cannot act for is left and raises PermissionError.
+    Others may remove it, or parts of it, at the same time. What belongs to ids that this user cannot act for is left
+    and raises PermissionError.
     """
-    try:
-        top = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return
-    try:
-        while not _empty_some(top):
-            pass
-    finally:
-        os.close(top)
-    os.rmdir(path)
+    for turn in range(_TURNS):
+        try:
+            top = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return
+        try:
+            while not _empty_some(top):
+                pass
+            os.rmdir(path)
+        except OSError as problem:
+            # Another one was here first, or has moved something up since we looked: look again.
+            if problem.errno not in {errno.ENOENT, errno.ENOTEMPTY} or turn == _TURNS - 1:
+                raise
+        finally:
+            os.close(top)
 
 
 def _empty_some(top: int) -> bool:
