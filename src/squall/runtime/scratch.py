@@ -6,9 +6,8 @@ import os
 import stat
 
 _HELD = ".held"
+_TRIES = 100
 _NEW_S = 1.0
-# How often a removal begins anew because somebody else removes the same.
-_TURNS = 1000
 
 
 def make(path: str) -> int:
@@ -45,24 +44,32 @@ def is_abandoned(path: str, *, now_s: float) -> bool:
 def remove(path: str) -> None:
     """Remove `path` and all below it, however deep and whatever its modes; nothing happens where there is none.
 
-    Others may remove it, or parts of it, at the same time. What belongs to ids that this user cannot act for is left
-    and raises PermissionError.
+    Another process may be removing a part of it at the same time. What belongs to ids that this user cannot act for is
+    left and raises PermissionError.
     """
-    for turn in range(_TURNS):
+    for _ in range(_TRIES):
         try:
-            top = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-        except FileNotFoundError:
-            return
-        try:
-            while not _empty_some(top):
-                pass
-            os.rmdir(path)
+            _remove_once(path)
         except OSError as problem:
-            # Another one was here first, or has moved something up since we looked: look again.
-            if problem.errno not in {errno.ENOENT, errno.ENOTEMPTY} or turn == _TURNS - 1:
+            # Somebody else was quicker with a part of it, or in the middle of one.
+            if problem.errno not in {errno.ENOENT, errno.ENOTEMPTY}:
                 raise
-        finally:
-            os.close(top)
+        else:
+            return
+    _remove_once(path)
+
+
+def _remove_once(path: str) -> None:
+    try:
+        top = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return
+    try:
+        while not _empty_some(top):
+            pass
+    finally:
+        os.close(top)
+    os.rmdir(path)
 
 
 def _empty_some(top: int) -> bool:
