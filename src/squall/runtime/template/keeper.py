@@ -244,13 +244,10 @@ class Keeper:
             return
         match got.message.get("t"):
             case "ready":
-                sandbox.pid = got.sender
-                sandbox.pidfd = os.pidfd_open(got.sender)
-                if not self._around.host.cgroup.limits_memory:
-                    sandbox.tmpfs = tuple(os.dup(fd) for fd in got.fds)
-                if sandbox.group is not None and self._attacher is not None:
-                    self._attacher.attach(sandbox.group, sandbox.pid)
-                packet.send(sandbox.line, {"t": "go"})
+                try:
+                    self._let_go(sandbox, got)
+                except OSError:
+                    pass  # It has ended already, with its template for one: its init says so next.
             case "prepared":
                 sandbox.namespaces = tuple(os.dup(fd) for fd in got.fds)
                 sandbox.built_ms = (got.message["at"] - sandbox.asked_at) * 1000
@@ -263,6 +260,16 @@ class Keeper:
                 self._unmade(str(got.message["step"]))
         for fd in got.fds:
             os.close(fd)
+
+    def _let_go(self, sandbox: Sandbox, got: packet.Packet) -> None:
+        """Its mounts are made: it may give up its powers."""
+        sandbox.pid = got.sender
+        sandbox.pidfd = os.pidfd_open(got.sender)
+        if not self._around.host.cgroup.limits_memory:
+            sandbox.tmpfs = tuple(os.dup(fd) for fd in got.fds)
+        if sandbox.group is not None and self._attacher is not None:
+            self._attacher.attach(sandbox.group, sandbox.pid)
+        packet.send(sandbox.line, {"t": "go"})
 
     def _serve_waiting(self) -> None:
         while self.state == "ready" and self._waiting and self._pool:
@@ -290,7 +297,10 @@ class Keeper:
             if got is None:
                 self._unlisten(self._line)
                 return
-            self._take_from_init(got.message)
+            try:
+                self._take_from_init(got.message)
+            except OSError:
+                pass  # It has ended in the meantime, which its pidfd says too.
 
     def _take_from_init(self, message: Message) -> None:
         match message.get("t"):
@@ -470,7 +480,10 @@ class Keeper:
 
     def _kill_template(self) -> None:
         if self._template_inner_pid and self.is_live:
-            packet.send(self._line, {"t": "kill", "pid": self._template_inner_pid})
+            try:
+                packet.send(self._line, {"t": "kill", "pid": self._template_inner_pid})
+            except OSError:
+                pass  # Its init has ended, and the template with it.
 
     def _close_control(self) -> None:
         if self._control is not None:
