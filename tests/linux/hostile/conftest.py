@@ -18,12 +18,12 @@ def _param(start: Start) -> object:
 @pytest.fixture(scope="module", params=[_param(start) for start in STARTS])
 def played(request: pytest.FixtureRequest) -> Iterator[Played]:
     """What came of one start."""
-    with a_scene(request.param.kind) as scene:
+    with a_scene(request.param) as scene:
         yield play(scene, request.param)
 
 
 @pytest.fixture(scope="module")
 def outside() -> Iterator[Played]:
     """What came of it as root of the host without a sandbox."""
-    with a_scene("root") as scene:
+    with a_scene(Start(kind="root", rung="exec")) as scene:
         yield play_outside(scene)

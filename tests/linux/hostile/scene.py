@@ -13,7 +13,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -79,16 +79,19 @@ class Played:
 
 
 @contextmanager
-def a_scene(kind: str) -> Iterator[Scene]:
+def a_scene(start: Start) -> Iterator[Scene]:
     """A box with a planted image, another container, listeners and a secret; none of it is left."""
     canary = os.urandom(16)
-    with a_box(kind, prepare=_plant) as box, ExitStack() as stack:
-        other = _another(box, canary)
+    with a_box(start.kind, prepare=_plant) as box, ExitStack() as stack:
+        template = _template(box) if start.of_template else {}
+        other = _another(box, start, canary)
         listeners = tuple(stack.enter_context(one) for one in _listen(box))
         room = box.top / "room"
         room.mkdir()
         room.chmod(0o1777)
         facts = _facts(box, other)
+        for name, found in template.items():
+            facts[name] |= found
         facts |= {
             "abstract": listeners[0].getsockname()[1:].decode(),
             "port": listeners[1].getsockname()[1],
@@ -197,9 +200,26 @@ def _plant(box: Box) -> None:
             os.setxattr(planted, "security.capability", capability)
 
 
-def _another(box: Box, canary: bytes) -> Running:
-    """A container that was told a secret, over its channel, and has written some of it down."""
-    other = box.start(box.spec(_WAIT))
+def _template(box: Box) -> dict[str, dict[str, Any]]:
+    """A template for such containers, and what of it can be looked for."""
+    said = box.template()
+    assert said["state"] == "ready", said
+    first = Path(f"/proc/{said['pid']}/stat").read_text().rpartition(")")[2].split()[1]
+    (top,) = (box.state / "scratch").iterdir()
+    return {
+        "host_pids": {"the template": said["pid"], "the template's first process": int(first)},
+        "host_paths": {
+            "the template's directory": str(top),
+            "the template's scratch": str(top / "boxes" / "template"),
+            "all sandboxes": str(top / "boxes"),
+        },
+    }
+
+
+def _another(box: Box, start: Start, canary: bytes) -> Running:
+    """A container like the hostile one, that was told a secret over its channel."""
+    like = start if start.isolated else replace(start, level="sandbox")
+    other = box.start(like.spec(box, _WAIT, {}))
     assert other.read_line() == "up"
     other.channel.sendall(canary)
     return other
@@ -236,7 +256,7 @@ def _facts(box: Box, other: Running) -> dict[str, Any]:
             "the launcher": box.launcher.pid,
             "the tests": os.getpid(),
             "another container": other.message["pid"],
-            "its first process": other.message["init_pid"],
+            "that one's first process": other.message["init_pid"],
         },
         "host_paths": {
             "a secret": str(box.top / "secret"),

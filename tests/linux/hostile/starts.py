@@ -42,22 +42,27 @@ class Start:
         return box.spec(code, env=env, **changed)
 
     def begin(self, box: Box, code: str, env: Mapping[str, str]) -> Running:
-        """It, started; it must be the rung that was asked for."""
-        running = box.start(self.spec(box, code, env))
-        assert running.message["rung"] in SAID[self.rung], running.message
+        """It, started by the rung that was asked for."""
+        # At level `process` nothing is demanded: there is one way.
+        running = box.start(self.spec(box, code, env), path=self.rung if self.isolated else None)
+        assert running.message["rung"] == self.rung, running.message
         return running
+
+    @property
+    def of_template(self) -> bool:
+        return self.rung in {"pooled", "on_demand"}
 
 
 # How each rung is asked for: what it changes of a spec.
 RUNGS: dict[str, Callable[[Box], Mapping[str, Any]]] = {
+    "pooled": lambda _: {},
+    "on_demand": lambda _: {},
     "parked": lambda _: {},
     "exec": lambda box: {"interpreter": box.python},
 }
-# What a launcher calls it.
-SAID = {"parked": {"forked", "parked"}, "exec": {"exec"}}
 
 STARTS = (
-    *(Start(kind=kind, rung=rung) for kind in ("root", "user") for rung in ("parked", "exec")),
+    *(Start(kind=kind, rung=rung) for kind in ("root", "user") for rung in RUNGS),
     *(Start(kind=kind, rung="exec", build=True) for kind in ("root", "user")),
     *(Start(kind=kind, rung="exec", level="process") for kind in ("root", "user")),
 )
