@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.linux import leaks
 from tests.linux.hostile.scene import Played, a_scene, play, play_outside
 from tests.linux.hostile.starts import STARTS, Start
 
@@ -27,3 +28,10 @@ def outside() -> Iterator[Played]:
     """What came of it as root of the host without a sandbox."""
     with a_scene(Start(kind="root", rung="exec")) as scene:
         yield play_outside(scene)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def nothing_is_left() -> Iterator[None]:
+    """Of the tests of one file, by its end."""
+    with leaks.nothing_left():
+        yield
