@@ -50,11 +50,12 @@ class Start:
 
     @property
     def of_template(self) -> bool:
-        return self.rung in {"pooled", "on_demand"}
+        return self.rung in {"spare", "pooled", "on_demand"}
 
 
 # How each rung is asked for: what it changes of a spec.
 RUNGS: dict[str, Callable[[Box], Mapping[str, Any]]] = {
+    "spare": lambda _: {},
     "pooled": lambda _: {},
     "on_demand": lambda _: {},
     "parked": lambda _: {},
