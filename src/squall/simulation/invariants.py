@@ -42,7 +42,9 @@ def check_plan(seen: Seen, steps: tuple[Step, ...]) -> None:
         _check_bounds(view, starts[view.function.id], gone, held=view.function.id in holds)
         _check_reason(view, starts[view.function.id], holds.get(view.function.id))
     for hold in holds.values():
-        _check_hold(hold, views[hold.function], seen, free)
+        others = {other.function for other in holds.values() if other.function != hold.function}
+        promised = any(views[name].demand.waiting for name in others)
+        _check_hold(hold, views[hold.function], seen, free if not promised else {})
 
 
 def check_step(world: World) -> None:
@@ -147,6 +149,7 @@ def _check_reason(view: FunctionView, starts: int, hold: Hold | None) -> None:
 
 
 def _check_hold(hold: Hold, view: FunctionView, seen: Seen, free: dict[NodeId, Resources]) -> None:
+    """A reason is true. free: what is left; nothing where it may be promised to another that waits without room."""
     fits = any(wish.asks.fits_in(amount) for wish in view.choices for amount in free.values())
     ever = any(wish.asks.fits_in(node.capacity) for wish in view.choices for node in seen.nodes)
     true = {
