@@ -104,9 +104,7 @@ def test_a_window_is_averaged_over_its_whole_seconds() -> None:
 
 
 def of(arrivals: list[Arrival], *, start_s: float = 0.5, window_s: float = 60.0) -> Report:
-    case = Case(
-        kind="made", arrivals=tuple(arrivals), starts=Starts(pooled_s=start_s, on_demand_s=start_s)
-    )
+    case = Case(kind="made", arrivals=tuple(arrivals), starts=Starts(pooled_s=start_s, on_demand_s=start_s))
     return play(case.with_window(window_s), "kpa").report
 
 
@@ -123,7 +121,9 @@ def test_the_rest_of_a_burst_at_zero_waits_for_a_tick() -> None:
 
 def test_the_last_containers_stay_for_a_stable_window_without_traffic() -> None:
     told = of([Arrival(at_s=1.1, work_s=(0.1,))])
-    assert 2 * 60 <= told.container_s <= 2 * 63 + 30, "until the window holds no request; one of them goes first"
+    assert 2 * 60 <= told.container_s <= 2 * 63 + 30, (
+        "until the window holds no request; one of them goes first"
+    )
     assert of([Arrival(at_s=1.1, work_s=(0.1,))], window_s=6.0).container_s < 2 * 10
 
 

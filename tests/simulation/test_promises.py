@@ -59,7 +59,9 @@ def test_bursty_traffic_waits_a_third_of_what_it_waits_under_kpa_at_less_waste(s
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_with_the_window_that_is_usual_bursty_traffic_waits_a_fifth_at_up_to_twice_the_waste(seed: int) -> None:
+def test_with_the_window_that_is_usual_bursty_traffic_waits_a_fifth_at_up_to_twice_the_waste(
+    seed: int,
+) -> None:
     theirs, ours = _both(case("bursty", seed), window_s=60.0)
     assert ours.report.p99_wait_s <= 0.2 * theirs.report.p99_wait_s
     assert theirs.report.idle_per_busy <= ours.report.idle_per_busy <= 2.1 * theirs.report.idle_per_busy
@@ -74,7 +76,9 @@ def test_maps_in_bursts_wait_less_than_under_kpa_at_less_waste(seed: int) -> Non
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_where_a_start_takes_20_s_bursty_traffic_waits_less_at_less_waste_with_equal_windows(seed: int) -> None:
+def test_where_a_start_takes_20_s_bursty_traffic_waits_less_at_less_waste_with_equal_windows(
+    seed: int,
+) -> None:
     load = Load(length_s=3600.0, work_s=4.0, busy=2.0)
     theirs, ours = _both(case("bursty", seed, load, start_s=20.0), window_s=60.0)
     assert ours.report.p99_wait_s <= 0.9 * theirs.report.p99_wait_s
