@@ -144,7 +144,7 @@ def test_nothing_starts_that_would_be_ready_when_the_line_is_empty(
         waiting=waiting, leased=leased, mean_s=mean_s, containers=ready, start_s=start_s, start_core_s=0.001
     )
     drained = waiting * mean_s + leased * mean_s / 2 <= ready * start_s
-    wanted = desired_containers(demand, WIDE, cores=2)
+    wanted = desired_containers(demand, WIDE, cores=64)
     if drained:
         assert wanted <= ready
     elif waiting * mean_s - max(0.0, ready * start_s - leased * mean_s / 2) > 0.001 and ready == leased:

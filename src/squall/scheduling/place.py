@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import islice
 
 from squall.model.ids import NodeId
@@ -44,6 +45,11 @@ class _Slot:
         self.row = 0
         self.bucket = 0
 
+    @property
+    def fullness(self) -> tuple[int, int, NodeId]:
+        """The least is the fullest."""
+        return self.free.cpu_milli, self.free.memory_mib, self.id
+
 
 class _Level:
     """The nodes of one kind with the same number of free GPUs, in buckets by class of free cpu, then of free memory.
@@ -58,10 +64,9 @@ class _Level:
         self.columns: dict[int, int] = {}
         self.buckets: dict[int, dict[NodeId, _Slot]] = {}
 
-    def add(self, slot: _Slot) -> None:
-        free = slot.free
-        row, column = _class(free.cpu_milli), _class(free.memory_mib)
-        key = row << 8 | column
+    def add(self, slot: _Slot, key: int) -> None:
+        """Puts a slot into the bucket of this key."""
+        row, column = key >> 8, key & 0xFF
         bucket = self.buckets.get(key)
         if bucket is None:
             bucket = self.buckets[key] = {}
@@ -82,7 +87,7 @@ class _Level:
                 self.rows &= ~(1 << row)
 
     def find(self, asks: Resources, near: Near, most: int | None) -> _Slot | None:
-        """The fullest node that holds `asks`, of at most `most` in each bucket; with least cpu, then least memory free."""
+        """A node that holds `asks`, of `most` in each bucket; from the bucket with least cpu, then least memory free."""
         row_from, column_from = _class(asks.cpu_milli), _class(asks.memory_mib)
         rows = self.rows >> row_from << row_from
         while rows:
@@ -92,7 +97,7 @@ class _Level:
             while columns:
                 column = (columns & -columns).bit_length() - 1
                 columns &= columns - 1
-                found = _best(self.buckets[row << 8 | column].values(), asks, near, most)
+                found = _first(self.buckets[row << 8 | column].values(), asks, near, most)
                 if found is not None:
                     return found
         return None
@@ -110,6 +115,7 @@ class Room:
         self._slots: dict[NodeId, _Slot] = {}
         self._kinds: dict[NodeId, tuple[str, ...]] = dict(gpu_types or {})
         self._levels: dict[tuple[str, ...], dict[int, _Level]] = {}
+        self._orders: dict[tuple[int, str | None], list[_Level]] = {}
         for name in sorted(free):
             self.put(name, free[name])
 
@@ -118,10 +124,9 @@ class Room:
         slot = self._slots.get(node)
         if slot is None:
             slot = self._slots[node] = _Slot(node, free)
+            self._level(node, free.gpus).add(slot, _bucket(free))
         else:
-            slot.level.remove(slot)
-            slot.free = free
-        self._level(self._kinds.get(node, ()), free.gpus).add(slot)
+            self._move(slot, free)
 
     def drop(self, node: NodeId) -> None:
         """A node is gone."""
@@ -135,81 +140,105 @@ class Room:
 
     def take(self, node: NodeId, asks: Resources) -> None:
         """A container of this size is on a node from now on."""
-        self.put(node, self._slots[node].free.minus(asks))
+        slot = self._slots[node]
+        self._move(slot, slot.free.minus(asks))
 
     def give(self, node: NodeId, asks: Resources) -> None:
         """A container of this size is gone from a node."""
-        self.put(node, self._slots[node].free.plus(asks))
+        slot = self._slots[node]
+        self._move(slot, slot.free.plus(asks))
 
     def find(self, wish: Wish, near: Near = NOWHERE) -> NodeId | None:
         """The node for a container; None when none has room.
 
         Of the nodes with the fewest free GPUs that suffice (large room stays whole), one with a template of it, else
-        one with its image, else the fullest. Where one of them has room, one is found.
+        one with its image, else, to a quarter, the fullest. Where one of them has room, one is found.
         """
         asks = wish.asks
         for most in (LOOKED_AT, None):
             for level in self._suitable(wish):
+                if not level.rows:
+                    continue
                 found = self._close(level, asks, near) or level.find(asks, near, most)
                 if found is not None:
                     return found.id
         return None
 
+    def _move(self, slot: _Slot, free: Resources) -> None:
+        level = slot.level if free.gpus == slot.free.gpus else self._level(slot.id, free.gpus)
+        key = _bucket(free)
+        slot.free = free
+        if key != slot.bucket or level is not slot.level:
+            slot.level.remove(slot)
+            level.add(slot, key)
+
     def _close(self, level: _Level, asks: Resources, near: Near) -> _Slot | None:
         """A node of this level that has the template, or the image, if it is one of a few; the fullest of them."""
         for close in (near.templates, near.images):
-            if 0 < len(close) <= LOOKED_AT:
-                slots = (self._slots.get(name) for name in close)
-                found = _best((slot for slot in slots if slot is not None and slot.level is level), asks)
-                if found is not None:
-                    return found
+            if not 0 < len(close) <= LOOKED_AT:
+                continue
+            best: _Slot | None = None
+            for name in close:
+                slot = self._slots.get(name)
+                if slot is None or slot.level is not level or not asks.fits_in(slot.free):
+                    continue
+                if best is None or slot.fullness < best.fullness:
+                    best = slot
+            if best is not None:
+                return best
         return None
 
-    def _suitable(self, wish: Wish) -> Iterable[_Level]:
+    def _suitable(self, wish: Wish) -> list[_Level]:
         """The levels that may hold it: those with the fewest free GPUs first."""
-        least, kind = wish.asks.gpus, wish.gpu_type
-        if len(self._levels) == 1 and kind is None:
-            ((_, levels),) = self._levels.items()
-            return [levels[count] for count in sorted(levels) if count >= least and levels[count].rows]
-        found = [
-            (count, names, level)
-            for names, levels in self._levels.items()
-            if kind is None or kind in names
-            for count, level in levels.items()
-            if count >= least and level.rows
-        ]
-        found.sort(key=lambda one: one[:2])
-        return [level for _, _, level in found]
+        key = wish.asks.gpus, wish.gpu_type
+        found = self._orders.get(key)
+        if found is None:
+            suits = [
+                (count, names, level)
+                for names, levels in self._levels.items()
+                if wish.gpu_type is None or wish.gpu_type in names
+                for count, level in levels.items()
+                if count >= wish.asks.gpus
+            ]
+            suits.sort(key=lambda one: one[:2])
+            found = self._orders[key] = [level for _, _, level in suits]
+        return found
 
-    def _level(self, kind: tuple[str, ...], gpus: int) -> _Level:
-        levels = self._levels.setdefault(kind, {})
+    def _level(self, node: NodeId, gpus: int) -> _Level:
+        levels = self._levels.setdefault(self._kinds.get(node, ()), {})
         found = levels.get(gpus)
         if found is None:
             found = levels[gpus] = _Level()
+            self._orders.clear()
         return found
 
 
-def _best(
-    slots: Iterable[_Slot], asks: Resources, near: Near = NOWHERE, most: int | None = None
-) -> _Slot | None:
-    """Of the first `most` slots that hold `asks`, the nearest, then the fullest."""
-    best: _Slot | None = None
-    best_key: tuple[bool, bool, int, int, NodeId] | None = None
+def _first(slots: Iterable[_Slot], asks: Resources, near: Near, most: int | None) -> _Slot | None:
+    """Of the first `most` slots that hold `asks`, the first with a template, else with the image, else the first."""
+    # Where there are but a few they have been looked at: only where there are many is it worth while to meet one here.
+    templates = near.templates if len(near.templates) > LOOKED_AT else ()
+    images = near.images if len(near.images) > LOOKED_AT else ()
+    other: _Slot | None = None
+    with_image = False
     for slot in islice(slots, most):
-        free = slot.free
-        if asks.fits_in(free):
-            key = (
-                slot.id not in near.templates,
-                slot.id not in near.images,
-                free.cpu_milli,
-                free.memory_mib,
-                slot.id,
-            )
-            if best_key is None or key < best_key:
-                best, best_key = slot, key
-    return best
+        if not asks.fits_in(slot.free):
+            continue
+        if slot.id in templates:
+            return slot
+        has_image = not with_image and slot.id in images
+        if other is None or has_image:
+            other, with_image = slot, has_image
+        if not templates and (with_image or not images):
+            return other
+    return other
 
 
+def _bucket(free: Resources) -> int:
+    """The key of the bucket for so much cpu and memory."""
+    return _class(free.cpu_milli) << 8 | _class(free.memory_mib)
+
+
+@lru_cache(maxsize=65_536)
 def _class(amount: int) -> int:
     """A number's class: its highest bit and the two after it, so that numbers of one class differ by a quarter."""
     if amount < 8:

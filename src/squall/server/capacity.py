@@ -58,13 +58,15 @@ class Capacity:
         records = self._calls.functions
         views = tuple(self._look(record, now) for record in records.values())
         changed = False
+        starting = sum(not worker.ready and not worker.retiring for worker in self._calls.workers.values())
         for record in records.values():
             record.wait_reason = ""
         for step in plan_capacity(views, nodes, self._used()):
             match step:
                 case StartOne(function=function, node=node):
                     records[function].wait_reason = "container_starting"
-                    self._start(records[function], node)
+                    starting += 1
+                    self._start(records[function], node, beside=starting)
                     changed = True
                 case Retire(container=container):
                     self.retire(self._calls.workers[container])
@@ -117,10 +119,10 @@ class Capacity:
             kill = tuple(worker.id for worker in self._calls.workers.values() if worker.killed)
             self._nodes.tell(node.id, wanted, Unwanted(keep=self.keep(node.id), kill=kill))
 
-    def _start(self, record: FunctionRecord, node: NodeId) -> None:
+    def _start(self, record: FunctionRecord, node: NodeId, *, beside: int) -> None:
         container = ContainerId(fresh_id(CONTAINER))
         worker = self.containers.expect(container, record)
-        worker.beside = sum(not other.ready and not other.retiring for other in self._calls.workers.values())
+        worker.beside = beside
         worker.cores = sum(node.cores for node in self._nodes.nodes())
         self.placed[container] = node
 

@@ -60,13 +60,13 @@ class HeardNodes(MemoryNodes):
 
     def __init__(self) -> None:
         super().__init__()
-        self.heard = asyncio.Event()
+        self.heard: asyncio.Queue[set[ContainerId]] = asyncio.Queue()
 
     def tell(
         self, node: NodeId, wanted: tuple[WantedContainer, ...], unwanted: Unwanted = NOTHING_SPECIAL
     ) -> None:
         super().tell(node, wanted, unwanted)
-        self.heard.set()
+        self.heard.put_nowait({one.id for one in wanted})
 
 
 class LiveStage(Stage):
@@ -80,6 +80,7 @@ class LiveStage(Stage):
         self.boxes: dict[ContainerId, FakeContainer] = {}
         self._tasks = tasks
         self._known: set[ContainerId] = set()
+        self._there: set[ContainerId] = set()
         self._running: set[asyncio.Task[None]] = set()
 
     def clock(self) -> float:
@@ -103,43 +104,52 @@ class LiveStage(Stage):
     async def obey(self) -> None:
         """The node: does what it was told last, some time later."""
         while True:
-            await self.heard.heard.wait()
-            self.heard.heard.clear()
-            await asyncio.sleep(self.dice.uniform(0, STEP_S))
-            told = self.nodes.told(NODE.id)
-            wanted = set() if told is None else {one.id for one in told.wanted}
+            wanted = await self.heard.heard.get()
+            await asyncio.sleep(self.dice.uniform(0, STEP_S / 2))
+            for name in sorted(self._there - wanted):
+                self._there.remove(name)
+                self.go(self._die(name))
             for name in sorted(wanted - self._known):
                 self._known.add(name)
+                self._there.add(name)
                 self.go(self._live(name))
-            for name in sorted(self.boxes.keys() - wanted):
-                self.go(self._die(name, self.boxes.pop(name)))
 
     async def _live(self, name: ContainerId) -> None:
         """A container: starts, then works on what it is given, as long as it is there."""
         await asyncio.sleep(self.dice.uniform(0, STEP_S))
+        if name not in self._there:
+            return
         self.boxes[name] = box = await self.serve(name)
         leased = asyncio.Event()
         box.heard_something = leased.set
         self.nodes.report(NODE.id, {"event": "started", "container": name, "pid": 1})
         await asyncio.sleep(self.dice.uniform(0, STEP_S))
-        if name in self.boxes:
+        if name in self._there:
             box.say({"t": "ready", "seconds": 0.01})
         done = 0
-        while name in self.boxes:
+        while name in self._there:
             await leased.wait()
             leased.clear()
             await asyncio.sleep(self.dice.uniform(0, STEP_S / 4))
             for lease in box.leases[done:]:
-                if name in self.boxes:
+                if name in self._there:
                     box.finish(lease)
                     done += 1
 
-    async def _die(self, name: ContainerId, box: FakeContainer) -> None:
+    async def _die(self, name: ContainerId) -> None:
         await asyncio.sleep(self.dice.uniform(0, STEP_S))
-        box.heard_something()
-        box.stream.cancel()
+        box = self.boxes.pop(name, None)
+        if box is not None:
+            box.heard_something()
+            box.stream.cancel()
         ended: Event = {"event": "ended", "container": name, "end": {"cause": "killed"}}
         self.nodes.report(NODE.id, ended)
+
+    def stop_one(self) -> None:
+        """A person stops a container."""
+        for worker in self.record.workers.values():
+            self.capacity.stop(worker)
+            return
 
     def moment(self) -> str:
         """Where the containers of the function stand at this instant."""
@@ -171,11 +181,14 @@ async def scene(seed: int, moments: Counter[str]) -> None:
         stage.go(stage.capacity.run())
         stage.go(stage.obey())
         for number in range(TRIES):
-            if dice.random() < 0.1 and stage.record.workers:
-                # A person stops it in that very moment.
-                stage.capacity.stop(next(iter(stage.record.workers.values())))
+            how = dice.random()
+            if how < 0.1:
+                stage.stop_one()
+            elif how < 0.2:
+                # When it has the input in hand, or has just not.
+                asyncio.get_running_loop().call_later(dice.uniform(0, STEP_S / 4), stage.stop_one)
             else:
-                await asyncio.sleep(WINDOW_S + dice.uniform(-1, 2) * STEP_S)
+                await asyncio.sleep(WINDOW_S + dice.uniform(-1, 4) * STEP_S)
             moments[stage.moment()] += 1
             client = await call(stage, f"fc-{number}")
             assert client.outcomes() == {0: (0, b"0")}, f"try {number} of seed {seed}"
