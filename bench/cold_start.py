@@ -1,0 +1,213 @@
+"""Cold starts: from the request to the first line of user code and to its result, by each rung of Squall and by its peers."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import container_peers
+import launcher_peer
+from container_peers import Starter
+from heavy_modules import default_folder, heavy_modules
+from measure import PHASE, Bar, Samples, Turn, arguments, report, results_of, say
+from scene import KINDS, AbsentError, Sample, Scene, a_scene
+
+SLOW_MS = 400.0
+SLOW_EVERY = 5
+PAUSE_S = 0.02
+RATE_S = 3.0
+UNITS = {
+    **{f"{part}_{kind}_ms": "ms" for kind in KINDS for part in ("first_line", "result")},
+    "starts_per_s": "1/s",
+    "starts_per_s_torch": "1/s",
+}
+BARS = (
+    Bar(metric="first_line_bare_ms", factor=5.0, who="squall_template"),
+    Bar(metric="first_line_torch_ms", factor=8.0, who="squall_template"),
+    Bar(metric="first_line_bare_ms", factor=0.25, who="squall_template", theirs="bwrap"),
+    Bar(metric="first_line_bare_ms", factor=1.0, who="squall_spare"),
+)
+AIMS = (
+    *(
+        Bar(metric=f"first_line_{kind}_ms", factor=3.0, who="squall_template", theirs="os_fork")
+        for kind in KINDS
+    ),
+    Bar(metric="first_line_bare_ms", factor=0.5, who="squall_spare"),
+)
+PARTS = ("starts", "rates")
+# Rounds of one kind for each of `--rounds`: what takes longer is measured less often.
+ROUNDS = {"bare": 20, "numpy": 15, "torch": 10}
+WARM_UP = 2
+
+Contender = Callable[[Scene, str], AbstractContextManager[Starter]]
+CONTENDERS: dict[str, Contender] = {
+    **{who: partial(launcher_peer.squall, who) for who in launcher_peer.RUNGS},
+    "bwrap": container_peers.bwrap,
+    **{who: partial(container_peers.oci, who) for who in ("crun", "runc", "runsc")},
+    "process": container_peers.process,
+    "os_fork": container_peers.os_fork,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """What is to be measured."""
+
+    contenders: tuple[str, ...]
+    kinds: tuple[str, ...]
+    parts: tuple[str, ...]
+    rounds: int
+
+
+def takes_part(number: int, last_ms: float) -> bool:
+    """Whether a contender whose last result took so long is asked in this round: slow ones are asked in every fifth."""
+    return last_ms < SLOW_MS or number % SLOW_EVERY == 0
+
+
+def in_turn(contenders: Sequence[str], number: int) -> list[str]:
+    """The order of round `number`: it moves on by one each time, so that nobody always comes after the same."""
+    shift = number % len(contenders) if contenders else 0
+    return [*contenders[shift:], *contenders[:shift]]
+
+
+def measure_starts(starters: Mapping[str, Starter], rounds: int) -> dict[str, list[Sample]]:
+    """One start at a time, round robin over the contenders, after rounds that do not count."""
+    taken: dict[str, list[Sample]] = {who: [] for who in starters}
+    last = dict.fromkeys(starters, 0.0)
+    for number in range(-WARM_UP, rounds):
+        for who in in_turn(list(starters), number):
+            # A slow contender is warm after one start.
+            if not takes_part(number if number >= 0 else number + WARM_UP, last[who]):
+                continue
+            sample = starters[who].sample()
+            last[who] = sample.result_ms
+            if number >= 0:
+                taken[who].append(sample)
+            time.sleep(PAUSE_S)
+    return taken
+
+
+def count_for_rate(result_ms: float) -> int:
+    """How many starts show a rate: some seconds of them, but neither a handful nor thousands."""
+    return round(min(200.0, max(8.0, RATE_S * 1e3 / result_ms)))
+
+
+def measure_rates(starters: Mapping[str, Starter], rounds: int) -> dict[str, list[float]]:
+    """Starts a second, round robin over the contenders."""
+    rates: dict[str, list[float]] = {who: [] for who in starters}
+    for number in range(rounds):
+        for who in in_turn(list(starters), number):
+            starter = starters[who]
+            rates[who].append(starter.starts_per_s(count_for_rate(starter.sample().result_ms)))
+            time.sleep(PAUSE_S)
+    return rates
+
+
+def samples_of(kind: str, taken: Sequence[Sample]) -> Samples:
+    """The figures of one contender and one kind, those of Squall's own phases among them."""
+    samples: Samples = {
+        f"first_line_{kind}_ms": [one.first_ms for one in taken],
+        f"result_{kind}_ms": [one.result_ms for one in taken],
+    }
+    for one in taken:
+        for phase, at_ms in one.phases_ms.items():
+            samples.setdefault(f"{PHASE}{phase}_{kind}_ms", []).append(at_ms)
+    return samples
+
+
+def unit_of(metric: str) -> str:
+    """The unit of a figure; that of a phase is no constant, as a launcher may name new ones."""
+    return UNITS.get(metric, "ms")
+
+
+def measure_kind(scene: Scene, kind: str, asked: Asked, results: dict[str, Samples]) -> None:
+    """All that is asked of one kind, with every contender there at once; what is absent is said and left out."""
+    with ExitStack() as stack:
+        starters: dict[str, Starter] = {}
+        for who in asked.contenders:
+            try:
+                starters[who] = stack.enter_context(CONTENDERS[who](scene, kind))
+            except AbsentError as problem:
+                say(f"skipped {who}, {kind}: {problem}")
+        if "starts" in asked.parts:
+            began = time.monotonic()
+            for who, taken in measure_starts(starters, asked.rounds * ROUNDS[kind]).items():
+                results.setdefault(who, {}).update(samples_of(kind, taken))
+                say(line_of(who, kind, taken))
+            load = os.getloadavg()[0]
+            say(f"{kind}: {asked.rounds * ROUNDS[kind]} rounds in {time.monotonic() - began:.1f} s, load {load:.1f}")
+        if "rates" in asked.parts and kind != "numpy":
+            fast = {who: one for who, one in starters.items() if kind == "bare" or one.sample().result_ms < SLOW_MS}
+            name = "starts_per_s" if kind == "bare" else f"starts_per_s_{kind}"
+            for who, rates in measure_rates(fast, asked.rounds).items():
+                results.setdefault(who, {})[name] = rates
+                say(f"{name} {who}: {statistics.median(rates):.4g}")
+
+
+def line_of(who: str, kind: str, taken: Sequence[Sample]) -> str:
+    """Progress: the medians, and for Squall how far each phase was after how many milliseconds."""
+    if not taken:
+        return f"{who}, {kind}: no sample"
+    middle = statistics.median
+    first, result = middle(one.first_ms for one in taken), middle(one.result_ms for one in taken)
+    names = dict.fromkeys(name for one in taken for name in one.phases_ms)
+    phases = [
+        f"{name} {middle(one.phases_ms[name] for one in taken if name in one.phases_ms):.1f}" for name in names
+    ]
+    return f"{who}, {kind}: first line {first:.4g} ms, result {result:.4g} ms, n {len(taken)} {', '.join(phases)}"
+
+
+def chosen(text: str, known: Iterable[str], option: str) -> tuple[str, ...]:
+    """The names in a comma-separated option, all of them where it is empty. Raises SystemExit for an unknown one."""
+    names = [name for name in text.split(",") if name]
+    if unknown := sorted(set(names) - set(known)):
+        raise SystemExit(f"{option}: {', '.join(unknown)} unknown, of {', '.join(known)}")
+    return tuple(name for name in known if not names or name in names)
+
+
+def _options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--kinds", default="", metavar="KIND,...", help=f"of {','.join(KINDS)}")
+    parser.add_argument("--parts", default="", metavar="PART,...", help=f"of {','.join(PARTS)}")
+    parser.add_argument(
+        "--modules", type=Path, default=None, help="folder that has numpy and torch, or gets them installed"
+    )
+
+
+def main() -> None:
+    """Measures what is asked and prints it."""
+    options = arguments(__doc__ or "", list(CONTENDERS), _options)
+    asked = Asked(
+        contenders=tuple(options.contenders),
+        kinds=chosen(options.kinds, KINDS, "--kinds"),
+        parts=chosen(options.parts, PARTS, "--parts"),
+        rounds=options.rounds,
+    )
+    heavy: Path | None = None
+    if set(asked.kinds) - {"bare"}:
+        heavy, problem = heavy_modules(options.modules or default_folder())
+        if problem:
+            say(f"skipped: {problem}")
+    results: dict[str, Samples] = {}
+    with a_scene(heavy) as scene:
+        for kind in asked.kinds:
+            if scene.has(kind):
+                measure_kind(scene, kind, asked, results)
+            else:
+                say(f"skipped {kind}: the package is not there")
+    names = list(UNITS) + sorted({name for samples in results.values() for name in samples} - set(UNITS))
+    summaries = results_of(
+        {who: [Turn(samples=samples)] for who, samples in results.items()},
+        {name: unit_of(name) for name in names},
+    )
+    report(summaries, reference="os_fork", bars={"bar": BARS, "aim": AIMS}, json_too=options.json)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,243 @@
+"""Launcher peer: Squall at the agent's place, one launcher driven directly, each rung of its ladder demanded."""
+
+from __future__ import annotations
+
+import os
+import selectors
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from scene import RUNNER, AbsentError, Sample, Scene, parse_answer
+from squall.runtime import packet
+from squall.runtime.spec import Mount, SandboxSpec
+
+# The names that a launcher gives to the rungs, by the names that the figures have.
+RUNGS = {
+    "squall_spare": "spare",
+    "squall_template": "pooled",
+    "squall_on_demand": "on_demand",
+    "squall_parked": "parked",
+    "squall_exec": "exec",
+}
+TEMPLATE_RUNGS = ("spare", "pooled", "on_demand")
+IN_FLIGHT = 8
+_ANSWER_S = 60.0
+_UID_BASE = 0x6100_0000
+_LAUNCH = """
+import sys
+sys.path[:0] = {path!r}
+import {warm}
+from squall.runtime.launcher.main import main
+sys.exit(main({arguments!r}))
+"""
+
+
+@dataclass(slots=True, kw_only=True)
+class Held:
+    """A container that was started, and our ends of it."""
+
+    name: str
+    asked: float
+    message: dict[str, Any]
+    fds: tuple[int, ...]
+
+    def read_answer(self) -> tuple[bytes, float]:
+        """The line on its standard output, and when it was here."""
+        line = b""
+        while not line.endswith(b"\n"):
+            got = os.read(self.fds[2], 4096)
+            if not got:
+                said = os.read(self.fds[3], 4096).decode(errors="replace")
+                raise RuntimeError(f"the container {self.name} ended without an answer: {said}")
+            line += got
+        return line, time.monotonic()
+
+    def close(self) -> None:
+        for fd in self.fds:
+            os.close(fd)
+
+
+class Launcher:
+    """A launcher of the bench's own, and the connection of its one agent."""
+
+    def __init__(self, scene: Scene, top: Path) -> None:
+        self.scene = scene
+        self.top = top
+        self.process: subprocess.Popen[bytes]
+        self.agent = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._count = 0
+        self._early: list[packet.Packet] = []
+
+    def launch(self) -> None:
+        path = [*self.scene.path, self.scene.source()]
+        arguments = [str(self.top / "l.sock"), "--state", str(self.top / "state")]
+        program = _LAUNCH.format(path=path, warm=RUNNER, arguments=arguments)
+        (self.top / "state").mkdir(parents=True)
+        with open(self.top / "log", "ab") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-I", "-c", program], stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd="/"
+            )
+        self.agent.settimeout(_ANSWER_S)
+        until = time.monotonic() + _ANSWER_S
+        while True:
+            try:
+                self.agent.connect(str(self.top / "l.sock"))
+                break
+            except (FileNotFoundError, ConnectionRefusedError):
+                if self.process.poll() is not None or time.monotonic() > until:
+                    raise RuntimeError(f"no launcher: {(self.top / 'log').read_text()}") from None
+                time.sleep(0.005)
+
+    def end(self) -> None:
+        try:
+            self.say({"t": "quit"})
+            self.process.wait(_ANSWER_S)
+        except (OSError, subprocess.TimeoutExpired):
+            self.process.kill()
+            self.process.wait()
+        self.agent.close()
+
+    def say(self, message: dict[str, Any]) -> None:
+        packet.send(self.agent, message)
+
+    def hear(self, *kinds: str, of: str | None = None) -> packet.Packet:
+        """The next message of one of `kinds`, about the container `of`; others are kept for later."""
+        for early in self._early:
+            if early.message["t"] in kinds and of in {None, early.message.get("container")}:
+                self._early.remove(early)
+                return early
+        while True:
+            got = packet.receive(self.agent)
+            if got is None:
+                raise RuntimeError(f"the launcher is gone: {(self.top / 'log').read_text()[-2000:]}")
+            if got.message["t"] in kinds and of in {None, got.message.get("container")}:
+                return got
+            self._early.append(got)
+
+    def spec(self, kind: str, rung: str, **env: str) -> SandboxSpec:
+        """A sandbox of the bench's program, alike for all rungs but for the interpreter that the last one starts."""
+        self._count += 1
+        name = f"b{self._count}"
+        return SandboxSpec(
+            id=name,
+            scratch=str(self.top / "state" / "scratch" / name),
+            lowers=(str(self.scene.lower),),
+            mounts=tuple(Mount(source=path, target=path) for path in self.scene.shown()),
+            hostname="box",
+            env={**self.scene.env(kind), **env},
+            workdir="/tmp",
+            uid_base=_UID_BASE if os.geteuid() == 0 else None,
+            entry=f"{RUNNER}:main",
+            interpreter=sys.executable if rung == "exec" else None,
+        )
+
+    def ask(self, spec: SandboxSpec, rung: str) -> float:
+        """Requests a start; the instant just before. A launcher that knows no paths takes the one that the spec has."""
+        asked = time.monotonic()
+        self.say({"t": "start", "container": spec.id, "spec": spec.to_json(), "path": rung})
+        return asked
+
+    def started(self, name: str | None, asked: float) -> Held:
+        got = self.hear("started", "refused", of=name)
+        if got.message["t"] == "refused":
+            raise RuntimeError(f"the launcher refused a start: {got.message}")
+        return Held(name=got.message["container"], asked=asked, message=got.message, fds=got.fds)
+
+    def template(self, kind: str) -> None:
+        """Makes the template of one kind, ready when this returns. Raises AbsentError where there can be none."""
+        spec = self.spec(kind, "pooled").to_json()
+        self.say({"t": "template", "spec": spec, "load": {"entry": f"{kind}_work:answer"}})
+        while True:
+            got = self.hear("template", "refused").message
+            if got["t"] == "refused" or got.get("state") in {"refused", "gone"}:
+                raise AbsentError(f"this launcher gives no template: {got.get('message') or got.get('why') or got}")
+            if got.get("state") == "ready":
+                return
+
+
+class RungStarter:
+    """Starts of one kind by one rung of one launcher."""
+
+    def __init__(self, launcher: Launcher, kind: str, rung: str) -> None:
+        self._launcher = launcher
+        self._kind = kind
+        self._rung = rung
+
+    def sample(self) -> Sample:
+        launcher = self._launcher
+        spec = launcher.spec(self._kind, self._rung)
+        asked = launcher.ask(spec, self._rung)
+        held = launcher.started(spec.id, asked)
+        line, got_at = held.read_answer()
+        answer = parse_answer(line)
+        launcher.hear("exited", of=spec.id)
+        launcher.say({"t": "forget", "container": spec.id})
+        held.close()
+        return Sample(
+            first_ms=(answer.at - asked) * 1e3,
+            result_ms=(got_at - asked) * 1e3,
+            rung=rung_name(held.message["rung"]),
+            phases_ms=held.message["phases_ms"],
+        )
+
+    def starts_per_s(self, count: int) -> float:
+        """Results a second, so many containers between request and result at any time."""
+        launcher, answers = self._launcher, selectors.DefaultSelector()
+        answers.register(launcher.agent, selectors.EVENT_READ)
+        specs = [launcher.spec(self._kind, self._rung) for _ in range(count)]
+        asked, answered, ended = 0, 0, 0
+        started = time.monotonic()
+        last = started
+        while answered < count or ended < count:
+            while asked < count and asked - answered < IN_FLIGHT:
+                launcher.ask(specs[asked], self._rung)
+                asked += 1
+            for key, _ in answers.select(_ANSWER_S):
+                if isinstance(key.data, Held):
+                    parse_answer(key.data.read_answer()[0])
+                    answers.unregister(key.fd)
+                    answered, last = answered + 1, time.monotonic()
+                    key.data.close()
+                    continue
+                got = launcher.hear("started", "exited", "refused")
+                match got.message["t"]:
+                    case "started":
+                        held = Held(name=got.message["container"], asked=0.0, message=got.message, fds=got.fds)
+                        answers.register(held.fds[2], selectors.EVENT_READ, held)
+                    case "exited":
+                        launcher.say({"t": "forget", "container": got.message["container"]})
+                        ended += 1
+                    case _:
+                        raise RuntimeError(f"the launcher refused a start: {got.message}")
+        answers.close()
+        return count / (last - started)
+
+
+def rung_name(said: str) -> str:
+    """The rung as the figures know it; a fork of the launcher's own interpreter was called so before it was parked."""
+    return {"forked": "parked"}.get(said, said)
+
+
+@contextmanager
+def squall(who: str, scene: Scene, kind: str) -> Iterator[RungStarter]:
+    """A launcher and, for the rungs that need one, its template. Raises AbsentError where it does not give the rung."""
+    rung = RUNGS[who]
+    top = scene.top / f"{who}-{kind}"
+    launcher = Launcher(scene, top)
+    launcher.launch()
+    try:
+        if rung in TEMPLATE_RUNGS:
+            launcher.template(kind)
+        starter = RungStarter(launcher, kind, rung)
+        if (got := starter.sample().rung) != rung:
+            raise AbsentError(f"the launcher was asked for {rung} and took {got}")
+        yield starter
+    finally:
+        launcher.end()
