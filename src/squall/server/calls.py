@@ -339,7 +339,9 @@ class Calls:
             worker.idle_since_s = now
             if worker not in record.free:
                 record.free.append(worker)
-            if record.line.waiting or worker.retiring:
+            # While it was busy, the planner meant to look again at its timeout, which is later than its window's end.
+            goes_s = now + record.function.scaling.scaledown_window_s
+            if record.line.waiting or worker.retiring or goes_s < self.next_look_s:
                 self._wake()
             self.acknowledge_later(worker)
         elif may_prefetch(record.pace) and worker not in record.free and len(leases) < 2:

@@ -123,7 +123,10 @@ class Stage:
         self.timers: list[tuple[float, Callable[..., object], tuple[Any, ...]]] = []
         self.nodes = MemoryNodes()
         limits = fields.pop("limits", PendingLimits())
-        self.calls = Calls(clock=self.clock, later=self.later, wake=lambda: None, limits=limits)
+        self.woken: list[float] = []
+        self.calls = Calls(
+            clock=self.clock, later=self.later, wake=lambda: self.woken.append(self.clock()), limits=limits
+        )
         self.capacity = Capacity(self.calls, self.nodes, clock=self.clock)
         self.containers = Containers(self.calls, clock=self.clock, wake=self.capacity.wake)
         self.capacity.containers = self.containers

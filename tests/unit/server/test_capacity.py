@@ -48,6 +48,28 @@ def test_an_input_starts_a_container_and_an_idle_one_goes_after_its_window() -> 
     play(scene)
 
 
+def test_the_planner_hears_of_a_container_that_becomes_idle_and_goes_before_the_next_look() -> None:
+    async def scene() -> None:
+        stage = Stage(scaling=Scaling(scaledown_window_s=5.0))
+        await stage.submit()
+        stage.capacity.plan_once()
+        box = await stage.serve(next(iter(stage.calls.workers)))
+        box.say({"t": "ready", "seconds": 0.1})
+        await settle()
+        assert stage.capacity.plan_once() == 300.0  # the timeout of what it runs
+        stage.woken.clear()
+        box.finish(box.leases[0])
+        await settle()
+        assert stage.woken == [stage.clock()]
+        assert stage.capacity.plan_once() == 5.0
+        await stage.submit()
+        box.finish(box.leases[1])
+        await settle()
+        assert stage.woken == [stage.clock()]  # it has a look before that already
+
+    play(scene)
+
+
 def test_the_owners_bounds_hold() -> None:
     async def scene() -> None:
         stage = Stage(scaling=Scaling(min_containers=1, max_containers=2))
