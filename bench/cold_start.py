@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 
 import container_peers
+import end_to_end
 import launcher_peer
 from container_peers import Starter
 from heavy_modules import default_folder, heavy_modules
@@ -27,12 +28,19 @@ UNITS = {
     **{f"{part}_{kind}_ms": "ms" for kind in KINDS for part in ("first_line", "result")},
     "starts_per_s": "1/s",
     "starts_per_s_torch": "1/s",
+    **end_to_end.UNITS,
 }
 BARS = (
     Bar(metric="first_line_bare_ms", factor=5.0, who="squall_template"),
     Bar(metric="first_line_torch_ms", factor=8.0, who="squall_template"),
     Bar(metric="first_line_bare_ms", factor=0.25, who="squall_template", theirs="bwrap"),
     Bar(metric="first_line_bare_ms", factor=1.0, who="squall_spare"),
+    Bar(metric="end_to_end_bare_ms", factor=15.0),
+    Bar(metric="end_to_end_bare_ms", factor=60.0, what="p99"),
+    Bar(metric="end_to_end_torch_ms", factor=15.0),
+    Bar(metric="end_to_end_torch_ms", factor=60.0, what="p99"),
+    Bar(metric="burst_100_s", factor=2.0),
+    Bar(metric="burst_100_left", factor=0.0),
 )
 AIMS = (
     *(
@@ -40,8 +48,10 @@ AIMS = (
         for kind in KINDS
     ),
     Bar(metric="first_line_bare_ms", factor=0.5, who="squall_spare"),
+    Bar(metric="end_to_end_bare_ms", factor=5.0),
+    Bar(metric="burst_100_s", factor=0.5),
 )
-PARTS = ("starts", "rates")
+PARTS = ("starts", "rates", "end_to_end", "burst")
 # Rounds of one kind for each of `--rounds`: what takes longer is measured less often.
 ROUNDS = {"bare": 20, "numpy": 15, "torch": 10}
 WARM_UP = 2
@@ -142,13 +152,34 @@ def measure_kind(scene: Scene, kind: str, asked: Asked, results: dict[str, Sampl
                 results.setdefault(who, {}).update(samples_of(kind, taken))
                 say(line_of(who, kind, taken))
             load = os.getloadavg()[0]
-            say(f"{kind}: {asked.rounds * ROUNDS[kind]} rounds in {time.monotonic() - began:.1f} s, load {load:.1f}")
+            say(
+                f"{kind}: {asked.rounds * ROUNDS[kind]} rounds in {time.monotonic() - began:.1f} s, load {load:.1f}"
+            )
         if "rates" in asked.parts and kind != "numpy":
-            fast = {who: one for who, one in starters.items() if kind == "bare" or one.sample().result_ms < SLOW_MS}
+            fast = {
+                who: one
+                for who, one in starters.items()
+                if kind == "bare" or one.sample().result_ms < SLOW_MS
+            }
             name = "starts_per_s" if kind == "bare" else f"starts_per_s_{kind}"
             for who, rates in measure_rates(fast, asked.rounds).items():
                 results.setdefault(who, {})[name] = rates
                 say(f"{name} {who}: {statistics.median(rates):.4g}")
+
+
+def measure_at_the_agent(asked: Asked, modules: Path, results: dict[str, Samples]) -> None:
+    """Every kind in turn; what could not be installed is said and left out."""
+    heavy: Path | None = None
+    if set(asked.kinds) - {"bare"}:
+        heavy, problem = heavy_modules(modules)
+        if problem:
+            say(f"skipped: {problem}")
+    with a_scene(heavy) as scene:
+        for kind in asked.kinds:
+            if scene.has(kind):
+                measure_kind(scene, kind, asked, results)
+            else:
+                say(f"skipped {kind}: the package is not there")
 
 
 def line_of(who: str, kind: str, taken: Sequence[Sample]) -> str:
@@ -159,7 +190,8 @@ def line_of(who: str, kind: str, taken: Sequence[Sample]) -> str:
     first, result = middle(one.first_ms for one in taken), middle(one.result_ms for one in taken)
     names = dict.fromkeys(name for one in taken for name in one.phases_ms)
     phases = [
-        f"{name} {middle(one.phases_ms[name] for one in taken if name in one.phases_ms):.1f}" for name in names
+        f"{name} {middle(one.phases_ms[name] for one in taken if name in one.phases_ms):.1f}"
+        for name in names
     ]
     return f"{who}, {kind}: first line {first:.4g} ms, result {result:.4g} ms, n {len(taken)} {', '.join(phases)}"
 
@@ -182,25 +214,22 @@ def _options(parser: argparse.ArgumentParser) -> None:
 
 def main() -> None:
     """Measures what is asked and prints it."""
-    options = arguments(__doc__ or "", list(CONTENDERS), _options)
+    options = arguments(__doc__ or "", [*CONTENDERS, "squall"], _options)
     asked = Asked(
-        contenders=tuple(options.contenders),
+        contenders=tuple(who for who in options.contenders if who in CONTENDERS),
         kinds=chosen(options.kinds, KINDS, "--kinds"),
         parts=chosen(options.parts, PARTS, "--parts"),
         rounds=options.rounds,
     )
-    heavy: Path | None = None
-    if set(asked.kinds) - {"bare"}:
-        heavy, problem = heavy_modules(options.modules or default_folder())
-        if problem:
-            say(f"skipped: {problem}")
     results: dict[str, Samples] = {}
-    with a_scene(heavy) as scene:
-        for kind in asked.kinds:
-            if scene.has(kind):
-                measure_kind(scene, kind, asked, results)
-            else:
-                say(f"skipped {kind}: the package is not there")
+    if asked.contenders and {"starts", "rates"} & set(asked.parts):
+        measure_at_the_agent(asked, options.modules or default_folder(), results)
+    if "squall" in options.contenders and {"end_to_end", "burst"} & set(asked.parts):
+        found = end_to_end.measure_end_to_end(
+            asked.kinds, asked.parts, rounds=asked.rounds, quick=options.quick
+        )
+        for who, samples in found.items():
+            results.setdefault(who, {}).update(samples)
     names = list(UNITS) + sorted({name for samples in results.values() for name in samples} - set(UNITS))
     summaries = results_of(
         {who: [Turn(samples=samples)] for who, samples in results.items()},

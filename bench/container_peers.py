@@ -130,7 +130,9 @@ def bwrap(scene: Scene, kind: str) -> Iterator[Starter]:
     """bubblewrap with every namespace, the same binds, and an overlay of its own where this release can make one."""
     path = found("bwrap")
     usage = subprocess.run([path, "--help"], capture_output=True, text=True, check=False).stdout
-    yield FreshStarter(lambda _name: bwrap_command(path, scene, overlay="--tmp-overlay" in usage), scene.env(kind))
+    yield FreshStarter(
+        lambda _name: bwrap_command(path, scene, overlay="--tmp-overlay" in usage), scene.env(kind)
+    )
 
 
 def bwrap_command(path: str, scene: Scene, *, overlay: bool) -> list[str]:
@@ -154,9 +156,19 @@ def oci_config(scene: Scene, kind: str) -> dict[str, Any]:
     options = ["nosuid", "noexec", "nodev"]
     mounts: list[dict[str, Any]] = [
         {"destination": "/proc", "type": "proc", "source": "proc"},
-        {"destination": "/dev", "type": "tmpfs", "source": "tmpfs", "options": ["nosuid", "mode=755", "size=64k"]},
+        {
+            "destination": "/dev",
+            "type": "tmpfs",
+            "source": "tmpfs",
+            "options": ["nosuid", "mode=755", "size=64k"],
+        },
         {"destination": "/dev/shm", "type": "tmpfs", "source": "shm", "options": [*options, "mode=1777"]},
-        {"destination": "/tmp", "type": "tmpfs", "source": "tmp", "options": ["nosuid", "nodev", "mode=1777"]},
+        {
+            "destination": "/tmp",
+            "type": "tmpfs",
+            "source": "tmp",
+            "options": ["nosuid", "nodev", "mode=1777"],
+        },
         *(
             {"destination": one, "type": "bind", "source": one, "options": ["rbind", "ro"]}
             for one in scene.shown()

@@ -34,7 +34,17 @@ def heavy_modules(folder: Path) -> tuple[Path | None, str]:
 
 def _install(folder: Path, wanted: tuple[str, ...]) -> str:
     """The last line of what went wrong, or nothing. What is half there is not kept."""
-    command = [sys.executable, "-m", "pip", "install", "--quiet", "--upgrade", "--target", str(folder), *wanted]
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--upgrade",
+        "--target",
+        str(folder),
+        *wanted,
+    ]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=_INSTALL_S, check=False)
     except subprocess.TimeoutExpired:

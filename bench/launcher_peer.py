@@ -82,7 +82,11 @@ class Launcher:
         (self.top / "state").mkdir(parents=True)
         with open(self.top / "log", "ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-I", "-c", program], stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd="/"
+                [sys.executable, "-I", "-c", program],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                cwd="/",
             )
         self.agent.settimeout(_ANSWER_S)
         until = time.monotonic() + _ANSWER_S
@@ -157,7 +161,9 @@ class Launcher:
         while True:
             got = self.hear("template", "refused").message
             if got["t"] == "refused" or got.get("state") in {"refused", "gone"}:
-                raise AbsentError(f"this launcher gives no template: {got.get('message') or got.get('why') or got}")
+                raise AbsentError(
+                    f"this launcher gives no template: {got.get('message') or got.get('why') or got}"
+                )
             if got.get("state") == "ready":
                 return
 
@@ -209,7 +215,9 @@ class RungStarter:
                 got = launcher.hear("started", "exited", "refused")
                 match got.message["t"]:
                     case "started":
-                        held = Held(name=got.message["container"], asked=0.0, message=got.message, fds=got.fds)
+                        held = Held(
+                            name=got.message["container"], asked=0.0, message=got.message, fds=got.fds
+                        )
                         answers.register(held.fds[2], selectors.EVENT_READ, held)
                     case "exited":
                         launcher.say({"t": "forget", "container": got.message["container"]})

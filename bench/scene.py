@@ -95,7 +95,9 @@ class Scene:
         """Directories of the host that every container sees, read-only, at the same place."""
         prefixes = {sys.prefix, sys.base_prefix, os.path.dirname(os.path.realpath(sys.executable))}
         outside = {path for path in prefixes if not path.startswith("/usr/")} - {"/usr"}
-        found = [path for path in (*SYSTEM, *sorted(outside), *self.path, str(_SOURCE)) if os.path.exists(path)]
+        found = [
+            path for path in (*SYSTEM, *sorted(outside), *self.path, str(_SOURCE)) if os.path.exists(path)
+        ]
         return [path for path in found if not any(path.startswith(f"{other}/") for other in found)]
 
     def env(self, kind: str) -> dict[str, str]:
