@@ -76,13 +76,14 @@ class ForkFloor:
         self._process = process
 
     def sample(self) -> Sample:
-        first, result = self._ask("one").split()
+        first, result = self.ask("one").split()
         return Sample(first_ms=float(first), result_ms=float(result))
 
     def starts_per_s(self, count: int) -> float:
-        return float(self._ask(f"many {count} {IN_FLIGHT}"))
+        return float(self.ask(f"many {count} {IN_FLIGHT}"))
 
-    def _ask(self, request: str) -> str:
+    def ask(self, request: str) -> str:
+        """The one line that answers a request."""
         if self._process.stdin is None or self._process.stdout is None:
             raise RuntimeError("a child without pipes")
         self._process.stdin.write(f"{request}\n")
@@ -102,7 +103,7 @@ def process(scene: Scene, kind: str) -> Iterator[Starter]:
 
 
 @contextmanager
-def os_fork(scene: Scene, kind: str) -> Iterator[Starter]:
+def os_fork(scene: Scene, kind: str) -> Iterator[ForkFloor]:
     """`os.fork()` of a process that has everything imported."""
     with subprocess.Popen(
         [sys.executable, "-m", "fork_floor"],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import signal
 import sys
 import time
 from typing import Any
@@ -42,6 +43,37 @@ def fork_many(work: Any, count: int, in_flight: int) -> float:
     return count / (time.monotonic() - started)
 
 
+def fork_and_stay(work: Any, count: int) -> list[int]:
+    """Forks so many, each idle after its answer; their pids, once all have answered."""
+    read, write = os.pipe()
+    pids: list[int] = []
+    for _ in range(count):
+        pid = os.fork()
+        if pid == 0:
+            work.answer()
+            os.write(write, b".")
+            while True:
+                signal.pause()
+        pids.append(pid)
+    answered = 0
+    while answered < count:
+        answered += len(os.read(read, count))
+    os.close(read)
+    os.close(write)
+    return pids
+
+
+def reap() -> int:
+    """Waits for every child; how many there were."""
+    count = 0
+    try:
+        while True:
+            os.wait()
+            count += 1
+    except ChildProcessError:
+        return count
+
+
 def main() -> None:
     """Answers each line of standard input with one line."""
     work = importlib.import_module(os.environ["BENCH_WORK"])
@@ -53,6 +85,10 @@ def main() -> None:
                 print(*fork_one(work), flush=True)
             case ["many", count, in_flight]:
                 print(fork_many(work, int(count), int(in_flight)), flush=True)
+            case ["stay", count]:
+                print(*fork_and_stay(work, int(count)), flush=True)
+            case ["reap"]:
+                print(reap(), flush=True)
 
 
 if __name__ == "__main__":

@@ -234,18 +234,23 @@ def rung_name(said: str) -> str:
 
 
 @contextmanager
-def squall(who: str, scene: Scene, kind: str) -> Iterator[RungStarter]:
-    """A launcher and, for the rungs that need one, its template. Raises AbsentError where it does not give the rung."""
-    rung = RUNGS[who]
-    top = scene.top / f"{who}-{kind}"
-    launcher = Launcher(scene, top)
+def a_launcher(who: str, scene: Scene, kind: str) -> Iterator[Launcher]:
+    """A launcher and, for the rungs that need one, its template. Raises AbsentError where there can be none."""
+    launcher = Launcher(scene, scene.top / f"{who}-{kind}")
     launcher.launch()
     try:
-        if rung in TEMPLATE_RUNGS:
+        if RUNGS[who] in TEMPLATE_RUNGS:
             launcher.template(kind)
-        starter = RungStarter(launcher, kind, rung)
-        if (got := starter.sample().rung) != rung:
-            raise AbsentError(f"the launcher was asked for {rung} and took {got}")
-        yield starter
+        yield launcher
     finally:
         launcher.end()
+
+
+@contextmanager
+def squall(who: str, scene: Scene, kind: str) -> Iterator[RungStarter]:
+    """Starts by one rung. Raises AbsentError where the launcher does not give it."""
+    with a_launcher(who, scene, kind) as launcher:
+        starter = RungStarter(launcher, kind, RUNGS[who])
+        if (got := starter.sample().rung) != RUNGS[who]:
+            raise AbsentError(f"the launcher was asked for {RUNGS[who]} and took {got}")
+        yield starter
