@@ -6,7 +6,7 @@ import signal
 import socket
 from typing import assert_never
 
-from squall.runtime import devices, network, overlay, plan, proc, seccomp, syscalls
+from squall.runtime import devices, network, overlay, plan, proc, seccomp, syscalls, workshop
 
 NAMESPACES: dict[plan.Namespace, int] = {
     "user": syscalls.CLONE_NEWUSER,
@@ -50,6 +50,8 @@ class Site:
             case plan.MountMemory():
                 _mount_memory(step)
                 self.memory_fds.append(os.open(step.target, os.O_PATH | os.O_CLOEXEC))
+            case plan.MountWorkshop():
+                self._root = workshop.mount_workshop(step.target, step.shown)
             case plan.MountRoot():
                 self._root = overlay.mount_root(
                     step.lowers, step.base, owner=step.owner, user_attributes=step.user_attributes
@@ -69,6 +71,7 @@ class Site:
                     masked_files=step.masked_files,
                     masked_directories=step.masked_directories,
                     read_only=step.read_only,
+                    anew=step.anew,
                 )
             case plan.BindMount():
                 overlay.bind_inside(self._root, step.source, step.target, writable=step.writable)
@@ -86,9 +89,9 @@ class Site:
             case plan.SetLimit():
                 _set_limit(step.name, step.value)
             case plan.DropPrivileges():
-                _drop_privileges(step.kept)
+                _drop_privileges(step.kept, root_is_nobody=step.root_is_nobody)
             case plan.InstallFilter():
-                syscalls.install_filter(seccomp.filter_for(step.machine))
+                syscalls.install_filter(seccomp.filter_for(step.machine, may_join=step.may_join))
             case _:
                 assert_never(step)
 
@@ -120,10 +123,10 @@ def _set_limit(name: str, value: int) -> None:
     resource.setrlimit(which, (value, value))
 
 
-def _drop_privileges(kept: int) -> None:
+def _drop_privileges(kept: int, *, root_is_nobody: bool) -> None:
     try:
         syscalls.new_session_keyring()
     except OSError:
         pass  # No keys in this kernel, or too many already; the filter keeps the container from all of them.
-    syscalls.keep_capabilities(kept, securebits=0 if kept else syscalls.SECUREBITS_NO_ROOT)
+    syscalls.keep_capabilities(kept, securebits=syscalls.SECUREBITS_NO_ROOT if root_is_nobody else 0)
     syscalls.set_no_new_privileges()

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 MAX_BYTES = 64 * 1024
-_MAX_FDS = 8
+_MAX_FDS = 16
 _CREDENTIALS = struct.Struct("3i")
 _ROOM = socket.CMSG_SPACE(_MAX_FDS * 4) + socket.CMSG_SPACE(_CREDENTIALS.size)
 

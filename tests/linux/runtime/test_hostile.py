@@ -20,15 +20,15 @@ from tests.linux.runtime.box import Box
 
 MACHINE = os.uname().machine
 _ENV = {"NUMBERS": " ".join(f"{name}={number}" for name, number in NUMBERS.get(MACHINE, {}).items())}
-_PATHS = ("forked", "exec", "build")
+_PATHS = ("parked", "exec", "build")
 _EPERM = "exit 1"
 
 
-def inside(box: Box, probe: str, path: str = "forked") -> dict[str, str]:
+def inside(box: Box, probe: str, path: str = "parked") -> dict[str, str]:
     """What `probe` meets in a sandbox: forked, with a new interpreter, or with the powers of an image build."""
     env = {**_ENV, "PYTHONPATH": f"{box.top / 'modules'}:{box.top / 'src'}"}
     changed: dict[str, Any] = {
-        "forked": {},
+        "parked": {},
         "exec": {"interpreter": box.python},
         "build": {"capabilities": "build", "interpreter": box.python},
     }[path]

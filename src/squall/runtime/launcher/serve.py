@@ -7,6 +7,7 @@ import socket
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from squall.model.errors import (
@@ -23,10 +24,14 @@ from squall.runtime.command import Command, set_size
 from squall.runtime.container import Container
 from squall.runtime.disk_use import takes_more_than
 from squall.runtime.host import Host
+from squall.runtime.ladder import RUNGS, Alone, Cannot, Rung, Template, Wait, next_step
+from squall.runtime.launcher.templates import Templates, Wish
 from squall.runtime.leftovers import remove_leftovers
 from squall.runtime.memory_watch import MemoryWatch
 from squall.runtime.namespaces import do_as_container_root
 from squall.runtime.spec import SandboxSpec
+from squall.runtime.template.joined import JoinedContainer
+from squall.runtime.template.keeper import Around, Keeper
 from squall.runtime.timers import Timers
 
 Message = dict[str, Any]
@@ -60,6 +65,7 @@ class Launcher:
         self._watch = MemoryWatch()
         self._sampling = False
         self._tidied: set[str] = set()
+        self._templates = Templates(self._around(), self._tell, self._begin)
         self._quitting = False
 
     def run(self) -> None:
@@ -70,7 +76,7 @@ class Launcher:
         signal.signal(signal.SIGTERM, _wake_only)
         signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
         self._timers.at(time.monotonic() + _IDLE_WITHOUT_AGENT_S, self._look_for_agent)
-        while not (self._quitting and not self._live() and not self._helpers):
+        while not (self._quitting and not self._live() and not self._templates.live and not self._helpers):
             for key, _ in self._selector.select(self._timers.next_in(time.monotonic())):
                 # One callback may have ended what the next one is about.
                 if self._selector.get_map().get(key.fd) is key:
@@ -91,7 +97,7 @@ class Launcher:
             return
         if self._agent is not None:
             self._agent.close()
-            self._hang_up_terminals()
+            self._let_go_of_agent()
         self._agent = newer
         for container in self._containers.values():
             if container.exited is not None:
@@ -101,7 +107,7 @@ class Launcher:
         if line is self._agent:
             self._agent = None
             self._agent_gone_at = time.monotonic()
-            self._hang_up_terminals()
+            self._let_go_of_agent()
             self._timers.at(self._agent_gone_at + _IDLE_WITHOUT_AGENT_S, self._look_for_agent)
 
     def _look_for_agent(self) -> None:
@@ -114,9 +120,13 @@ class Launcher:
         else:
             self._timers.at(min(due, time.monotonic() + _IDLE_WITHOUT_AGENT_S), self._look_for_agent)
 
-    def _hang_up_terminals(self) -> None:
+    def _let_go_of_agent(self) -> None:
+        """Nobody waits for what an agent that is gone has asked for: the next one asks anew."""
         for container in self._containers.values():
             container.hang_up()
+        self._templates.drop_waiting()
+        for container in [one for one in self._containers.values() if one.phase == "waiting"]:
+            self._unstart(container)
 
     def _tell(self, message: Message, fds: tuple[int, ...] = ()) -> None:
         if self._agent is not None:
@@ -144,10 +154,19 @@ class Launcher:
                 told, fds, channel = self._named(message).attach()
                 with channel:
                     self._tell(told, fds)
+            case "template":
+                self._tidy(
+                    os.path.dirname(
+                        str((message.get("spec") or {}).get("scratch") or self._listener.getsockname())
+                    )
+                )
+                self._templates.declare(message)
+            case "stop" | "kill" if self._templates.drop_waiting(str(message.get("container"))):
+                raise ContainerStartError("it was let go before it started")
             case "stop":
                 self._stop(self._named(message), float(message.get("grace_s", 0.0)))
             case "kill":
-                self._named(message).kill()
+                self._kill(self._named(message))
             case "exec":
                 self._execute(self._named(message), message)
             case "resize":
@@ -163,7 +182,8 @@ class Launcher:
 
     def _list(self) -> None:
         """Live containers first, in as few packets as hold them; `more` says that another one follows."""
-        described = [c.describe() for c in sorted(self._containers.values(), key=lambda c: not c.is_live)]
+        known = [c for c in self._containers.values() if c.phase != "waiting"]
+        described = [c.describe() for c in sorted(known, key=lambda c: not c.is_live)]
         parts: list[list[Message]] = [[]]
         room = _LISTED_BYTES
         for one in described:
@@ -197,7 +217,31 @@ class Launcher:
         if self._quitting:
             raise ContainerStartError("this launcher is ending")
         self._tidy(os.path.dirname(spec.scratch))
-        container = Container(spec, self._host, self._instance, asked_at)
+        demanded = message.get("path")
+        if demanded is not None and demanded not in RUNGS:
+            raise InvalidError(f"a container starts by one of {', '.join(RUNGS)}, not {demanded!r}")
+        self._begin(Wish(spec=spec, asked_at=asked_at, demanded=demanded))
+
+    def _begin(self, wish: Wish) -> None:
+        """Start a container, or have it wait for its template."""
+        keeper = self._templates.for_spec(wish.spec)
+        state = keeper.state if keeper is not None else "none"
+        why_none = str(keeper.why.get("why", "")) if keeper is not None else ""
+        match next_step(wish.spec, state, demanded=wish.demanded, why_none=why_none):
+            case Wait():
+                self._templates.wait(wish)
+            case Template() if keeper is not None:
+                self._send_out(wish, keeper)
+            case Alone(rung=rung):
+                self._start_alone(wish, rung)
+            case Cannot(why=why):
+                raise ContainerStartError(why)
+
+    def _start_alone(self, wish: Wish, rung: Rung) -> None:
+        spec = wish.spec
+        if rung == "exec" and spec.argv is None and spec.interpreter is None:
+            spec = replace(spec, interpreter=self._host.python)
+        container = Container(spec, self._host, self._instance, wish.asked_at)
         try:
             container.start()
         except OSError as problem:
@@ -206,6 +250,55 @@ class Launcher:
         held = container.held
         self._selector.register(held.line, selectors.EVENT_READ, lambda: self._hear(container))
         self._selector.register(held.pidfd, selectors.EVENT_READ, lambda: self._finish(container))
+        self._watch_limits(container)
+
+    def _send_out(self, wish: Wish, keeper: Keeper) -> None:
+        container = JoinedContainer(wish.spec, self._host, self._instance, wish.asked_at)
+        container.killed = keeper.watch_end_of
+        container.demanded = wish.demanded
+        self._containers[wish.spec.id] = container
+        keeper.send_out(container)
+
+    def _fell(self, container: JoinedContainer, why: str) -> None:
+        """Its template could not send it out: it starts without one, unless it was to have one."""
+        del self._containers[container.spec.id]
+        wish = Wish(spec=container.asked_spec, asked_at=container.asked_at, demanded=container.demanded)
+        try:
+            if wish.demanded is not None:
+                raise ContainerStartError(f"its template could not send it out: {why}")
+            self._start_alone(wish, "parked")
+        except ContainerStartError as failure:
+            self._tell({"t": "refused", "container": wish.spec.id, **failure.to_wire()})
+
+    def _unstart(self, container: Container) -> None:
+        """Drop one that has no sandbox yet."""
+        for keeper in self._templates.all:
+            keeper.forget(container)
+        del self._containers[container.spec.id]
+
+    def _kill(self, container: Container) -> None:
+        if container.phase == "waiting":
+            self._unstart(container)
+            raise ContainerStartError("it was let go before it started")
+        container.kill()
+
+    def _around(self) -> Around:
+        return Around(
+            host=self._host,
+            instance=self._instance,
+            selector=self._selector,
+            timers=self._timers,
+            sweep=self._sweep,
+            changed=lambda keeper: self._templates.changed(keeper),
+            printed=lambda stream, data: self._templates.printed(stream, data),
+            begun=self._watch_limits,
+            heard=self._hear,
+            ended=self._finish,
+            fell=self._fell,
+        )
+
+    def _watch_limits(self, container: Container) -> None:
+        spec = container.spec
         if container.group is not None and (event := container.group.memory_event()) is not None:
             self._events[spec.id] = event
             self._selector.register(event, selectors.EVENT_READ, lambda: self._out_of_memory(container))
@@ -216,6 +309,8 @@ class Launcher:
             self._timers.at(time.monotonic() + _SAMPLE_S, self._sample_memory)
 
     def _stop(self, container: Container, grace_s: float) -> None:
+        if container.phase == "waiting":
+            self._kill(container)
         container.stop()
         self._timers.at(time.monotonic() + grace_s, lambda: self._kill_if_alive(container))
 
@@ -252,11 +347,12 @@ class Launcher:
         if self._quitting:
             return
         self._quitting = True
+        self._templates.close()
         for container in self._live():
             container.kill()
 
     def _live(self) -> list[Container]:
-        return [container for container in self._containers.values() if container.is_live]
+        return [one for one in self._containers.values() if one.is_live and one.phase != "waiting"]
 
     # what its containers do
 
@@ -264,9 +360,9 @@ class Launcher:
         container.hear(self._tell)
 
     def _finish(self, container: Container) -> None:
-        held = container.held
-        self._selector.unregister(held.line)
-        self._selector.unregister(held.pidfd)
+        if container.is_own_child:
+            self._selector.unregister(container.held.line)
+            self._selector.unregister(container.held.pidfd)
         if (event := self._events.pop(container.spec.id, None)) is not None:
             self._selector.unregister(event)
             os.close(event)

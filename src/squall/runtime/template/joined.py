@@ -1,0 +1,119 @@
+"""A container whose runner is forked from a template and enters a sandbox that was prepared for it."""
+
+import os
+import signal
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from squall.runtime.attacher import Attacher
+from squall.runtime.container import Container, Held, runner_channels
+from squall.runtime.ladder import Rung
+from squall.runtime.runner_start import Ends
+from squall.runtime.spec import SandboxSpec
+from squall.runtime.template.prepared import Sandbox
+
+
+@dataclass(slots=True)
+class JoinedContainer(Container):
+    """As its launcher holds it, in phase "waiting" until it has a sandbox.
+
+    made_for: its sandbox was only made when it was asked for. demanded: the only rung that will do. asked_spec: as it was
+    asked for; its directory is the sandbox's. killed: who is to be told when it is killed.
+    """
+
+    sandbox: Sandbox | None = None
+    demanded: Rung | None = None
+    asked_spec: SandboxSpec = field(init=False)
+    attacher: Attacher | None = None
+    made_for: bool = False
+    killed: Callable[["JoinedContainer"], None] | None = None
+    _runner_fd: int = -1
+    _runner_cpu_s: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.phase = "waiting"
+        self.asked_spec = self.spec
+
+    def take(self, sandbox: Sandbox) -> Ends:
+        """Have this sandbox for its own; the ends of the descriptors that its runner is to get, the caller's to close."""
+        control, readable, ends = runner_channels()
+        self.sandbox = sandbox
+        self.phase = "building"
+        self.spec = replace(self.spec, scratch=sandbox.scratch)
+        self.held = Held(line=sandbox.line, control=control, pidfd=sandbox.pidfd, readable=readable)
+        self.init_pid = sandbox.pid
+        self.group = sandbox.group
+        self.tmpfs = sandbox.tmpfs
+        self._hold = sandbox.hold
+        self._mark("sandbox")
+        return ends
+
+    def give_up_sandbox(self) -> Sandbox | None:
+        """The sandbox that it had, which goes back to whoever gave it; its own channels are closed."""
+        sandbox, self.sandbox = self.sandbox, None
+        if sandbox is not None:
+            self.held.control.close()
+            self.held.close_readable()
+        return sandbox
+
+    @property
+    def rung(self) -> str:
+        """Whether its sandbox was ready or made on demand."""
+        return "on_demand" if self.made_for else "pooled"
+
+    @property
+    def is_own_child(self) -> bool:
+        """It is the template's init that takes up its end."""
+        return False
+
+    @property
+    def roots(self) -> tuple[int, ...]:
+        """Its runner is a child of the template."""
+        return (self.init_pid, self.pid) if self.pid else (self.init_pid,)
+
+    def stop(self) -> None:
+        """Ask the runner to end."""
+        self.stop_asked = True
+        if self._runner_fd >= 0:
+            try:
+                signal.pidfd_send_signal(self._runner_fd, signal.SIGTERM)
+            except ProcessLookupError:
+                pass  # It has ended by itself.
+
+    def kill(self, *, asked: bool = True) -> None:
+        """End the container at once."""
+        self.stop_asked = self.stop_asked or asked
+        if self.sandbox is not None:
+            self.sandbox.kill()
+        if self.killed is not None:
+            self.killed(self)
+
+    def runner_ended(self, status: int, cpu_s: float) -> None:
+        """The runner has ended: the rest of the container goes with it."""
+        if self._status is None:
+            self._status = status
+        self._runner_cpu_s = cpu_s
+        if self.sandbox is not None:
+            self.sandbox.kill()
+
+    def entered(self, pid: int) -> None:
+        """The runner has said its first word: it has this pid."""
+        try:
+            self._runner_fd = os.pidfd_open(pid)
+        except ProcessLookupError:
+            return
+        if self.group is not None and self.attacher is not None:
+            # Until then it counts in the group of its template, which has the same limits.
+            self.attacher.attach(self.group, pid)
+
+    def _take(self, got: Any, announce: Callable[[dict[str, Any], tuple[int, ...]], None]) -> None:
+        if got.message.get("t") == "running" and self.phase == "building":
+            self.entered(got.sender)
+        Container._take(self, got, announce)
+
+    def _reap(self) -> float:
+        if self._runner_fd >= 0:
+            os.close(self._runner_fd)
+            self._runner_fd = -1
+        return self._runner_cpu_s + (0.0 if self.sandbox is None else self.sandbox.cpu_s)

@@ -1,0 +1,191 @@
+"""The process of a template: loads the user's code once, and forks it into prepared sandboxes."""
+
+import contextlib
+import gc
+import importlib
+import os
+import select
+import signal
+import socket
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+from squall.runtime import packet, syscalls
+from squall.runtime.apply import NAMESPACES, Site
+from squall.runtime.init import BROKEN, JOINED_NAMESPACES, leave_the_launcher
+from squall.runtime.plan import Step
+from squall.runtime.runner_start import Arrival, Ends, place, run_arrived
+from squall.runtime.spec import SandboxSpec
+from squall.runtime.template.plan import TEMPLATE_NAMESPACES
+
+Message = dict[str, Any]
+# The descriptor by which a template speaks with the launcher, out of the way of what user code opens.
+_CONTROL_FD = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TemplateStart:
+    """What the process of a template starts with.
+
+    build, confine: how it gets a root like that of its containers, and gives up its powers. load: what the entry named
+    in it is called with, which imports the user's code. control, out, err: its ends of the launcher's socket and pipes.
+    """
+
+    spec: SandboxSpec
+    build: tuple[Step, ...]
+    confine: tuple[Step, ...]
+    load: Mapping[str, Any]
+    control: int
+    out: int
+    err: int
+
+
+def live(start: TemplateStart) -> NoReturn:
+    """Become the template, then fork whenever the launcher asks; never returns."""
+    control = start.control
+    try:
+        _become(start)
+        control = _CONTROL_FD
+        with socket.socket(fileno=os.dup(_CONTROL_FD)) as line:
+            _serve(line, start)
+    except BaseException as problem:  # noqa: BLE001 - nothing may unwind into the init's own stack
+        with contextlib.suppress(OSError), socket.socket(fileno=control) as line:
+            packet.send(
+                line, {"t": "refused", "reason": "broken", "why": f"{type(problem).__name__}: {problem}"}
+            )
+    finally:
+        os._exit(BROKEN)
+
+
+def _become(start: TemplateStart) -> None:
+    leave_the_launcher((start.control, start.out, start.err), "squall-template")
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    flags = 0
+    for name in TEMPLATE_NAMESPACES:
+        flags |= NAMESPACES[name]
+    syscalls.unshare(flags)
+    site = Site()
+    os.umask(0)
+    site.carry_out(start.build)
+    os.umask(0o022)
+    for fd in site.memory_fds:
+        os.close(fd)
+    site.carry_out(start.confine)
+    syscalls.set_dumpable(dumpable=True)
+    null = os.open("/dev/null", os.O_RDONLY)
+    place({0: null, 1: start.out, 2: start.err, _CONTROL_FD: start.control})
+    os.chdir(start.spec.workdir)
+    os.environ.clear()
+    os.environ.update(start.spec.env)
+
+
+def _serve(line: socket.socket, start: TemplateStart) -> None:
+    began = time.monotonic()
+    preload: Callable[[Mapping[str, Any]], Message] = _find(str(start.load["entry"]))
+    told = preload(start.load)
+    packet.send(line, {**told, "seconds": round(time.monotonic() - began, 6)})
+    if told["t"] == "ready":
+        _Forks(line, start.spec).serve()
+
+
+class _Forks:
+    """Waits for the launcher's words and for its children. Single-threaded, as it forks."""
+
+    def __init__(self, line: socket.socket, spec: SandboxSpec) -> None:
+        self._line = line
+        self._spec = spec
+
+    def serve(self) -> None:
+        woken, wake = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        signal.signal(signal.SIGCHLD, _wake_only)
+        signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
+        poll = select.poll()
+        poll.register(woken, select.POLLIN)
+        poll.register(self._line, select.POLLIN)
+        while True:
+            for fd, _ in poll.poll():
+                if fd == woken:
+                    os.read(woken, 4096)
+                    self._reap()
+                elif not self._obey():
+                    return
+
+    def _obey(self) -> bool:
+        got = packet.receive(self._line)
+        if got is None:
+            return False
+        try:
+            if got.message.get("t") == "fork":
+                self._fork(got)
+        finally:
+            for fd in got.fds:
+                os.close(fd)
+        return True
+
+    def _fork(self, got: packet.Packet) -> None:
+        message = got.message
+        namespaces = dict(zip(JOINED_NAMESPACES, got.fds, strict=False))
+        control, log, out, err, told = got.fds[len(JOINED_NAMESPACES) :]
+        answer: Message = {"t": "forked", "container": message["container"]}
+        try:
+            # Of this process it says only where its children begin.
+            syscalls.setns(namespaces.pop("pid"), syscalls.CLONE_NEWPID)
+            pid = os.fork()
+        except OSError as problem:
+            packet.send(self._line, {**answer, "why": f"{problem}"})
+            return
+        if pid == 0:
+            _join(namespaces, told)
+            ends = Ends(control=control, log=log, out=out, err=err)
+            run_arrived(
+                Arrival(
+                    entry=self._spec.entry,
+                    workdir=self._spec.workdir,
+                    env=message["env"],
+                    ends=ends,
+                    told=told,
+                )
+            )
+        packet.send(self._line, {**answer, "pid": pid})
+
+    def _reap(self) -> None:
+        while True:
+            try:
+                pid, status, usage = os.wait4(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if pid == 0:
+                return
+            cpu_s = usage.ru_utime + usage.ru_stime
+            packet.send(self._line, {"t": "ended", "pid": pid, "status": status, "cpu_s": cpu_s})
+
+
+def _join(namespaces: Mapping[str, int], told: int) -> None:
+    """Enter a prepared sandbox and give up every power, in the child that was forked for it; ends it where it cannot."""
+    try:
+        for fd in namespaces.values():
+            syscalls.setns(fd, 0)
+        syscalls.keep_capabilities(0, securebits=syscalls.SECUREBITS_NO_ROOT)
+    except BaseException as problem:  # noqa: BLE001 - nothing may unwind into the template's own stack
+        with contextlib.suppress(OSError), socket.socket(fileno=told) as line:
+            packet.send(line, {"t": "failed", "step": f"entering the sandbox: {problem}"})
+        os._exit(BROKEN)
+
+
+def freeze() -> None:
+    """Leave what is here now to all children, as long as nobody writes to it."""
+    gc.collect()
+    gc.freeze()
+
+
+def _find(entry: str) -> Callable[[Mapping[str, Any]], Message]:
+    module, _, name = entry.partition(":")
+    found: Callable[[Mapping[str, Any]], Message] = getattr(importlib.import_module(module), name)
+    return found
+
+
+def _wake_only(_number: int, _frame: object) -> None:
+    """SIGCHLD needs a handler, so that it wakes the poll."""
