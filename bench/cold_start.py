@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import statistics
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import container_peers
 import end_to_end
@@ -20,6 +23,7 @@ from heavy_modules import default_folder, heavy_modules
 from measure import PHASE, Bar, Samples, Turn, arguments, report, results_of, say
 from scene import KINDS, AbsentError, Sample, Scene, a_scene
 
+T = TypeVar("T")
 SLOW_MS = 400.0
 SLOW_EVERY = 5
 PAUSE_S = 0.02
@@ -87,19 +91,40 @@ def in_turn(contenders: Sequence[str], number: int) -> list[str]:
     return [*contenders[shift:], *contenders[:shift]]
 
 
-def measure_starts(starters: Mapping[str, Starter], rounds: int) -> dict[str, list[Sample]]:
+class Roll:
+    """Who still takes part, and who broke. A contender that cannot be measured is left out of all that follows."""
+
+    def __init__(self) -> None:
+        self.out: set[str] = set()
+        self.broken: set[str] = set()
+
+    def attempt(self, who: str, what: str, work: Callable[[], T]) -> T | None:
+        """What `work` gives; None, and a line that says why, where what it needs is absent or the contender broke."""
+        try:
+            return work()
+        except AbsentError as problem:
+            say(f"skipped {who}, {what}: {problem}")
+        except (RuntimeError, OSError, ValueError) as problem:
+            say(f"FAILED {who}, {what}: {problem}")
+            self.broken.add(who)
+        self.out.add(who)
+        return None
+
+
+def measure_starts(starters: Mapping[str, Starter], rounds: int, roll: Roll) -> dict[str, list[Sample]]:
     """One start at a time, round robin over the contenders, after rounds that do not count."""
     taken: dict[str, list[Sample]] = {who: [] for who in starters}
     last = dict.fromkeys(starters, 0.0)
     for number in range(-WARM_UP, rounds):
         for who in in_turn(list(starters), number):
             # A slow contender is warm after one start.
-            if not takes_part(number if number >= 0 else number + WARM_UP, last[who]):
+            if who in roll.out or not takes_part(number if number >= 0 else number + WARM_UP, last[who]):
                 continue
-            sample = starters[who].sample()
-            last[who] = sample.result_ms
-            if number >= 0:
-                taken[who].append(sample)
+            sample = roll.attempt(who, "a start", starters[who].sample)
+            if sample is not None:
+                last[who] = sample.result_ms
+                if number >= 0:
+                    taken[who].append(sample)
             time.sleep(PAUSE_S)
     return taken
 
@@ -109,15 +134,23 @@ def count_for_rate(result_ms: float) -> int:
     return round(min(200.0, max(8.0, RATE_S * 1e3 / result_ms)))
 
 
-def measure_rates(starters: Mapping[str, Starter], rounds: int) -> dict[str, list[float]]:
-    """Starts a second, round robin over the contenders."""
+def measure_rates(
+    starters: Mapping[str, Starter], rounds: int, slowest_ms: float, roll: Roll
+) -> dict[str, list[float]]:
+    """Starts a second, round robin over the contenders whose starts take no longer than slowest_ms."""
     rates: dict[str, list[float]] = {who: [] for who in starters}
     for number in range(rounds):
         for who in in_turn(list(starters), number):
             starter = starters[who]
-            rates[who].append(starter.starts_per_s(count_for_rate(starter.sample().result_ms)))
+            sample = None if who in roll.out else roll.attempt(who, "a start", starter.sample)
+            if sample is None or sample.result_ms > slowest_ms:
+                continue
+            count = count_for_rate(sample.result_ms)
+            rate = roll.attempt(who, "a series of starts", partial(starter.starts_per_s, count))
+            if rate is not None:
+                rates[who].append(rate)
             time.sleep(PAUSE_S)
-    return rates
+    return {who: found for who, found in rates.items() if found}
 
 
 def samples_of(kind: str, taken: Sequence[Sample]) -> Samples:
@@ -137,55 +170,63 @@ def unit_of(metric: str) -> str:
     return UNITS.get(metric, "ms")
 
 
-def measure_kind(scene: Scene, kind: str, asked: Asked, results: dict[str, Samples]) -> None:
-    """All that is asked of one kind, with every contender there at once; what is absent is said and left out."""
+def measure_kind(scene: Scene, kind: str, asked: Asked, results: dict[str, Samples]) -> set[str]:
+    """All that is asked of one kind, with every contender there at once; what is absent is said and left out.
+
+    Gives the contenders that broke.
+    """
+    roll = Roll()
     with ExitStack() as stack:
         starters: dict[str, Starter] = {}
         for who in asked.contenders:
-            try:
-                starters[who] = stack.enter_context(CONTENDERS[who](scene, kind))
-            except AbsentError as problem:
-                say(f"skipped {who}, {kind}: {problem}")
+            enter = partial(stack.enter_context, CONTENDERS[who](scene, kind))
+            if (starter := roll.attempt(who, kind, enter)) is not None:
+                starters[who] = starter
         if "starts" in asked.parts:
-            began = time.monotonic()
-            for who, taken in measure_starts(starters, asked.rounds * ROUNDS[kind]).items():
-                results.setdefault(who, {}).update(samples_of(kind, taken))
-                say(line_of(who, kind, taken))
-            load = os.getloadavg()[0]
-            say(
-                f"{kind}: {asked.rounds * ROUNDS[kind]} rounds in {time.monotonic() - began:.1f} s, load {load:.1f}"
-            )
+            began, rounds = time.monotonic(), asked.rounds * ROUNDS[kind]
+            for who, taken in measure_starts(starters, rounds, roll).items():
+                if own := by_its_rung(who, kind, taken):
+                    results.setdefault(who, {}).update(samples_of(kind, own))
+                    say(line_of(who, kind, own))
+            took_s, load = time.monotonic() - began, os.getloadavg()[0]
+            say(f"{kind}: {rounds} rounds in {took_s:.1f} s, load {load:.1f}")
         if "rates" in asked.parts and kind != "numpy":
-            fast = {
-                who: one
-                for who, one in starters.items()
-                if kind == "bare" or one.sample().result_ms < SLOW_MS
-            }
+            slowest_ms = math.inf if kind == "bare" else SLOW_MS
             name = "starts_per_s" if kind == "bare" else f"starts_per_s_{kind}"
-            for who, rates in measure_rates(fast, asked.rounds).items():
+            for who, rates in measure_rates(starters, asked.rounds, slowest_ms, roll).items():
                 results.setdefault(who, {})[name] = rates
                 say(f"{name} {who}: {statistics.median(rates):.4g}")
+    return roll.broken
 
 
-def measure_at_the_agent(asked: Asked, modules: Path, results: dict[str, Samples]) -> None:
-    """Every kind in turn; what could not be installed is said and left out."""
+def measure_at_the_agent(asked: Asked, modules: Path, results: dict[str, Samples]) -> set[str]:
+    """Every kind in turn; what could not be installed is said and left out. Gives the contenders that broke."""
     heavy: Path | None = None
     if set(asked.kinds) - {"bare"}:
         heavy, problem = heavy_modules(modules)
         if problem:
             say(f"skipped: {problem}")
+    broken: set[str] = set()
     with a_scene(heavy) as scene:
         for kind in asked.kinds:
             if scene.has(kind):
-                measure_kind(scene, kind, asked, results)
+                broken |= measure_kind(scene, kind, asked, results)
             else:
                 say(f"skipped {kind}: the package is not there")
+    return broken
+
+
+def by_its_rung(who: str, kind: str, taken: Sequence[Sample]) -> list[Sample]:
+    """The starts that took the rung whose name the figures have, and a line where others did; a peer has no rungs."""
+    rung = launcher_peer.RUNGS.get(who, "")
+    own = [one for one in taken if one.rung == rung]
+    if len(own) < len(taken):
+        say(f"{who}, {kind}: starts took {dict(Counter(one.rung for one in taken))}, and only its own count")
+    return own
 
 
 def line_of(who: str, kind: str, taken: Sequence[Sample]) -> str:
     """Progress: the medians, and for Squall how far each phase was after how many milliseconds."""
-    if not taken:
-        return f"{who}, {kind}: no sample"
     middle = statistics.median
     first, result = middle(one.first_ms for one in taken), middle(one.result_ms for one in taken)
     names = dict.fromkeys(name for one in taken for name in one.phases_ms)
@@ -222,8 +263,9 @@ def main() -> None:
         rounds=options.rounds,
     )
     results: dict[str, Samples] = {}
+    broken: set[str] = set()
     if asked.contenders and {"starts", "rates"} & set(asked.parts):
-        measure_at_the_agent(asked, options.modules or default_folder(), results)
+        broken |= measure_at_the_agent(asked, options.modules or default_folder(), results)
     if "squall" in options.contenders and {"end_to_end", "burst"} & set(asked.parts):
         found = end_to_end.measure_end_to_end(
             asked.kinds, asked.parts, rounds=asked.rounds, quick=options.quick
@@ -236,6 +278,8 @@ def main() -> None:
         {name: unit_of(name) for name in names},
     )
     report(summaries, reference="os_fork", bars={"bar": BARS, "aim": AIMS}, json_too=options.json)
+    if broken:
+        raise SystemExit(f"failed, see the lines above: {', '.join(sorted(broken))}")
 
 
 if __name__ == "__main__":

@@ -8,7 +8,8 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,8 @@ RUNGS = {
 }
 TEMPLATE_RUNGS = ("spare", "pooled", "on_demand")
 IN_FLIGHT = 8
+FEWEST = 5
+_FILL_S = 1.0
 _ANSWER_S = 60.0
 _UID_BASE = 0x6100_0000
 _LAUNCH = """
@@ -62,6 +65,14 @@ class Held:
     def close(self) -> None:
         for fd in self.fds:
             os.close(fd)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answered:
+    """A result of a series: when it was here, and the rung that its container took."""
+
+    at: float
+    rung: str
 
 
 class Launcher:
@@ -142,22 +153,23 @@ class Launcher:
             interpreter=sys.executable if rung == "exec" else None,
         )
 
-    def ask(self, spec: SandboxSpec, rung: str) -> float:
-        """Requests a start; the instant just before. A launcher that knows no paths takes the one that the spec has."""
+    def ask(self, spec: SandboxSpec, rung: str | None) -> float:
+        """Requests a start, by this rung and no other where one is given; the instant just before."""
+        path = {} if rung is None else {"path": rung}
         asked = time.monotonic()
-        self.say({"t": "start", "container": spec.id, "spec": spec.to_json(), "path": rung})
+        self.say({"t": "start", "container": spec.id, "spec": spec.to_json(), **path})
         return asked
 
     def started(self, name: str | None, asked: float) -> Held:
         got = self.hear("started", "refused", of=name)
         if got.message["t"] == "refused":
-            raise RuntimeError(f"the launcher refused a start: {got.message}")
+            raise AbsentError(f"the launcher refused a start: {got.message.get('message')}")
         return Held(name=got.message["container"], asked=asked, message=got.message, fds=got.fds)
 
     def template(self, kind: str) -> None:
         """Makes the template of one kind, ready when this returns. Raises AbsentError where there can be none."""
         spec = self.spec(kind, "pooled").to_json()
-        self.say({"t": "template", "spec": spec, "load": {"entry": f"{kind}_work:answer"}})
+        self.say({"t": "template", "spec": spec, "load": {"entry": f"{RUNNER}:preload"}})
         while True:
             got = self.hear("template", "refused").message
             if got["t"] == "refused" or got.get("state") in {"refused", "gone"}:
@@ -194,22 +206,38 @@ class RungStarter:
         )
 
     def starts_per_s(self, count: int) -> float:
-        """Results a second, so many containers between request and result at any time."""
-        launcher, answers = self._launcher, selectors.DefaultSelector()
-        answers.register(launcher.agent, selectors.EVENT_READ)
+        """Results a second of the starts that took this rung, several containers under way at any time.
+
+        The pool is used until it is empty, so that one series tells of both: full, and empty. Raises AbsentError where
+        too few starts took it.
+        """
+        demanded = None if self._rung == "pooled" else self._rung
+        if self._rung == "pooled":
+            self._series(count, demanded)  # the pool grows with what is asked for
+            time.sleep(_FILL_S)
+        began = time.monotonic()
+        answers = self._series(count, demanded)
+        rate = rate_of(began, answers, self._rung)
+        if rate is None:
+            raise AbsentError(f"of {count} starts at once, {Counter(one.rung for one in answers)}")
+        return rate
+
+    def _series(self, count: int, demanded: str | None) -> list[Answered]:
+        launcher, waiting = self._launcher, selectors.DefaultSelector()
+        waiting.register(launcher.agent, selectors.EVENT_READ)
         specs = [launcher.spec(self._kind, self._rung) for _ in range(count)]
-        asked, answered, ended = 0, 0, 0
-        started = time.monotonic()
-        last = started
-        while answered < count or ended < count:
-            while asked < count and asked - answered < IN_FLIGHT:
-                launcher.ask(specs[asked], self._rung)
+        answers: list[Answered] = []
+        asked, ended = 0, 0
+        while len(answers) < count or ended < count:
+            while asked < count and asked - len(answers) < IN_FLIGHT:
+                launcher.ask(specs[asked], demanded)
                 asked += 1
-            for key, _ in answers.select(_ANSWER_S):
+            for key, _ in waiting.select(_ANSWER_S):
                 if isinstance(key.data, Held):
-                    parse_answer(key.data.read_answer()[0])
-                    answers.unregister(key.fd)
-                    answered, last = answered + 1, time.monotonic()
+                    line, at = key.data.read_answer()
+                    parse_answer(line)
+                    waiting.unregister(key.fd)
+                    answers.append(Answered(at=at, rung=rung_name(key.data.message["rung"])))
                     key.data.close()
                     continue
                 got = launcher.hear("started", "exited", "refused")
@@ -218,14 +246,26 @@ class RungStarter:
                         held = Held(
                             name=got.message["container"], asked=0.0, message=got.message, fds=got.fds
                         )
-                        answers.register(held.fds[2], selectors.EVENT_READ, held)
+                        waiting.register(held.fds[2], selectors.EVENT_READ, held)
                     case "exited":
                         launcher.say({"t": "forget", "container": got.message["container"]})
                         ended += 1
                     case _:
                         raise RuntimeError(f"the launcher refused a start: {got.message}")
-        answers.close()
-        return count / (last - started)
+        waiting.close()
+        return answers
+
+
+def rate_of(began: float, answers: Sequence[Answered], rung: str) -> float | None:
+    """Results a second of one rung in a series: from the result before the first of them to the last of them.
+
+    None where they are too few to tell.
+    """
+    places = [place for place, one in enumerate(answers) if one.rung == rung]
+    if len(places) < FEWEST:
+        return None
+    since = answers[places[0] - 1].at if places[0] else began
+    return len(places) / (answers[places[-1]].at - since)
 
 
 def rung_name(said: str) -> str:
@@ -248,9 +288,6 @@ def a_launcher(who: str, scene: Scene, kind: str) -> Iterator[Launcher]:
 
 @contextmanager
 def squall(who: str, scene: Scene, kind: str) -> Iterator[RungStarter]:
-    """Starts by one rung. Raises AbsentError where the launcher does not give it."""
+    """Starts by one rung, each of which says which it took. Raises AbsentError where there can be no template."""
     with a_launcher(who, scene, kind) as launcher:
-        starter = RungStarter(launcher, kind, RUNGS[who])
-        if (got := starter.sample().rung) != RUNGS[who]:
-            raise AbsentError(f"the launcher was asked for {RUNGS[who]} and took {got}")
-        yield starter
+        yield RungStarter(launcher, kind, RUNGS[who])

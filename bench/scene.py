@@ -29,6 +29,10 @@ def answer():
 _RUNNER = '''"""Runs the function of the module that the environment names, and says when its first line ran."""
 import importlib, os, signal
 
+def preload(load):
+    importlib.import_module(os.environ["BENCH_WORK"])
+    return {"t": "ready"}
+
 def main(control, log):
     at, wall, number = importlib.import_module(os.environ["BENCH_WORK"]).answer()
     os.write(1, f"{at!r} {wall!r} {number}\\n".encode())

@@ -9,7 +9,7 @@ import container_peers
 import end_to_end
 import launcher_peer
 from measure import PHASE, Summary, judge, table
-from scene import KINDS, Sample, Scene, a_scene, parse_answer
+from scene import KINDS, AbsentError, Sample, Scene, a_scene, parse_answer
 
 WHO = ["bwrap", "process", "os_fork"]
 
@@ -74,11 +74,38 @@ def test_the_rounds_are_interleaved_and_the_first_ones_do_not_count() -> None:
         def starts_per_s(self, count: int) -> float:
             return float(count)
 
-    taken = cold_start.measure_starts({who: Quick(who) for who in WHO}, 3)
+    taken = cold_start.measure_starts({who: Quick(who) for who in WHO}, 3, cold_start.Roll())
     assert {who: len(samples) for who, samples in taken.items()} == dict.fromkeys(WHO, 3)
     rounds = [asked[start : start + 3] for start in range(0, len(asked), 3)]
     assert len(rounds) == 3 + cold_start.WARM_UP
     assert all(sorted(one) == sorted(WHO) for one in rounds)
+
+
+def test_who_is_absent_or_breaks_is_left_out_and_only_who_breaks_is_a_failure(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    class Broken:
+        def __init__(self, problem: Exception) -> None:
+            self.problem = problem
+            self.asked = 0
+
+        def sample(self) -> Sample:
+            self.asked += 1
+            raise self.problem
+
+        def starts_per_s(self, count: int) -> float:
+            raise self.problem
+
+    absent, dead = Broken(AbsentError("there is none")), Broken(RuntimeError("the launcher is gone"))
+    roll = cold_start.Roll()
+    taken = cold_start.measure_starts({"bwrap": absent, "runc": dead}, 5, roll)
+    assert taken == {"bwrap": [], "runc": []}
+    assert (absent.asked, dead.asked) == (1, 1)
+    assert (roll.out, roll.broken) == ({"bwrap", "runc"}, {"runc"})
+    assert cold_start.measure_rates({"runc": dead}, 2, 100.0, roll) == {}
+    said = capsys.readouterr().err
+    assert "skipped bwrap, a start: there is none" in said
+    assert "FAILED runc, a start: the launcher is gone" in said
 
 
 def test_the_figures_of_a_start_have_the_names_that_the_units_know_and_each_phase_its_own() -> None:
@@ -176,3 +203,21 @@ def test_each_edit_of_the_app_changes_what_it_answers(tmp_path: Path) -> None:
     client.edit()
     client.edit()
     assert (tmp_path / "cold_app.py").read_text() == source.replace("EDITS = 0", "EDITS = 2")
+
+
+def test_a_rate_is_that_of_the_starts_that_took_the_rung() -> None:
+    full = [launcher_peer.Answered(at=10.0 + place * 0.1, rung="pooled") for place in range(1, 11)]
+    empty = [launcher_peer.Answered(at=11.0 + place * 0.5, rung="on_demand") for place in range(1, 11)]
+    assert launcher_peer.rate_of(10.0, [*full, *empty], "pooled") == pytest.approx(10.0)
+    assert launcher_peer.rate_of(10.0, [*full, *empty], "on_demand") == pytest.approx(2.0)
+    assert launcher_peer.rate_of(10.0, full[:4], "pooled") is None
+    assert launcher_peer.rate_of(10.0, full, "spare") is None
+
+
+def test_only_a_start_that_took_the_rung_counts_for_it() -> None:
+    taken = [Sample(first_ms=1.0, result_ms=2.0, rung=rung) for rung in ("pooled", "on_demand", "pooled")]
+    assert len(cold_start.by_its_rung("squall_template", "bare", taken)) == 2
+    assert len(cold_start.by_its_rung("squall_on_demand", "bare", taken)) == 1
+    assert cold_start.by_its_rung("squall_spare", "bare", taken) == []
+    peers = [Sample(first_ms=1.0, result_ms=2.0)]
+    assert cold_start.by_its_rung("bwrap", "bare", peers) == peers

@@ -4,6 +4,7 @@ from hypothesis import given, strategies as st
 import density
 import leak_count
 from density import Memory, Room, memory_in, metric, obstacles
+from measure import Bar
 from scene import KINDS
 
 ROLLUP = """55a0-7ffd ---p 00000000 00:00 0                          [rollup]
@@ -50,7 +51,7 @@ def test_the_figures_of_a_bare_interpreter_have_the_plain_name() -> None:
 
 
 @pytest.mark.parametrize("bar", [*density.BARS, *density.AIMS])
-def test_every_bar_and_aim_speaks_of_a_metric_and_a_contender_that_exist(bar: density.Bar) -> None:
+def test_every_bar_and_aim_speaks_of_a_metric_and_a_contender_that_exist(bar: Bar) -> None:
     assert bar.metric in density.UNITS
     assert bar.who in density.CONTENDERS
 
