@@ -17,6 +17,7 @@ from squall.agent.pools import Pools, uid_base
 from squall.agent.prepared import Images
 from squall.agent.relay import LocalContainer, Relay
 from squall.agent.sandboxes import BuildSandboxes
+from squall.agent.templates import Templates
 from squall.model.container import ContainerEnd, WantedContainer
 from squall.model.errors import ConnectionLost, ContainerStartError, Error, FrameError
 from squall.model.function import Function
@@ -36,7 +37,14 @@ class Containers:
     """What runs here. tell: an event to the server; send_logs: records of output; both drop while there is none."""
 
     def __init__(
-        self, pools: Pools, images: Images, relay: Relay, builds: BuildSandboxes, options: Options
+        self,
+        pools: Pools,
+        images: Images,
+        relay: Relay,
+        builds: BuildSandboxes,
+        *,
+        templates: Templates,
+        options: Options,
     ) -> None:
         self.present: dict[str, LocalContainer] = {}
         self.starting: dict[str, asyncio.Task[None]] = {}
@@ -47,6 +55,7 @@ class Containers:
         self._images = images
         self._relay = relay
         self._builds = builds
+        self._templates = templates
         self._options = options
         self._wanted: frozenset[str] = frozenset()
         self._ended: set[str] = set()
@@ -54,6 +63,8 @@ class Containers:
         pools.on_exit = self._exited
         pools.on_lost = self._launcher_lost
         relay.on_gone = self._channel_gone
+        templates.tell = lambda event: self.tell(event)
+        templates.printed = self._printed_by_template
 
     def want(self, payload: bytes) -> None:
         """The server's whole wanted set: starts what is missing, stops what is too much."""
@@ -75,7 +86,9 @@ class Containers:
                     self.stop(container)
         for container in described.get("kill", ()):
             self.kill(container)
-        self._wanted = frozenset(functions)
+        before, self._wanted = self._wanted, frozenset((*functions, *described.get("known", ())))
+        for gone in before - self._wanted:
+            self._release_if_empty(gone)
 
     def stop(self, container: str) -> None:
         """Stops a container: signal, grace, kill."""
@@ -135,6 +148,7 @@ class Containers:
             prepared = await self._images.wait_for(wanted.function)
             link = await self._pools.launcher(wanted.function.id)
             spec = self._images.spec_for(wanted, prepared, uid_base=uid_base(link.uid_slot))
+            await self._templates.before_start(link, wanted.function, spec)
             message, fds = await link.start(container, spec.to_json())
         except asyncio.CancelledError:
             if link is not None:
@@ -218,12 +232,19 @@ class Containers:
 
     def _launcher_lost(self, link: LauncherLink) -> None:
         """A launcher was killed, and its containers with it: nobody's fault."""
+        self._templates.forget(link)
         for local in [local for local in self.present.values() if local.launcher is link]:
             del self.present[local.id]
             if local.output is not None:
                 local.output.close()
             self._relay.remove(local)
             self._report_end(local.id, ContainerEnd(cause="signal", signal=9))
+
+    def _printed_by_template(self, function: str, message: Message) -> None:
+        """What code prints while it is loaded is printed once for all the containers that are forked from there."""
+        text = message["text"].encode()
+        row = ["o" if message["stream"] == 1 else "e", len(text), message["at"]]
+        self.send_logs({"t": "logs", "container": "template", "function": function, "L": [row]}, [text])
 
     def _report_end(self, container: str, end: ContainerEnd) -> None:
         self._ended.add(container)
@@ -236,7 +257,10 @@ class Containers:
         function = link.function
         if function is None or function in self._wanted or function == "build":
             return
-        if not any(local.launcher is link for local in self.present.values()):
+        self._release_if_empty(function)
+
+    def _release_if_empty(self, function: str) -> None:
+        if not any(local.function == function for local in self.present.values()):
             self._pools.release(function)
 
 

@@ -22,7 +22,9 @@ Message = dict[str, Any]
 
 
 class LauncherLink:
-    """One launcher. on_exit gets each "exited" message, on_lost is called once when the launcher is gone."""
+    """One launcher. on_exit gets each "exited" message, on_template what it says of its template, on_lost is called once
+    when the launcher is gone.
+    """
 
     def __init__(self, sock: socket.socket, name: str, pid: int) -> None:
         sock.setblocking(False)
@@ -34,6 +36,7 @@ class LauncherLink:
         self.silent = False
         self.answer_s = ANSWER_S
         self.on_exit: Callable[[Message], None] = lambda _message: None
+        self.on_template: Callable[[Message], None] = lambda _message: None
         self.on_lost: Callable[[], None] = lambda: None
         self._sock = sock
         self._loop = asyncio.get_running_loop()
@@ -164,6 +167,8 @@ class LauncherLink:
                     break
         elif kind == "exited":
             self.on_exit(message)
+        elif kind in ("template", "printed"):
+            self.on_template(message)
         elif kind == "exec_exited":
             on_end = self._execs.pop(message["exec"], None)
             if on_end is not None:

@@ -20,6 +20,7 @@ from squall.agent.pools import Pools
 from squall.agent.prepared import Images
 from squall.agent.relay import Relay
 from squall.agent.sandboxes import BuildSandboxes
+from squall.agent.templates import Templates
 from squall.blobs.checkout import Checkouts
 from squall.blobs.disk_blobs import DiskBlobs
 from squall.context.fresh import fresh_id
@@ -81,7 +82,14 @@ class Agent:
         self._pools = Pools(self._paths, spares=int(self._options.spare_launchers))
         builds = BuildSandboxes(self._pools, self._level)
         self._images = Images(self._paths, checkouts, builds, level=self._level)
-        self._containers = Containers(self._pools, self._images, self._relay, builds, self._options)
+        self._containers = Containers(
+            self._pools,
+            self._images,
+            self._relay,
+            builds,
+            templates=Templates(blobs),
+            options=self._options,
+        )
         self._containers.tell = self._tell
         self._containers.send_logs = self._send_logs
         adopted = await self._pools.adopt()

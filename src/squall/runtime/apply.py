@@ -78,6 +78,9 @@ class Site:
             case plan.EnterRoot():
                 overlay.enter_root(self._root, detach_old=step.detach_old)
                 os.close(self._root)
+            case plan.SkipPids():
+                with open("/proc/sys/kernel/ns_last_pid", "w", encoding="ascii") as file:
+                    file.write(str(step.last))
             case plan.RaiseLoopback():
                 network.raise_loopback()
             case plan.NameHost():

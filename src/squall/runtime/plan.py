@@ -138,6 +138,13 @@ class EnterRoot:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SkipPids:
+    """Let the next process of this pid namespace have a number above `last`."""
+
+    last: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RaiseLoopback:
     """Bring up the network's only device."""
 
@@ -200,6 +207,7 @@ Step = (
     | MountProc
     | BindMount
     | EnterRoot
+    | SkipPids
     | RaiseLoopback
     | NameHost
     | NewNamespace

@@ -42,13 +42,19 @@ class Ends:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Arrival:
-    """A fork of a template that has entered its sandbox. told: its socket to the launcher, for one word."""
+    """A fork of a template that has entered its sandbox.
+
+    told: its socket to the launcher, for one word. kept: descriptors of the user's code that stay open. renew: what it
+    does to share nothing with its siblings.
+    """
 
     entry: str
     workdir: str
     env: Mapping[str, str]
     ends: Ends
     told: int
+    kept: tuple[int, ...]
+    renew: Callable[[], None]
 
 
 def run_arrived(arrival: Arrival) -> NoReturn:
@@ -63,9 +69,10 @@ def run_arrived(arrival: Arrival) -> NoReturn:
         sys.argv[:] = sys.orig_argv[:] = ["squall-runner"]
         os.chdir(arrival.workdir)
         os.environ.update(arrival.env)
-        _place(arrival.ends, told)
+        _place(arrival.ends, told, arrival.kept)
         told = _FIRST_FREE_FD
         syscalls.set_dumpable(dumpable=True)
+        arrival.renew()
         with socket.socket(fileno=told) as last:
             packet.send(last, {"t": "running", "at": time.monotonic()})
     except BaseException as problem:  # noqa: BLE001 - nothing may unwind into the template's own stack
@@ -119,7 +126,7 @@ def _become(spec: SandboxSpec, ends: Ends, line: socket.socket) -> None:
     _run_forked(spec.entry)
 
 
-def _place(ends: Ends, told: int) -> None:
+def _place(ends: Ends, told: int, kept: tuple[int, ...] = ()) -> None:
     null = os.open("/dev/null", os.O_RDONLY)
     place(
         {
@@ -129,16 +136,17 @@ def _place(ends: Ends, told: int) -> None:
             CONTROL_FD: ends.control,
             LOG_FD: ends.log,
             _FIRST_FREE_FD: told,
-        }
+        },
+        kept,
     )
 
 
-def place(wanted: Mapping[int, int]) -> None:
-    """Give each descriptor its number, and close all others. Moved out of the way first, so that none hits another."""
+def place(wanted: Mapping[int, int], kept: tuple[int, ...] = ()) -> None:
+    """Give each descriptor its number, and close all others but `kept`. Moved out of the way first, so that none hits another."""
     away = {number: _move_away(fd) for number, fd in wanted.items()}
     for number, fd in away.items():
         os.dup2(fd, number, inheritable=number <= 2)
-    syscalls.close_others(tuple(wanted))
+    syscalls.close_others((*wanted, *kept))
 
 
 def _move_away(fd: int) -> int:

@@ -13,6 +13,9 @@ UID_RANGE = 65_536
 RUNNER_ENTRY = "squall.runner.main:main"
 # What user code imports first: a fork of a launcher has it already, and pays for no import of ours.
 USER_ENTRY = "squall.sdk.app:App"
+# What a template calls to have the code loaded, and what each fork of it calls before anything else.
+PRELOAD_ENTRY = "squall.runner.preload:preload"
+RENEW_ENTRY = "squall.runner.fresh:renew"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

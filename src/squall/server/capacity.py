@@ -103,6 +103,7 @@ class Capacity:
 
     def tell(self) -> None:
         """Tells every node its whole wanted set."""
+        known = tuple(self._calls.functions)
         for node in self._nodes.nodes():
             wanted = tuple(
                 WantedContainer(id=worker.id, function=self._calls.functions[worker.function].function)
@@ -112,7 +113,7 @@ class Capacity:
                 and worker.function in self._calls.functions
             )
             kill = tuple(worker.id for worker in self._calls.workers.values() if worker.killed)
-            self._nodes.tell(node.id, wanted, Unwanted(keep=self.keep(node.id), kill=kill))
+            self._nodes.tell(node.id, wanted, Unwanted(keep=self.keep(node.id), kill=kill, known=known))
 
     def _start(self, record: FunctionRecord, node: NodeId) -> None:
         container = ContainerId(fresh_id(CONTAINER))

@@ -13,7 +13,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -32,8 +32,18 @@ _RUNNER = '''
 """Runs the Python code that the environment holds; `control` and `log` are there for it to use."""
 import os, sys
 
+loaded = {}
+
 def main(control, log):
-    exec(compile(os.environ["CODE"], "probe", "exec"), {"control": control, "log": log, "__name__": "probe"})
+    names = {"control": control, "log": log, "loaded": loaded, "__name__": "probe"}
+    exec(compile(os.environ["CODE"], "probe", "exec"), names)
+
+def preload(load):
+    try:
+        exec(compile(load["code"], "loaded", "exec"), loaded)
+    except Exception as error:
+        return {"t": "refused", "reason": "import", "why": type(error).__name__}
+    return {"t": "ready"}
 
 if __name__ == "__main__":
     main(*map(int, os.environ["SQUALL_RUNNER_FDS"].split(",")))
@@ -106,6 +116,7 @@ class Box:
         self.python = _python_for(kind)
         self.agent: socket.socket
         self.launcher: subprocess.Popen[bytes]
+        self.templates = False
         self._count = 0
         self._early: list[packet.Packet] = []
 
@@ -241,11 +252,26 @@ class Box:
                 return got
             self._early.append(got)
 
-    def start(self, spec: SandboxSpec) -> Running:
-        self.say({"t": "start", "container": spec.id, "spec": spec.to_json()})
+    def start(self, spec: SandboxSpec, *, path: str | None = None) -> Running:
+        self.ask(spec, path=path)
         got = self.hear("started", "refused", of=spec.id)
         assert got.message["t"] == "started", got.message
         return _running(spec, got)
+
+    def ask(self, spec: SandboxSpec, *, path: str | None = None) -> None:
+        wish = {} if path is None else {"path": path}
+        self.say({"t": "start", "container": spec.id, "spec": spec.to_json(), **wish})
+
+    def template(self, code: str = "", **changed: Any) -> dict[str, Any]:
+        """Have a template made that has run `code`; how it stands once that is known."""
+        spec = self.spec(**changed)
+        env = {name: value for name, value in spec.env.items() if name != "CODE"}
+        load = {"entry": "probe_runner:preload", "code": code}
+        self.say({"t": "template", "spec": replace(spec, env=env).to_json(), "load": load})
+        while (told := self.hear("template").message)["state"] == "building":
+            pass
+        self.templates = True
+        return told
 
     def attach(self, spec: SandboxSpec) -> Running:
         self.say({"t": "attach", "container": spec.id})
@@ -321,6 +347,8 @@ def a_box(
         clean = box.leftovers()
         yield box
         if box.launcher.poll() is None:
+            if box.templates:
+                box.say({"t": "drop_template"})
             eventually(lambda: box.leftovers() == clean, lambda: f"left: {box.leftovers()}; before: {clean}")
         box.tear_down()
         assert "Traceback" not in (top / "log").read_text(), (top / "log").read_text()

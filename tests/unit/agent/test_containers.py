@@ -25,7 +25,7 @@ def test_a_container_that_is_let_go_before_its_start_began_is_told_to_have_ended
     async def scene() -> None:
         told: list[dict[str, Any]] = []
         nothing = cast("Any", Pools())
-        containers = Containers(nothing, nothing, Relay(), nothing, Options())
+        containers = Containers(nothing, nothing, Relay(), nothing, templates=nothing, options=Options())
         containers.tell = told.append
         function = Function(
             id=FunctionId("ap/f"), app=AppId("ap"), name="f", code=Code(module="m", qualname="f")

@@ -161,6 +161,8 @@ class Launcher:
                     )
                 )
                 self._templates.declare(message)
+            case "drop_template":
+                self._templates.close()
             case "stop" | "kill" if self._templates.drop_waiting(str(message.get("container"))):
                 raise ContainerStartError("it was let go before it started")
             case "stop":

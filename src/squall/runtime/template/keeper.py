@@ -150,10 +150,10 @@ class Keeper:
         self._pool_seen = self._pool_seen.started(time.monotonic())
         container.attacher = self._attacher
         self._containers[container.spec.id] = container
-        if self._pool:
+        if self._pool and container.demanded != "on_demand":
             self._fork(container, self._pool.popleft())
         else:
-            container.made_for = True
+            container.made_for = container.demanded != "pooled"
             self._waiting.append(container)
         self._fill()
 
@@ -257,6 +257,7 @@ class Keeper:
                 self._making.pop(sandbox.id, None)
                 self._failures = 0
                 self._pool.append(sandbox)
+                # The newest first: who waits asked for one that was not there.
                 self._serve_waiting()
             case "failed":
                 self._unmade(str(got.message["step"]))
@@ -265,7 +266,7 @@ class Keeper:
 
     def _serve_waiting(self) -> None:
         while self.state == "ready" and self._waiting and self._pool:
-            self._fork(self._waiting.popleft(), self._pool.popleft())
+            self._fork(self._waiting.popleft(), self._pool.pop())
         self._fill()
 
     def _unmade(self, why: str) -> None:

@@ -17,6 +17,7 @@ from squall.runtime.plan import (
     Namespace,
     NewNamespace,
     Plan,
+    SkipPids,
     Step,
     plan_sandbox,
 )
@@ -24,6 +25,8 @@ from squall.runtime.spec import UID_RANGE, Mount, SandboxSpec
 
 # The one capability of a template: to send a child into the pid namespace of a prepared sandbox.
 _SYS_ADMIN = 1 << 21
+# Libraries find that they were forked by comparing pids: a template has one that no runner in a sandbox of its own has.
+_SKIPPED_PIDS = 10_000
 # What a template leaves of the namespaces of its init: all but those of ids and processes, which its children join through.
 TEMPLATE_NAMESPACES: tuple[Namespace, ...] = ("mount", "ipc", "uts", "net")
 
@@ -55,6 +58,7 @@ def plan_template(spec: SandboxSpec, host: Host, *, top: str) -> TemplatePlan:
         HideMounts(),
         MountWorkshop(target=f"{top}/workshop", shown=_shown(spec, top)),
         EnterRoot(detach_old=True),
+        SkipPids(last=_SKIPPED_PIDS),
         *leave,
     )
     return TemplatePlan(

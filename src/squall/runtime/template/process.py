@@ -1,7 +1,6 @@
 """The process of a template: loads the user's code once, and forks it into prepared sandboxes."""
 
 import contextlib
-import gc
 import importlib
 import os
 import select
@@ -17,7 +16,8 @@ from squall.runtime.apply import NAMESPACES, Site
 from squall.runtime.init import BROKEN, JOINED_NAMESPACES, leave_the_launcher
 from squall.runtime.plan import Step
 from squall.runtime.runner_start import Arrival, Ends, place, run_arrived
-from squall.runtime.spec import SandboxSpec
+from squall.runtime.spec import PRELOAD_ENTRY, RENEW_ENTRY, SandboxSpec
+from squall.runtime.template import canary, collapse, gate, observe, quiet, reopen
 from squall.runtime.template.plan import TEMPLATE_NAMESPACES
 
 Message = dict[str, Any]
@@ -84,19 +84,88 @@ def _become(start: TemplateStart) -> None:
 
 def _serve(line: socket.socket, start: TemplateStart) -> None:
     began = time.monotonic()
-    preload: Callable[[Mapping[str, Any]], Message] = _find(str(start.load["entry"]))
-    told = preload(start.load)
-    packet.send(line, {**told, "seconds": round(time.monotonic() - began, 6)})
+    settings = quiet.before_imports(os.environ)
+    before = observe.look()
+    preload = _find(str(start.load.get("entry", PRELOAD_ENTRY)))
+    told: Message = preload(start.load)
+    loaded_s = time.monotonic() - began
     if told["t"] == "ready":
-        _Forks(line, start.spec).serve()
+        verdict = gate.judge(before, observe.look())
+        child = _Child(start, verdict.keep, settings, quiet.after_imports())
+        told = (
+            _refusal(verdict)
+            or _settle(child)
+            or {"t": "ready", "notes": [str(one) for one in verdict.warnings]}
+        )
+    packet.send(line, {**told, "seconds": round(loaded_s, 6), "took_s": round(time.monotonic() - began, 6)})
+    if told["t"] == "ready":
+        _Forks(line, child).serve()
+
+
+def _refusal(verdict: gate.Verdict) -> Message | None:
+    if verdict.safe:
+        return None
+    first = verdict.reasons[0]
+    return {"t": "refused", "reason": first.word, "why": first.found, "hint": first.remedy}
+
+
+def _settle(child: "_Child") -> Message | None:
+    """Make this process cheap to fork, and see that its forks live; why they do not, if so."""
+    collapse.settle()
+    seen = canary.try_fork(child.renew)
+    if seen.lives:
+        return None
+    hint = "find what of it does not outlive os.fork(), and make that inside the function"
+    return {"t": "refused", "reason": f"canary_{seen.health}", "why": seen.why[:2000], "hint": hint}
+
+
+class _Child:
+    """What each fork of a template does for itself, before the user's code runs in it."""
+
+    def __init__(
+        self,
+        start: TemplateStart,
+        keep: tuple[int, ...],
+        settings: tuple[quiet.Setting, ...],
+        wakers: tuple[quiet.Waker, ...],
+    ) -> None:
+        self._spec = start.spec
+        self._keep = keep
+        self._settings = settings
+        self._wakers = wakers
+        self._own_pid = os.getpid()
+        self._renew: Callable[[int], object] = _find(str(start.load.get("renew", RENEW_ENTRY)))
+        cpu = start.spec.limits.cpu_milli
+        self._threads = len(os.sched_getaffinity(0)) if cpu is None else max(1, -(-cpu // 1000))
+
+    def renew(self) -> None:
+        """Have no random state and no lock in common with the template, and as many native threads as one may."""
+        self._renew(self._own_pid)
+        quiet.restore(self._settings, self._wakers, os.environ, threads=self._threads)
+
+    def live(self, message: Message, namespaces: Mapping[str, int], ends: Ends, told: int) -> NoReturn:
+        """Enter the sandbox and be its runner."""
+        kept = reopen.reopen(self._keep)
+        _join(namespaces, told)
+        run_arrived(
+            Arrival(
+                entry=self._spec.entry,
+                workdir=self._spec.workdir,
+                env=message["env"],
+                ends=ends,
+                told=told,
+                kept=kept,
+                renew=self.renew,
+            )
+        )
 
 
 class _Forks:
     """Waits for the launcher's words and for its children. Single-threaded, as it forks."""
 
-    def __init__(self, line: socket.socket, spec: SandboxSpec) -> None:
+    def __init__(self, line: socket.socket, child: _Child) -> None:
         self._line = line
-        self._spec = spec
+        self._child = child
 
     def serve(self) -> None:
         woken, wake = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
@@ -131,24 +200,17 @@ class _Forks:
         control, log, out, err, told = got.fds[len(JOINED_NAMESPACES) :]
         answer: Message = {"t": "forked", "container": message["container"]}
         try:
+            if not observe.is_single():
+                raise RuntimeError("a thread has come up in the template")
             # Of this process it says only where its children begin.
             syscalls.setns(namespaces.pop("pid"), syscalls.CLONE_NEWPID)
             pid = os.fork()
-        except OSError as problem:
+        except (OSError, RuntimeError) as problem:
             packet.send(self._line, {**answer, "why": f"{problem}"})
             return
         if pid == 0:
-            _join(namespaces, told)
             ends = Ends(control=control, log=log, out=out, err=err)
-            run_arrived(
-                Arrival(
-                    entry=self._spec.entry,
-                    workdir=self._spec.workdir,
-                    env=message["env"],
-                    ends=ends,
-                    told=told,
-                )
-            )
+            self._child.live(message, namespaces, ends, told)
         packet.send(self._line, {**answer, "pid": pid})
 
     def _reap(self) -> None:
@@ -175,15 +237,9 @@ def _join(namespaces: Mapping[str, int], told: int) -> None:
         os._exit(BROKEN)
 
 
-def freeze() -> None:
-    """Leave what is here now to all children, as long as nobody writes to it."""
-    gc.collect()
-    gc.freeze()
-
-
-def _find(entry: str) -> Callable[[Mapping[str, Any]], Message]:
+def _find(entry: str) -> Callable[..., Any]:
     module, _, name = entry.partition(":")
-    found: Callable[[Mapping[str, Any]], Message] = getattr(importlib.import_module(module), name)
+    found: Callable[..., Any] = getattr(importlib.import_module(module), name)
     return found
 
 
