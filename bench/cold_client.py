@@ -10,6 +10,7 @@ import signal
 import sys
 import time
 from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
 import leak_count
@@ -20,7 +21,9 @@ from squall.settings.paths import find_state
 SETTLE_S = 0.15
 WAIT_S = 60.0
 TEMPLATE_S = 10.0
-LEFT_S = 10.0
+LEFT_S = 20.0
+# As long as inputs that are worth a container each: the planner learns from it how long they take.
+HOLD_WARM_S = 1.0
 TEMPLATE_RUNGS = {"spare", "pooled", "on_demand"}
 
 
@@ -60,14 +63,16 @@ def call(app: Any) -> dict[str, Any]:
     }
 
 
-def wait_for_template(app: Any) -> None:
+def wait_for_template(function: str, call_it: Callable[[], object]) -> None:
     """Calls until a container comes from a template; a server that makes none has had the time to."""
     until = time.monotonic() + TEMPLATE_S
     while time.monotonic() < until:
-        time.sleep(0.5)
-        empty("first_line")
-        if call(app)["rung"] in TEMPLATE_RUNGS:
+        call_it()
+        rungs = {row["rung"] for row in rows(function)}
+        empty(function)
+        if rungs & TEMPLATE_RUNGS:
             return
+        time.sleep(0.5)
 
 
 def restart_server() -> None:
@@ -101,6 +106,7 @@ def left_after(before: dict[str, int]) -> dict[str, int]:
 
 def burst(app: Any, width: int, hold_s: float) -> dict[str, Any]:
     """A map that needs `width` containers at once, from none; then how long it takes until none is left."""
+    wait_for_template("hold", lambda: app.hold.remote(HOLD_WARM_S))
     before = things()
     asked = time.monotonic()
     held: list[tuple[float, float]] = []
@@ -141,7 +147,7 @@ def main() -> None:
     with app.app.run():
         found: dict[str, Any] = {"open_ms": (time.monotonic() - began) * 1e3, "first": call(app), "calls": []}
         if options.calls:
-            wait_for_template(app)
+            wait_for_template("first_line", app.first_line.remote)
         for _ in range(options.calls):
             empty("first_line")
             found["calls"].append(call(app))
