@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import socket
+import time
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -135,6 +136,7 @@ class Containers:
         for event in self.unreported.values():
             self.tell(event)
         self.unreported.clear()
+        self._templates.report()
 
     def _never_began(self, container: str, _task: asyncio.Task[None]) -> None:
         """A task that is cancelled before its first step runs none of its own code: the end is told here then."""
@@ -149,7 +151,8 @@ class Containers:
             link = await self._pools.launcher(wanted.function.id)
             spec = self._images.spec_for(wanted, prepared, uid_base=uid_base(link.uid_slot))
             await self._templates.before_start(link, wanted.function, spec)
-            message, fds = await link.start(container, spec.to_json())
+            message, fds = await link.start(container, spec.to_json(), path=wanted.function.start_path)
+            message["why"] = self._templates.words(link, message["rung"])
         except asyncio.CancelledError:
             if link is not None:
                 link.tell("kill", container=container)
@@ -187,6 +190,7 @@ class Containers:
             pid=message["pid"],
             init_pid=message.get("init_pid", 0),
             rung=message.get("rung", ""),
+            why=message.get("why", ""),
             phases_ms=message.get("phases_ms", {}),
         )
         self.present[local.id] = local
@@ -240,11 +244,11 @@ class Containers:
             self._relay.remove(local)
             self._report_end(local.id, ContainerEnd(cause="signal", signal=9))
 
-    def _printed_by_template(self, function: str, message: Message) -> None:
+    def _printed_by_template(self, function: str, stream: str, text: str) -> None:
         """What code prints while it is loaded is printed once for all the containers that are forked from there."""
-        text = message["text"].encode()
-        row = ["o" if message["stream"] == 1 else "e", len(text), message["at"]]
-        self.send_logs({"t": "logs", "container": "template", "function": function, "L": [row]}, [text])
+        data = text.encode()
+        row = [stream, len(data), time.time()]
+        self.send_logs({"t": "logs", "container": "template", "function": function, "L": [row]}, [data])
 
     def _report_end(self, container: str, end: ContainerEnd) -> None:
         self._ended.add(container)

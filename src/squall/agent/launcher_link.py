@@ -47,12 +47,14 @@ class LauncherLink:
         self._listed: list[Message] = []
         self._loop.add_reader(sock.fileno(), self._on_readable)
 
-    async def start(self, container: str, spec: Message) -> tuple[Message, tuple[int, ...]]:
+    async def start(
+        self, container: str, spec: Message, *, path: str = ""
+    ) -> tuple[Message, tuple[int, ...]]:
         """Starts a container: what the launcher says of it, and the descriptors channel, log, out, err.
 
-        Raises the launcher's refusal, ConnectionLost when it dies meanwhile.
+        path: the only rung that will do; "" for the best there is. Raises the launcher's refusal, ConnectionLost when it dies meanwhile.
         """
-        return await self._ask("start", container, {"spec": spec})
+        return await self._ask("start", container, {"spec": spec, **({"path": path} if path else {})})
 
     async def attach(self, container: str) -> tuple[Message, tuple[int, ...]]:
         """Takes over a container that an earlier agent left; answers like `start`."""

@@ -87,7 +87,7 @@ class Agent:
             self._images,
             self._relay,
             builds,
-            templates=Templates(blobs),
+            templates=Templates(blobs, self._options),
             options=self._options,
         )
         self._containers.tell = self._tell

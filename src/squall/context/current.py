@@ -50,6 +50,10 @@ declared: dict[str, Callable[..., Any]] = {}
 """The undecorated functions that modules have declared in this process, by "module:qualname"."""
 
 
+after_fork: list[Callable[[], object]] = []
+"""What user code has each container do once it has been forked from its template, or has loaded the code itself."""
+
+
 def enter_container(here: Container) -> None:
     """Says that this process is a container, or a template of such; called by the runner before user code is imported."""
     global container  # noqa: PLW0603 - one process is one container, for its whole life after its fork

@@ -72,6 +72,8 @@ class _Container:
             if call_user is None:
                 pickled = bytes(frame.payload) if head.get("pickled") else None
                 call_user = load.load(function.code, pickled=pickled, source_dir=source)
+            for hook in current.after_fork:
+                hook()
         except BaseException as error:
             if is_stopping():
                 raise

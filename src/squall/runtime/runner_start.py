@@ -45,7 +45,7 @@ class Arrival:
     """A fork of a template that has entered its sandbox.
 
     told: its socket to the launcher, for one word. kept: descriptors of the user's code that stay open. renew: what it
-    does to share nothing with its siblings.
+    does to share nothing with its siblings. spare: it waits to be told who it is.
     """
 
     entry: str
@@ -55,6 +55,7 @@ class Arrival:
     told: int
     kept: tuple[int, ...]
     renew: Callable[[], None]
+    spare: bool = False
 
 
 def run_arrived(arrival: Arrival) -> NoReturn:
@@ -75,11 +76,22 @@ def run_arrived(arrival: Arrival) -> NoReturn:
         arrival.renew()
         with socket.socket(fileno=told) as last:
             packet.send(last, {"t": "running", "at": time.monotonic()})
+        if arrival.spare:
+            _await_identity()
     except BaseException as problem:  # noqa: BLE001 - nothing may unwind into the template's own stack
         with socket.socket(fileno=told) as line:
             _fail(line, f"{type(problem).__name__}: {problem}")
         os._exit(_CANNOT_RUN)
     _run_forked(arrival.entry)
+
+
+def _await_identity() -> None:
+    """A spare stands here until it becomes some container; without a launcher it becomes none."""
+    with socket.socket(fileno=os.dup(CONTROL_FD)) as control:
+        got = packet.receive(control)
+    if got is None:
+        os._exit(0)
+    os.environ.update(got.message["env"])
 
 
 def start_runner(spec: SandboxSpec, ends: Ends, line: socket.socket) -> NoReturn:

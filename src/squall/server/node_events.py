@@ -93,6 +93,8 @@ class NodeEvents:
                 self._capacity.tell()
             case "started":
                 self._started(ContainerId(event["container"]), event)
+            case "template":
+                self._template(node, event)
             case "ended":
                 self._ended(ContainerId(event["container"]), from_json(ContainerEnd, event["end"]))
             case "refused":
@@ -137,6 +139,7 @@ class NodeEvents:
         Containers that this server expects there and that are gone have ended.
         """
         self._here[node] = True
+        self._forget_what_lies_on(node)
         present = {ContainerId(row["container"]): row for row in event.get("containers", [])}
         for container, row in present.items():
             if container in self._calls.workers:
@@ -174,6 +177,7 @@ class NodeEvents:
             _log.warning("node %s is silent, and there is no other: its inputs wait for it", node)
             return
         _log.warning("node %s is given up: its inputs run elsewhere", node)
+        self._forget_what_lies_on(node)
         for worker in self._on(node):
             self._ended(worker.id, _LOST)
 
@@ -203,10 +207,28 @@ class NodeEvents:
         self._calls.returning.clear()
         self._capacity.tell()
 
+    def _template(self, node: NodeId, event: Event) -> None:
+        """A node has a template of a function ready, or has it no more."""
+        record = self._calls.functions.get(event["function"])
+        if record is not None and event["state"] == "ready":
+            record.template_on.add(node)
+        elif record is not None:
+            record.template_on.discard(node)
+
+    def _forget_what_lies_on(self, node: NodeId) -> None:
+        """An agent that is new, or a node that is lost, has no template and no image until it says so."""
+        for record in self._calls.functions.values():
+            record.template_on.discard(node)
+            record.image_on.discard(node)
+
     def _started(self, container: ContainerId, row: Event) -> None:
         worker = self._calls.workers.get(container)
         if worker is not None:
+            record, node = self._calls.functions.get(worker.function), self._capacity.placed.get(container)
+            if record is not None and node is not None:
+                record.image_on.add(node)
             worker.pid = row.get("pid")
             worker.rung = str(row.get("rung", ""))
+            worker.rung_why = str(row.get("why", ""))
             worker.launcher_pid = row.get("launcher_pid")
             worker.phases_ms = row.get("phases_ms", {})

@@ -61,7 +61,8 @@ class Nodes(Protocol):
         """Where a node's events go: {"event": …, …}.
 
         "joined", "gone" of its connection; "suspect", "dead", "alive" of its silence; "started", "ended", "refused" of
-        one of its containers.
+        one of its containers; "template" of what a function's containers are forked from there: "function", and "state",
+        which is "ready" or anything else.
         """
         ...
 

@@ -273,6 +273,15 @@ class Box:
         self.templates = True
         return told
 
+    def await_spare(self) -> None:
+        """Wait until a fork of the template waits to be asked for."""
+
+        def waits() -> bool:
+            self.say({"t": "list"})
+            return bool(self.hear("containers").message["spares"])
+
+        eventually(waits, lambda: "no spare comes")
+
     def attach(self, spec: SandboxSpec) -> Running:
         self.say({"t": "attach", "container": spec.id})
         return _running(spec, self.hear("attached", of=spec.id))
@@ -349,7 +358,10 @@ def a_box(
         if box.launcher.poll() is None:
             if box.templates:
                 box.say({"t": "drop_template"})
-            eventually(lambda: box.leftovers() == clean, lambda: f"left: {box.leftovers()}; before: {clean}")
+            eventually(
+                lambda: box.leftovers() == clean,
+                lambda: f"left: {box.leftovers()}; before: {clean}; log: {(top / 'log').read_text()}",
+            )
         box.tear_down()
         assert "Traceback" not in (top / "log").read_text(), (top / "log").read_text()
     finally:

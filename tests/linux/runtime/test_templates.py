@@ -27,14 +27,16 @@ def test_a_fork_of_a_template_has_what_the_template_loaded(box: Box) -> None:
     told = box.template("import decimal; answer = 42")
     assert told["state"] == "ready", told
     started = box.start(box.spec('import sys; print(loaded["answer"], "decimal" in sys.modules)'))
-    assert started.message["rung"] in {"pooled", "on_demand"}
+    assert started.message["rung"] in {"spare", "pooled", "on_demand"}
     assert box.finish(started).out == "42 True\n"
 
 
-@pytest.mark.parametrize("rung", ["pooled", "on_demand", "parked"])
+@pytest.mark.parametrize("rung", ["spare", "pooled", "on_demand", "parked"])
 def test_every_rung_gives_the_same_sandbox(box: Box, rung: str) -> None:
     if rung != "parked":
         assert box.template()["state"] == "ready"
+    if rung == "spare":
+        box.await_spare()
     started = box.start(box.spec(_STATUS), path=rung)
     assert started.message["rung"] == rung
     inside = box.finish(started).json()
@@ -200,7 +202,7 @@ def test_a_burst_beyond_the_pool_is_served(box: Box) -> None:
         assert got.message["t"] == "started", got.message
         ended.append(got)
     rungs = {got.message["rung"] for got in ended}
-    assert rungs <= {"pooled", "on_demand"}
+    assert rungs <= {"spare", "pooled", "on_demand"}
     for got in ended:
         for fd in got.fds:
             os.close(fd)

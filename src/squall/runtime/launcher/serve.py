@@ -25,13 +25,14 @@ from squall.runtime.container import Container
 from squall.runtime.disk_use import takes_more_than
 from squall.runtime.host import Host
 from squall.runtime.ladder import RUNGS, Alone, Cannot, Rung, Template, Wait, next_step
-from squall.runtime.launcher.templates import Templates, Wish
+from squall.runtime.launcher.templates import OnContainers, Templates, Wish
 from squall.runtime.leftovers import remove_leftovers
 from squall.runtime.memory_watch import MemoryWatch
 from squall.runtime.namespaces import do_as_container_root
 from squall.runtime.spec import SandboxSpec
+from squall.runtime.template.around import Around
 from squall.runtime.template.joined import JoinedContainer
-from squall.runtime.template.keeper import Around, Keeper
+from squall.runtime.template.keeper import Keeper
 from squall.runtime.timers import Timers
 
 Message = dict[str, Any]
@@ -65,7 +66,18 @@ class Launcher:
         self._watch = MemoryWatch()
         self._sampling = False
         self._tidied: set[str] = set()
-        self._templates = Templates(self._around(), self._tell, self._begin)
+        around = Around(
+            host=host,
+            instance=instance,
+            selector=self._selector,
+            timers=self._timers,
+            sweep=self._sweep,
+            now_s=time.monotonic,
+        )
+        on_containers = OnContainers(
+            begun=self._watch_limits, heard=self._hear, ended=self._finish, fell=self._fell
+        )
+        self._templates = Templates(around, on_containers, self._tell, self._begin)
         self._quitting = False
 
     def run(self) -> None:
@@ -196,7 +208,10 @@ class Launcher:
             parts[-1].append(one)
             room -= size
         for number, part in enumerate(parts, 1):
-            self._tell({"t": "containers", "containers": part, "more": number < len(parts)})
+            more = number < len(parts)
+            self._tell(
+                {"t": "containers", "containers": part, "more": more, "spares": self._templates.spares}
+            )
 
     def _named(self, message: Message) -> Container:
         found = self._containers.get(str(message.get("container")))
@@ -255,11 +270,31 @@ class Launcher:
         self._watch_limits(container)
 
     def _send_out(self, wish: Wish, keeper: Keeper) -> None:
+        if wish.demanded in {None, "spare"} and self._take_spare(wish, keeper):
+            return
+        if wish.demanded == "spare":
+            raise ContainerStartError("no spare is waiting just now")
         container = JoinedContainer(wish.spec, self._host, self._instance, wish.asked_at)
-        container.killed = keeper.watch_end_of
         container.demanded = wish.demanded
         self._containers[wish.spec.id] = container
         keeper.send_out(container)
+
+    def _take_spare(self, wish: Wish, keeper: Keeper) -> bool:
+        """Whether one that is forked already has become the container."""
+        while (spare := keeper.take_spare()) is not None:
+            self._containers[wish.spec.id] = spare
+            try:
+                spare.become(wish.spec, wish.asked_at, self._tell)
+            except OSError:
+                # It has ended just now: its sandbox follows it.
+                del self._containers[wish.spec.id]
+                spare.kill()
+                continue
+            spare.demanded = wish.demanded
+            keeper.rename(spare)
+            self._watch_limits(spare)
+            return True
+        return False
 
     def _fell(self, container: JoinedContainer, why: str) -> None:
         """Its template could not send it out: it starts without one, unless it was to have one."""
@@ -283,21 +318,6 @@ class Launcher:
             self._unstart(container)
             raise ContainerStartError("it was let go before it started")
         container.kill()
-
-    def _around(self) -> Around:
-        return Around(
-            host=self._host,
-            instance=self._instance,
-            selector=self._selector,
-            timers=self._timers,
-            sweep=self._sweep,
-            changed=lambda keeper: self._templates.changed(keeper),
-            printed=lambda stream, data: self._templates.printed(stream, data),
-            begun=self._watch_limits,
-            heard=self._hear,
-            ended=self._finish,
-            fell=self._fell,
-        )
 
     def _watch_limits(self, container: Container) -> None:
         spec = container.spec

@@ -6,9 +6,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from squall.model.errors import ContainerStartError, InvalidError
+from squall.runtime.container import Container
 from squall.runtime.ladder import Rung
 from squall.runtime.spec import SandboxSpec
-from squall.runtime.template.keeper import Around, Keeper
+from squall.runtime.template.around import Around
+from squall.runtime.template.joined import JoinedContainer
+from squall.runtime.template.keeper import Keeper, Tell
 
 Message = dict[str, Any]
 _TOLD = frozenset({"reason", "why", "hint", "seconds", "notes"})
@@ -23,13 +26,35 @@ class Wish:
     demanded: Rung | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OnContainers:
+    """What a launcher does as a container that was forked from a template gets its sandbox, speaks, ends, or cannot start."""
+
+    begun: Callable[[Container], None]
+    heard: Callable[[Container], None]
+    ended: Callable[[Container], None]
+    fell: Callable[[JoinedContainer, str], None]
+
+
 class Templates:
     """Keepers by what they are for. tell: to the agent; begin: starts a container that has waited."""
 
     def __init__(
-        self, around: Around, tell: Callable[[Message], None], begin: Callable[[Wish], None]
+        self,
+        around: Around,
+        on_containers: OnContainers,
+        tell: Callable[[Message], None],
+        begin: Callable[[Wish], None],
     ) -> None:
         self._around = around
+        self._tell_launcher = Tell(
+            changed=self.changed,
+            printed=self.printed,
+            begun=on_containers.begun,
+            heard=on_containers.heard,
+            ended=on_containers.ended,
+            fell=on_containers.fell,
+        )
         self._tell = tell
         self._begin = begin
         self._current: Keeper | None = None
@@ -46,6 +71,11 @@ class Templates:
         """Whether anything of any of them runs."""
         return any(keeper.is_live for keeper in self.all)
 
+    @property
+    def spares(self) -> int:
+        """How many forks wait to be asked for."""
+        return 0 if self._current is None else self._current.spares
+
     def declare(self, message: Mapping[str, Any]) -> None:
         """There shall be a template for containers like this; one that is there is told of again."""
         try:
@@ -58,7 +88,7 @@ class Templates:
             self.changed(current)
             return
         self._retire()
-        keeper = Keeper(spec, load, self._around)
+        keeper = Keeper(spec, load, self._around, self._tell_launcher)
         self._current = keeper
         try:
             keeper.start()
@@ -90,7 +120,7 @@ class Templates:
         told = {
             key: keeper.why[key] for key in ("reason", "why", "hint", "seconds", "notes") if key in keeper.why
         }
-        self._tell({"t": "template", "state": keeper.state, "pid": keeper.pid, **told})
+        self._tell({"t": "template", "state": keeper.state, "pid": keeper.pid} | told)
         if keeper is self._current and keeper.state != "building":
             waiting, self._waiting = self._waiting, {}
             for wish in waiting.values():

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from squall.runtime import packet
 from squall.runtime.attacher import Attacher
 from squall.runtime.container import Container, Held, runner_channels
 from squall.runtime.ladder import Rung
@@ -18,7 +19,8 @@ from squall.runtime.template.prepared import Sandbox
 class JoinedContainer(Container):
     """As its launcher holds it, in phase "waiting" until it has a sandbox.
 
-    made_for: its sandbox was only made when it was asked for. demanded: the only rung that will do. asked_spec: as it was
+    made_for: its sandbox was only made when it was asked for. spare: it is forked already, and waits to be asked for.
+    was_spare: it did. demanded: the only rung that will do. asked_spec: as it was
     asked for; its directory is the sandbox's. killed: who is to be told when it is killed.
     """
 
@@ -27,6 +29,8 @@ class JoinedContainer(Container):
     asked_spec: SandboxSpec = field(init=False)
     attacher: Attacher | None = None
     made_for: bool = False
+    spare: bool = False
+    was_spare: bool = False
     killed: Callable[["JoinedContainer"], None] | None = None
     _runner_fd: int = -1
     _runner_cpu_s: float = 0.0
@@ -55,12 +59,32 @@ class JoinedContainer(Container):
         if sandbox is not None:
             self.held.control.close()
             self.held.close_readable()
+        self._close_runner()
         return sandbox
 
     @property
     def rung(self) -> str:
-        """Whether its sandbox was ready or made on demand."""
+        """Whether it was forked already, its sandbox was ready, or that was made on demand."""
+        if self.was_spare:
+            return "spare"
         return "on_demand" if self.made_for else "pooled"
+
+    def become(
+        self, spec: SandboxSpec, asked_at: float, announce: Callable[[dict[str, Any], tuple[int, ...]], None]
+    ) -> None:
+        """Be the container that was asked for, in place of a spare. Raises OSError where the spare has ended."""
+        assert self.sandbox is not None, "a spare has its sandbox"
+        packet.send(self.held.control, {"t": "begin", "env": dict(spec.env)})
+        self.spare, self.was_spare = False, True
+        self.asked_spec, self.asked_at = spec, asked_at
+        self.spec = replace(spec, scratch=self.sandbox.scratch)
+        self._marks.clear()
+        self._mark("running")
+        self._announce_started(announce)
+
+    def _announce_started(self, announce: Callable[[dict[str, Any], tuple[int, ...]], None]) -> None:
+        if not self.spare:
+            Container._announce_started(self, announce)
 
     @property
     def is_own_child(self) -> bool:
@@ -112,8 +136,11 @@ class JoinedContainer(Container):
             self.entered(got.sender)
         Container._take(self, got, announce)
 
-    def _reap(self) -> float:
+    def _close_runner(self) -> None:
         if self._runner_fd >= 0:
             os.close(self._runner_fd)
             self._runner_fd = -1
+
+    def _reap(self) -> float:
+        self._close_runner()
         return self._runner_cpu_s + (0.0 if self.sandbox is None else self.sandbox.cpu_s)

@@ -7,6 +7,7 @@ MOST = 64
 AT_ONCE = 8
 """Sandboxes that are being made at one time: each takes some 6 ms of a core, and a start in between waits for its turn."""
 WINDOW_S = 5.0
+THICK = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,3 +41,9 @@ def missing(pool: Pool, *, now_s: float, ready: int, making: int, waiting: int) 
     """How many more are to be made now: for those who wait, and for the pool, at most AT_ONCE at one time."""
     short = waiting + wanted(pool, now_s=now_s) - ready - making
     return max(0, min(short, AT_ONCE - making))
+
+
+def spares_wanted(pool: Pool, *, now_s: float) -> int:
+    """How many forks shall wait ahead of any request: one, which costs some 2 MB, and a second where starts come thick."""
+    seen = pool.at(now_s)
+    return 2 if max(seen.now, seen.before) >= THICK else 1

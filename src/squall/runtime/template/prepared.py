@@ -4,7 +4,7 @@ import os
 import shutil
 import signal
 import socket
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from squall.runtime import scratch
 from squall.runtime.cgroups import Group
@@ -32,9 +32,7 @@ class Sandbox:
     namespaces: tuple[int, ...] = ()
     tmpfs: tuple[int, ...] = ()
     cpu_s: float = 0.0
-    built_ms: float = 0.0
-    ended: bool = False
-    taken: bool = field(default=False)
+    taken: bool = False
 
     def kill(self) -> None:
         """End its first process, and with it whatever has entered it."""

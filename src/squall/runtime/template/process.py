@@ -156,6 +156,7 @@ class _Child:
                 told=told,
                 kept=kept,
                 renew=self.renew,
+                spare=bool(message.get("spare")),
             )
         )
 
