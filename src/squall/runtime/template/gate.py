@@ -166,7 +166,9 @@ def _tasks(after: Seen) -> list[Reason]:
     """A reason for each name among the tasks beside the one that forks; those that Python knows are told as threads."""
     names: dict[str, int] = {}
     for task in (after.tasks or ())[1:]:
-        names[task.name] = names.get(task.name, 0) + 1
+        # Those of a pool are numbered.
+        name = task.name.rstrip("0123456789")
+        names[name] = names.get(name, 0) + 1
     count = sum(names.values())
     if not count or count <= len(after.threads):
         return []

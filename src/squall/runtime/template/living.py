@@ -33,6 +33,7 @@ _MOST_SEARCHED = 8
 
 def look() -> tuple[frozenset[Made], dict[int, str]]:
     """What was made that a fork may break, and for descriptors that Python objects hold, the name of the holder."""
+    gc.collect()  # What only waits to be collected is not held by anybody.
     kinds = {found: what for module, name, what in _CLASSES if (found := _class(module, name)) is not None}
     files = tuple(found for module, name in _FILES if (found := _class(module, name)) is not None)
     known = {id(getattr(sys.modules.get("random"), "_inst", None)), *_numpy_global()}
