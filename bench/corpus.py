@@ -28,6 +28,9 @@ PAGE = ROOT / "docs" / "templates-corpus.md"
 GRACE_S = 400.0
 BUSY = "while True: pass"
 
+# Native threads that wait for each other sleep rather than spin: on held cores, spinning is all that they would do.
+PATIENT = {"OMP_WAIT_POLICY": "passive", "OPENBLAS_THREAD_TIMEOUT": "4"}
+
 
 def main() -> None:
     """Runs the corpus, or a part of it. Raises SystemExit where a template judged safe had a child that failed."""
@@ -96,6 +99,7 @@ def _try(package: Package, folder: Path, options: argparse.Namespace, *, used: b
             **{name: value for name, value in os.environ.items() if not name.startswith("PYTHON")},
             "PYTHONPATH": os.pathsep.join((str(folder), str(ROOT / "src"))),
             "HOME": home,
+            **PATIENT,
         }
         command = [sys.executable, str(ROOT / "bench" / "corpus_template.py"), json.dumps(asked), str(result)]
         limit_s = GRACE_S + (seconds or 3600.0)

@@ -39,7 +39,7 @@ PACKAGES = (
     ),
     _package("jax", "jax jax.numpy", "jax[cpu]"),
     _package("onnxruntime", "onnxruntime onnx onnx.helper", "onnxruntime", "onnx"),
-    _package("xllamacpp", "xllamacpp"),
+    _package("xllamacpp", "xllamacpp numpy gguf", "xllamacpp", "gguf", "numpy"),
     _package("tokenizers", "tokenizers tokenizers.models tokenizers.pre_tokenizers"),
     _package("sentencepiece", "sentencepiece"),
     _package("spacy", "spacy"),

@@ -56,13 +56,19 @@ def test_what_cannot_be_looked_at_is_refused(after: Seen) -> None:
     verdict = judge(ALONE, after)
     hidden = [getattr(after, name) for name in ("tasks", "descriptors", "shared", "children")]
     assert ("unseen" in words(verdict)) == (None in hidden)
-    for name in ("descriptors", "shared", "children"):
-        assert "unseen" in words(judge(replace(ALONE, **{name: None}), after))
+    for before in (
+        replace(ALONE, descriptors=None),
+        replace(ALONE, shared=None),
+        replace(ALONE, children=None),
+    ):
+        assert "unseen" in words(judge(before, after))
 
 
-@given(before=seen, after=seen, more=st.lists(tasks, min_size=1, max_size=3))
-def test_a_process_with_a_second_task_is_never_safe(before: Seen, after: Seen, more: list[Task]) -> None:
-    assert not judge(before, replace(after, tasks=(Task(id=1, name="python"), *more))).safe
+@given(more=st.lists(tasks, min_size=1, max_size=3), known=st.frozensets(threads, max_size=3))
+def test_a_process_with_a_second_task_is_never_safe(more: list[Task], known: frozenset[Thread]) -> None:
+    after = replace(ALONE, tasks=(Task(id=1, name="python"), *more), threads=known)
+    assert not judge(ALONE, after).safe
+    assert not judge(after, after).safe, "also one that was there before the imports"
 
 
 @given(before=seen, after=seen, thread=threads)
@@ -102,14 +108,10 @@ def test_of_objects_only_idle_executors_and_generators_pass_with_a_warning(what:
     assert told.module == "c.d"
 
 
-@given(before=seen, after=seen, pid=st.integers(10, 99))
-def test_a_new_child_and_new_shared_memory_are_refused(before: Seen, after: Seen, pid: int) -> None:
-    more = replace(
-        after,
-        children=(after.children or frozenset()) | {pid},
-        shared=(after.shared or frozenset()) | {"/dev/shm/new"},
-    )
-    assert {"child_process", "shared_memory"} <= words(judge(before, more))
+@given(pids=st.frozensets(st.integers(-1, 99), min_size=1), memory=st.frozensets(names, min_size=1))
+def test_a_new_child_and_new_shared_memory_are_refused(pids: frozenset[int], memory: frozenset[str]) -> None:
+    assert words(judge(ALONE, replace(ALONE, children=pids))) == {"child_process"}
+    assert words(judge(ALONE, replace(ALONE, shared=memory))) == {"shared_memory"}
 
 
 @given(before=seen, after=seen, more=seen)
