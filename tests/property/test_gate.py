@@ -27,6 +27,7 @@ seen = st.builds(
     tasks=st.none() | st.lists(tasks, min_size=1, max_size=4).map(tuple),
     descriptors=st.none() | st.frozensets(descriptors, max_size=4),
     shared=st.none() | st.frozensets(names, max_size=2),
+    withheld=st.none() | st.frozensets(names, max_size=2),
     children=st.none() | st.frozensets(st.integers(-1, 9), max_size=2),
     threads=st.frozensets(threads, max_size=2),
     made=st.frozensets(made, max_size=3),
@@ -39,6 +40,7 @@ ALONE = Seen(
     tasks=(Task(id=1, name="python"),),
     descriptors=frozenset({Descriptor(number=0, kind=Kind.PIPE, target="pipe:[1]")}),
     shared=frozenset(),
+    withheld=frozenset(),
     children=frozenset(),
 )
 
@@ -54,11 +56,12 @@ def test_what_imports_nothing_is_safe() -> None:
 @given(after=seen)
 def test_what_cannot_be_looked_at_is_refused(after: Seen) -> None:
     verdict = judge(ALONE, after)
-    hidden = [getattr(after, name) for name in ("tasks", "descriptors", "shared", "children")]
+    hidden = [getattr(after, name) for name in ("tasks", "descriptors", "shared", "withheld", "children")]
     assert ("unseen" in words(verdict)) == (None in hidden)
     for before in (
         replace(ALONE, descriptors=None),
         replace(ALONE, shared=None),
+        replace(ALONE, withheld=None),
         replace(ALONE, children=None),
     ):
         assert "unseen" in words(judge(before, after))
@@ -112,6 +115,7 @@ def test_of_objects_only_idle_executors_and_generators_pass_with_a_warning(what:
 def test_a_new_child_and_new_shared_memory_are_refused(pids: frozenset[int], memory: frozenset[str]) -> None:
     assert words(judge(ALONE, replace(ALONE, children=pids))) == {"child_process"}
     assert words(judge(ALONE, replace(ALONE, shared=memory))) == {"shared_memory"}
+    assert words(judge(ALONE, replace(ALONE, withheld=memory))) == {"withheld_memory"}
 
 
 @given(before=seen, after=seen, more=seen)
@@ -120,6 +124,7 @@ def test_to_hold_more_is_never_safer(before: Seen, after: Seen, more: Seen) -> N
         tasks=None if after.tasks is None or more.tasks is None else after.tasks + more.tasks,
         descriptors=_union(after.descriptors, more.descriptors),
         shared=_union(after.shared, more.shared),
+        withheld=_union(after.withheld, more.withheld),
         children=_union(after.children, more.children),
         threads=after.threads | more.threads,
         made=after.made | more.made,

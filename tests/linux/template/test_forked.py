@@ -204,3 +204,24 @@ def test_numpy_has_one_thread_while_importing_and_the_containers_number_afterwar
     assert len(found[1]) == 1
     # The user's own variable counts for more than the container's cores.
     assert found[2] == [[400.0, 2, None]] * 2
+
+
+_TORCH = """
+settings = quiet.before_imports(os.environ)
+import types
+torch = sys.modules["torch"] = types.ModuleType("torch")
+torch.number = int(sys.argv[1]) or int(os.environ["OMP_NUM_THREADS"])
+torch.get_num_threads = lambda: torch.number
+torch.set_num_threads = lambda number: setattr(torch, "number", number)
+wakers = quiet.after_imports()
+
+def child():
+    quiet.restore(settings, wakers, os.environ, threads=5)
+    return torch.number
+say([torch.number, siblings(child)])
+"""
+
+
+def test_torch_gets_the_containers_number_of_threads_but_keeps_one_that_user_code_has_set() -> None:
+    assert run(_TORCH, "0") == [1, [5, 5]]
+    assert run(_TORCH, "4") == [4, [4, 4]]

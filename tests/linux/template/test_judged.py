@@ -46,11 +46,32 @@ REFUSED = {
     "a terminal": ("return os.openpty()", {"device"}),
     "memory that is shared": ("import mmap; return mmap.mmap(-1, 4096)", {"shared_memory"}),
     "a lock between processes": ("import multiprocessing; return multiprocessing.Lock()", {"shared_memory"}),
+    "memory that a fork does not copy": (
+        "import mmap; area = mmap.mmap(-1, 4096, flags=mmap.MAP_PRIVATE); area.madvise(mmap.MADV_DONTFORK); return area",
+        {"withheld_memory"},
+    ),
     "a process": (
         "from subprocess import DEVNULL, PIPE, Popen; return Popen(['cat'], stdin=PIPE, stdout=DEVNULL)",
         {"child_process"},
     ),
     "a process that has ended": ("import subprocess; return subprocess.Popen(['true'])", {"child_process"}),
+    "a channel of grpc": (
+        """
+        import types
+        sys.modules["grpc._channel"] = types.ModuleType("grpc._channel")
+        sys.modules["grpc._channel"].Channel = type("Channel", (), {})
+        return sys.modules["grpc._channel"].Channel()
+        """,
+        {"channel"},
+    ),
+    "a GPU that torch has used": (
+        """
+        import types
+        sys.modules["torch.cuda"] = types.ModuleType("torch.cuda")
+        sys.modules["torch.cuda"].is_initialized = lambda: True
+        """,
+        {"device_context"},
+    ),
     "a connection to a database": ("import sqlite3; return sqlite3.connect(':memory:')", {"connection"}),
 }
 PASSED = {
@@ -157,4 +178,4 @@ def test_a_process_that_cannot_look_at_itself_is_refused() -> None:
         """
     )
     # What is open is found without /proc; whether it is written is not, and so in doubt it is.
-    assert verdict == [False, ["file_writable", "socket", "unseen", "unseen"], False]
+    assert verdict == [False, ["file_writable", "socket", "unseen", "unseen", "unseen"], False]
