@@ -80,6 +80,10 @@ TOLD = {
         "writable memory is shared with other processes: {}",
         f"containers would share it, and locks in it: {_INSIDE}",
     ),
+    "withheld_memory": (
+        "memory is marked as not to be copied by a fork: {}",
+        f"containers would crash where they touch it: {_INSIDE}",
+    ),
     "child_process": (
         "a process was started at import: {}",
         "it is in no container: start it inside the function, or in an @squall.after_fork hook",
