@@ -61,6 +61,7 @@ def test_an_empty_packet_is_an_end_and_its_descriptors_are_closed() -> None:
     packet.send_encoded(one, b"", (write,))
     os.close(write)
     assert packet.receive(other) is None
+    os.set_blocking(read, False)
     assert os.read(read, 1) == b""
     os.close(read)
     one.close()
