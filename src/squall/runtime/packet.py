@@ -69,6 +69,8 @@ def receive(at: socket.socket) -> Packet | None:
         if flags & (socket.MSG_TRUNC | socket.MSG_CTRUNC):
             raise ValueError("a packet was longer than it may be")
         if not data:
+            for fd in fds:
+                os.close(fd)
             return None
         message = json.loads(data)
         if not isinstance(message, dict):

@@ -10,6 +10,7 @@ from squall.runtime.plan import BUILD_CAPABILITIES
 from tests.linux.hostile.probe import Elsewhere, NotStopped, NotTried, Probe, Stopped
 
 _BUILD = f"{BUILD_CAPABILITIES:x}"
+_SYS_ADMIN = f"{1 << 21:x}"
 _NOBODY = "nobody has any from the start, with or without a sandbox"
 _NO_RESOURCES = "the root of a machine that is itself a container may not do it either"
 _NO_FILE = "ENOENT|EACCES|EPERM"
@@ -42,6 +43,8 @@ KERNEL = (
         title="enter namespaces of other processes, or its own again",
         code="kernel.other_namespaces",
         refused={"open *": _NO_FILE, "*": "EPERM"},
+        # That of its own template, for which it has the one power.
+        loading={"enter its own again": "done"},
         process=_NOTHING,
     ),
     Probe(
@@ -171,6 +174,8 @@ HOST = (
         title="see, read or signal processes of the host",
         code="host.host_processes",
         refused={"processes seen": "own", "*": _HIDDEN},
+        # Those of its own template: its init, and the sandboxes that are made for it.
+        loading={"processes seen": "own|others"},
         process=_PROCESSES,
     ),
     Probe(
@@ -178,6 +183,8 @@ HOST = (
         title="read, signal, stop or kill the first process of its sandbox",
         code="host.first_process",
         refused={"signals": "alive", "*": _CLOSED},
+        # Their numbers; what they are, it cannot see.
+        loading={"list fd": f"done|{_CLOSED}"},
         process=_PROCESSES,
     ),
     Probe(
@@ -251,6 +258,7 @@ SELF = (
             "groups": "none",
         },
         build={"Cap[PEB]*": _BUILD, "secure bits": "0"},
+        loading={"CapEff of a program": "0", "Cap[PEB]*": _SYS_ADMIN},
         unproven={"CapInh": _NOBODY, "CapAmb": _NOBODY},
         process=_USER,
     ),
@@ -260,6 +268,8 @@ SELF = (
         code="self.more_powers",
         refused={"*": "EPERM"},
         build={"secure bits": "done"},
+        # What is raised is what it has.
+        loading={"capset": "done"},
         unproven={"ambient": "root has none to inherit either", "own memory map": _NO_RESOURCES},
         process=_USER,
     ),

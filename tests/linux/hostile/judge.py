@@ -4,23 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
+from typing import Literal
 
 from tests.linux.hostile.probe import Probe
 
 Met = Mapping[str, str]
+Place = Literal["runner", "build", "loading"]
 
 # What must work for everybody, inside as outside: it says that the attempts were made at all.
 _EVERYDAY = "everyday "
 
 
-def escapes(probe: Probe, met: Met, *, build: bool = False) -> list[str]:
-    """The attempts that met something else than where they are stopped."""
+def escapes(probe: Probe, met: Met, *, place: Place = "runner") -> list[str]:
+    """The attempts that met something else than where they are stopped. place: which code makes them."""
     if broken := met.get("broken"):
         return [f"it could not be tried: {broken}"]
     return [
-        f"{name}: {got}, not {_refusal(probe, name, build=build)}"
+        f"{name}: {got}, not {_refusal(probe, name, place=place)}"
         for name, got in met.items()
-        if not _is_refused(probe, name, got, build=build)
+        if not _is_refused(probe, name, got, place=place)
     ]
 
 
@@ -67,11 +69,12 @@ def _unreached(probe: Probe, met: Met) -> list[str]:
     return [name for name in met if name not in got and not name.startswith(_EVERYDAY)]
 
 
-def _is_refused(probe: Probe, name: str, got: str, *, build: bool = False) -> bool:
-    return got in _refusal(probe, name, build=build).split("|")
+def _is_refused(probe: Probe, name: str, got: str, *, place: Place = "runner") -> bool:
+    return got in _refusal(probe, name, place=place).split("|")
 
 
-def _refusal(probe: Probe, name: str, *, build: bool) -> str:
-    # What differs for a build counts before the pattern that it differs from.
-    patterns = [*(probe.build.items() if build else ()), *probe.refused.items()]
+def _refusal(probe: Probe, name: str, *, place: Place) -> str:
+    instead = {"runner": {}, "build": probe.build, "loading": probe.loading}[place]
+    # What differs there counts before the pattern that it differs from.
+    patterns = [*instead.items(), *probe.refused.items()]
     return next((wanted for pattern, wanted in patterns if fnmatchcase(name, pattern)), "any of the known")

@@ -113,12 +113,9 @@ def play(scene: Scene, start: Start) -> Played:
         else:
             facts |= stack.enter_context(_unprotected(scene, mounts=start.kind == "root"))
         before = scene.seen()
-        running = start.begin(scene.box, _CODE, {"HOSTILE": _asked(facts)})
-        # As the host sees it: inside a nested namespace, ids are those of the one around it.
-        root = int(Path(f"/proc/{running.message['pid']}/uid_map").read_text().split()[1])
-        first = scene.box.finish(running).json()
-        again = start.begin(scene.box, _CODE, {"HOSTILE": _asked(facts, again=True)})
-        second = scene.box.finish(again).json()
+        run = _load if start.place == "loading" else _run
+        first, root = run(scene.box, start, _asked(facts))
+        second, _ = run(scene.box, start, _asked(facts, again=True))
         return Played(
             start=start,
             first=first,
@@ -172,6 +169,26 @@ def _outside(scene: Scene, asked: str, stream: BinaryIO, extra: int) -> dict[str
     assert done.returncode == 0, said
     found: dict[str, Met] = json.loads(said)
     return found
+
+
+def _run(box: Box, start: Start, asked: str) -> tuple[dict[str, Met], int]:
+    """What a container met, and which id of the host its root is."""
+    running = start.begin(box, f"{_CODE}; import signal; signal.pause()", {"HOSTILE": asked})
+    found: dict[str, Met] = json.loads(running.read_line())
+    # As the host sees it: inside a nested namespace, ids are those of the one around it.
+    root = int(Path(f"/proc/{running.message['pid']}/uid_map").read_text().split()[1])
+    box.say({"t": "kill", "container": running.spec.id})
+    box.finish(running)
+    return found, root
+
+
+def _load(box: Box, _start: Start, asked: str) -> tuple[dict[str, Met], int]:
+    """What code met that a template loaded. It then counts as broken, for what it has sent to the launcher."""
+    box.template(_CODE, env={"HOSTILE": asked})
+    printed = box.printed()
+    assert printed, "the template has printed nothing"
+    found: dict[str, Met] = json.loads(printed.splitlines()[0])
+    return found, -1
 
 
 def _asked(facts: dict[str, Any], *, again: bool = False) -> str:

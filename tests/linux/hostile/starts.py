@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from squall.runtime.spec import SandboxSpec
+from tests.linux.hostile.judge import Place
 from tests.linux.runtime.box import Box, Running
 
 
@@ -34,7 +35,7 @@ class Start:
         env = {"PYTHONPATH": f"{box.top / 'modules'}:{box.top / 'src'}", **env}
         if not self.isolated:
             return box.process_spec(code, env=env)
-        changed: dict[str, Any] = dict(RUNGS[self.rung](box))
+        changed: dict[str, Any] = dict(RUNGS[self.rung](box)) if self.rung in RUNGS else {}
         if self.build:
             changed["capabilities"] = "build"
         if self.level != "sandbox":
@@ -47,6 +48,13 @@ class Start:
         running = box.start(self.spec(box, code, env), path=self.rung if self.isolated else None)
         assert running.message["rung"] == self.rung, running.message
         return running
+
+    @property
+    def place(self) -> Place:
+        """Which code makes the attempts: a runner, the step of a build, or what a template loads."""
+        if self.rung == LOADING:
+            return "loading"
+        return "build" if self.build else "runner"
 
     @property
     def of_template(self) -> bool:
@@ -62,8 +70,12 @@ RUNGS: dict[str, Callable[[Box], Mapping[str, Any]]] = {
     "exec": lambda box: {"interpreter": box.python},
 }
 
+# No way to start a container: the attempts are made by what a template loads before it is forked.
+LOADING = "loading"
+
 STARTS = (
     *(Start(kind=kind, rung=rung) for kind in ("root", "user") for rung in RUNGS),
+    *(Start(kind=kind, rung=LOADING) for kind in ("root", "user")),
     *(Start(kind=kind, rung="exec", build=True) for kind in ("root", "user")),
     *(Start(kind=kind, rung="exec", level="process") for kind in ("root", "user")),
 )

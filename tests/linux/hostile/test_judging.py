@@ -35,9 +35,10 @@ def test_an_attempt_that_broke_or_could_not_even_do_the_everyday_is_no_refusal()
 
 
 def test_a_build_has_its_own_expectations_where_they_are_given() -> None:
-    assert not escapes(ONE, {"count": "3"}, build=True)
+    assert not escapes(ONE, {"count": "3"}, place="build")
     assert escapes(ONE, {"count": "3"})
-    assert escapes(ONE, {"b": "done"}, build=True)
+    assert escapes(ONE, {"b": "done"}, place="build")
+    assert escapes(ONE, {"count": "3"}, place="loading")
 
 
 def test_a_control_that_is_refused_too_proves_nothing_unless_it_is_said_why() -> None:

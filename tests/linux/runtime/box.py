@@ -282,6 +282,12 @@ class Box:
 
         eventually(waits, lambda: "no spare comes")
 
+    def printed(self) -> str:
+        """What templates have printed so far, as far as it has been told."""
+        told = [got.message for got in self._early if got.message["t"] == "printed"]
+        self._early = [got for got in self._early if got.message["t"] != "printed"]
+        return "".join(message["text"] for message in told if message["stream"] == 1)
+
     def attach(self, spec: SandboxSpec) -> Running:
         self.say({"t": "attach", "container": spec.id})
         return _running(spec, self.hear("attached", of=spec.id))
