@@ -9,6 +9,7 @@ import os
 import socket
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -34,38 +35,40 @@ Tell = Callable[[Message], None]
 SendLogs = Callable[[Message, list[bytes]], None]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Means:
+    """What containers are started and reached with."""
+
+    pools: Pools
+    images: Images
+    relay: Relay
+    builds: BuildSandboxes
+    templates: Templates
+
+
 class Containers:
     """What runs here. tell: an event to the server; send_logs: records of output; both drop while there is none."""
 
-    def __init__(
-        self,
-        pools: Pools,
-        images: Images,
-        relay: Relay,
-        builds: BuildSandboxes,
-        *,
-        templates: Templates,
-        options: Options,
-    ) -> None:
+    def __init__(self, means: Means, options: Options) -> None:
         self.present: dict[str, LocalContainer] = {}
         self.starting: dict[str, asyncio.Task[None]] = {}
         self.unreported: dict[str, Message] = {}
         self.tell: Tell = lambda _event: None
         self.send_logs: SendLogs = lambda _head, _texts: None
-        self._pools = pools
-        self._images = images
-        self._relay = relay
-        self._builds = builds
-        self._templates = templates
+        self._pools = means.pools
+        self._images = means.images
+        self._relay = means.relay
+        self._builds = means.builds
+        self._templates = means.templates
         self._options = options
         self._wanted: frozenset[str] = frozenset()
         self._ended: set[str] = set()
         self._routes = 0
-        pools.on_exit = self._exited
-        pools.on_lost = self._launcher_lost
-        relay.on_gone = self._channel_gone
-        templates.tell = lambda event: self.tell(event)
-        templates.printed = self._printed_by_template
+        means.pools.on_exit = self._exited
+        means.pools.on_lost = self._launcher_lost
+        means.relay.on_gone = self._channel_gone
+        means.templates.tell = lambda event: self.tell(event)
+        means.templates.printed = self._printed_by_template
 
     def want(self, payload: bytes) -> None:
         """The server's whole wanted set: starts what is missing, stops what is too much."""

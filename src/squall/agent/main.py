@@ -14,7 +14,7 @@ import secrets
 import signal
 from typing import Any
 
-from squall.agent.containers import Containers, cores
+from squall.agent.containers import Containers, Means, cores
 from squall.agent.heartbeat import beat, patience_of
 from squall.agent.pools import Pools
 from squall.agent.prepared import Images
@@ -82,14 +82,14 @@ class Agent:
         self._pools = Pools(self._paths, spares=int(self._options.spare_launchers))
         builds = BuildSandboxes(self._pools, self._level)
         self._images = Images(self._paths, checkouts, builds, level=self._level)
-        self._containers = Containers(
-            self._pools,
-            self._images,
-            self._relay,
-            builds,
+        means = Means(
+            pools=self._pools,
+            images=self._images,
+            relay=self._relay,
+            builds=builds,
             templates=Templates(blobs, self._options),
-            options=self._options,
         )
+        self._containers = Containers(means, self._options)
         self._containers.tell = self._tell
         self._containers.send_logs = self._send_logs
         adopted = await self._pools.adopt()

@@ -26,7 +26,7 @@ def renew(template_pid: int) -> None:
 
 def _threading(module: Any) -> None:
     """The main thread's number in the kernel, which Python 3.11 leaves at its parent's."""
-    module.main_thread()._set_native_id()
+    module.main_thread()._native_id = module.get_native_id()
 
 
 def _numpy(mtrand: Any) -> None:

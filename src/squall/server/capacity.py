@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable
 
 from squall.context.fresh import fresh_id
-from squall.model.container import ContainerState, WantedContainer
+from squall.model.container import ContainerState, WaitReason, WantedContainer
 from squall.model.errors import NoNodeFits
 from squall.model.ids import CONTAINER, ContainerId, FunctionId, NodeId
 from squall.model.resources import Resources
@@ -225,6 +225,9 @@ class Capacity:
             function = record.function
             if record.line.waiting:
                 due.append(max(record.not_before_s, now + RAMP_S))
+            elif record.wait_reason == WaitReason.CRASHING:
+                # Nothing waits, and yet a container is missing: one of those that are kept.
+                due.append(record.not_before_s)
             for worker in record.workers.values():
                 if worker.state is ContainerState.IDLE and not worker.retiring:
                     due.append(worker.idle_since_s + function.scaling.scaledown_window_s)

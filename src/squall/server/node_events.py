@@ -75,6 +75,7 @@ class NodeEvents:
         self._containers = containers
         self._later = later
         self._here: dict[NodeId, bool] = {}
+        self._waited_for: set[NodeId] = set()
 
     def take(self, node: NodeId, event: Event) -> None:
         """One event; see `squall.server.nodes.Nodes.listen`."""
@@ -89,6 +90,7 @@ class NodeEvents:
             case Health.DEAD:
                 self._give_up(node)
             case Health.ALIVE:
+                self._waited_for.discard(node)
                 self._silence(node, silent=False)
                 self._capacity.tell()
             case "started":
@@ -139,6 +141,7 @@ class NodeEvents:
         Containers that this server expects there and that are gone have ended.
         """
         self._here[node] = True
+        self._waited_for.discard(node)
         self._forget_what_lies_on(node)
         present = {ContainerId(row["container"]): row for row in event.get("containers", [])}
         for container, row in present.items():
@@ -154,6 +157,9 @@ class NodeEvents:
             if worker.id not in present and (worker.pid is not None or worker.ready):
                 self._ended(worker.id, ContainerEnd(cause="killed"))
         self._later(ORPHAN_GRACE_S, self._drop_orphans)
+        # Now there is elsewhere.
+        for other in sorted(self._waited_for):
+            self._give_up(other)
         self._capacity.tell()
         self.joined()
 
@@ -172,8 +178,10 @@ class NodeEvents:
             self._give_up(node)
 
     def _give_up(self, node: NodeId) -> None:
-        """What a node has in hand runs elsewhere, if there is elsewhere; else it goes on when the node answers again."""
+        """What a node has in hand runs elsewhere, once there is elsewhere, or goes on when the node answers again."""
+        self._waited_for.discard(node)
         if not any(here for name, here in self._here.items() if name != node):
+            self._waited_for.add(node)
             _log.warning("node %s is silent, and there is no other: its inputs wait for it", node)
             return
         _log.warning("node %s is given up: its inputs run elsewhere", node)

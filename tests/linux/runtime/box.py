@@ -9,7 +9,6 @@ import socket
 import subprocess
 import sys
 import sysconfig
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -23,6 +22,7 @@ import pytest
 from squall.runtime import packet
 from squall.runtime.instance import instance_of
 from squall.runtime.spec import Limits, Mount, SandboxSpec
+from tests.linux import leaks
 
 ORDINARY_USER = 54_321
 UID_BASE = 0x6000_0000
@@ -122,7 +122,7 @@ class Box:
 
     @property
     def uid(self) -> int:
-        return 0 if self.kind == "root" else _user_of_tests()
+        return user_of(self.kind)
 
     def give(self, path: Path) -> None:
         """Make a file this kind of host's own: its group too, for one that is not mapped cannot be copied up."""
@@ -347,7 +347,7 @@ def a_box(
     wrapper: what the launcher is started through. drops: it is root that starts the wrapper, which becomes the user.
     prepare: what is done to its files before it starts.
     """
-    top = Path(tempfile.mkdtemp(prefix="squall-box-", dir="/tmp"))
+    top = leaks.fresh_folder(prefix="squall-box-", below="/tmp")
     box = Box(kind, top, wrapper=wrapper, drops=drops)
     try:
         box.set_up()
@@ -421,7 +421,10 @@ def _read_all(fd: int) -> bytes:
     return read
 
 
-def _user_of_tests() -> int:
+def user_of(kind: str) -> int:
+    """Who runs the launcher of a kind of host."""
+    if kind == "root":
+        return 0
     return ORDINARY_USER if os.geteuid() == 0 else os.geteuid()
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any, cast
 
-from squall.agent.containers import Containers
+from squall.agent.containers import Containers, Means
 from squall.agent.relay import Relay
 from squall.model.container import WantedContainer
 from squall.model.function import Code, Function
@@ -20,12 +20,16 @@ class Pools:
     on_exit: Any = None
     on_lost: Any = None
 
+    def release(self, function: str) -> None:
+        """Nobody has one."""
+
 
 def test_a_container_that_is_let_go_before_its_start_began_is_told_to_have_ended() -> None:
     async def scene() -> None:
         told: list[dict[str, Any]] = []
         nothing = cast("Any", Pools())
-        containers = Containers(nothing, nothing, Relay(), nothing, templates=nothing, options=Options())
+        means = Means(pools=nothing, images=nothing, relay=Relay(), builds=nothing, templates=nothing)
+        containers = Containers(means, Options())
         containers.tell = told.append
         function = Function(
             id=FunctionId("ap/f"), app=AppId("ap"), name="f", code=Code(module="m", qualname="f")

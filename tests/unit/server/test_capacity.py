@@ -220,6 +220,49 @@ def test_a_dead_nodes_inputs_run_on_another_and_its_late_outcomes_are_fenced() -
     play(scene)
 
 
+def test_what_a_dead_node_has_in_hand_runs_on_one_that_joins_later() -> None:
+    async def scene() -> None:
+        stage = Stage()
+        box = await stage.container()
+        await stage.submit()
+        stage.nodes.report(NODE.id, {"event": "dead"})
+        assert box.id in stage.calls.workers, "there is no other"
+        stage.nodes.join(OTHER)
+        assert box.id not in stage.calls.workers
+        assert stage.record.line.waiting == 1
+
+    play(scene)
+
+
+def test_a_node_that_answers_again_keeps_what_it_has_when_another_joins() -> None:
+    async def scene() -> None:
+        stage = Stage()
+        box = await stage.container()
+        await stage.submit()
+        stage.nodes.report(NODE.id, {"event": "dead"})
+        stage.nodes.report(NODE.id, {"event": "alive"})
+        stage.nodes.join(OTHER)
+        assert box.id in stage.calls.workers
+
+    play(scene)
+
+
+def test_a_kept_container_that_could_not_start_is_tried_again_though_nothing_waits() -> None:
+    async def scene() -> None:
+        stage = Stage(scaling=Scaling(min_containers=1))
+        stage.capacity.plan_once()
+        (name,) = wanted(stage)
+        stage.containers.ended(ContainerId(name), ContainerEnd(cause="exit", code=1))
+        due_s = stage.capacity.plan_once()
+        assert due_s is not None, "it would be missing until the next call"
+        stage.wait(due_s)
+        stage.capacity.plan_once()
+        assert len(wanted(stage)) == 1
+        assert wanted(stage) != {name}
+
+    play(scene)
+
+
 def test_a_node_that_went_away_is_given_up_after_a_while_unless_it_is_back() -> None:
     async def scene() -> None:
         stage = Stage()

@@ -273,7 +273,8 @@ class Launcher:
         if wish.demanded in {None, "spare"} and self._take_spare(wish, keeper):
             return
         if wish.demanded == "spare":
-            raise ContainerStartError("no spare is waiting just now")
+            self._templates.wait(wish)
+            return
         container = JoinedContainer(wish.spec, self._host, self._instance, wish.asked_at)
         container.demanded = wish.demanded
         self._containers[wish.spec.id] = container

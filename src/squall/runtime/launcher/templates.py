@@ -49,6 +49,7 @@ class Templates:
         self._around = around
         self._tell_launcher = Tell(
             changed=self.changed,
+            spare=self._begin_waiting,
             printed=self.printed,
             begun=on_containers.begun,
             heard=on_containers.heard,
@@ -121,14 +122,19 @@ class Templates:
             key: keeper.why[key] for key in ("reason", "why", "hint", "seconds", "notes") if key in keeper.why
         }
         self._tell({"t": "template", "state": keeper.state, "pid": keeper.pid} | told)
-        if keeper is self._current and keeper.state != "building":
-            waiting, self._waiting = self._waiting, {}
-            for wish in waiting.values():
-                try:
-                    self._begin(wish)
-                except ContainerStartError as failure:
-                    self._tell({"t": "refused", "container": wish.spec.id, **failure.to_wire()})
+        self._begin_waiting(keeper)
         self._earlier = [one for one in self._earlier if one.is_live]
+
+    def _begin_waiting(self, keeper: Keeper) -> None:
+        """Start what has waited for this template, or for a spare of it."""
+        if keeper is not self._current or keeper.state == "building":
+            return
+        waiting, self._waiting = self._waiting, {}
+        for wish in waiting.values():
+            try:
+                self._begin(wish)
+            except ContainerStartError as failure:
+                self._tell({"t": "refused", "container": wish.spec.id, **failure.to_wire()})
 
     def printed(self, stream: int, data: bytes) -> None:
         """Pass on what code has printed while it was loaded."""

@@ -17,6 +17,8 @@ from typing import NoReturn
 
 LIMIT_S = 5.0
 _TOLD_BYTES = 4000
+# The child's last word: a hook that ends the process with status 0 is no proof of health.
+_DONE = b"\0"
 _ALLOCATED = 8 * 1024 * 1024
 # Where pidfds are refused, the end is looked for so often.
 _LOOK_S = 0.005
@@ -99,6 +101,7 @@ def _live(renew: Callable[[], object], write: int, limit_s: float) -> NoReturn:
         faulthandler.dump_traceback_later(limit_s * 0.8, file=write)
         renew()
         check()
+        os.write(write, _DONE)
         code = 0
     except BaseException:  # noqa: BLE001 - nothing may unwind into the template's own stack
         with contextlib.suppress(OSError):
@@ -138,16 +141,16 @@ def _looks_ended_within(pid: int, limit_s: float) -> bool:
     return True
 
 
-def _told(read: int) -> str:
+def _told(read: int) -> bytes:
     """What the child wrote: not waited for, since its own children may hold the pipe open."""
     try:
-        return os.read(read, 4 * _TOLD_BYTES)[-_TOLD_BYTES:].decode(errors="replace").strip()
+        return os.read(read, 4 * _TOLD_BYTES)
     except BlockingIOError:
-        return ""
+        return b""
 
 
-def _judge(status: int | None, told: str, *, limit_s: float, took_s: float) -> Canary:
-    if status == 0:
+def _judge(status: int | None, told: bytes, *, limit_s: float, took_s: float) -> Canary:
+    if status == 0 and told.endswith(_DONE):
         return Canary(health=Health.HEALTHY, took_s=took_s)
     if status is None:
         health, why = Health.HUNG, f"a forked child did not end its check within {limit_s:g} s"
@@ -157,4 +160,5 @@ def _judge(status: int | None, told: str, *, limit_s: float, took_s: float) -> C
     else:
         code = os.waitstatus_to_exitcode(status)
         health, why = Health.FAILED, f"a forked child failed its check with status {code}"
-    return Canary(health=health, why=f"{why}\n{told}".rstrip(), took_s=took_s)
+    said = told[-_TOLD_BYTES:].decode(errors="replace").strip()
+    return Canary(health=health, why=f"{why}\n{said}".rstrip(), took_s=took_s)

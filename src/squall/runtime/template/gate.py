@@ -81,7 +81,8 @@ class Made:
 class Seen:
     """What one look at the own process found. None: it could not be looked at.
 
-    tasks: all of them, the one that looked first. shared: writable memory that a fork shares, by what it maps.
+    tasks: all of them, the one that looked first. shared: writable memory that a fork shares, by what it maps;
+    withheld: memory that a fork does not copy.
     children: child processes, -1 for one whose number is not known. handlers: signals with a handler in Python.
     alarm: whether an interval timer runs.
     """
@@ -89,6 +90,7 @@ class Seen:
     tasks: tuple[Task, ...] | None
     descriptors: frozenset[Descriptor] | None
     shared: frozenset[str] | None
+    withheld: frozenset[str] | None
     children: frozenset[int] | None
     threads: frozenset[Thread] = frozenset()
     made: frozenset[Made] = frozenset()
@@ -156,9 +158,12 @@ _TOLERATED = frozenset({What.IDLE_EXECUTOR, What.GENERATOR})
 _REFUSED = frozenset(What) - _TOLERATED
 
 
+_LOOKED_AT = ("tasks", "descriptors", "shared", "withheld", "children")
+
+
 def _unseen(before: Seen, after: Seen) -> list[Reason]:
-    hidden = {name for name in ("tasks", "descriptors", "shared", "children") if getattr(after, name) is None}
-    hidden |= {name for name in ("descriptors", "shared", "children") if getattr(before, name) is None}
+    hidden = {name for name in _LOOKED_AT if getattr(after, name) is None}
+    hidden |= {name for name in _LOOKED_AT if name != "tasks" and getattr(before, name) is None}
     return [_reason("unseen", name) for name in hidden]
 
 
@@ -166,7 +171,9 @@ def _tasks(after: Seen) -> list[Reason]:
     """A reason for each name among the tasks beside the one that forks; those that Python knows are told as threads."""
     names: dict[str, int] = {}
     for task in (after.tasks or ())[1:]:
-        names[task.name] = names.get(task.name, 0) + 1
+        # Those of a pool are numbered.
+        name = task.name.rstrip("0123456789")
+        names[name] = names.get(name, 0) + 1
     count = sum(names.values())
     if not count or count <= len(after.threads):
         return []
@@ -203,9 +210,14 @@ def _descriptors(descriptors: list[Descriptor]) -> list[Reason]:
 
 
 def _memory(before: Seen, after: Seen) -> list[Reason]:
+    looked = (
+        ("shared_memory", before.shared, after.shared),
+        ("withheld_memory", before.withheld, after.withheld),
+    )
     return [
-        _reason("shared_memory", name)
-        for name in sorted((after.shared or frozenset()) - (before.shared or frozenset()))
+        _reason(word, name)
+        for word, old, new in looked
+        for name in sorted((new or frozenset()) - (old or frozenset()))
     ]
 
 

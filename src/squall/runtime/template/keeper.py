@@ -18,7 +18,7 @@ from squall.runtime.template.init_link import InitLink
 from squall.runtime.template.joined import JoinedContainer
 from squall.runtime.template.pool_plan import spares_wanted
 from squall.runtime.template.prepared import Sandbox
-from squall.runtime.template.sandboxes import Sandboxes
+from squall.runtime.template.sandboxes import Sandboxes, TellOfSandboxes
 
 Message = dict[str, Any]
 State = Literal["building", "ready", "refused", "gone"]
@@ -32,11 +32,12 @@ _REAP_PATIENCE_S = 2.0
 class Tell:
     """What a keeper tells its launcher.
 
-    changed: its state is another. printed: its code has printed this to 1 or 2. begun: a container has its sandbox; heard:
+    changed: its state is another. spare: one is there to be taken. printed: its code has printed this to 1 or 2. begun: a container has its sandbox; heard:
     the first process of one says something; ended: one has ended; fell: one could not be sent out, and why.
     """
 
     changed: Callable[["Keeper"], None]
+    spare: Callable[["Keeper"], None]
     printed: Callable[[int, bytes], None]
     begun: Callable[[JoinedContainer], None]
     heard: Callable[[JoinedContainer], None]
@@ -56,16 +57,8 @@ class Keeper:
         self._around = around
         self._tell = tell
         self._init = InitLink(spec, around, hear=self._hear_init, ended=self._init_ended)
-        self._sandboxes = Sandboxes(
-            spec,
-            around,
-            self._init,
-            prepared=self._go_on,
-            useless=lambda why: self._refuse(
-                {"reason": "sandbox", "why": f"its sandboxes cannot be made: {why}"}
-            ),
-            spoke=self._spoke,
-        )
+        told = TellOfSandboxes(prepared=self._go_on, useless=self._no_sandboxes, spoke=self._spoke)
+        self._sandboxes = Sandboxes(spec, around, self._init, told)
         self._waiting: deque[JoinedContainer] = deque()
         self._containers: dict[str, JoinedContainer] = {}
         self._runners: dict[int, JoinedContainer] = {}
@@ -214,6 +207,8 @@ class Keeper:
         container = self._holder_of(sandbox)
         if container is not None and container.spare:
             container.hear(lambda _message, _fds: None)
+            if container.phase == "running":
+                self._tell.spare(self)
         elif container is not None:
             self._tell.heard(container)
 
@@ -373,6 +368,9 @@ class Keeper:
             self._drop_waiting(str(why.get("why", "")))
             self._tell.changed(self)
             self.close()
+
+    def _no_sandboxes(self, why: str) -> None:
+        self._refuse({"reason": "sandbox", "why": f"its sandboxes cannot be made: {why}"})
 
     def _template_ended(self, status: int) -> None:
         """Its containers go on: only nothing is forked from it any more."""

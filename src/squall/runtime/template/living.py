@@ -2,7 +2,7 @@
 
 import gc
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from types import FrameType, ModuleType
 from typing import Any
 
@@ -33,6 +33,7 @@ _MOST_SEARCHED = 8
 
 def look() -> tuple[frozenset[Made], dict[int, str]]:
     """What was made that a fork may break, and for descriptors that Python objects hold, the name of the holder."""
+    gc.collect()  # What only waits to be collected is not held by anybody.
     kinds = {found: what for module, name, what in _CLASSES if (found := _class(module, name)) is not None}
     files = tuple(found for module, name in _FILES if (found := _class(module, name)) is not None)
     known = {id(getattr(sys.modules.get("random"), "_inst", None)), *_numpy_global()}
@@ -68,7 +69,7 @@ def _what(cls: type, kinds: dict[type, What]) -> What | None:
 def _counts(one: Any, what: What) -> bool:
     """Whether it is one that a fork breaks: not one that is closed, and not one that draws from the system."""
     if what is What.EVENT_LOOP:
-        return not one.is_closed()
+        return not getattr(one, "_closed", False) and not _says(one.is_closed)
     if what in (What.EXECUTOR, What.PROCESS_POOL):
         return not getattr(one, "_shutdown", getattr(one, "_shutdown_thread", False))
     return type(one).__name__ != "SystemRandom"
@@ -87,7 +88,7 @@ def _device_contexts() -> set[Made]:
     """GPUs that a library says it has used."""
     found = set()
     cuda = sys.modules.get("torch.cuda")
-    if cuda is not None and cuda.is_initialized():
+    if _says(getattr(cuda, "is_initialized", bool)):
         found.add(Made(what=What.DEVICE_CONTEXT, type="torch.cuda", holder="torch"))
     jax = sys.modules.get("jax._src.xla_bridge")
     if getattr(jax, "_backends", None):
@@ -95,11 +96,19 @@ def _device_contexts() -> set[Made]:
     return found
 
 
+def _says(question: Callable[[], object]) -> bool:
+    """The answer of foreign code; one that cannot be given counts as no."""
+    try:
+        return bool(question())
+    except Exception:  # noqa: BLE001 - whatever a class of the user's raises is no answer
+        return False
+
+
 def _number(one: Any) -> int:
     try:
         number: int = one.fileno()
-    except (OSError, ValueError):
-        return -1  # It is closed.
+    except Exception:  # noqa: BLE001 - it is closed, or a class of the user's says otherwise
+        return -1
     return number
 
 
@@ -132,6 +141,13 @@ def _holder(one: Any) -> str:
 def _attribute(module: str, space: dict[str, Any], held: list[Any]) -> str:
     ids = {id(one) for one in held}
     for name, value in space.items():
-        if id(value) in ids or id(getattr(value, "__dict__", None)) in ids:
+        if id(value) in ids or id(_attributes(value)) in ids:
             return f"{module}.{name}"
     return module
+
+
+def _attributes(value: Any) -> object:
+    try:
+        return vars(value)
+    except Exception:  # noqa: BLE001 - it has none, or it is a stand-in that asks somebody else
+        return None

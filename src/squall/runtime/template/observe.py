@@ -23,6 +23,8 @@ _ANONYMOUS = {
 # null, zero, full, random, urandom
 _HARMLESS_DEVICES = frozenset(os.makedev(1, minor) for minor in (3, 5, 7, 8, 9))
 _GPU_DEVICES = ("/dev/nvidia", "/dev/dri/", "/dev/kfd")
+# What smaps calls memory that madvise(2) keeps from being copied by a fork.
+_NOT_COPIED = "dc"
 _MOST_DESCRIPTORS = 65_536
 _LOOKS, _BETWEEN_S = 10, 0.01
 
@@ -31,6 +33,7 @@ def look() -> Seen:
     """What this process has and holds now. To be called before gc.freeze, which hides objects."""
     made, holders = living.look()
     descriptors = _descriptors()
+    memory = _memory()
     return Seen(
         tasks=_tasks(),
         descriptors=None
@@ -45,7 +48,8 @@ def look() -> Seen:
             )
             for number, kind, target, writable in descriptors
         ),
-        shared=_shared(),
+        shared=memory and memory[0],
+        withheld=memory and memory[1],
         children=_children(),
         threads=_threads(),
         made=made,
@@ -159,19 +163,23 @@ def _is_writable(number: int) -> bool:
     return flags & os.O_ACCMODE != os.O_RDONLY
 
 
-def _shared() -> frozenset[str] | None:
-    """Writable memory that a fork shares with its parent, by what it maps."""
-    found = set()
+def _memory() -> tuple[frozenset[str], frozenset[str]] | None:
+    """Memory that children would not have as their own, by what it maps: shared and writable, and kept from them."""
+    shared, withheld, area = set(), set(), ""
     try:
-        with open("/proc/self/maps", encoding="utf-8", errors="replace") as file:
+        with open("/proc/self/smaps", encoding="utf-8", errors="replace") as file:
             for line in file:
-                fields = line.rstrip("\n").split(None, 5)
-                if fields[1][3] == "s" and fields[1][1] == "w":
-                    path = fields[5] if len(fields) == 6 else "no name"
-                    found.add(f"{path} (inode {fields[4]})")
+                name, _, rest = line.partition(" ")
+                if not name.endswith(":"):
+                    fields = line.rstrip("\n").split(None, 5)
+                    area = f"{fields[5] if len(fields) == 6 else 'no name'} (inode {fields[4]})"
+                    if fields[1][3] == "s" and fields[1][1] == "w":
+                        shared.add(area)
+                elif name == "VmFlags:" and _NOT_COPIED in rest.split():
+                    withheld.add(area)
     except OSError:
         return None
-    return frozenset(found)
+    return frozenset(shared), frozenset(withheld)
 
 
 def _children() -> frozenset[int] | None:

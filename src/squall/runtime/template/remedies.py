@@ -2,7 +2,7 @@
 
 from collections.abc import Collection
 
-_INSIDE = "make it inside the function, or in an @enter hook, which runs in each container after the fork"
+_INSIDE = "make it inside the function, or in an @squall.after_fork hook, which each container calls once"
 
 # For each word: what was found, and what to change.
 TOLD = {
@@ -16,7 +16,7 @@ TOLD = {
     ),
     "thread": (
         "a thread runs after the imports: {}",
-        "a fork copies no thread: start it inside the function, or in an @enter hook",
+        "a fork copies no thread: start it inside the function, or in an @squall.after_fork hook",
     ),
     "executor": (
         "an executor has threads already: {}",
@@ -45,7 +45,7 @@ TOLD = {
     ),
     "device_context": (
         "a GPU was used at import: {}",
-        "a GPU's state does not outlive a fork: move tensors and models to it in an @enter hook",
+        "a GPU's state does not outlive a fork: move tensors and models to it in an @squall.after_fork hook",
     ),
     "generator": (
         "a random generator was made at import: {}",
@@ -63,7 +63,7 @@ TOLD = {
     "memfd": ("shared memory is open: {}", f"containers would share it: {_INSIDE}"),
     "gpu": (
         "a GPU is open: {}",
-        "a GPU's state does not outlive a fork: move tensors and models to it in an @enter hook",
+        "a GPU's state does not outlive a fork: move tensors and models to it in an @squall.after_fork hook",
     ),
     "device": ("a device is open: {}", f"containers would share it: {_INSIDE}"),
     "directory": ("a directory is open: {}", "it is not the container's own: open it inside the function"),
@@ -80,9 +80,13 @@ TOLD = {
         "writable memory is shared with other processes: {}",
         f"containers would share it, and locks in it: {_INSIDE}",
     ),
+    "withheld_memory": (
+        "memory is marked as not to be copied by a fork: {}",
+        f"containers would crash where they touch it: {_INSIDE}",
+    ),
     "child_process": (
         "a process was started at import: {}",
-        "it is in no container: start it inside the function, or in an @enter hook",
+        "it is in no container: start it inside the function, or in an @squall.after_fork hook",
     ),
     "handler": (
         "a signal has a handler since the imports: {}",
@@ -112,7 +116,10 @@ _SPECIAL = {
         "native_thread",
         "polars",
     ): "import polars inside the function: it starts a thread as soon as it is imported",
-    ("native_thread", "grpc"): "make channels and servers inside the function, or in an @enter hook",
+    (
+        "native_thread",
+        "grpc",
+    ): "make channels and servers inside the function, or in an @squall.after_fork hook",
 }
 
 

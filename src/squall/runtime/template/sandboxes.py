@@ -4,6 +4,7 @@ import os
 import selectors
 from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from squall.runtime import packet
@@ -19,29 +20,27 @@ from squall.runtime.template.prepared import Sandbox, make_directory
 _FAILURES = 3
 
 
-class Sandboxes:
-    """Those of one template.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TellOfSandboxes:
+    """What whoever has sandboxes made is told.
 
-    prepared: told when one more is ready; useless: told why when they cannot be made; spoke: what the first process of
-    one that was taken says is there to be read.
+    prepared: one more is ready. useless: they cannot be made, and why. spoke: the first process of one that was taken has
+    said something, which is there to be read.
     """
 
-    def __init__(
-        self,
-        spec: SandboxSpec,
-        around: Around,
-        init: InitLink,
-        *,
-        prepared: Callable[[], None],
-        useless: Callable[[str], None],
-        spoke: Callable[[Sandbox], None],
-    ) -> None:
+    prepared: Callable[[], None]
+    useless: Callable[[str], None]
+    spoke: Callable[[Sandbox], None]
+
+
+class Sandboxes:
+    """Those of one template."""
+
+    def __init__(self, spec: SandboxSpec, around: Around, init: InitLink, tell: TellOfSandboxes) -> None:
         self._spec = spec
         self._around = around
         self._init = init
-        self._prepared = prepared
-        self._useless = useless
-        self._spoke = spoke
+        self._tell = tell
         self._pool: deque[Sandbox] = deque()
         self._making: dict[str, Sandbox] = {}
         self._all: dict[str, Sandbox] = {}
@@ -156,7 +155,7 @@ class Sandboxes:
 
     def _hear(self, sandbox: Sandbox) -> None:
         if sandbox.taken:
-            self._spoke(sandbox)
+            self._tell.spoke(sandbox)
             return
         try:
             got = packet.receive(sandbox.line)
@@ -189,7 +188,7 @@ class Sandboxes:
                 self._making.pop(sandbox.id, None)
                 self._failures = 0
                 self._pool.append(sandbox)
-                self._prepared()
+                self._tell.prepared()
             case "failed":
                 self._failed(str(message["step"]))
 
@@ -197,6 +196,6 @@ class Sandboxes:
         """One could not be made. Several in a row, and the template is of no use."""
         self._failures += 1
         if self._failures >= _FAILURES:
-            self._useless(why)
+            self._tell.useless(why)
         else:
-            self._prepared()
+            self._tell.prepared()
