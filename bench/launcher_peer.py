@@ -18,6 +18,7 @@ from typing import Any
 from scene import RUNNER, AbsentError, Sample, Scene, parse_answer
 from squall.runtime import packet
 from squall.runtime.spec import Mount, SandboxSpec
+from undisturbed import go_ahead
 
 # The names that a launcher gives to the rungs, by the names that the figures have.
 RUNGS = {
@@ -294,6 +295,7 @@ def a_launcher(who: str, scene: Scene, kind: str) -> Iterator[Launcher]:
     try:
         if RUNGS[who] in TEMPLATE_RUNGS:
             launcher.template(kind)
+        go_ahead(launcher.process.pid)
         yield launcher
     finally:
         launcher.end()
