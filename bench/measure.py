@@ -21,6 +21,7 @@ T = TypeVar("T")
 Samples = dict[str, list[float]]
 
 TURN_LIMIT_S = 420.0
+PHASE = "phase_"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +47,10 @@ class Turn:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bar:
-    """A figure the product has to reach: `ours` at most (or at least) `factor` times `theirs`, or times one."""
+    """A figure the product has to reach: `ours` at most (or at least) `factor` times `theirs`, or times one.
+
+    what: which figure of ours, "p50", "p95" or "p99"; of theirs it is always the median.
+    """
 
     metric: str
     factor: float
@@ -124,19 +128,25 @@ def judge(bar: Bar, results: Mapping[str, Mapping[str, Summary]]) -> tuple[bool 
     theirs = results.get(bar.theirs, {}).get(bar.metric) if bar.theirs else None
     sign = ">=" if bar.at_least else "<="
     bound = f"{bar.factor:g} x {bar.theirs}" if bar.theirs else f"{bar.factor:g}"
-    asked = f"{bar.who} {bar.metric} {sign} {bound}"
+    asked = f"{bar.who} {bar.metric}{'' if bar.what == 'p50' else f' {bar.what}'} {sign} {bound}"
     if ours is None or (bar.theirs and theirs is None):
         return None, f"not measured: {asked}"
     limit = bar.factor * (theirs.p50 if theirs else 1.0)
-    met = ours.p50 >= limit if bar.at_least else ours.p50 <= limit
-    return met, f"{'met' if met else 'MISSED'}: {asked} (is {ours.p50:g}, bound {limit:.4g} {ours.unit})"
+    is_now = float(getattr(ours, bar.what))
+    met = is_now >= limit if bar.at_least else is_now <= limit
+    return met, f"{'met' if met else 'MISSED'}: {asked} (is {is_now:g}, bound {limit:.4g} {ours.unit})"
 
 
 def table(results: Mapping[str, Mapping[str, Summary]], *, reference: str) -> list[str]:
-    """Lines for people: each metric with median, p95, p99, and the median as a multiple of the reference's."""
+    """Lines for people: each metric with median, p95, p99, and the median as a multiple of the reference's.
+
+    Phases of another figure, which are many, are for machines only.
+    """
     lines = [f"{'metric':<28} {'who':<22} {'p50':>11} {'p95':>11} {'p99':>11} {'n':>6}  unit   x {reference}"]
     metrics = dict.fromkeys(name for rows in results.values() for name in rows)
     for name in metrics:
+        if name.startswith(PHASE):
+            continue
         for who, rows in results.items():
             if name not in rows:
                 continue
@@ -180,9 +190,17 @@ def say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-def arguments(description: str, contenders: Sequence[str]) -> argparse.Namespace:
-    """The options every bench takes. `turn` is how a bench calls itself for one contender in a fresh process."""
+def arguments(
+    description: str,
+    contenders: Sequence[str],
+    more: Callable[[argparse.ArgumentParser], None] = lambda _parser: None,
+) -> argparse.Namespace:
+    """The options every bench takes. `turn` is how a bench calls itself for one contender in a fresh process.
+
+    more: adds those of one bench alone.
+    """
     parser = argparse.ArgumentParser(description=description)
+    more(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON object on standard output")
     parser.add_argument(
         "--quick", action="store_true", help="fewer rounds and repeats: a look, not a figure to quote"
@@ -234,16 +252,26 @@ def report_rounds(
 ) -> None:
     """Runs the rounds and prints the figures, then which bars they meet. Raises SystemExit where a contender failed."""
     turns = run_rounds(script, options)
-    results = results_of(turns, units)
+    report(results_of(turns, units), reference=reference, bars=bars, json_too=options.json)
+    if any(turn.failed for taken in turns.values() for turn in taken):
+        raise SystemExit("a contender failed: see its line above")
+
+
+def report(
+    results: Mapping[str, Mapping[str, Summary]],
+    *,
+    reference: str,
+    bars: Mapping[str, Sequence[Bar]] | None = None,
+    json_too: bool = False,
+) -> None:
+    """Prints the table and the verdicts for people, and the one JSON object where it is asked for."""
     for line in table(results, reference=reference):
         say(line)
     for kind, members in (bars or {}).items():
         for bar in members:
             say(f"{kind} {judge(bar, results)[1]}")
-    if options.json:
+    if json_too:
         print(json.dumps(as_json(results, machine())))
-    if any(turn.failed for taken in turns.values() for turn in taken):
-        raise SystemExit("a contender failed: see its line above")
 
 
 def take_turn(script: str, who: str, *, quick: bool) -> Turn:

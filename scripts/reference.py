@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "src"), str(ROOT)]
 
 import squall  # noqa: E402 - of this clone, not of the interpreter
-from scripts import reference_pages  # noqa: E402 - the same
+from scripts import reference_hostile, reference_pages  # noqa: E402 - the same
 from squall.model import errors  # noqa: E402 - the same
 from squall.settings import options  # noqa: E402 - the same
 
@@ -28,6 +28,9 @@ def pages() -> dict[str, str]:
         "commands.md": reference_pages.commands_page(_MADE),
         "python.md": reference_pages.python_page(_MADE),
         "hosts.md": reference_pages.hosts_page(_MADE),
+        "guides/security.md": reference_hostile.security_page(
+            (ROOT / "docs" / "guides" / "security.md").read_text(encoding="utf-8")
+        ),
     }
 
 

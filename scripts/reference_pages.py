@@ -50,6 +50,7 @@ _VERBS: dict[type, dict[str, Any]] = {
         "spawn": verbs.Spawn.__call__,
         "spawn_map": verbs.SpawnMap.__call__,
         "remote_gen": verbs.RemoteItems.__call__,
+        "update_autoscaler": squall.Function._update_autoscaler,
     },
     squall.FunctionCall: {
         "get": squall.FunctionCall.value,

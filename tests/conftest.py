@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import signal
+
 import pytest
 
 from tests import left_out, machine
 
 _skips: list[left_out.Skip] = []
+
+
+def pytest_configure() -> None:
+    """A shell has Ctrl-C ignored in what it runs in the background, and every program of the tests would inherit that."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from squall.sdk.function_call import FunctionCall as FunctionCall
     from squall.sdk.image import Image as Image
     from squall.sdk.inside import (
+        after_fork as after_fork,
         current_function_call_id as current_function_call_id,
         current_input_id as current_input_id,
         is_local as is_local,
@@ -26,6 +27,7 @@ _HOMES = {
     "FunctionCall": "squall.sdk.function_call",
     "Image": "squall.sdk.image",
     "Retries": "squall.model.function",
+    "after_fork": "squall.sdk.inside",
     "current_function_call_id": "squall.sdk.inside",
     "current_input_id": "squall.sdk.inside",
     "is_local": "squall.sdk.inside",

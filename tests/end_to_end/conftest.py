@@ -7,11 +7,13 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from tests import machine
+from tests.linux import leaks
 
 SOURCES = Path(__file__).parents[2] / "src"
 PROGRAMS = Path(__file__).parent / "programs"
@@ -66,10 +68,20 @@ class House:
         return path
 
 
+@pytest.fixture(scope="session", autouse=True)
+def nothing_is_left() -> Iterator[None]:
+    """Of all these tests, by their end."""
+    if not machine.facts()["linux"]:
+        yield
+        return
+    with leaks.nothing_left():
+        yield
+
+
 @pytest.fixture(scope="session")
 def house() -> Iterator[House]:
     # Not pytest's own directory: its names are long, and those of sockets are not.
-    folder = Path(tempfile.mkdtemp(prefix="squall-e2e-"))
+    folder = leaks.fresh_folder(prefix="squall-e2e-")
     house = House(folder)
     try:
         yield house

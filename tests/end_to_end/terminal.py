@@ -8,13 +8,13 @@ import shutil
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from squall.runtime.instance import instance_of
+from tests.linux import leaks
 
 SOURCES = Path(__file__).parents[2] / "src"
 ERROR = re.compile(r"^error\[(SQ-\d{4})\]: ", re.MULTILINE)
@@ -116,7 +116,7 @@ class Terminal:
 
 def fresh_folder(*, below: str | None = None) -> Path:
     """A directory with a short name: those of sockets are not long."""
-    return Path(tempfile.mkdtemp(prefix="squall-t-", dir=below))
+    return leaks.fresh_folder(below=below)
 
 
 def left_of(state: Path) -> list[str]:

@@ -24,7 +24,7 @@ from squall.scheduling.chunk import GROWTH, MOST, TARGET_S, Pace, chunk_size, ma
 from squall.scheduling.inputs import Segment
 from squall.scheduling.loss import End, Requeue, Suspect, describe_end, is_own_doing, plan_loss
 from squall.scheduling.node_diff import Start, Stop, plan_node
-from squall.scheduling.place import place
+from squall.scheduling.place import Room, Wish
 from squall.scheduling.plan import ContainerView, FunctionView, Hold, Retire, StartOne, plan_capacity
 from squall.scheduling.retry import (
     MOST_LOSSES,
@@ -149,12 +149,14 @@ def test_demand_never_asks_for_more_containers_than_inputs(
 def test_a_container_is_placed_where_it_fits_or_nowhere(
     asks: Resources, free: dict[NodeId, Resources]
 ) -> None:
-    node = place(asks, free)
+    node = Room(free).find(Wish(asks=asks))
     fitting = [name for name, amount in free.items() if asks.fits_in(amount)]
     assert (node is None) == (not fitting)
     if node is not None:
         assert node in fitting
-        assert place(asks, dict(reversed(free.items()))) == node, "the answer hangs on the order"
+        assert Room(dict(reversed(free.items()))).find(Wish(asks=asks)) == node, (
+            "the answer hangs on the order"
+        )
 
 
 # -- plan
@@ -226,7 +228,8 @@ def test_a_plan_keeps_to_what_the_nodes_have_and_the_owners_want(
         assert not starts or len(alive) + starts <= max(ceiling, scaling.min_containers)
         assert not (starts and going), "one comes while another goes"
         assert not going or len(alive) - len(going) >= scaling.min_containers
-        assert all((alive[one].idle_s or 0.0) >= scaling.scaledown_window_s for one in going)
+        idle = {step.container for step in steps if isinstance(step, Retire) and step.why == "idle"}
+        assert all((alive[one].idle_s or 0.0) >= scaling.scaledown_window_s for one in going & idle)
     held = [step for step in steps if isinstance(step, Hold)]
     assert len({step.function for step in held}) == len(held), "a function is held once"
 

@@ -7,8 +7,9 @@ import json
 import logging
 import os
 import socket
+import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
 
@@ -19,6 +20,7 @@ from squall.agent.pools import Pools, uid_base
 from squall.agent.prepared import Images
 from squall.agent.relay import LocalContainer, Relay
 from squall.agent.sandboxes import BuildSandboxes
+from squall.agent.templates import Templates
 from squall.model.container import ContainerEnd, WantedContainer
 from squall.model.errors import ConnectionLost, ContainerStartError, Error, FrameError
 from squall.model.function import Function
@@ -34,36 +36,44 @@ Tell = Callable[[Message], None]
 SendLogs = Callable[[Message, list[bytes]], None]
 
 
-@dataclass(frozen=True, slots=True)
-class Around:
-    """What containers of functions share with everything else on this node."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Means:
+    """What containers are started and reached with."""
 
+    pools: Pools
+    images: Images
+    relay: Relay
     builds: BuildSandboxes
+    templates: Templates
     network: Network
-    options: Options
 
 
 class Containers:
     """What runs here. tell: an event to the server; send_logs: records of output; both drop while there is none."""
 
-    def __init__(self, pools: Pools, images: Images, relay: Relay, around: Around) -> None:
+    def __init__(self, means: Means, options: Options) -> None:
         self.present: dict[str, LocalContainer] = {}
         self.starting: dict[str, asyncio.Task[None]] = {}
         self.unreported: dict[str, Message] = {}
         self.tell: Tell = lambda _event: None
         self.send_logs: SendLogs = lambda _head, _texts: None
-        self._pools = pools
-        self._images = images
-        self._relay = relay
-        self._builds = around.builds
-        self._network = around.network
-        self._options = around.options
+        self._pools = means.pools
+        self._images = means.images
+        self._relay = means.relay
+        self._builds = means.builds
+        self._templates = means.templates
+        self._network = means.network
+        self._options = options
         self._wanted: frozenset[str] = frozenset()
         self._ended: set[str] = set()
         self._routes = 0
-        pools.on_exit = self._exited
-        pools.on_lost = self._launcher_lost
-        relay.on_gone = self._channel_gone
+        self._giving: set[asyncio.Task[None]] = set()
+        means.pools.on_exit = self._exited
+        means.pools.on_veth = self._ask_for_address
+        means.pools.on_lost = self._launcher_lost
+        means.relay.on_gone = self._channel_gone
+        means.templates.tell = lambda event: self.tell(event)
+        means.templates.printed = self._printed_by_template
 
     def want(self, payload: bytes) -> None:
         """The server's whole wanted set: starts what is missing, stops what is too much."""
@@ -85,7 +95,9 @@ class Containers:
                     self.stop(container)
         for container in described.get("kill", ()):
             self.kill(container)
-        self._wanted = frozenset(functions)
+        before, self._wanted = self._wanted, frozenset((*functions, *described.get("known", ())))
+        for gone in before - self._wanted:
+            self._release_if_empty(gone)
 
     def stop(self, container: str) -> None:
         """Stops a container: signal, grace, kill."""
@@ -109,20 +121,22 @@ class Containers:
         """Takes over the containers that an earlier agent left running."""
         for link in links:
             try:
-                rows = await link.containers()
+                listed = await link.listed()
             except Error:
                 continue
-            for row in rows:
+            self._network.adopt(link.name, listed["addresses"])
+            for row in listed["containers"]:
+                self._network.adopt(link.name, row["addresses"])
                 if row.get("exited"):
                     self._exited(link, row["exited"])
                     continue
-                self._network.adopt(row["container"], row.get("address"))
                 try:
                     message, fds = await link.attach(row["container"])
                 except Error as refused:
                     _log.warning("container %s could not be taken over: %s", row["container"], refused)
                     continue
                 self._add(link, {**row, **message}, fds)
+        self._network.all_adopted()
 
     def describe(self) -> list[Message]:
         """Every container, for the server."""
@@ -133,6 +147,7 @@ class Containers:
         for event in self.unreported.values():
             self.tell(event)
         self.unreported.clear()
+        self._templates.report()
 
     def _never_began(self, container: str, _task: asyncio.Task[None]) -> None:
         """A task that is cancelled before its first step runs none of its own code: the end is told here then."""
@@ -147,7 +162,10 @@ class Containers:
             link = await self._pools.launcher(wanted.function.id)
             spec = self._images.spec_for(wanted, prepared, uid_base=uid_base(link.uid_slot))
             spec = await self._network.join(spec, blocked=wanted.function.block_network)
-            message, fds = await link.start(container, spec.to_json())
+            await self._templates.before_start(link, wanted.function, spec)
+            message, fds = await link.start(container, spec.to_json(), path=wanted.function.start_path)
+            message["why"] = self._templates.words(link, message["rung"])
+            self._network.started(container, message["address"])
         except asyncio.CancelledError:
             if link is not None:
                 link.tell("kill", container=container)
@@ -186,6 +204,7 @@ class Containers:
             pid=message["pid"],
             init_pid=message.get("init_pid", 0),
             rung=message.get("rung", ""),
+            why=message.get("why", ""),
             phases_ms=message.get("phases_ms", {}),
         )
         self.present[local.id] = local
@@ -231,12 +250,42 @@ class Containers:
 
     def _launcher_lost(self, link: LauncherLink) -> None:
         """A launcher was killed, and its containers with it: nobody's fault."""
+        self._templates.forget(link)
+        self._network.lost(link.name)
         for local in [local for local in self.present.values() if local.launcher is link]:
             del self.present[local.id]
             if local.output is not None:
                 local.output.close()
             self._relay.remove(local)
             self._report_end(local.id, ContainerEnd(cause="signal", signal=9))
+
+    def _ask_for_address(self, link: LauncherLink, message: Message) -> None:
+        """What a launcher makes ahead has an address as every container has."""
+        name = str(message["sandbox"])
+        if message["t"] == "veth_free":
+            self._network.release(name)
+            return
+
+        async def give() -> None:
+            try:
+                veth = await self._network.give(name, link.name)
+            except Error as problem:
+                link.tell("veth", sandbox=name, why=str(problem))
+                return
+            if link in self._pools.all:
+                link.tell("veth", sandbox=name, veth=asdict(veth))
+            else:
+                self._network.release(name)
+
+        task = asyncio.get_running_loop().create_task(give())
+        self._giving.add(task)
+        task.add_done_callback(self._giving.discard)
+
+    def _printed_by_template(self, function: str, stream: str, text: str) -> None:
+        """What code prints while it is loaded is printed once for all the containers that are forked from there."""
+        data = text.encode()
+        row = [stream, len(data), time.time()]
+        self.send_logs({"t": "logs", "container": "template", "function": function, "L": [row]}, [data])
 
     def _report_end(self, container: str, end: ContainerEnd) -> None:
         self._ended.add(container)
@@ -250,7 +299,10 @@ class Containers:
         function = link.function
         if function is None or function in self._wanted or function == "build":
             return
-        if not any(local.launcher is link for local in self.present.values()):
+        self._release_if_empty(function)
+
+    def _release_if_empty(self, function: str) -> None:
+        if not any(local.function == function for local in self.present.values()):
             self._pools.release(function)
 
 

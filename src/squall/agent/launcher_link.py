@@ -22,7 +22,9 @@ Message = dict[str, Any]
 
 
 class LauncherLink:
-    """One launcher. on_exit gets each "exited" message, on_lost is called once when the launcher is gone."""
+    """One launcher. on_exit gets each "exited" message, on_template what it says of its template, on_veth what it says of addresses, on_lost is called once
+    when the launcher is gone.
+    """
 
     def __init__(self, sock: socket.socket, name: str, pid: int) -> None:
         sock.setblocking(False)
@@ -34,6 +36,8 @@ class LauncherLink:
         self.silent = False
         self.answer_s = ANSWER_S
         self.on_exit: Callable[[Message], None] = lambda _message: None
+        self.on_template: Callable[[Message], None] = lambda _message: None
+        self.on_veth: Callable[[Message], None] = lambda _message: None
         self.on_lost: Callable[[], None] = lambda: None
         self._sock = sock
         self._loop = asyncio.get_running_loop()
@@ -44,22 +48,23 @@ class LauncherLink:
         self._listed: list[Message] = []
         self._loop.add_reader(sock.fileno(), self._on_readable)
 
-    async def start(self, container: str, spec: Message) -> tuple[Message, tuple[int, ...]]:
+    async def start(
+        self, container: str, spec: Message, *, path: str = ""
+    ) -> tuple[Message, tuple[int, ...]]:
         """Starts a container: what the launcher says of it, and the descriptors channel, log, out, err.
 
-        Raises the launcher's refusal, ConnectionLost when it dies meanwhile.
+        path: the only rung that will do; "" for the best there is. Raises the launcher's refusal, ConnectionLost when it dies meanwhile.
         """
-        return await self._ask("start", container, {"spec": spec})
+        return await self._ask("start", container, {"spec": spec, **({"path": path} if path else {})})
 
     async def attach(self, container: str) -> tuple[Message, tuple[int, ...]]:
         """Takes over a container that an earlier agent left; answers like `start`."""
         return await self._ask("attach", container, {})
 
-    async def containers(self) -> list[Message]:
-        """What the launcher has."""
+    async def listed(self) -> Message:
+        """What the launcher has: containers, and the addresses of sandboxes that are no container's yet."""
         message, _fds = await self._ask("list", "", {})
-        found: list[Message] = message["containers"]
-        return found
+        return message
 
     async def run(
         self, container: str, name: str, how: Message, on_end: Callable[[Message], None]
@@ -164,6 +169,10 @@ class LauncherLink:
                     break
         elif kind == "exited":
             self.on_exit(message)
+        elif kind in ("template", "printed"):
+            self.on_template(message)
+        elif kind in ("veth_wanted", "veth_free"):
+            self.on_veth(message)
         elif kind == "exec_exited":
             on_end = self._execs.pop(message["exec"], None)
             if on_end is not None:

@@ -14,13 +14,14 @@ import secrets
 import signal
 from typing import Any
 
-from squall.agent.containers import Around, Containers, cores
+from squall.agent.containers import Containers, Means, cores
 from squall.agent.heartbeat import beat, patience_of
 from squall.agent.network import Network
 from squall.agent.pools import Pools
 from squall.agent.prepared import Images
 from squall.agent.relay import Relay
 from squall.agent.sandboxes import BuildSandboxes
+from squall.agent.templates import Templates
 from squall.blobs.checkout import Checkouts
 from squall.blobs.disk_blobs import DiskBlobs
 from squall.context.fresh import fresh_id
@@ -88,9 +89,15 @@ class Agent:
             chosen=self._options.network_range.strip(),
             denied=networks_in(self._options.network_deny),
         )
-        self._containers = Containers(
-            self._pools, self._images, self._relay, Around(builds, self._network, self._options)
+        means = Means(
+            pools=self._pools,
+            images=self._images,
+            relay=self._relay,
+            builds=builds,
+            templates=Templates(blobs, self._options, cores=cores()),
+            network=self._network,
         )
+        self._containers = Containers(means, self._options)
         self._containers.tell = self._tell
         self._containers.send_logs = self._send_logs
         adopted = await self._pools.adopt()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
 
@@ -46,6 +47,8 @@ class Network:
         self._standing: firewall.Standing | None = None
         self._watching: socket.socket | None = None
         self._numbers: dict[str, int] = {}
+        self._launchers: dict[str, str] = {}
+        self._adopted = asyncio.Event()
         self._last = -1
         self._starting = asyncio.get_running_loop().create_task(self._start())
 
@@ -91,7 +94,7 @@ class Network:
             return spec
         match await self.ready():
             case "veth":
-                return self._with_veth(spec)
+                return self._with_veth(spec, self._veth_for(spec.id))
             case "host":
                 return replace(spec, network="host")
             case "none":
@@ -113,18 +116,46 @@ class Network:
             path.write_text(f"nameserver {RESOLVER}\n")
         return str(path)
 
-    def adopt(self, container: str, address: str | None) -> None:
-        """A container of an earlier agent has its address still."""
-        network = None if self._standing is None else self._standing.rules.network
-        if address and network:
-            try:
-                self._numbers[container] = number_of(network, address)
-            except ValueError:
-                _log.warning("container %s has %s, which is none of ours", container, address)
+    async def give(self, name: str, launcher: str) -> sandbox.Veth:
+        """How a sandbox that a launcher makes ahead is joined, until it is released.
 
-    def release(self, container: str) -> None:
-        """A container has ended: its address is free."""
-        self._numbers.pop(container, None)
+        Waits until all that an earlier agent gave away is known. Raises ContainerStartError where there is nothing to give.
+        """
+        await self.ready()
+        await self._adopted.wait()
+        return self._veth_for(name, launcher)
+
+    def adopt(self, launcher: str, addresses: Mapping[str, str]) -> None:
+        """What an earlier agent gave away is had still, by containers and sandboxes of this launcher."""
+        network = None if self._standing is None else self._standing.rules.network
+        for holder, address in addresses.items():
+            if network is None:
+                continue
+            try:
+                self._numbers[holder] = number_of(network, address)
+                self._launchers[holder] = launcher
+            except ValueError:
+                _log.warning("%s has %s, which is none of ours", holder, address)
+
+    def all_adopted(self) -> None:
+        """Every launcher that an earlier agent left has said what it has."""
+        self._adopted.set()
+
+    def started(self, container: str, address: str | None) -> None:
+        """A container runs with this address: if that is its sandbox's, the one that was meant for it is free."""
+        number, standing = self._numbers.get(container), self._standing
+        if number is not None and standing and address != address_at(standing.rules.network, number):
+            self.release(container)
+
+    def release(self, holder: str) -> None:
+        """A container or a sandbox has ended: its address is free."""
+        self._numbers.pop(holder, None)
+        self._launchers.pop(holder, None)
+
+    def lost(self, launcher: str) -> None:
+        """A launcher is gone, and every sandbox that it had."""
+        for holder in [name for name, of in self._launchers.items() if of == launcher]:
+            self.release(holder)
 
     async def sweep(self) -> None:
         """Removes devices that no container has, which an earlier agent left; once all that live are adopted."""
@@ -151,24 +182,31 @@ class Network:
             except OSError:
                 _log.exception("the firewall stays")
 
-    def _with_veth(self, spec: sandbox.SandboxSpec) -> sandbox.SandboxSpec:
-        standing = self._standing
-        assert standing is not None
-        network = standing.rules.network
-        number = free_number(set(self._numbers.values()), self._last, room_in(network))
-        if number is None:
-            raise ContainerStartError(f"every address of the containers' network {network} is taken")
-        self._numbers[spec.id] = self._last = number
+    def _with_veth(self, spec: sandbox.SandboxSpec, veth: sandbox.Veth) -> sandbox.SandboxSpec:
+        assert self._standing is not None
+        resolvers = self._standing.resolvers.path
         return replace(
-            spec,
-            network="veth",
-            veth=sandbox.Veth(
-                name=firewall.device_of(self._instance, number),
-                address=address_at(network, number),
-                gateway=gateway_of(network),
-                mtu=standing.mtu,
-            ),
-            mounts=tuple(_asks(mount, standing.resolvers.path) for mount in spec.mounts),
+            spec, network="veth", veth=veth, mounts=tuple(_asks(mount, resolvers) for mount in spec.mounts)
+        )
+
+    def _veth_for(self, holder: str, launcher: str = "") -> sandbox.Veth:
+        standing = self._standing
+        if standing is None:
+            raise ContainerStartError("the rules that containers are joined by do not stand on this machine")
+        network = standing.rules.network
+        number = self._numbers.get(holder)
+        if number is None:
+            number = free_number(set(self._numbers.values()), self._last, room_in(network))
+            if number is None:
+                raise ContainerStartError(f"every address of the containers' network {network} is taken")
+            self._numbers[holder] = self._last = number
+        if launcher:
+            self._launchers[holder] = launcher
+        return sandbox.Veth(
+            name=firewall.device_of(self._instance, number),
+            address=address_at(network, number),
+            gateway=gateway_of(network),
+            mtu=standing.mtu,
         )
 
 

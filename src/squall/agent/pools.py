@@ -39,6 +39,7 @@ class Pools:
         self._parking: set[asyncio.Task[None]] = set()
         self._lock = asyncio.Lock()
         self.on_exit: Callable[[LauncherLink, Message], None] = lambda _link, _message: None
+        self.on_veth: Callable[[LauncherLink, Message], None] = lambda _link, _message: None
         self.on_lost: Callable[[LauncherLink], None] = lambda _link: None
 
     @property
@@ -161,6 +162,7 @@ class Pools:
             raise
         link = LauncherLink(sock, path.stem, peer.pid)
         link.on_exit = lambda message: self.on_exit(link, message)
+        link.on_veth = lambda message: self.on_veth(link, message)
         link.on_lost = lambda: self.lost(link)
         return link
 

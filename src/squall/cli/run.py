@@ -1,5 +1,6 @@
 """`squall run`: a file's entrypoint or function, with its functions in containers."""
 
+import os
 import sys
 from typing import Any
 
@@ -20,6 +21,11 @@ from squall.cli.traces import say_traceback
 )
 @click.option("-m", "module", is_flag=True, help="TARGET is a module, not a file.")
 @click.option("-q", "--quiet", is_flag=True, help="Show only what the program prints.")
+@click.option(
+    "--start-path",
+    type=click.Choice(["spare", "pooled", "on_demand", "parked", "exec"]),
+    help="Start every container in this way or not at all: for diagnosis.",
+)
 @click.option("--detach", is_flag=True, help="Comes with deployed apps.")
 @click.option("-h", "--help", "wants_help", is_flag=True, help="Show this, or the flags of TARGET.")
 @click.argument("target", metavar="TARGET", required=False)
@@ -38,6 +44,8 @@ def run(*, target: str | None, arguments: tuple[str, ...], **wish: Any) -> int:
         return 0
     if wish["detach"]:
         raise click.UsageError("--detach comes with deployed apps; leave it out", context)
+    if wish["start_path"]:
+        os.environ["SQUALL_START_PATH"] = wish["start_path"]
     try:
         module = load_target(find_target(target, is_module=wish["module"]))
     except (Exception, SystemExit) as error:

@@ -32,12 +32,16 @@ class Link(Protocol):
 
 @dataclass(slots=True)
 class Container:
-    """What holds for the whole container."""
+    """What holds for the whole container. link: None in a template, which is none yet and speaks to nobody."""
 
     id: str
     function: str
     app: str
-    link: Link
+    link: Link | None
+
+
+class NotInTemplateError(BaseException):
+    """A remote call is made while a template loads the code; no `except Exception` of that code is to catch it."""
 
 
 current_input: ContextVar[CurrentInput | None] = ContextVar("squall_current_input", default=None)
@@ -46,9 +50,13 @@ declared: dict[str, Callable[..., Any]] = {}
 """The undecorated functions that modules have declared in this process, by "module:qualname"."""
 
 
+after_fork: list[Callable[[], object]] = []
+"""What user code has each container do once it has been forked from its template, or has loaded the code itself."""
+
+
 def enter_container(here: Container) -> None:
-    """Says that this process is a container; called once, by the runner, before user code is imported."""
-    global container  # noqa: PLW0603 - one process is one container, for its whole life
+    """Says that this process is a container, or a template of such; called by the runner before user code is imported."""
+    global container  # noqa: PLW0603 - one process is one container, for its whole life after its fork
     container = here
 
 

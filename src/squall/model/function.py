@@ -79,7 +79,10 @@ class Code:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Function:
-    """One remote function as it was declared. Times in seconds; image and client_python are their JSON forms."""
+    """One remote function as it was declared. Times in seconds; image and client_python are their JSON forms.
+
+    start_path: the only way in which its containers may start, for tests and diagnosis; "" for the best there is.
+    """
 
     id: FunctionId
     app: AppId
@@ -99,6 +102,7 @@ class Function:
     level: str = "sandbox"
     single_use: bool = False
     block_network: bool = False
+    start_path: str = ""
 
     def __post_init__(self) -> None:
         for what, seconds in (("timeout", self.timeout_s), ("startup_timeout", self.startup_timeout_s)):

@@ -16,7 +16,7 @@ from typing import Any
 from squall.context import current
 from squall.model.function import Function
 from squall.model.jsonable import from_json
-from squall.runner import load, raised, stdio
+from squall.runner import load, place, preload, raised, stdio
 from squall.runner.link import RunnerLink
 from squall.runner.outcomes import close_all
 from squall.runner.run import InputRunner, LeasedInput, exit_now, is_stopping, stop_on_sigterm
@@ -56,8 +56,7 @@ class _Container:
 
     def live(self) -> None:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-        source = os.environ.pop("SQUALL_SOURCE_DIR", load.APP_DIR)
-        _take_place(os.environ.pop("SQUALL_PATH", ""), os.environ.pop("SQUALL_PYTHON", ""))
+        source = place.take_place()
         stop_on_sigterm()
         threading.Thread(target=self._link.run, name="squall-link", daemon=True).start()
         head, frame = self._given.get()
@@ -69,8 +68,12 @@ class _Container:
         os.environ.update({str(key): str(value) for key, value in head.get("env", {}).items()})
         started = time.perf_counter()
         try:
-            pickled = bytes(frame.payload) if head.get("pickled") else None
-            call_user = load.load(function.code, pickled=pickled, source_dir=source)
+            call_user = preload.preloaded(function.code)
+            if call_user is None:
+                pickled = bytes(frame.payload) if head.get("pickled") else None
+                call_user = load.load(function.code, pickled=pickled, source_dir=source)
+            for hook in current.after_fork:
+                hook()
         except BaseException as error:
             if is_stopping():
                 raise
@@ -126,28 +129,6 @@ class _Container:
                 self._runner.stop()
             else:
                 self._given.put((head, frame))
-
-
-def _take_place(path: str, python: str) -> None:
-    """Makes this interpreter the client's: where it finds modules, and what it says of itself.
-
-    A forked one was warmed as the launcher's: our own packages lie elsewhere in here.
-    """
-    if path:
-        wanted = path.split(":")
-        standard = [
-            place for place in sys.path if "site-packages" not in place and "dist-packages" not in place
-        ]
-        sys.path[:] = [*wanted, *(place for place in standard if place and place not in wanted)]
-        sys.path_importer_cache.clear()
-    own = os.path.join(path.rpartition(":")[2], "squall")
-    if os.path.isdir(own):
-        for name, module in list(sys.modules.items()):
-            if name.partition(".")[0] == "squall" and hasattr(module, "__path__"):
-                module.__path__ = [os.path.join(os.path.dirname(own), *name.split("."))]
-    if python:
-        executable, _, prefix = python.partition(":")
-        sys.executable, sys.prefix, sys.exec_prefix = executable, prefix, prefix
 
 
 def _inputs(head: Head, frame: Frame) -> deque[LeasedInput]:

@@ -6,7 +6,7 @@ import signal
 import socket
 from typing import assert_never
 
-from squall.runtime import devices, overlay, plan, proc, seccomp, syscalls
+from squall.runtime import devices, overlay, plan, proc, seccomp, syscalls, workshop
 from squall.runtime.network import loopback, routes
 
 NAMESPACES: dict[plan.Namespace, int] = {
@@ -55,6 +55,8 @@ class Site:
             case plan.MountMemory():
                 _mount_memory(step)
                 self.memory_fds.append(os.open(step.target, os.O_PATH | os.O_CLOEXEC))
+            case plan.MountWorkshop():
+                self._root = workshop.mount_workshop(step.target, step.shown)
             case plan.MountRoot():
                 self._root = overlay.mount_root(
                     step.lowers, step.base, owner=step.owner, user_attributes=step.user_attributes
@@ -74,12 +76,16 @@ class Site:
                     masked_files=step.masked_files,
                     masked_directories=step.masked_directories,
                     read_only=step.read_only,
+                    anew=step.anew,
                 )
             case plan.BindMount():
                 overlay.bind_inside(self._root, step.source, step.target, writable=step.writable)
             case plan.EnterRoot():
                 overlay.enter_root(self._root, detach_old=step.detach_old)
                 os.close(self._root)
+            case plan.SkipPids():
+                with open("/proc/sys/kernel/ns_last_pid", "w", encoding="ascii") as file:
+                    file.write(str(step.last))
             case plan.RaiseLoopback():
                 loopback.raise_loopback()
             case plan.LeadNowhere():
@@ -97,9 +103,9 @@ class Site:
             case plan.SetLimit():
                 _set_limit(step.name, step.value)
             case plan.DropPrivileges():
-                _drop_privileges(step.kept)
+                _drop_privileges(step.kept, root_is_nobody=step.root_is_nobody)
             case plan.InstallFilter():
-                syscalls.install_filter(seccomp.filter_for(step.machine))
+                syscalls.install_filter(seccomp.filter_for(step.machine, may_join=step.may_join))
             case _:
                 assert_never(step)
 
@@ -131,10 +137,10 @@ def _set_limit(name: str, value: int) -> None:
     resource.setrlimit(which, (value, value))
 
 
-def _drop_privileges(kept: int) -> None:
+def _drop_privileges(kept: int, *, root_is_nobody: bool) -> None:
     try:
         syscalls.new_session_keyring()
     except OSError:
         pass  # No keys in this kernel, or too many already; the filter keeps the container from all of them.
-    syscalls.keep_capabilities(kept, securebits=0 if kept else syscalls.SECUREBITS_NO_ROOT)
+    syscalls.keep_capabilities(kept, securebits=syscalls.SECUREBITS_NO_ROOT if root_is_nobody else 0)
     syscalls.set_no_new_privileges()

@@ -16,6 +16,10 @@ class Group(Protocol):
     def add(self, pid: int) -> None:
         """Put a process, and whatever it will fork, under the limits."""
 
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The files that a process's pid is written to, one in each hierarchy, to put it under the limits."""
+
     def oom_kills(self) -> int:
         """How many processes the kernel has killed in it for memory."""
 
@@ -63,8 +67,12 @@ class GroupV1:
             _write(f"{pids}/pids.max", limits.pids)
 
     def add(self, pid: int) -> None:
-        for path in self._paths.values():
-            _write(f"{path}/cgroup.procs", pid)
+        for path in self.files:
+            _write(path, pid)
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        return tuple(f"{path}/cgroup.procs" for path in self._paths.values())
 
     def oom_kills(self) -> int:
         return self._count("memory", "memory.oom_control", "oom_kill")
@@ -124,7 +132,11 @@ class GroupV2:
             _write(f"{self._path}/pids.max", limits.pids)
 
     def add(self, pid: int) -> None:
-        _write(f"{self._path}/cgroup.procs", pid)
+        _write(self.files[0], pid)
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        return (f"{self._path}/cgroup.procs",)
 
     def oom_kills(self) -> int:
         return _read_key(f"{self._path}/memory.events", "oom_kill")

@@ -19,7 +19,7 @@ from squall.runtime.plan import MakeCgroup, MakeScratch, Plan, plan_sandbox
 from squall.runtime.runner_start import Ends
 from squall.runtime.spec import SandboxSpec
 
-Phase = Literal["building", "running", "ended", "refused"]
+Phase = Literal["waiting", "building", "running", "ended", "refused"]
 _SOCKET_BYTES = 1 << 20
 
 
@@ -52,7 +52,7 @@ class Container:
     instance: str
     asked_at: float
     held: Held = field(init=False)
-    init_pid: int = field(init=False)
+    init_pid: int = 0
     pid: int = 0
     phase: Phase = "building"
     refusal: str = ""
@@ -74,7 +74,7 @@ class Container:
 
     def start(self) -> None:
         """Begin; what follows is told over the line. Raises OSError where not even the first process could be made."""
-        if self.rung == "forked" and not self.host.exe_protected:
+        if self.rung == "parked" and not self.host.exe_protected:
             self.spec = replace(self.spec, interpreter=self.host.python)
         self._plan = plan_sandbox(self.spec, self.host)
         self._awaits_network = self.spec.carrier is not None
@@ -116,14 +116,8 @@ class Container:
             pass  # It has ended by itself.
 
     def _fork(self) -> None:
-        line, inner_line = packet.pair()
-        control, inner_control = packet.pair()
-        log, inner_log = packet.pair()
-        for end in (log, inner_log):
-            end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SOCKET_BYTES)
-        line.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
-        (out, inner_out), (err, inner_err) = os.pipe(), os.pipe()
-        ends = Ends(control=inner_control.fileno(), log=inner_log.fileno(), out=inner_out, err=inner_err)
+        line, inner_line = a_line()
+        control, readable, ends = runner_channels()
         flags = 0
         for name in self._plan.namespaces:
             flags |= apply.NAMESPACES[name]
@@ -131,20 +125,11 @@ class Container:
             self.init_pid = syscalls.clone(flags)
             if self.init_pid == 0:
                 init.live(init.Birth(spec=self.spec, plan=self._plan, line=inner_line, ends=ends))
-            pidfd = _open_or_end(self.init_pid)
+            pidfd = open_or_end(self.init_pid)
         finally:
-            for inner in (inner_line, inner_control, inner_log):
-                inner.close()
-            os.close(inner_out)
-            os.close(inner_err)
-        line.setblocking(False)
-        control.setblocking(False)
-        self.held = Held(
-            line=line,
-            control=control,
-            pidfd=pidfd,
-            readable=(log.detach(), out, err),
-        )
+            inner_line.close()
+            ends.close()
+        self.held = Held(line=line, control=control, pidfd=pidfd, readable=readable)
 
     def hear(self, announce: Callable[[dict[str, Any], tuple[int, ...]], None]) -> None:
         """Take in what the first process says now; answers for the agent go to `announce`."""
@@ -227,6 +212,7 @@ class Container:
             "pid": self.pid,
             "init_pid": self.init_pid,
             "rung": self.rung,
+            "address": self.address,
             "phases_ms": phases,
         }
         with self._new_channel() as channel:
@@ -234,8 +220,8 @@ class Container:
 
     @property
     def rung(self) -> str:
-        """How the runner came to be: "forked" from the warm interpreter, "exec" of an interpreter or a command."""
-        return "forked" if self.spec.interpreter is None and self.spec.argv is None else "exec"
+        """How the runner came to be: "parked", a fork of the warm interpreter; "exec" of an interpreter or a command."""
+        return "parked" if self.spec.interpreter is None and self.spec.argv is None else "exec"
 
     def attach(self) -> tuple[dict[str, Any], tuple[int, ...], socket.socket]:
         """The answer to an agent that comes back, with a new channel to the runner. The caller closes the socket.
@@ -243,7 +229,7 @@ class Container:
         After the container's end the channel is at its end too; what was logged can still be read.
         """
         channel = self._new_channel()
-        message = {"t": "attached", "container": self.spec.id, "pid": self.pid}
+        message = {"t": "attached", "container": self.spec.id, "pid": self.pid, "address": self.address}
         return message, (channel.fileno(), *self.held.readable), channel
 
     def _new_channel(self) -> socket.socket:
@@ -256,6 +242,16 @@ class Container:
         finally:
             theirs.close()
         return ours
+
+    @property
+    def address(self) -> str | None:
+        """Its own address, where it has one."""
+        return None if self.spec.veth is None else self.spec.veth.address
+
+    @property
+    def addresses(self) -> dict[str, str]:
+        """The addresses that nobody else may have meanwhile, by what they were given to."""
+        return {} if self.spec.veth is None else {self.spec.id: self.spec.veth.address}
 
     def stop(self) -> None:
         """Ask the runner to end."""
@@ -279,6 +275,16 @@ class Container:
         packet.send(self.held.line, asked.to_json())
 
     @property
+    def is_own_child(self) -> bool:
+        """Whether the first process is the launcher's child, whose end its pidfd tells."""
+        return True
+
+    @property
+    def roots(self) -> tuple[int, ...]:
+        """The processes of which all others in the container descend."""
+        return (self.init_pid,)
+
+    @property
     def is_live(self) -> bool:
         """Whether its first process has not been reaped yet."""
         return self.exited is None and not self._reaped
@@ -292,7 +298,8 @@ class Container:
             "init_pid": self.init_pid,
             "level": self.spec.level,
             "rung": self.rung,
-            "address": None if self.spec.veth is None else self.spec.veth.address,
+            "address": self.address,
+            "addresses": self.addresses,
             "exited": self.exited,
         }
 
@@ -308,7 +315,7 @@ class Container:
     def finish(self, announce: Callable[[dict[str, Any], tuple[int, ...]], None]) -> None:
         """Reap the first process, whose pidfd has become readable, and say how the container ended."""
         self.hear(announce)
-        _, _, usage = os.wait4(self.init_pid, 0)
+        cpu_s = self._reap()
         self._reaped = True
         os.close(self._hold)
         self.hang_up()
@@ -341,9 +348,14 @@ class Container:
             "memory_peak_bytes": self.peak_bytes,
             "memory_limit_bytes": self.spec.limits.memory_bytes,
             "pids_limit": self.spec.limits.pids,
-            "cpu_s": round(usage.ru_utime + usage.ru_stime, 6),
+            "cpu_s": round(cpu_s, 6),
             "lived_s": round(time.monotonic() - self.asked_at, 6),
         }
+
+    def _reap(self) -> float:
+        """Take up the end of the first process; the seconds of CPU time that it and its descendants took."""
+        _, _, usage = os.wait4(self.init_pid, 0)
+        return usage.ru_utime + usage.ru_stime
 
     def _named(self, message: dict[str, Any]) -> dict[str, Any]:
         return {"container": self.spec.id, "exec": message["exec"]}
@@ -362,7 +374,27 @@ class Container:
         self._marks[name] = time.monotonic() if at is None else at
 
 
-def _open_or_end(pid: int) -> int:
+def a_line() -> tuple[socket.socket, socket.socket]:
+    """A socket to a first process, which says who sent what comes over it, and the other end."""
+    line, inner = packet.pair()
+    line.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
+    line.setblocking(False)
+    return line, inner
+
+
+def runner_channels() -> tuple[socket.socket, tuple[int, int, int], Ends]:
+    """The control socket of a runner, what its log, output and errors are read from, and its own ends of them."""
+    control, inner_control = packet.pair()
+    log, inner_log = packet.pair()
+    for end in (log, inner_log):
+        end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SOCKET_BYTES)
+    (out, inner_out), (err, inner_err) = os.pipe(), os.pipe()
+    control.setblocking(False)
+    ends = Ends(control=inner_control.detach(), log=inner_log.detach(), out=inner_out, err=inner_err)
+    return control, (log.detach(), out, err), ends
+
+
+def open_or_end(pid: int) -> int:
     """A pidfd of our child, which is ended where there is none to be had."""
     try:
         return os.pidfd_open(pid)

@@ -31,8 +31,7 @@ def mount_devices(root_fd: int, *, make_nodes: bool, shared_memory_bytes: int, t
     if dev is None:
         raise FileNotFoundError("/dev of the container is gone")
     try:
-        for name, number in _NODES.items():
-            _add_node(dev, name, number, make=make_nodes)
+        add_nodes(dev, make=make_nodes)
         for name, target in _LINKS.items():
             os.symlink(target, name, dir_fd=dev)
         for name in ("pts", "shm"):
@@ -51,6 +50,12 @@ def mount_devices(root_fd: int, *, make_nodes: bool, shared_memory_bytes: int, t
     overlay.mount_inside(
         root_fd, "dev/shm", "tmpfs", flags=syscalls.MS_NOSUID | syscalls.MS_NODEV, options=size
     )
+
+
+def add_nodes(dev: int, *, make: bool) -> None:
+    """Put the harmless devices into the directory `dev`: made anew, as only root can, or the host's own shown there."""
+    for name, number in _NODES.items():
+        _add_node(dev, name, number, make=make)
 
 
 def _add_node(dev: int, name: str, number: tuple[int, int], *, make: bool) -> None:

@@ -21,14 +21,21 @@ BROKEN = 70
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Birth:
-    """What the first process of a container is born with. line: its socket to the launcher."""
+    """What the first process of a container is born with.
+
+    line: its socket to the launcher. ends: those of the runner that it starts; None where a template sends one in later.
+    mapped: what it reads a byte from once its ids are mapped; None where the launcher says so over the line.
+    """
 
     spec: SandboxSpec
     plan: Plan
     line: socket.socket
-    ends: Ends
+    ends: Ends | None
+    mapped: int | None = None
 
 
+# What a template's child enters, in the order in which it has to: the first gives it the powers for the others.
+_JOINED = ("user", "mnt", "net", "ipc", "uts", "cgroup", "pid")
 _PYTHON_IGNORES = frozenset({signal.SIGPIPE, signal.SIGXFSZ})
 
 
@@ -45,15 +52,19 @@ def live(birth: Birth) -> NoReturn:
 
 
 def _live(birth: Birth) -> None:
-    _leave_the_launcher(birth)
+    ends = () if birth.ends is None else birth.ends.all()
+    mapped = () if birth.mapped is None else (birth.mapped,)
+    leave_the_launcher((birth.line.fileno(), *ends, *mapped), "squall-init")
     isolated = birth.spec.level == "sandbox"
     if isolated:
         # Ends this process even if it hangs in the kernel; without namespaces it must live on to end its descendants.
         syscalls.die_with_parent(signal.SIGKILL)
     else:
         syscalls.become_subreaper()
-    if "user" in birth.plan.namespaces:
-        _await_word(birth.line, "mapped")
+    if birth.mapped is not None:
+        _await_byte(birth.mapped)
+    elif "user" in birth.plan.namespaces:
+        await_word(birth.line, "mapped")
     site = Site()
     os.umask(0)
     site.carry_out(birth.plan.build)
@@ -61,16 +72,31 @@ def _live(birth: Birth) -> None:
     packet.send(birth.line, {"t": "ready", "at": time.monotonic()}, tuple(site.memory_fds))
     for fd in site.memory_fds:
         os.close(fd)
-    _await_word(birth.line, "go")
+    await_word(birth.line, "go")
     site.carry_out(birth.plan.confine)
     # Its memory is a copy of the launcher's, and the runner has the same ids: keep it out.
     syscalls.set_dumpable(dumpable=False)
+    if birth.ends is None:
+        _offer_namespaces(birth.line, joined_namespaces(birth.spec))
     _Init(birth, isolated=isolated).serve()
 
 
-def _leave_the_launcher(birth: Birth) -> None:
-    """Drop what a fork has in common with its parent: descriptors, terminal, signal handlers."""
-    syscalls.close_others((birth.line.fileno(), *birth.ends.all()))
+def joined_namespaces(spec: SandboxSpec) -> tuple[str, ...]:
+    """What a template's child enters of a sandbox like `spec`, in this order: where it has the host's network, not that."""
+    return tuple(name for name in _JOINED if name != "net" or spec.network != "host")
+
+
+def _offer_namespaces(line: socket.socket, names: tuple[str, ...]) -> None:
+    """Hand out what a template's child enters this sandbox by: descriptors, as nobody may look into this process."""
+    opened = tuple(os.open(f"/proc/self/ns/{name}", os.O_RDONLY | os.O_CLOEXEC) for name in names)
+    packet.send(line, {"t": "prepared", "at": time.monotonic()}, opened)
+    for fd in opened:
+        os.close(fd)
+
+
+def leave_the_launcher(kept: tuple[int, ...], name: str) -> None:
+    """Drop what a fork has in common with its parent: descriptors but `kept`, terminal, signal handlers, name."""
+    syscalls.close_others(kept)
     null = os.open("/dev/null", os.O_RDWR)
     for fd in (0, 1, 2):
         if fd != null:
@@ -78,10 +104,10 @@ def _leave_the_launcher(birth: Birth) -> None:
     if null > 2:
         os.close(null)
     os.setsid()
-    syscalls.set_name("squall-init")
+    syscalls.set_name(name)
     # The launcher's own names the host's paths, and everybody in the container can read it.
-    syscalls.replace_command_line("squall-init")
-    sys.argv[:] = sys.orig_argv[:] = ["squall-init"]
+    syscalls.replace_command_line(name)
+    sys.argv[:] = sys.orig_argv[:] = [name]
     signal.set_wakeup_fd(-1)
     for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
         handler = signal.getsignal(number)
@@ -90,7 +116,13 @@ def _leave_the_launcher(birth: Birth) -> None:
             signal.signal(number, signal.SIG_DFL)
 
 
-def _await_word(line: socket.socket, word: str) -> None:
+def _await_byte(fd: int) -> None:
+    if not os.read(fd, 1):
+        os._exit(BROKEN)
+    os.close(fd)
+
+
+def await_word(line: socket.socket, word: str) -> None:
     """Wait for the launcher's `word`; without a launcher there is nothing to live for."""
     got = packet.receive(line)
     if got is None or got.message.get("t") != word:
@@ -118,14 +150,15 @@ class _Init:
         woken, wake = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         signal.signal(signal.SIGCHLD, _wake_only)
         signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
-        if (runner := os.fork()) == 0:
-            start_runner(self._birth.spec, self._birth.ends, self._line)
-        self._runner = runner
+        ends = self._birth.ends
+        if ends is not None:
+            if (runner := os.fork()) == 0:
+                start_runner(self._birth.spec, ends, self._line)
+            self._runner = runner
+            ends.close()
         # From here on the files are the user's: nothing of them may ever be loaded into this process.
         sys.path.clear()
         sys.meta_path.clear()
-        for fd in self._birth.ends.all():
-            os.close(fd)
         poll = select.poll()
         poll.register(woken, select.POLLIN)
         poll.register(self._line, select.POLLIN)

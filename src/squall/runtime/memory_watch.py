@@ -15,7 +15,7 @@ class MemoryWatch:
     def look(self, container: Container) -> None:
         """Take one sample; kills the container if it is over its limit."""
         limit = container.spec.limits.memory_bytes
-        used = _used_bytes(container.init_pid, near=None if limit is None else int(limit * _NEAR))
+        used = _used_bytes(container.roots, near=None if limit is None else int(limit * _NEAR))
         used += container.tmpfs_bytes()
         container.peak_bytes = max(container.peak_bytes, used)
         if limit is not None and used > limit:
@@ -23,9 +23,9 @@ class MemoryWatch:
             container.kill(asked=False)
 
 
-def _used_bytes(first: int, *, near: int | None) -> int:
-    """Bytes in memory of a process and all that descend from it, its own share of shared pages only if it is near."""
-    pids = _descendants(first)
+def _used_bytes(roots: tuple[int, ...], *, near: int | None) -> int:
+    """Bytes in memory of `roots` and all that descend from them, the share of shared pages only if it is near."""
+    pids = [pid for root in roots for pid in _descendants(root)]
     cheap = sum(_resident(pid) for pid in pids)
     if near is None or cheap < near:
         return cheap

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 MAX_BYTES = 64 * 1024
-_MAX_FDS = 8
+_MAX_FDS = 16
 _CREDENTIALS = struct.Struct("3i")
 _ROOM = socket.CMSG_SPACE(_MAX_FDS * 4) + socket.CMSG_SPACE(_CREDENTIALS.size)
 
@@ -69,6 +69,8 @@ def receive(at: socket.socket) -> Packet | None:
         if flags & (socket.MSG_TRUNC | socket.MSG_CTRUNC):
             raise ValueError("a packet was longer than it may be")
         if not data:
+            for fd in fds:
+                os.close(fd)
             return None
         message = json.loads(data)
         if not isinstance(message, dict):

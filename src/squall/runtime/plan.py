@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from squall.runtime.host import LANDLOCK_SCOPES, Host
-from squall.runtime.spec import Limits, SandboxSpec
+from squall.runtime.spec import Limits, Mount, SandboxSpec
 
 Namespace = Literal["user", "mount", "pid", "net", "ipc", "uts", "cgroup"]
 
@@ -81,6 +81,14 @@ class MountMemory:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class MountWorkshop:
+    """Mount a root with nothing in it but what is `shown` of the host, the harmless devices and /proc."""
+
+    target: str
+    shown: tuple[Mount, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class MountRoot:
     """Mount the overlay that is the container's root. owner: the host id of the container's root."""
 
@@ -101,11 +109,12 @@ class MountDevices:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MountProc:
-    """Mount /proc of the new pid namespace, and hide what speaks of the host."""
+    """Mount /proc of the new pid namespace, and hide what speaks of the host. anew: or show the one that is there."""
 
     masked_files: tuple[str, ...]
     masked_directories: tuple[str, ...]
     read_only: tuple[str, ...]
+    anew: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,6 +135,13 @@ class EnterRoot:
     """
 
     detach_old: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SkipPids:
+    """Let the next process of this pid namespace have a number above `last`."""
+
+    last: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -177,27 +193,34 @@ class SetLimit:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DropPrivileges:
-    """Give up all capabilities but `kept` (a bit set), and every way of getting them back."""
+    """Give up all capabilities but `kept` (a bit set), and every way of getting them back.
+
+    root_is_nobody: no program that is run from here on has a capability for being run by root.
+    """
 
     kept: int
+    root_is_nobody: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InstallFilter:
-    """Put the process under the seccomp filter."""
+    """Put the process under the seccomp filter. may_join: it may enter namespaces that it was handed and has powers in."""
 
     machine: str
+    may_join: bool = False
 
 
 HostStep = MakeScratch | MakeCgroup
 Step = (
     HideMounts
     | MountMemory
+    | MountWorkshop
     | MountRoot
     | MountDevices
     | MountProc
     | BindMount
     | EnterRoot
+    | SkipPids
     | RaiseLoopback
     | LeadNowhere
     | ScopeSockets
@@ -297,14 +320,21 @@ def _confine(spec: SandboxSpec, host: Host) -> tuple[Step, ...]:
     steps: list[Step] = [NewNamespace(namespace="cgroup")]
     if spec.unreachable:
         steps.append(LeadNowhere(networks=spec.unreachable))
-    if spec.network == "host" and host.landlock_abi >= LANDLOCK_SCOPES:
-        steps.append(ScopeSockets())
     return (
         *steps,
+        *scope_of(spec, host),
         BecomeRootInside(drop_groups=host.privileged or host.subordinate is not None),
-        DropPrivileges(kept=BUILD_CAPABILITIES if spec.capabilities == "build" else 0),
+        DropPrivileges(
+            kept=BUILD_CAPABILITIES if spec.capabilities == "build" else 0,
+            root_is_nobody=spec.capabilities != "build",
+        ),
         InstallFilter(machine=host.machine),
     )
+
+
+def scope_of(spec: SandboxSpec, host: Host) -> tuple[Step, ...]:
+    """What keeps whoever has the host's network from the sockets of others there, as far as the kernel can."""
+    return (ScopeSockets(),) if spec.network == "host" and host.landlock_abi >= LANDLOCK_SCOPES else ()
 
 
 def _process_limits(spec: SandboxSpec, host: Host) -> tuple[Step, ...]:

@@ -15,12 +15,17 @@ def mount_proc(
     masked_files: tuple[str, ...],
     masked_directories: tuple[str, ...],
     read_only: tuple[str, ...],
+    anew: bool = True,
 ) -> None:
     """Mount /proc, put nothing over the masked files and directories, and make the `read_only` paths so.
 
+    anew: or show the /proc of whoever calls, where the pid namespace is not ours to mount one of.
     Paths that this kernel does not have are passed over. Raises OSError where one cannot be hidden.
     """
-    overlay.mount_inside(root_fd, "proc", "proc", flags=_QUIET)
+    if anew:
+        overlay.mount_inside(root_fd, "proc", "proc", flags=_QUIET)
+    else:
+        overlay.bind_inside(root_fd, "/proc", "proc", writable=True)
     for path in read_only:
         _cover(root_fd, path, "/proc/self/fd/{target}")
     for path in masked_files:

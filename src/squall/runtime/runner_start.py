@@ -8,7 +8,7 @@ import socket
 import sys
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import astuple, dataclass
 from typing import NoReturn
 
@@ -33,6 +33,65 @@ class Ends:
 
     def all(self) -> tuple[int, ...]:
         return astuple(self)
+
+    def close(self) -> None:
+        """Let go of them, in a process that has handed them on."""
+        for fd in self.all():
+            os.close(fd)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Arrival:
+    """A fork of a template that has entered its sandbox.
+
+    told: its socket to the launcher, for one word. kept: descriptors of the user's code that stay open. renew: what it
+    does to share nothing with its siblings. spare: it waits to be told who it is.
+    """
+
+    entry: str
+    workdir: str
+    env: Mapping[str, str]
+    ends: Ends
+    told: int
+    kept: tuple[int, ...]
+    renew: Callable[[], None]
+    spare: bool = False
+
+
+def run_arrived(arrival: Arrival) -> NoReturn:
+    """Become the runner in a fork of a template, and end with it; never returns."""
+    told = arrival.told
+    try:
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        os.setsid()
+        syscalls.set_name("squall-runner")
+        syscalls.replace_command_line("squall-runner")
+        sys.argv[:] = sys.orig_argv[:] = ["squall-runner"]
+        os.chdir(arrival.workdir)
+        os.environ.update(arrival.env)
+        _place(arrival.ends, told, arrival.kept)
+        told = _FIRST_FREE_FD
+        syscalls.set_dumpable(dumpable=True)
+        arrival.renew()
+        with socket.socket(fileno=told) as last:
+            packet.send(last, {"t": "running", "at": time.monotonic()})
+        if arrival.spare:
+            _await_identity()
+    except BaseException as problem:  # noqa: BLE001 - nothing may unwind into the template's own stack
+        with socket.socket(fileno=told) as line:
+            _fail(line, f"{type(problem).__name__}: {problem}")
+        os._exit(_CANNOT_RUN)
+    _run_forked(arrival.entry)
+
+
+def _await_identity() -> None:
+    """A spare stands here until it becomes some container; without a launcher it becomes none."""
+    with socket.socket(fileno=os.dup(CONTROL_FD)) as control:
+        got = packet.receive(control)
+    if got is None:
+        os._exit(0)
+    os.environ.update(got.message["env"])
 
 
 def start_runner(spec: SandboxSpec, ends: Ends, line: socket.socket) -> NoReturn:
@@ -79,21 +138,27 @@ def _become(spec: SandboxSpec, ends: Ends, line: socket.socket) -> None:
     _run_forked(spec.entry)
 
 
-def _place(ends: Ends, told: int) -> None:
-    """Give each descriptor its number, and close all others. Moved out of the way first, so that none hits another."""
+def _place(ends: Ends, told: int, kept: tuple[int, ...] = ()) -> None:
     null = os.open("/dev/null", os.O_RDONLY)
-    wanted = {
-        0: null,
-        1: ends.out,
-        2: ends.err,
-        CONTROL_FD: ends.control,
-        LOG_FD: ends.log,
-        _FIRST_FREE_FD: told,
-    }
+    place(
+        {
+            0: null,
+            1: ends.out,
+            2: ends.err,
+            CONTROL_FD: ends.control,
+            LOG_FD: ends.log,
+            _FIRST_FREE_FD: told,
+        },
+        kept,
+    )
+
+
+def place(wanted: Mapping[int, int], kept: tuple[int, ...] = ()) -> None:
+    """Give each descriptor its number, and close all others but `kept`. Moved out of the way first, so that none hits another."""
     away = {number: _move_away(fd) for number, fd in wanted.items()}
     for number, fd in away.items():
         os.dup2(fd, number, inheritable=number <= 2)
-    syscalls.close_others(tuple(wanted))
+    syscalls.close_others((*wanted, *kept))
 
 
 def _move_away(fd: int) -> int:

@@ -1,10 +1,12 @@
 """A container's directory on the host: made before it starts, removed after its end, whatever it left there."""
 
+import errno
 import fcntl
 import os
 import stat
 
 _HELD = ".held"
+_TRIES = 100
 _NEW_S = 1.0
 
 
@@ -42,8 +44,22 @@ def is_abandoned(path: str, *, now_s: float) -> bool:
 def remove(path: str) -> None:
     """Remove `path` and all below it, however deep and whatever its modes; nothing happens where there is none.
 
-    What belongs to ids that this user cannot act for is left and raises PermissionError.
+    Another process may be removing a part of it at the same time. What belongs to ids that this user cannot act for is
+    left and raises PermissionError.
     """
+    for _ in range(_TRIES):
+        try:
+            _remove_once(path)
+        except OSError as problem:
+            # Somebody else was quicker with a part of it, or in the middle of one.
+            if problem.errno not in {errno.ENOENT, errno.ENOTEMPTY}:
+                raise
+        else:
+            return
+    _remove_once(path)
+
+
+def _remove_once(path: str) -> None:
     try:
         top = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except FileNotFoundError:

@@ -70,8 +70,10 @@ class _Span:
 
 
 @cache
-def filter_for(machine: str) -> bytes:
+def filter_for(machine: str, *, may_join: bool = False) -> bytes:
     """The program that a container on `machine` (as `uname -m` says) runs under, ready for the kernel.
+
+    may_join: setns too, for a template and what is forked from it. Without a capability it enters nothing.
 
     A foreign ABI kills the process. What is neither allowed nor known gets ENOSYS, so that a C library tries its older
     way; what is known and not allowed gets EPERM. Raises KeyError for a machine without a table.
@@ -79,6 +81,8 @@ def filter_for(machine: str) -> bytes:
     numbers = NUMBERS[machine]
     by_number = {numbers[name]: _return(_ALLOW) for name in _ALLOWED.split() if name in numbers}
     by_number |= {numbers[name]: code for name, code in _by_argument().items() if name in numbers}
+    if may_join:
+        by_number[numbers["setns"]] = _return(_ALLOW)
     program = (
         (_LOAD, 0, 0, 4),
         (_IF_EQUAL, 1, 0, _AUDIT_ARCH[machine]),

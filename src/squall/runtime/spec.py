@@ -16,6 +16,9 @@ UID_RANGE = 65_536
 RUNNER_ENTRY = "squall.runner.main:main"
 # What user code imports first: a fork of a launcher has it already, and pays for no import of ours.
 USER_ENTRY = "squall.sdk.app:App"
+# What a template calls to have the code loaded, and what each fork of it calls before anything else.
+PRELOAD_ENTRY = "squall.runner.preload:preload"
+RENEW_ENTRY = "squall.runner.fresh:renew"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,7 +89,8 @@ class SandboxSpec:
     where the launcher is root; None where it is not. interpreter: None starts the runner by forking the launcher's
     own warm interpreter; a path starts that one. argv: a command to run in place of the runner. scratch: a directory
     of the host, for this container alone, that the launcher makes and removes. network: loopback only, joined to the
-    host's by `veth` or by a carrier of that name, or the host's own. unreachable: what a carrier must not lead to.
+    host's by `veth` or by a carrier of that name, or the host's own. veth: None where a template is described, whose
+    sandboxes are each given one of their own. unreachable: what a carrier must not lead to.
     Raises ValueError for a spec that says two things at once.
     """
 
@@ -113,8 +117,8 @@ class SandboxSpec:
             raise ValueError(f"a container's id is letters, digits, '-', '_' and '.', not {self.id!r}")
         if self.level not in {"sandbox", "process"} or self.network not in get_args(Network):
             raise ValueError(f"no such level or network: {self.level!r}, {self.network!r}")
-        if (self.network == "veth") != (self.veth is not None):
-            raise ValueError("a container joined by veth has one described, and no other has one")
+        if self.veth is not None and self.network != "veth":
+            raise ValueError("only a container that is joined by veth has one described")
         for one in self.unreachable:
             IPv4Network(one)
         if self.capabilities not in {"none", "build"}:

@@ -5,8 +5,12 @@ import errno
 import os
 import signal
 import struct
+from collections.abc import Callable
 
 from squall.runtime.syscall_numbers import NUMBERS
+
+# madvise(2)
+_MADV_COLLAPSE = 25
 
 # clone(2), unshare(2), setns(2)
 CLONE_NEWNS = 0x00020000
@@ -78,6 +82,8 @@ _prctl = _libc.prctl
 _prctl.argtypes = [ctypes.c_int, *[ctypes.c_ulong] * 4]
 _mount = _libc.mount
 _mount.argtypes = [ctypes.c_char_p, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_ulong, ctypes.c_char_p]
+_madvise = _libc.madvise
+_madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
 _umount2 = _libc.umount2
 _umount2.argtypes = [ctypes.c_char_p, ctypes.c_int]
 
@@ -273,6 +279,32 @@ def scope_abstract_sockets() -> None:
         _call("landlock_restrict_self", rules, 0)
     finally:
         os.close(rules)
+
+
+def collapse(address: int, length: int) -> bool:
+    """Move memory of this process into huge pages now; False where the kernel did not, for all or for a part of it."""
+    return bool(_madvise(address, length, _MADV_COLLAPSE) == 0)
+
+
+def flush_c_streams() -> None:
+    """Write out what native code has printed and the C library still holds."""
+    _libc.fflush(None)
+
+
+def loaded_function(library: str, names: tuple[str, ...]) -> Callable[..., int] | None:
+    """The first of `names` that `library` (a path) has, as a function of ints; None unless it is loaded already."""
+    try:
+        found = ctypes.CDLL(library, mode=os.RTLD_NOLOAD | os.RTLD_LAZY)
+    except OSError:
+        return None
+    for name in names:
+        if (function := getattr(found, name, None)) is not None:
+            return _int_function(function)
+    return None
+
+
+def _int_function(function: Callable[..., int]) -> Callable[..., int]:
+    return lambda *arguments: function(*map(ctypes.c_int, arguments))
 
 
 def raw(name: str, *arguments: int) -> int:

@@ -2,61 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from heapq import heapify, heappop, heappush
 
-from squall.model.function import Function
-from squall.model.ids import ContainerId, FunctionId, NodeId
+from squall.model.ids import ContainerId, NodeId
 from squall.model.node import Node
 from squall.model.resources import Resources
-from squall.scheduling.place import place
-from squall.scheduling.scale import Demand, desired_containers
+from squall.scheduling.evict import Evictions, Holding, Short, Tenant
+from squall.scheduling.place import Near, Room
+from squall.scheduling.scale import desired_containers
+from squall.scheduling.share import all_of, share_of
+from squall.scheduling.view import ContainerView, FunctionView, Hold, Retire, StartOne, Step
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ContainerView:
-    """One container as the planner sees it. idle_s: seconds it has been idle, None while it is not."""
-
-    id: ContainerId
-    node: NodeId
-    idle_s: float | None = None
-    retiring: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FunctionView:
-    """One function, its demand and its containers; held_s: seconds until it may start containers again."""
-
-    function: Function
-    demand: Demand
-    containers: tuple[ContainerView, ...] = ()
-    held_s: float = 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class StartOne:
-    """Start a container of this function on this node."""
-
-    function: FunctionId
-    node: NodeId
-
-
-@dataclass(frozen=True, slots=True)
-class Retire:
-    """Let this container go."""
-
-    container: ContainerId
-
-
-@dataclass(frozen=True, slots=True)
-class Hold:
-    """The function would have more containers: why not, and whether any node could ever hold one."""
-
-    function: FunctionId
-    reason: str
-    never: bool = False
-
-
-Step = StartOne | Retire | Hold
+__all__ = ["ContainerView", "FunctionView", "Hold", "Retire", "StartOne", "Step", "plan_capacity"]
 
 
 def plan_capacity(
@@ -64,47 +23,170 @@ def plan_capacity(
 ) -> tuple[Step, ...]:
     """The starts and retirements that bring every function to what it wants, within what the nodes have.
 
-    used: what the containers that are there take, by node. Functions take turns, one container a turn, so that a
-    large demand does not starve a small one.
+    used: what the containers that are there take, by node. Functions take turns, one container a turn, the one that
+    holds least of all machines first: a large demand does not starve a small one. Where a function with waiting inputs
+    finds no room, others make room for it as `Evictions.make_room` says.
     """
+    cores = sum(node.cores for node in nodes)
     steps: list[Step] = []
-    free = {node.id: node.capacity.minus(used.get(node.id, Resources())) for node in nodes}
     short: list[tuple[FunctionView, int]] = []
     for view in functions:
-        missing, retire = _difference(view, cores=sum(node.cores for node in nodes))
+        missing, retire = _difference(view, cores=cores)
         steps += [Retire(container) for container in retire]
         if missing > 0:
             short.append((view, missing))
-    while short:
-        again: list[tuple[FunctionView, int]] = []
-        for view, missing in short:
-            asks = view.function.asks
-            if view.held_s > 0:
-                steps.append(Hold(view.function.id, "crash_backoff"))
-                continue
-            node = place(asks, free)
-            if node is None:
-                never = bool(nodes) and not any(asks.fits_in(node.capacity) for node in nodes)
-                steps.append(Hold(view.function.id, "no_capacity" if nodes else "no_node", never))
-                continue
-            free[node] = free[node].minus(asks)
-            steps.append(StartOne(view.function.id, node))
-            if missing > 1:
-                again.append((view, missing - 1))
-        short = again
-    return tuple(steps)
+    if not short:
+        return tuple(steps)
+    gone = frozenset(step.container for step in steps if isinstance(step, Retire))
+    placing = _Placing(functions, nodes, used, gone)
+    placing.take_turns(short)
+    return (*steps, *placing.steps)
+
+
+@dataclass(slots=True)
+class _Turn:
+    """A function that misses containers, and how far it has come."""
+
+    view: FunctionView
+    short: Short
+    missing: int
+    held: bool = False
+
+
+class _Placing:
+    """Where the containers of one plan go, one after another. gone: those that go already by the same plan."""
+
+    def __init__(
+        self,
+        functions: tuple[FunctionView, ...],
+        nodes: tuple[Node, ...],
+        used: Mapping[NodeId, Resources],
+        gone: frozenset[ContainerId],
+    ) -> None:
+        self.steps: list[Step] = []
+        self._functions = functions
+        self._nodes = nodes
+        self._gone = gone
+        self._machines = all_of(nodes)
+        self._used = dict(used)
+        self._room = Room({node.id: node.capacity.minus(used.get(node.id, Resources())) for node in nodes})
+        self._started: list[tuple[Short, NodeId, Resources]] = []
+        self._evictions: Evictions | None = None
+
+    def take_turns(self, short: Iterable[tuple[FunctionView, int]]) -> None:
+        """One container a turn, for the function that holds least; who finds no room is held, and told why."""
+        turns: list[tuple[float, int, _Turn]] = []
+        for order, (view, missing) in enumerate(short):
+            unit = self._unit(view)
+            one = Short(function=view.function.id, choices=view.choices, unit=unit)
+            turns.append((unit * len(view.alive), order, _Turn(view, one, missing)))
+        heapify(turns)
+        while turns:
+            share, order, turn = heappop(turns)
+            if turn.view.held_s > 0:
+                self.steps.append(Hold(turn.view.function.id, "crash_backoff"))
+            elif (not turn.held and self._start(turn)) or self._make_room(turn):
+                turn.missing -= 1
+                if turn.missing:
+                    heappush(turns, (share + turn.short.unit, order, turn))
+
+    def _start(self, turn: _Turn) -> bool:
+        view, one = turn.view, turn.short
+        if self._evictions is not None and one.function in self._evictions.givers:
+            return False
+        near = Near(templates=view.template_on, images=view.image_on)
+        for number, wish in enumerate(one.choices):
+            node = self._room.find(wish, near)
+            if node is not None:
+                self._room.take(node, wish.asks)
+                self._started.append((one, node, wish.asks))
+                if self._evictions is not None:
+                    self._evictions.started(one, node, wish.asks)
+                self.steps.append(StartOne(one.function, node, number))
+                return True
+        return False
+
+    def _make_room(self, turn: _Turn) -> bool:
+        """Whether room is on its way for one that finds none. It is kept for it: nobody who holds more gets there first."""
+        if not turn.held:
+            turn.held = True
+            if not self._hold(turn):
+                return False
+        if not turn.view.demand.waiting:
+            return False
+        if self._evictions is None:
+            self._evictions = self._open_books()
+        if turn.short.function in self._evictions.givers:
+            return False
+        made = self._evictions.make_room(turn.short)
+        if made is None:
+            return False
+        self._room.take(made.node, turn.short.choices[made.wish].asks)
+        self.steps += [Retire(tenant.id, "room") for tenant in made.going]
+        return True
+
+    def _hold(self, turn: _Turn) -> bool:
+        """Says why a function has no more containers. Whether some node could hold one."""
+        could = any(wish.asks.fits_in(node.capacity) for wish in turn.short.choices for node in self._nodes)
+        reason, never = ("no_capacity", not could) if self._nodes else ("no_node", False)
+        self.steps.append(Hold(turn.view.function.id, reason, never))
+        return could
+
+    def _open_books(self) -> Evictions:
+        left = dict(self._used)
+        for view in self._functions:
+            for container in view.containers:
+                if container.retiring or container.id in self._gone:
+                    takes = container.takes or view.function.asks
+                    left[container.node] = left.get(container.node, Resources()).minus(takes)
+        room = {node.id: node.capacity.minus(left.get(node.id, Resources())) for node in self._nodes}
+        evictions = Evictions([self._holding(view) for view in self._functions], room)
+        for one, node, asks in self._started:
+            evictions.started(one, node, asks)
+        return evictions
+
+    def _unit(self, view: FunctionView) -> float:
+        """What one container of it is of all machines."""
+        return share_of(view.choices[0].asks, self._machines, weight=view.weight)
+
+    def _holding(self, view: FunctionView) -> Holding:
+        has = [container for container in view.alive if container.id not in self._gone]
+        unit = self._unit(view)
+        return Holding(
+            function=view.function.id,
+            share=unit * len(has),
+            unit=unit,
+            spare=max(0, len(has) - view.function.scaling.min_containers),
+            waits=view.demand.waiting > 0,
+            tenants=tuple(
+                Tenant(
+                    id=container.id,
+                    node=container.node,
+                    takes=container.takes or view.function.asks,
+                    idle_s=container.idle_s,
+                )
+                for container in has
+                if not container.starting
+            ),
+        )
 
 
 def _difference(view: FunctionView, *, cores: int) -> tuple[int, list[ContainerId]]:
-    """How many containers are missing, and which go: those idle longest, once their window is over."""
+    """How many containers are missing, and which go: those idle longest, once their window is over.
+
+    While one of them has worked within the window, buffer_containers stay on top of those: they are there for the
+    next call, and one that came back for each would be worse than none.
+    """
     scaling = view.function.scaling
-    alive = [container for container in view.containers if not container.retiring]
+    alive = view.alive
     wanted = desired_containers(view.demand, scaling, cores=cores)
     missing = wanted - len(alive)
-    if missing >= 0:
-        return missing, []
     expired = sorted(
         (c for c in alive if c.idle_s is not None and c.idle_s >= scaling.scaledown_window_s),
         key=lambda c: (-(c.idle_s or 0.0), c.id),
     )
-    return 0, [container.id for container in expired[: len(alive) - wanted]]
+    if missing >= 0 or not expired:
+        return max(0, missing), []
+    fresh = len(alive) - len(expired)
+    stay = max(wanted, fresh + scaling.buffer_containers) if fresh else wanted
+    return 0, [container.id for container in expired[: max(0, len(alive) - stay)]]

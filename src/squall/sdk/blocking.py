@@ -8,6 +8,8 @@ import threading
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
+from squall.context.current import NotInTemplateError, in_container
+
 T = TypeVar("T")
 
 
@@ -46,11 +48,17 @@ _lock = threading.Lock()
 
 
 def loop_thread() -> LoopThread:
-    """The loop thread of this process. A fork leaves threads behind, so a child gets its own."""
+    """The loop thread of this process. A fork leaves threads behind, so a child gets its own.
+
+    Raises NotInTemplateError in a template, which is to be forked and must have no thread.
+    """
     global _current  # noqa: PLW0603 - one loop a process is the point of this module
     found = _current
     if found is not None and found.pid == os.getpid():
         return found
+    here = in_container()
+    if here is not None and here.link is None:
+        raise NotInTemplateError
     with _lock:
         if _current is None or _current.pid != os.getpid():
             _current = LoopThread()

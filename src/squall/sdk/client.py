@@ -173,6 +173,7 @@ class Client:
     async def _dial(self) -> Channel:
         container = in_container()
         if container is not None:
+            assert container.link is not None, "a template has no loop to come here on"
             return LinkChannel(container.link)
         if self._named is not None:
             return SocketChannel(connect(self._named))

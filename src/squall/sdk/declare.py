@@ -17,6 +17,7 @@ from squall.model.resources import DEFAULT_CPU_MILLI, DEFAULT_MEMORY_MIB, Limits
 MAIN = "__squall_main__"
 LEAST_STARTUP_S = 60.0
 """A short timeout is about inputs, not about a machine that is busy while a container starts."""
+START_PATH_VARIABLE = "SQUALL_START_PATH"
 Amount = float | tuple[float, float] | None
 
 
@@ -78,6 +79,7 @@ def declare(
             level=str(options.get("level") or "sandbox"),
             single_use=bool(options.get("single_use_containers")),
             block_network=_flag("block_network", options.get("block_network")),
+            start_path=os.environ.get(START_PATH_VARIABLE, ""),
         )
     except (TypeError, ValueError) as wrong:
         raise InvalidError(f"@app.function of {name!r}: {wrong}") from None

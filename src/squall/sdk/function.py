@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar
 from squall.context.current import in_container
 from squall.model import function as nouns
 from squall.model.errors import ExecutionError
+from squall.sdk import autoscaler
 from squall.sdk.calls import Target
 from squall.sdk.declare import Declared
+from squall.sdk.face import Face
 from squall.sdk.verbs import ForEach, Mapped, Remote, RemoteItems, Spawn, SpawnMap
 
 P = ParamSpec("P")
@@ -26,6 +28,7 @@ class Function(Generic[P, R]):
     remote(...): its value, from a container; a generator function's items. remote_gen(...): the items of a generator
     function, each as it is yielded. local(...): runs it here. map(xs, ...), starmap(tuples), for_each(xs): many inputs in
     one call. spawn(...), spawn_map(xs): a call whose outcomes are fetched later, a `FunctionCall`.
+    update_autoscaler(...): changes the bounds of its containers while the app runs.
     Each has an awaited form: `await f.remote.aio(...)`. They raise what the function raises, ExecutionError while the app
     does not run, and errors of `squall.model.errors` for what stopped it.
     """
@@ -42,6 +45,7 @@ class Function(Generic[P, R]):
         self.for_each = ForEach(self.map)
         self.spawn: Spawn[P, R] = Spawn(self)
         self.spawn_map: SpawnMap[R] = SpawnMap(self)
+        self.update_autoscaler = Face(self._update_autoscaler)
 
     def __repr__(self) -> str:
         return f"<squall.Function {self.declared.name!r}>"
@@ -81,6 +85,27 @@ class Function(Generic[P, R]):
     def spec(self) -> nouns.Function:
         """What the decorator declared."""
         return self.declared.noun
+
+    async def _update_autoscaler(
+        self,
+        *,
+        min_containers: int | None = None,
+        max_containers: int | None = None,
+        buffer_containers: int | None = None,
+        scaledown_window: float | None = None,
+    ) -> None:
+        """Changes how many containers there are, from now until the app ends; what is None stays as it is.
+
+        min_containers, max_containers, buffer_containers, scaledown_window: as in `App.function`. The declaration is not
+        changed. Raises InvalidError for what is out of bounds, also together with what stays; nothing is changed then.
+        """
+        given = {
+            "min_containers": min_containers,
+            "max_containers": max_containers,
+            "buffer_containers": buffer_containers,
+            "scaledown_window": scaledown_window,
+        }
+        await autoscaler.update(self.target(), autoscaler.changes(given))
 
     def run_as(self, target: Target | None) -> None:
         """Where calls go from now on: the app runs, or has ended (None)."""

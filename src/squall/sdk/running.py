@@ -100,6 +100,8 @@ class RunningApp:
                     _settle(waiting)
             elif "added" in head:
                 _settle(self._added.get(head["added"]))
+            elif "scaled" in head:
+                self._note_scaling(head["scaled"], head["scaling"])
             else:
                 self._watch(head, memoryview(frame.payload))
         elif frame.kind is Kind.FAIL:
@@ -112,6 +114,12 @@ class RunningApp:
             self._client.remove(self)
             _settle(self._closed)
             self._watch({"stopped": head.get("stopped", "")}, memoryview(b""))
+
+    def _note_scaling(self, function: str, scaling: Event) -> None:
+        """A function's bounds were changed: a server that comes after this one is told so."""
+        for described in self._described["functions"]:
+            if described["name"] == function:
+                described["scaling"] = scaling
 
     def _fail(self, error: Error) -> None:
         self._client.remove(self)

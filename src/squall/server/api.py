@@ -14,13 +14,14 @@ from squall.model.call import Verb
 from squall.model.errors import (
     Error,
     FrameError,
+    FunctionNotFound,
     InternalFailure,
     InvalidError,
     PermissionDeniedError,
     VersionError,
 )
 from squall.model.ids import CALL, CallId, FunctionId, is_id
-from squall.model.jsonable import from_json
+from squall.model.jsonable import from_json, to_json
 from squall.model.node import Node
 from squall.server import listing
 from squall.server.house import House
@@ -34,7 +35,16 @@ from squall.wire.stream import Stream
 
 Handler = Callable[["Connection", Stream, dict[str, Any], Frame], None]
 FROM_CONTAINERS = frozenset(
-    {"serve", "call", "call.get", "call.cancel", "call.info", "blobs.missing", "blob.put"}
+    {
+        "serve",
+        "call",
+        "call.get",
+        "call.cancel",
+        "call.info",
+        "blobs.missing",
+        "blob.put",
+        "function.scale",
+    }
 )
 MOST_BLOB = 4 * 2**30
 MOST_STREAMS = 1_000_000
@@ -235,6 +245,20 @@ def _on_call_frame(connection: Connection, record: CallRecord, stream: Stream, f
         calls.cancel(record.id)
 
 
+def function_scale(connection: Connection, stream: Stream, head: dict[str, Any], _frame: Frame) -> None:
+    """Other bounds for a function's containers; a container may set those of its own app's functions."""
+    record = connection.house.calls.functions.get(FunctionId(head["fn"]))
+    if record is None:
+        raise FunctionNotFound(f"there is no function {head['fn']!r} here, or its app has stopped")
+    if stream.route:
+        worker = connection.container(stream)
+        asking = connection.house.calls.functions.get(worker.function) if worker is not None else None
+        if asking is None or asking.function.app != record.function.app:
+            raise PermissionDeniedError("a container may scale the functions of its own app, and no others")
+    scaling = connection.house.apps.scale(record, head["scaling"])
+    stream.end({"scaling": to_json(scaling)})
+
+
 def blobs_missing(connection: Connection, stream: Stream, head: dict[str, Any], frame: Frame) -> None:
     """Which of these digests the server does not have."""
     digests = [
@@ -360,6 +384,7 @@ HANDLERS: dict[str, Handler] = {
     "call.get": call_get,
     "call.cancel": call_cancel,
     "call.info": call_info,
+    "function.scale": function_scale,
     "logs": logs,
     "container.exec": container_exec,
     **dict.fromkeys(QUESTIONS, question),

@@ -5,15 +5,16 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable
+from dataclasses import asdict, replace
 from typing import Any
 
 from squall.blobs.blob_store import BlobStore
 from squall.blobs.digest import Digest
 from squall.model.container import ContainerState
 from squall.model.errors import ConnectionLost, Error, InvalidError, NotFoundError
-from squall.model.function import Function
+from squall.model.function import Function, Scaling
 from squall.model.ids import APP, AppId, FunctionId, is_id
-from squall.model.jsonable import from_json
+from squall.model.jsonable import from_json, to_json
 from squall.server.calls import Calls
 from squall.server.capacity import Capacity
 from squall.server.nodes import AgentNodes
@@ -90,6 +91,24 @@ class Apps:
                 self.added(known)
             record.functions[function.name] = known
         return added
+
+    def scale(self, known: FunctionRecord, changed: dict[str, Any]) -> Scaling:
+        """Changes bounds of a function's containers until its app ends, and gives all of them.
+
+        The client is told, so that it says so too when it opens its app again. Raises InvalidError for what is out of
+        bounds; nothing is changed then.
+        """
+        old = {field: value for field, value in asdict(known.function.scaling).items() if value is not None}
+        try:
+            scaling = from_json(Scaling, {**old, **changed})
+        except ValueError as problem:
+            raise InvalidError(f"{known.function.name} cannot be scaled so: {problem}") from problem
+        known.function = replace(known.function, scaling=scaling)
+        app = self.apps.get(known.function.app)
+        if app is not None and app.stream is not None and app.stream.live:
+            app.stream.send({"scaled": known.function.name, "scaling": to_json(scaling)})
+        self._capacity.wake()
+        return scaling
 
     async def make_ready(
         self, record: AppRecord, functions: list[FunctionRecord], tell: Callable[[dict[str, Any]], None]
@@ -197,6 +216,9 @@ class Apps:
             "state": record.state,
             "created_s": record.created_s,
             "functions": sorted(record.functions),
+            "scaling": {
+                name: asdict(known.function.scaling) for name, known in sorted(record.functions.items())
+            },
             "containers": sum(len(known.workers) for known in record.functions.values()),
             "client_pid": record.pid,
         }

@@ -114,6 +114,7 @@ class Calls:
         fresh = line.submit(call.id, start=block.start, count=len(sizes), total=head.get("total"))
         self.calls.setdefault(call.id, call)
         if fresh:
+            record.arrivals = record.arrivals.seen(inputs=fresh, now_s=self._clock())
             block = block.without(len(sizes) - fresh)
             call.blocks.add(block, frame.take_fds())
             self.pending_bytes += len(block.payload)
@@ -205,6 +206,8 @@ class Calls:
             return False
         if not held:
             worker.progress_s = now = self._clock()
+            if line.leased == lease.count:
+                record.heard_s = now
             patience_s = SLOW_S if lease.count > 1 else record.function.timeout_s
             if now + patience_s < self.next_look_s:
                 self._wake()
@@ -263,7 +266,7 @@ class Calls:
         record = self.functions.get(worker.function)
         if not self.is_news(worker, head) or record is None:
             return
-        worker.progress_s = now = self._clock()
+        worker.progress_s = record.heard_s = now = self._clock()
         worker.interrupted_s = None
         # What made way tells it while its long input goes on.
         worker.yielding = worker.yielding and "y" in head
@@ -295,7 +298,7 @@ class Calls:
         if record.line.attempt_of(worker.id, call.id, part.start) != part.attempt:
             self.fenced += 1
             return
-        worker.progress_s = self._clock()
+        worker.progress_s = record.heard_s = self._clock()
         call.items_sent += 1
         _pass_on(call.stream.send, what, frame.payload, frame.fds)
 
@@ -339,7 +342,8 @@ class Calls:
             worker.idle_since_s = now
             if worker not in record.free:
                 record.free.append(worker)
-            if record.line.waiting or worker.retiring:
+            over_s = now + record.function.scaling.scaledown_window_s
+            if record.line.waiting or worker.retiring or over_s < self.next_look_s:
                 self._wake()
             self.acknowledge_later(worker)
         elif may_prefetch(record.pace) and worker not in record.free and len(leases) < 2:

@@ -7,13 +7,14 @@ import math
 from collections.abc import Callable
 
 from squall.context.fresh import fresh_id
-from squall.model.container import ContainerState, WantedContainer
+from squall.model.container import ContainerState, WaitReason, WantedContainer
 from squall.model.errors import NoNodeFits
 from squall.model.ids import CONTAINER, ContainerId, FunctionId, NodeId
 from squall.model.resources import Resources
 from squall.scheduling.inputs import Lease
-from squall.scheduling.plan import ContainerView, FunctionView, Hold, Retire, StartOne, plan_capacity
+from squall.scheduling.plan import plan_capacity
 from squall.scheduling.scale import RAMP_S, Demand
+from squall.scheduling.view import ContainerView, FunctionView, Hold, Retire, StartOne
 from squall.server.calls import SLOW_S, Calls, error_text, interrupt
 from squall.server.containers import Containers
 from squall.server.nodes import Nodes, Unwanted
@@ -57,16 +58,20 @@ class Capacity:
         records = self._calls.functions
         views = tuple(self._look(record, now) for record in records.values())
         changed = False
+        starting = sum(not worker.ready and not worker.retiring for worker in self._calls.workers.values())
         for record in records.values():
             record.wait_reason = ""
         for step in plan_capacity(views, nodes, self._used()):
             match step:
                 case StartOne(function=function, node=node):
                     records[function].wait_reason = "container_starting"
-                    self._start(records[function], node)
+                    starting += 1
+                    self._start(records[function], node, beside=starting)
                     changed = True
                 case Retire(container=container):
                     self.retire(self._calls.workers[container])
+                    # What makes room and still works gives back what it has not begun.
+                    self._calls.make_way(self._calls.workers[container])
                     changed = True
                 case Hold(function=function, reason=reason, never=never):
                     records[function].wait_reason = reason
@@ -103,6 +108,7 @@ class Capacity:
 
     def tell(self) -> None:
         """Tells every node its whole wanted set."""
+        known = tuple(self._calls.functions)
         for node in self._nodes.nodes():
             wanted = tuple(
                 WantedContainer(id=worker.id, function=self._calls.functions[worker.function].function)
@@ -112,11 +118,13 @@ class Capacity:
                 and worker.function in self._calls.functions
             )
             kill = tuple(worker.id for worker in self._calls.workers.values() if worker.killed)
-            self._nodes.tell(node.id, wanted, Unwanted(keep=self.keep(node.id), kill=kill))
+            self._nodes.tell(node.id, wanted, Unwanted(keep=self.keep(node.id), kill=kill, known=known))
 
-    def _start(self, record: FunctionRecord, node: NodeId) -> None:
+    def _start(self, record: FunctionRecord, node: NodeId, *, beside: int) -> None:
         container = ContainerId(fresh_id(CONTAINER))
-        self.containers.expect(container, record)
+        worker = self.containers.expect(container, record)
+        worker.beside = beside
+        worker.cores = sum(node.cores for node in self._nodes.nodes())
         self.placed[container] = node
 
     def _refuse(self, record: FunctionRecord) -> None:
@@ -131,29 +139,39 @@ class Capacity:
         self._calls.fail_waiting(record, error_text(error))
 
     def _look(self, record: FunctionRecord, now: float) -> FunctionView:
-        line = record.line
-        containers = tuple(
-            ContainerView(
-                id=worker.id,
-                node=self.placed.get(worker.id, NodeId("")),
-                idle_s=now - worker.idle_since_s if worker.state is ContainerState.IDLE else None,
-                retiring=worker.retiring or worker.silent,
-            )
-            for worker in record.workers.values()
+        return FunctionView(
+            function=record.function,
+            demand=self._demand(record, now),
+            containers=tuple(
+                ContainerView(
+                    id=worker.id,
+                    node=self.placed.get(worker.id, NodeId("")),
+                    idle_s=now - worker.idle_since_s if worker.state is ContainerState.IDLE else None,
+                    retiring=worker.retiring,
+                    starting=not worker.ready,
+                    silent=worker.silent,
+                )
+                for worker in record.workers.values()
+            ),
+            held_s=max(0.0, record.not_before_s - now),
+            template_on=frozenset(record.template_on),
+            image_on=frozenset(record.image_on),
         )
-        demand = Demand(
+
+    def _demand(self, record: FunctionRecord, now: float) -> Demand:
+        line = record.line
+        counted = [worker for worker in record.workers.values() if not worker.retiring and not worker.silent]
+        return Demand(
             waiting=line.waiting,
             leased=line.leased,
             mean_s=record.pace.mean_s,
             oldest_wait_s=now - record.waiting_since_s if line.waiting else 0.0,
-            containers=len([c for c in containers if not c.retiring]),
-            starting=sum(not worker.ready and not worker.retiring for worker in record.workers.values()),
-        )
-        return FunctionView(
-            function=record.function,
-            demand=demand,
-            containers=containers,
-            held_s=max(0.0, record.not_before_s - now),
+            containers=len(counted),
+            starting=sum(not worker.ready for worker in counted),
+            arrivals_per_s=record.arrivals.per_s(now),
+            quiet_s=now - record.heard_s if line.leased else 0.0,
+            start_s=record.starts.wall_s,
+            start_core_s=record.starts.core_s,
         )
 
     def _used(self) -> dict[NodeId, Resources]:
@@ -207,6 +225,9 @@ class Capacity:
             function = record.function
             if record.line.waiting:
                 due.append(max(record.not_before_s, now + RAMP_S))
+            elif record.wait_reason == WaitReason.CRASHING:
+                # Nothing waits, and yet a container is missing: one of those that are kept.
+                due.append(record.not_before_s)
             for worker in record.workers.values():
                 if worker.state is ContainerState.IDLE and not worker.retiring:
                     due.append(worker.idle_since_s + function.scaling.scaledown_window_s)

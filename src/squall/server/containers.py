@@ -169,6 +169,9 @@ class Containers:
         record = self._calls.functions.get(worker.function)
         if self._calls.is_news(worker, head) and record is not None:
             record.start_failures = 0
+            if not worker.outlived:
+                took_s = self._clock() - worker.created_s
+                record.starts = record.starts.seen(seconds=took_s, beside=worker.beside, cores=worker.cores)
             self._serves(record, worker)
 
     def _serves(self, record: FunctionRecord, worker: Worker) -> None:

@@ -81,6 +81,7 @@ def container_row(house: House, worker: Worker) -> dict[str, Any]:
         "pid": worker.pid,
         "launcher_pid": worker.launcher_pid,
         "rung": worker.rung,
+        "why": worker.rung_why,
         "phases_ms": worker.phases_ms,
         "inputs": sum(lease.count for lease in held),
         "age_s": round(house.clock() - worker.created_s, 3),

@@ -75,6 +75,7 @@ class NodeEvents:
         self._containers = containers
         self._later = later
         self._here: dict[NodeId, bool] = {}
+        self._waited_for: set[NodeId] = set()
 
     def take(self, node: NodeId, event: Event) -> None:
         """One event; see `squall.server.nodes.Nodes.listen`."""
@@ -89,10 +90,13 @@ class NodeEvents:
             case Health.DEAD:
                 self._give_up(node)
             case Health.ALIVE:
+                self._waited_for.discard(node)
                 self._silence(node, silent=False)
                 self._capacity.tell()
             case "started":
                 self._started(ContainerId(event["container"]), event)
+            case "template":
+                self._template(node, event)
             case "ended":
                 self._ended(ContainerId(event["container"]), from_json(ContainerEnd, event["end"]))
             case "refused":
@@ -137,6 +141,8 @@ class NodeEvents:
         Containers that this server expects there and that are gone have ended.
         """
         self._here[node] = True
+        self._waited_for.discard(node)
+        self._forget_what_lies_on(node)
         present = {ContainerId(row["container"]): row for row in event.get("containers", [])}
         for container, row in present.items():
             if container in self._calls.workers:
@@ -151,6 +157,9 @@ class NodeEvents:
             if worker.id not in present and (worker.pid is not None or worker.ready):
                 self._ended(worker.id, ContainerEnd(cause="killed"))
         self._later(ORPHAN_GRACE_S, self._drop_orphans)
+        # Now there is elsewhere.
+        for other in sorted(self._waited_for):
+            self._give_up(other)
         self._capacity.tell()
         self.joined()
 
@@ -169,11 +178,14 @@ class NodeEvents:
             self._give_up(node)
 
     def _give_up(self, node: NodeId) -> None:
-        """What a node has in hand runs elsewhere, if there is elsewhere; else it goes on when the node answers again."""
+        """What a node has in hand runs elsewhere, once there is elsewhere, or goes on when the node answers again."""
+        self._waited_for.discard(node)
         if not any(here for name, here in self._here.items() if name != node):
+            self._waited_for.add(node)
             _log.warning("node %s is silent, and there is no other: its inputs wait for it", node)
             return
         _log.warning("node %s is given up: its inputs run elsewhere", node)
+        self._forget_what_lies_on(node)
         for worker in self._on(node):
             self._ended(worker.id, _LOST)
 
@@ -203,10 +215,28 @@ class NodeEvents:
         self._calls.returning.clear()
         self._capacity.tell()
 
+    def _template(self, node: NodeId, event: Event) -> None:
+        """A node has a template of a function ready, or has it no more."""
+        record = self._calls.functions.get(event["function"])
+        if record is not None and event["state"] == "ready":
+            record.template_on.add(node)
+        elif record is not None:
+            record.template_on.discard(node)
+
+    def _forget_what_lies_on(self, node: NodeId) -> None:
+        """An agent that is new, or a node that is lost, has no template and no image until it says so."""
+        for record in self._calls.functions.values():
+            record.template_on.discard(node)
+            record.image_on.discard(node)
+
     def _started(self, container: ContainerId, row: Event) -> None:
         worker = self._calls.workers.get(container)
         if worker is not None:
+            record, node = self._calls.functions.get(worker.function), self._capacity.placed.get(container)
+            if record is not None and node is not None:
+                record.image_on.add(node)
             worker.pid = row.get("pid")
             worker.rung = str(row.get("rung", ""))
+            worker.rung_why = str(row.get("why", ""))
             worker.launcher_pid = row.get("launcher_pid")
             worker.phases_ms = row.get("phases_ms", {})

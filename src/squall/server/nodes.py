@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
 
 from squall.model.container import WantedContainer
-from squall.model.ids import ContainerId, NodeId
+from squall.model.ids import ContainerId, FunctionId, NodeId
 from squall.model.jsonable import to_json
 from squall.model.node import Node
 from squall.scheduling.liveness import Health, Patience, health, was_away
@@ -22,13 +22,15 @@ Event = dict[str, Any]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unwanted:
-    """Of the containers that are not wanted: which stay for now, and which go without a grace.
+    """Of what is not wanted: which of it stays for now, and which goes without a grace.
 
-    keep: containers of an earlier server that may be wanted again. kill: those that did not give way.
+    keep: containers of an earlier server that may be wanted again. kill: those that did not give way. known: functions
+    that may want containers at any moment, so that what starts them quickly stays.
     """
 
     keep: tuple[ContainerId, ...] = ()
     kill: tuple[ContainerId, ...] = ()
+    known: tuple[FunctionId, ...] = ()
 
 
 NOTHING_SPECIAL = Unwanted()
@@ -38,7 +40,7 @@ def wanted_bytes(wanted: tuple[WantedContainer, ...], unwanted: Unwanted) -> byt
     """A wanted set as a payload: every function once, then its containers."""
     functions = {container.function.id: to_json(container.function) for container in wanted}
     containers = [[c.id, c.function.id] for c in wanted]
-    said = {"functions": functions, "containers": containers, "keep": unwanted.keep, "kill": unwanted.kill}
+    said = {"functions": functions, "containers": containers, **asdict(unwanted)}
     return json.dumps(said).encode()
 
 
@@ -59,7 +61,8 @@ class Nodes(Protocol):
         """Where a node's events go: {"event": …, …}.
 
         "joined", "gone" of its connection; "suspect", "dead", "alive" of its silence; "started", "ended", "refused" of
-        one of its containers.
+        one of its containers; "template" of what a function's containers are forked from there: "function", and "state",
+        which is "ready" or anything else.
         """
         ...
 

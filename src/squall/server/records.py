@@ -8,9 +8,11 @@ from typing import Any
 from squall.model.call import Verb
 from squall.model.container import ContainerState
 from squall.model.function import Function
-from squall.model.ids import AppId, CallId, ContainerId, FunctionId
+from squall.model.ids import AppId, CallId, ContainerId, FunctionId, NodeId
+from squall.scheduling.arrivals import Arrivals
 from squall.scheduling.chunk import Pace
 from squall.scheduling.inputs import FunctionLine, Segment
+from squall.scheduling.starts import Starts
 from squall.server.input_blocks import InputBlocks
 from squall.wire.stream import Stream
 
@@ -41,7 +43,8 @@ class Worker:
     seen: the last of its messages that was taken; unrecorded: those before it whose outcomes are not on disk yet, with
     how many runs each; acknowledged: what it was told that it need not send again. outlived: it was there before this
     server. silent: its node does not answer. missing: what it was leased and says it never got, to be given back once
-    its messages up to missing_at are in.
+    its messages up to missing_at are in. beside: how many containers were starting when it began to, itself included;
+    cores: on how many cores.
     """
 
     id: ContainerId
@@ -58,6 +61,8 @@ class Worker:
     missing: list[Segment] = field(default_factory=list)
     missing_at: int = 0
     created_s: float = 0.0
+    beside: int = 1
+    cores: int = 1
     idle_since_s: float = 0.0
     progress_s: float = 0.0
     interrupted_s: float | None = None
@@ -66,6 +71,7 @@ class Worker:
     yielding: bool = False
     pid: int | None = None
     rung: str = ""
+    rung_why: str = ""
     launcher_pid: int | None = None
     phases_ms: dict[str, float] = field(default_factory=dict)
     ended: bool = False
@@ -81,16 +87,23 @@ class FunctionRecord:
     """One function: its line, its pace, its containers.
 
     catching_up: containers that outlived a server and have not said all that they did meanwhile; until they have,
-    nothing is given out, or inputs that they have in hand or done would run twice.
+    nothing is given out, or inputs that they have in hand or done would run twice. template_on, image_on: the nodes
+    that have a template of it ready, and those that hold its image. heard_s: when the last outcome came, or when work
+    began after none.
     """
 
     function: Function
     line: FunctionLine = field(default_factory=FunctionLine)
     pace: Pace = field(default_factory=Pace)
+    arrivals: Arrivals = field(default_factory=Arrivals)
+    starts: Starts = field(default_factory=Starts)
+    template_on: set[NodeId] = field(default_factory=set)
+    image_on: set[NodeId] = field(default_factory=set)
     workers: dict[ContainerId, Worker] = field(default_factory=dict)
     free: list[Worker] = field(default_factory=list)
     catching_up: set[ContainerId] = field(default_factory=set)
     waiting_since_s: float = 0.0
+    heard_s: float = 0.0
     start_failures: int = 0
     not_before_s: float = 0.0
     last_failure: dict[str, Any] | None = None

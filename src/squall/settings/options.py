@@ -16,7 +16,7 @@ GIB = 1024 * MIB
 DAY_S = 86_400.0
 
 # Variables of ours that are no options, though they begin like one.
-_OTHER_VARIABLES = frozenset({"SQUALL_LOG_FD"})
+_OTHER_VARIABLES = frozenset({"SQUALL_LOG_FD", "SQUALL_START_PATH"})
 
 
 def _option(default: float, *, least: float, most: float, means: str) -> Any:
@@ -53,6 +53,22 @@ class Options:
     )
     spare_launchers: int = _option(
         1, least=0, most=16, means="warm interpreters kept parked for the next new function"
+    )
+    # templates
+    template_idle_s: float = _option(
+        3600.0,
+        least=1.0,
+        most=30 * DAY_S,
+        means="a function's template goes after this long without a start from it",
+    )
+    templates_bytes: int = _option(
+        4 * GIB,
+        least=0,
+        most=1024 * GIB,
+        means="memory of all templates; above it the least recently used go",
+    )
+    template_sweep_s: float = _option(
+        30.0, least=0.1, most=3600.0, means="how often templates are looked at for whether they stay"
     )
     # calls
     inline_bytes: int = _option(

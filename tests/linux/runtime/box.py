@@ -9,11 +9,10 @@ import socket
 import subprocess
 import sys
 import sysconfig
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ import pytest
 from squall.runtime import packet
 from squall.runtime.instance import instance_of
 from squall.runtime.spec import Limits, Mount, SandboxSpec
+from tests.linux import leaks
 
 ORDINARY_USER = 54_321
 UID_BASE = 0x6000_0000
@@ -32,8 +32,18 @@ _RUNNER = '''
 """Runs the Python code that the environment holds; `control` and `log` are there for it to use."""
 import os, sys
 
+loaded = {}
+
 def main(control, log):
-    exec(compile(os.environ["CODE"], "probe", "exec"), {"control": control, "log": log, "__name__": "probe"})
+    names = {"control": control, "log": log, "loaded": loaded, "__name__": "probe"}
+    exec(compile(os.environ["CODE"], "probe", "exec"), names)
+
+def preload(load):
+    try:
+        exec(compile(load["code"], "loaded", "exec"), loaded)
+    except Exception as error:
+        return {"t": "refused", "reason": "import", "why": type(error).__name__}
+    return {"t": "ready"}
 
 if __name__ == "__main__":
     main(*map(int, os.environ["SQUALL_RUNNER_FDS"].split(",")))
@@ -106,12 +116,16 @@ class Box:
         self.python = _python_for(kind)
         self.agent: socket.socket
         self.launcher: subprocess.Popen[bytes]
+        self.templates = False
+        self.gives_addresses = True
+        self.addresses: dict[str, str] = {}
+        self._given = 0
         self._count = 0
         self._early: list[packet.Packet] = []
 
     @property
     def uid(self) -> int:
-        return 0 if self.kind == "root" else _user_of_tests()
+        return user_of(self.kind)
 
     def give(self, path: Path) -> None:
         """Make a file this kind of host's own: its group too, for one that is not mapped cannot be copied up."""
@@ -237,15 +251,57 @@ class Box:
         while True:
             got = packet.receive(self.agent)
             assert got is not None, f"the launcher is gone: {(self.top / 'log').read_text()}"
-            if fits(got):
+            if got.message["t"] == "veth_wanted" and self.gives_addresses:
+                self._give_address(got.message["sandbox"])
+            elif got.message["t"] == "veth_free":
+                self.addresses.pop(got.message["sandbox"], None)
+            elif fits(got):
                 return got
-            self._early.append(got)
+            else:
+                self._early.append(got)
 
-    def start(self, spec: SandboxSpec) -> Running:
-        self.say({"t": "start", "container": spec.id, "spec": spec.to_json()})
+    def _give_address(self, sandbox: str) -> None:
+        self._given += 1
+        name, address = f"sqtestb{self._given}", f"10.88.1.{self._given}"
+        self.addresses[sandbox] = address
+        veth = {"name": name, "address": address, "gateway": "10.88.0.1", "mtu": 1400}
+        self.say({"t": "veth", "sandbox": sandbox, "veth": veth})
+
+    def start(self, spec: SandboxSpec, *, path: str | None = None) -> Running:
+        self.ask(spec, path=path)
         got = self.hear("started", "refused", of=spec.id)
         assert got.message["t"] == "started", got.message
         return _running(spec, got)
+
+    def ask(self, spec: SandboxSpec, *, path: str | None = None) -> None:
+        wish = {} if path is None else {"path": path}
+        self.say({"t": "start", "container": spec.id, "spec": spec.to_json(), **wish})
+
+    def template(self, code: str = "", **changed: Any) -> dict[str, Any]:
+        """Have a template made that has run `code`; how it stands once that is known."""
+        spec = self.spec(**changed)
+        env = {name: value for name, value in spec.env.items() if name != "CODE"}
+        load = {"entry": "probe_runner:preload", "code": code}
+        self.say({"t": "template", "spec": replace(spec, env=env, veth=None).to_json(), "load": load})
+        while (told := self.hear("template").message)["state"] == "building":
+            pass
+        self.templates = True
+        return told
+
+    def await_spare(self) -> None:
+        """Wait until a fork of the template waits to be asked for."""
+
+        def waits() -> bool:
+            self.say({"t": "list"})
+            return bool(self.hear("containers").message["spares"])
+
+        eventually(waits, lambda: "no spare comes")
+
+    def printed(self) -> str:
+        """What templates have printed so far, as far as it has been told."""
+        told = [got.message for got in self._early if got.message["t"] == "printed"]
+        self._early = [got for got in self._early if got.message["t"] != "printed"]
+        return "".join(message["text"] for message in told if message["stream"] == 1)
 
     def attach(self, spec: SandboxSpec) -> Running:
         self.say({"t": "attach", "container": spec.id})
@@ -312,7 +368,7 @@ def a_box(
     wrapper: what the launcher is started through. drops: it is root that starts the wrapper, which becomes the user.
     prepare: what is done to its files before it starts.
     """
-    top = Path(tempfile.mkdtemp(prefix="squall-box-", dir="/tmp"))
+    top = leaks.fresh_folder(prefix="squall-box-", below="/tmp")
     box = Box(kind, top, wrapper=wrapper, drops=drops)
     try:
         box.set_up()
@@ -321,7 +377,12 @@ def a_box(
         clean = box.leftovers()
         yield box
         if box.launcher.poll() is None:
-            eventually(lambda: box.leftovers() == clean, lambda: f"left: {box.leftovers()}; before: {clean}")
+            if box.templates:
+                box.say({"t": "drop_template"})
+            eventually(
+                lambda: box.leftovers() == clean,
+                lambda: f"left: {box.leftovers()}; before: {clean}; log: {(top / 'log').read_text()}",
+            )
         box.tear_down()
         assert "Traceback" not in (top / "log").read_text(), (top / "log").read_text()
     finally:
@@ -381,7 +442,10 @@ def _read_all(fd: int) -> bytes:
     return read
 
 
-def _user_of_tests() -> int:
+def user_of(kind: str) -> int:
+    """Who runs the launcher of a kind of host."""
+    if kind == "root":
+        return 0
     return ORDINARY_USER if os.geteuid() == 0 else os.geteuid()
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests import machine
+from tests.linux import leaks
 from tests.linux.runtime.box import Box, a_box
 
 
@@ -30,3 +31,10 @@ def own_box() -> Iterator[Box]:
         pytest.skip(f"needs namespaces: {machine.REMEDIES['namespaces']}")
     with a_box("root" if os.geteuid() == 0 else "user") as one:
         yield one
+
+
+@pytest.fixture(scope="module", autouse=True)
+def nothing_is_left() -> Iterator[None]:
+    """Of the tests of one file, by its end."""
+    with leaks.nothing_left():
+        yield

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any, cast
 
-from squall.agent.containers import Around, Containers
+from squall.agent.containers import Containers, Means
 from squall.agent.relay import Relay
 from squall.model.container import WantedContainer
 from squall.model.function import Code, Function
@@ -20,6 +20,9 @@ class Pools:
     on_exit: Any = None
     on_lost: Any = None
 
+    def release(self, function: str) -> None:
+        """Nobody has one."""
+
 
 class Network:
     """No container has ever been joined."""
@@ -32,8 +35,15 @@ def test_a_container_that_is_let_go_before_its_start_began_is_told_to_have_ended
     async def scene() -> None:
         told: list[dict[str, Any]] = []
         nothing = cast("Any", Pools())
-        around = Around(nothing, cast("Any", Network()), Options())
-        containers = Containers(nothing, nothing, Relay(), around)
+        means = Means(
+            pools=nothing,
+            images=nothing,
+            relay=Relay(),
+            builds=nothing,
+            templates=nothing,
+            network=cast("Any", Network()),
+        )
+        containers = Containers(means, Options())
         containers.tell = told.append
         function = Function(
             id=FunctionId("ap/f"), app=AppId("ap"), name="f", code=Code(module="m", qualname="f")

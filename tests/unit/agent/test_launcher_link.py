@@ -109,7 +109,7 @@ def test_a_launcher_that_dies_fails_what_was_asked_and_says_so_once() -> None:
             with pytest.raises(ConnectionLost):
                 await each
         with pytest.raises(ConnectionLost):
-            await launcher.link.containers()
+            await launcher.link.listed()
         launcher.link.tell("stop", container="co-1")
         assert lost == [True]
         launcher.link.close()
@@ -182,11 +182,11 @@ def test_a_list_that_comes_in_several_packets_is_one_list() -> None:
     async def scene() -> None:
         launcher = Launcher()
         for _round in range(2):
-            asked = asyncio.create_task(launcher.link.containers())
+            asked = asyncio.create_task(launcher.link.listed())
             await launcher.hears()
             launcher.says({"t": "containers", "containers": [{"container": "co-1"}], "more": True})
             launcher.says({"t": "containers", "containers": [{"container": "co-2"}], "more": False})
-            assert [row["container"] for row in await asked] == ["co-1", "co-2"]
+            assert [row["container"] for row in (await asked)["containers"]] == ["co-1", "co-2"]
         launcher.close()
 
     asyncio.run(scene())

@@ -55,6 +55,19 @@ def test_what_is_no_message_is_refused_and_its_descriptors_are_closed(data: byte
     other.close()
 
 
+def test_an_empty_packet_is_an_end_and_its_descriptors_are_closed() -> None:
+    one, other = packet.pair()
+    read, write = os.pipe()
+    packet.send_encoded(one, b"", (write,))
+    os.close(write)
+    assert packet.receive(other) is None
+    os.set_blocking(read, False)
+    assert os.read(read, 1) == b""
+    os.close(read)
+    one.close()
+    other.close()
+
+
 def test_too_much_for_one_packet_is_refused_before_it_is_sent() -> None:
     with pytest.raises(ValueError, match="does not fit"):
         packet.encode({"x": "y" * packet.MAX_BYTES})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -71,3 +72,15 @@ def test_it_is_abandoned_once_nobody_holds_it_and_it_is_not_brand_new(tmp_path: 
     assert not scratch.is_abandoned(path, now_s=made + 0.5)
     assert scratch.is_abandoned(path, now_s=made + 60)
     assert not scratch.is_abandoned(str(tmp_path), now_s=made + 60)
+
+
+def test_several_who_remove_the_same_and_parts_of_it_at_once_leave_nothing(tmp_path: Path) -> None:
+    top = tmp_path / "top"
+    for name in range(20):
+        for inner in range(10):
+            (top / str(name) / str(inner) / "deep").mkdir(parents=True)
+            (top / str(name) / str(inner) / "file").write_text("x")
+    paths = [str(top), str(top), *(str(top / str(name)) for name in range(20))]
+    with ThreadPoolExecutor(8) as several:
+        list(several.map(scratch.remove, paths))
+    assert list(tmp_path.iterdir()) == []

@@ -50,7 +50,6 @@ def test_it_comes_back_from_json_as_it_was() -> None:
         {"argv": ()},
         {"level": "vm"},
         {"network": "bridge"},
-        {"network": "veth"},
         {"veth": Veth(name="sq0", address="10.88.0.16", gateway="10.88.0.1")},
         {"unreachable": ("the office",)},
         {"capabilities": "all"},

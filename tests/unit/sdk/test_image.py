@@ -128,7 +128,7 @@ def test_imports_are_passed_over_at_the_client_and_only_where_they_are_missing()
 def test_imports_raise_in_containers_of_that_image_and_of_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
     image = Image.host().pip_install("six", find_links="~/wheels", force_build=True)
     variables = [step for step in recipe_of(image).recipe.to_json()["steps"] if step["step"] == "env"]
-    inside = current.Container(id="co-1", function="f", app="a", link=None)  # type: ignore[arg-type]
+    inside = current.Container(id="co-1", function="f", app="a", link=None)
     monkeypatch.setattr(current, "container", inside)
     monkeypatch.setenv(IDENTITY_VARIABLE, variables[-1]["variables"][IDENTITY_VARIABLE])
     # Declared again in the container: elsewhere, with another home and another id for the forced build.

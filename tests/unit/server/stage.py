@@ -85,10 +85,12 @@ class FakeContainer:
     stream: Stream
     given: list[tuple[Head, bytes]] = field(default_factory=list)
     sent: int = 0
+    heard_something: Callable[[], None] = lambda: None
 
     def take(self, frame: Frame) -> None:
         if frame.kind is Kind.DATA:
             self.given.append((frame.head(), bytes(frame.payload)))
+            self.heard_something()
 
     def say(self, head: Head, payload: bytes = b"") -> None:
         self.sent += 1
@@ -120,10 +122,11 @@ class Stage:
 
     def __init__(self, **fields: Any) -> None:
         self.now_s = 1000.0
+        self.woken = 0
         self.timers: list[tuple[float, Callable[..., object], tuple[Any, ...]]] = []
-        self.nodes = MemoryNodes()
+        self.nodes: MemoryNodes = fields.pop("nodes", None) or MemoryNodes()
         limits = fields.pop("limits", PendingLimits())
-        self.calls = Calls(clock=self.clock, later=self.later, wake=lambda: None, limits=limits)
+        self.calls = Calls(clock=self.clock, later=self.later, wake=self.wake, limits=limits)
         self.capacity = Capacity(self.calls, self.nodes, clock=self.clock)
         self.containers = Containers(self.calls, clock=self.clock, wake=self.capacity.wake)
         self.capacity.containers = self.containers
@@ -134,6 +137,10 @@ class Stage:
         self.nodes.join(NODE)
         self.record = self.add(function(**fields))
         self._numbers = 0
+
+    def wake(self) -> None:
+        """Something may be to be planned: here, the test says when."""
+        self.woken += 1
 
     def clock(self) -> float:
         return self.now_s
@@ -173,10 +180,14 @@ class Stage:
         """A client that has sent `count` inputs of `size` bytes; total -1: these are all."""
         client = self.client(name)
         await settle()
-        client.record.stream = self._pending[0][0]
+        client.record.stream = self.opened()
         self.send(client, count, start=start, total=start + count if total == -1 else total, size=size)
         await settle()
         return client
+
+    def opened(self) -> Stream:
+        """The server's end of the stream of the last client."""
+        return self._pending[0][0]
 
     def send(self, client: Client, count: int, *, start: int, total: int | None, size: int = 1) -> None:
         head = {"start": start, "d": [size] * count, "total": total}

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
+
 from squall.model.container import ContainerEnd, ContainerState
-from squall.model.function import Scaling
-from squall.model.ids import NodeId
+from squall.model.function import Retries, Scaling
+from squall.model.ids import ContainerId, NodeId
 from squall.model.resources import Resources
 from squall.scheduling.liveness import Health, Patience, health, was_away
 from squall.server.nodes import AgentNodes
 from squall.wire.memory_channel import pair
 from squall.wire.session import Session
 from squall.wire.stream import Stream
-from tests.unit.server.stage import NODE, Stage, error_in, play, settle
+from tests.unit.server.stage import NODE, Stage, error_in, function, play, settle
 
 OTHER = replace(NODE, id=NodeId("no-2"))
 
@@ -44,6 +46,95 @@ def test_an_input_starts_a_container_and_an_idle_one_goes_after_its_window() -> 
         stage.capacity.plan_once()
         stage.capacity.plan_once()
         assert wanted(stage) == set()
+
+    play(scene)
+
+
+def test_a_container_that_worked_when_it_was_last_looked_at_goes_after_its_window_too() -> None:
+    async def scene() -> None:
+        stage = Stage(scaling=Scaling(scaledown_window_s=5.0), timeout_s=300.0)
+        await stage.submit()
+        stage.capacity.plan_once()
+        box = await stage.serve(next(iter(stage.calls.workers)))
+        box.say({"t": "ready", "seconds": 0.1})
+        await settle()
+        assert stage.capacity.plan_once() == 300.0, "it works, and may do so for long"
+        woken = stage.woken
+        box.finish(box.leases[0])
+        await settle()
+        assert stage.woken > woken, "nobody looks before its timeout"
+        assert stage.capacity.plan_once() == 5.0
+
+    play(scene)
+
+
+def test_a_start_is_remembered_with_what_it_took_and_where_its_image_lies() -> None:
+    async def scene() -> None:
+        stage = Stage()
+        await stage.submit(3)
+        stage.capacity.plan_once()
+        first, second, _ = stage.calls.workers
+        for name, waited_s in ((first, 0.2), (second, 0.6)):
+            box = await stage.serve(name)
+            stage.wait(waited_s)
+            stage.nodes.report(NODE.id, {"event": "started", "container": name, "pid": 7})
+            box.say({"t": "ready", "seconds": 0.1})
+            await settle()
+        assert stage.record.starts.wall_s == pytest.approx((0.2 + 0.8) / 2)
+        assert stage.record.image_on == {NODE.id}
+        assert [worker.beside for worker in stage.calls.workers.values()] == [1, 2, 3]
+
+    play(scene)
+
+
+def test_where_a_template_is_ready_is_known_until_the_node_says_otherwise_or_goes() -> None:
+    async def scene() -> None:
+        stage = Stage()
+        ready = {"event": "template", "function": stage.record.function.id, "state": "ready"}
+        stage.nodes.report(NODE.id, ready)
+        assert stage.record.template_on == {NODE.id}
+        stage.nodes.report(NODE.id, {**ready, "state": "gone"})
+        assert stage.record.template_on == set()
+        stage.nodes.report(NODE.id, {**ready, "function": "ap-1/other"})
+        stage.nodes.report(NODE.id, ready)
+        stage.nodes.join(NODE)
+        assert stage.record.template_on == set(), "an agent that is new has none"
+
+    play(scene)
+
+
+def test_what_is_tried_again_is_no_arrival() -> None:
+    async def scene() -> None:
+        stage = Stage(retries=Retries(max_retries=3, initial_delay=1.0))
+        await stage.submit()
+        box = await stage.container()
+        arrived = stage.record.arrivals
+        box.finish(box.leases[0], kind=1)
+        await settle()
+        stage.wait(1.0)
+        await settle()
+        assert len(box.leases) == 2
+        assert stage.record.arrivals == arrived
+
+    play(scene)
+
+
+def test_an_idle_container_of_one_function_goes_for_another_that_has_no_room() -> None:
+    async def scene() -> None:
+        stage = Stage(asks=NODE.capacity)
+        idle = await stage.container()
+        other = stage.add(function("g", asks=NODE.capacity))
+        client = stage.client(record=other)
+        await settle()
+        stage.send(client, 1, start=0, total=1)
+        stage.wait(1.0)
+        stage.capacity.plan_once()
+        assert stage.capacity.functions_waiting() == {other.function.id: "no_capacity"}
+        assert wanted(stage) == set()
+        stage.nodes.report(NODE.id, {"event": "ended", "container": idle.id, "end": {"cause": "killed"}})
+        stage.capacity.plan_once()
+        (name,) = wanted(stage)
+        assert stage.calls.workers[ContainerId(name)].function == other.function.id
 
     play(scene)
 
@@ -125,6 +216,49 @@ def test_a_dead_nodes_inputs_run_on_another_and_its_late_outcomes_are_fenced() -
         other.finish(other.leases[0])
         await settle()
         assert client.outcomes() == {0: (0, b"0")}
+
+    play(scene)
+
+
+def test_what_a_dead_node_has_in_hand_runs_on_one_that_joins_later() -> None:
+    async def scene() -> None:
+        stage = Stage()
+        box = await stage.container()
+        await stage.submit()
+        stage.nodes.report(NODE.id, {"event": "dead"})
+        assert box.id in stage.calls.workers, "there is no other"
+        stage.nodes.join(OTHER)
+        assert box.id not in stage.calls.workers
+        assert stage.record.line.waiting == 1
+
+    play(scene)
+
+
+def test_a_node_that_answers_again_keeps_what_it_has_when_another_joins() -> None:
+    async def scene() -> None:
+        stage = Stage()
+        box = await stage.container()
+        await stage.submit()
+        stage.nodes.report(NODE.id, {"event": "dead"})
+        stage.nodes.report(NODE.id, {"event": "alive"})
+        stage.nodes.join(OTHER)
+        assert box.id in stage.calls.workers
+
+    play(scene)
+
+
+def test_a_kept_container_that_could_not_start_is_tried_again_though_nothing_waits() -> None:
+    async def scene() -> None:
+        stage = Stage(scaling=Scaling(min_containers=1))
+        stage.capacity.plan_once()
+        (name,) = wanted(stage)
+        stage.containers.ended(ContainerId(name), ContainerEnd(cause="exit", code=1))
+        due_s = stage.capacity.plan_once()
+        assert due_s is not None, "it would be missing until the next call"
+        stage.wait(due_s)
+        stage.capacity.plan_once()
+        assert len(wanted(stage)) == 1
+        assert wanted(stage) != {name}
 
     play(scene)
 

@@ -14,7 +14,7 @@ from squall.runtime.instance import instance_of
 from squall.runtime.launcher.serve import Launcher
 from squall.runtime.probe import probe
 from squall.runtime.seccomp import filter_for
-from squall.runtime.spec import RUNNER_ENTRY, USER_ENTRY
+from squall.runtime.spec import PRELOAD_ENTRY, RENEW_ENTRY, RUNNER_ENTRY, USER_ENTRY
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -30,12 +30,13 @@ def main(arguments: Sequence[str]) -> int:
     _raise_file_limit()
     listener = listen(path)
     try:
-        _warm(RUNNER_ENTRY)
-        _warm(USER_ENTRY)
+        for entry in (RUNNER_ENTRY, USER_ENTRY, PRELOAD_ENTRY, RENEW_ENTRY):
+            _warm(entry)
         host = probe(state)
         if not host.sandbox_refused:
             # Compiled here once, not in each container.
             filter_for(host.machine)
+            filter_for(host.machine, may_join=True)
         launcher = Launcher(listener, host, instance_of(state))
         gc.collect()
         # What is here now is shared by every container that is forked from it, as long as nobody writes to it.

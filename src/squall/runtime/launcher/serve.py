@@ -6,7 +6,8 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from squall.model.errors import (
@@ -17,17 +18,21 @@ from squall.model.errors import (
     IsolationUnavailable,
     NotFoundError,
 )
-from squall.runtime import packet, scratch
+from squall.runtime import packet
 from squall.runtime.agent_line import AgentLine
 from squall.runtime.command import Command, set_size
 from squall.runtime.container import Container
 from squall.runtime.disk_use import takes_more_than
 from squall.runtime.host import Host
-from squall.runtime.leftovers import remove_leftovers
+from squall.runtime.ladder import RUNGS, Alone, Cannot, Rung, Template, Wait, next_step
+from squall.runtime.launcher.beside import Beside
+from squall.runtime.launcher.templates import OnContainers, Templates, Wish
 from squall.runtime.memory_watch import MemoryWatch
-from squall.runtime.namespaces import do_as_container_root
-from squall.runtime.network import carrier
-from squall.runtime.spec import Carrier, SandboxSpec
+from squall.runtime.network.joining import Joining
+from squall.runtime.spec import SandboxSpec
+from squall.runtime.template.around import Around
+from squall.runtime.template.joined import JoinedContainer
+from squall.runtime.template.keeper import Keeper
 from squall.runtime.timers import Timers
 
 Message = dict[str, Any]
@@ -40,8 +45,8 @@ _SAMPLE_S = 0.05
 _LOOK_AT_DISK_S = 1.0
 _LISTED_BYTES = 60_000
 
-# What a child that helps out ends with.
-_OVER, _BROKEN = 1, 70
+# What a child that measures a disk ends with.
+_OVER = 1
 
 
 class Launcher:
@@ -55,12 +60,25 @@ class Launcher:
         self._timers = Timers()
         self._containers: dict[str, Container] = {}
         self._events: dict[str, int] = {}
-        self._helpers: dict[int, int] = {}
         self._agent: AgentLine | None = None
         self._agent_gone_at = time.monotonic()
         self._watch = MemoryWatch()
         self._sampling = False
-        self._tidied: set[str] = set()
+        self._beside = Beside(self._selector, host, instance)
+        self._joining = Joining(self._selector, tell=self._tell, beside=self._beside.do)
+        around = Around(
+            host=host,
+            instance=instance,
+            selector=self._selector,
+            timers=self._timers,
+            joining=self._joining,
+            sweep=self._beside.sweep,
+            now_s=time.monotonic,
+        )
+        on_containers = OnContainers(
+            begun=self._watch_limits, heard=self._hear, ended=self._finish, fell=self._fell
+        )
+        self._templates = Templates(around, on_containers, self._tell, self._begin)
         self._quitting = False
 
     def run(self) -> None:
@@ -71,7 +89,9 @@ class Launcher:
         signal.signal(signal.SIGTERM, _wake_only)
         signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
         self._timers.at(time.monotonic() + _IDLE_WITHOUT_AGENT_S, self._look_for_agent)
-        while not (self._quitting and not self._live() and not self._helpers):
+        while not (
+            self._quitting and not self._live() and not self._templates.live and not self._beside.busy
+        ):
             for key, _ in self._selector.select(self._timers.next_in(time.monotonic())):
                 # One callback may have ended what the next one is about.
                 if self._selector.get_map().get(key.fd) is key:
@@ -92,17 +112,18 @@ class Launcher:
             return
         if self._agent is not None:
             self._agent.close()
-            self._hang_up_terminals()
+            self._let_go_of_agent()
         self._agent = newer
         for container in self._containers.values():
             if container.exited is not None:
                 newer.send(container.exited)
+        self._joining.ask_again()
 
     def _lose_agent(self, line: AgentLine) -> None:
         if line is self._agent:
             self._agent = None
             self._agent_gone_at = time.monotonic()
-            self._hang_up_terminals()
+            self._let_go_of_agent()
             self._timers.at(self._agent_gone_at + _IDLE_WITHOUT_AGENT_S, self._look_for_agent)
 
     def _look_for_agent(self) -> None:
@@ -115,9 +136,13 @@ class Launcher:
         else:
             self._timers.at(min(due, time.monotonic() + _IDLE_WITHOUT_AGENT_S), self._look_for_agent)
 
-    def _hang_up_terminals(self) -> None:
+    def _let_go_of_agent(self) -> None:
+        """Nobody waits for what an agent that is gone has asked for: the next one asks anew."""
         for container in self._containers.values():
             container.hang_up()
+        self._templates.drop_waiting()
+        for container in [one for one in self._containers.values() if one.phase == "waiting"]:
+            self._unstart(container)
 
     def _tell(self, message: Message, fds: tuple[int, ...] = ()) -> None:
         if self._agent is not None:
@@ -145,10 +170,23 @@ class Launcher:
                 told, fds, channel = self._named(message).attach()
                 with channel:
                     self._tell(told, fds)
+            case "template":
+                self._beside.tidy(
+                    os.path.dirname(
+                        str((message.get("spec") or {}).get("scratch") or self._listener.getsockname())
+                    )
+                )
+                self._templates.declare(message)
+            case "veth":
+                self._joining.given(message)
+            case "drop_template":
+                self._templates.close()
+            case "stop" | "kill" if self._templates.drop_waiting(str(message.get("container"))):
+                raise ContainerStartError("it was let go before it started")
             case "stop":
                 self._stop(self._named(message), float(message.get("grace_s", 0.0)))
             case "kill":
-                self._named(message).kill()
+                self._kill(self._named(message))
             case "exec":
                 self._execute(self._named(message), message)
             case "resize":
@@ -164,7 +202,8 @@ class Launcher:
 
     def _list(self) -> None:
         """Live containers first, in as few packets as hold them; `more` says that another one follows."""
-        described = [c.describe() for c in sorted(self._containers.values(), key=lambda c: not c.is_live)]
+        known = [c for c in self._containers.values() if c.phase != "waiting"]
+        described = [c.describe() for c in sorted(known, key=lambda c: not c.is_live)]
         parts: list[list[Message]] = [[]]
         room = _LISTED_BYTES
         for one in described:
@@ -174,8 +213,15 @@ class Launcher:
                 room = _LISTED_BYTES
             parts[-1].append(one)
             room -= size
+        taken = {name for one in described for name in one["addresses"]}
+        rest = {name: address for name, address in self._joining.held().items() if name not in taken}
         for number, part in enumerate(parts, 1):
-            self._tell({"t": "containers", "containers": part, "more": number < len(parts)})
+            about: Message = {
+                "more": number < len(parts),
+                "spares": self._templates.spares,
+                "addresses": rest,
+            }
+            self._tell({"t": "containers", "containers": part} | about)
 
     def _named(self, message: Message) -> Container:
         found = self._containers.get(str(message.get("container")))
@@ -195,10 +241,36 @@ class Launcher:
             raise AlreadyExistsError(f"this launcher already holds a container {spec.id!r}")
         if spec.level == "sandbox" and self._host.sandbox_refused:
             raise IsolationUnavailable(self._host.sandbox_refused)
+        if spec.network == "veth" and spec.veth is None:
+            raise InvalidError("a container that is joined by veth has one described")
         if self._quitting:
             raise ContainerStartError("this launcher is ending")
-        self._tidy(os.path.dirname(spec.scratch))
-        container = Container(spec, self._host, self._instance, asked_at)
+        self._beside.tidy(os.path.dirname(spec.scratch))
+        demanded = message.get("path")
+        if demanded is not None and demanded not in RUNGS:
+            raise InvalidError(f"a container starts by one of {', '.join(RUNGS)}, not {demanded!r}")
+        self._begin(Wish(spec=spec, asked_at=asked_at, demanded=demanded))
+
+    def _begin(self, wish: Wish) -> None:
+        """Start a container, or have it wait for its template."""
+        keeper = self._templates.for_spec(wish.spec)
+        state = keeper.state if keeper is not None else "none"
+        why_none = str(keeper.why.get("why", "")) if keeper is not None else ""
+        match next_step(wish.spec, state, demanded=wish.demanded, why_none=why_none):
+            case Wait():
+                self._templates.wait(wish)
+            case Template() if keeper is not None:
+                self._send_out(wish, keeper)
+            case Alone(rung=rung):
+                self._start_alone(wish, rung)
+            case Cannot(why=why):
+                raise ContainerStartError(why)
+
+    def _start_alone(self, wish: Wish, rung: Rung) -> None:
+        spec = wish.spec
+        if rung == "exec" and spec.argv is None and spec.interpreter is None:
+            spec = replace(spec, interpreter=self._host.python)
+        container = Container(spec, self._host, self._instance, wish.asked_at)
         try:
             container.start()
         except OSError as problem:
@@ -207,11 +279,66 @@ class Launcher:
         held = container.held
         self._selector.register(held.line, selectors.EVENT_READ, lambda: self._hear(container))
         self._selector.register(held.pidfd, selectors.EVENT_READ, lambda: self._finish(container))
+        self._watch_limits(container)
+        if spec.carrier is not None:
+            self._joining.lead_out(spec.carrier, container.init_pid, partial(_joined, container))
+
+    def _send_out(self, wish: Wish, keeper: Keeper) -> None:
+        if wish.demanded in {None, "spare"} and self._take_spare(wish, keeper):
+            return
+        if wish.demanded == "spare":
+            self._templates.wait(wish)
+            return
+        container = JoinedContainer(wish.spec, self._host, self._instance, wish.asked_at)
+        container.demanded = wish.demanded
+        self._containers[wish.spec.id] = container
+        keeper.send_out(container)
+
+    def _take_spare(self, wish: Wish, keeper: Keeper) -> bool:
+        """Whether one that is forked already has become the container."""
+        while (spare := keeper.take_spare()) is not None:
+            self._containers[wish.spec.id] = spare
+            try:
+                spare.become(wish.spec, wish.asked_at, self._tell)
+            except OSError:
+                # It has ended just now: its sandbox follows it.
+                del self._containers[wish.spec.id]
+                spare.kill()
+                continue
+            spare.demanded = wish.demanded
+            keeper.rename(spare)
+            self._watch_limits(spare)
+            return True
+        return False
+
+    def _fell(self, container: JoinedContainer, why: str) -> None:
+        """Its template could not send it out: it starts without one, unless it was to have one."""
+        del self._containers[container.spec.id]
+        wish = Wish(spec=container.asked_spec, asked_at=container.asked_at, demanded=container.demanded)
+        try:
+            if wish.demanded is not None:
+                raise ContainerStartError(f"its template could not send it out: {why}")
+            self._start_alone(wish, "parked")
+        except ContainerStartError as failure:
+            self._tell({"t": "refused", "container": wish.spec.id, **failure.to_wire()})
+
+    def _unstart(self, container: Container) -> None:
+        """Drop one that has no sandbox yet."""
+        for keeper in self._templates.all:
+            keeper.forget(container)
+        del self._containers[container.spec.id]
+
+    def _kill(self, container: Container) -> None:
+        if container.phase == "waiting":
+            self._unstart(container)
+            raise ContainerStartError("it was let go before it started")
+        container.kill()
+
+    def _watch_limits(self, container: Container) -> None:
+        spec = container.spec
         if container.group is not None and (event := container.group.memory_event()) is not None:
             self._events[spec.id] = event
             self._selector.register(event, selectors.EVENT_READ, lambda: self._out_of_memory(container))
-        if spec.carrier is not None:
-            self._lead_out(container, spec.carrier)
         if spec.limits.disk_bytes is not None and self._host.upper_on_disk and spec.level == "sandbox":
             self._timers.at(time.monotonic() + _LOOK_AT_DISK_S, lambda: self._measure_disk(container))
         if not self._host.cgroup.limits_memory and not self._sampling:
@@ -219,6 +346,8 @@ class Launcher:
             self._timers.at(time.monotonic() + _SAMPLE_S, self._sample_memory)
 
     def _stop(self, container: Container, grace_s: float) -> None:
+        if container.phase == "waiting":
+            self._kill(container)
         container.stop()
         self._timers.at(time.monotonic() + grace_s, lambda: self._kill_if_alive(container))
 
@@ -255,11 +384,12 @@ class Launcher:
         if self._quitting:
             return
         self._quitting = True
+        self._templates.close()
         for container in self._live():
             container.kill()
 
     def _live(self) -> list[Container]:
-        return [container for container in self._containers.values() if container.is_live]
+        return [one for one in self._containers.values() if one.is_live and one.phase != "waiting"]
 
     # what its containers do
 
@@ -267,9 +397,9 @@ class Launcher:
         container.hear(self._tell)
 
     def _finish(self, container: Container) -> None:
-        held = container.held
-        self._selector.unregister(held.line)
-        self._selector.unregister(held.pidfd)
+        if container.is_own_child:
+            self._selector.unregister(container.held.line)
+            self._selector.unregister(container.held.pidfd)
         if (event := self._events.pop(container.spec.id, None)) is not None:
             self._selector.unregister(event)
             os.close(event)
@@ -281,7 +411,7 @@ class Launcher:
             self._tell({"t": "refused", "container": container.spec.id, **failure.to_wire()})
             del self._containers[container.spec.id]
         self._remove_group(container)
-        self._sweep(container.spec.scratch)
+        self._beside.sweep(container.spec.scratch)
 
     def _remove_group(self, container: Container) -> None:
         try:
@@ -292,63 +422,6 @@ class Launcher:
         if not removed:
             again = time.monotonic() + _REMOVE_AGAIN_S
             self._timers.at(again, lambda: self._remove_group(container))
-
-    def _sweep(self, path: str) -> None:
-        """Remove what a container left, in a process of its own: it may be much, and slow."""
-        self._as_container_root_beside(lambda: _remove(path))
-
-    def _tidy(self, directory: str) -> None:
-        """Once for each directory: remove what launchers that were killed have left in it."""
-        if directory in self._tidied:
-            return
-        self._tidied.add(directory)
-
-        def tidy() -> int:
-            os.nice(10)
-            remove_leftovers(directory, self._host, self._instance)
-            return 0
-
-        self._as_container_root_beside(tidy)
-
-    def _as_container_root_beside(self, do: Callable[[], int]) -> None:
-        if self._host.subordinate is None:
-            self._beside(do, then=_forget)
-        else:
-            self._beside(lambda: do_as_container_root(self._host, do), then=_forget)
-
-    def _beside(self, do: Callable[[], int], *, then: Callable[[int], None]) -> None:
-        """Let a child `do` what may take long, and take its exit code up afterwards."""
-        pid = os.fork()
-        if pid == 0:
-            code = _BROKEN
-            try:
-                signal.set_wakeup_fd(-1)
-                code = do()
-            finally:
-                os._exit(code)
-        pidfd = os.pidfd_open(pid)
-        self._helpers[pidfd] = pid
-        self._selector.register(pidfd, selectors.EVENT_READ, lambda: self._take_up(pidfd, then))
-
-    def _take_up(self, pidfd: int, then: Callable[[int], None]) -> None:
-        self._selector.unregister(pidfd)
-        os.close(pidfd)
-        then(os.waitstatus_to_exitcode(os.waitpid(self._helpers.pop(pidfd), 0)[1]))
-
-    def _lead_out(self, container: Container, through: Carrier) -> None:
-        """Have a carrier join the container's network to the host's; it ends with the container."""
-        reads, writes = os.pipe2(os.O_CLOEXEC)
-        self._beside(lambda: carrier.lead(through, container.init_pid, writes), then=_forget)
-        os.close(writes)
-
-        def take_up() -> None:
-            self._selector.unregister(reads)
-            said = os.read(reads, 4096).decode(errors="replace")
-            os.close(reads)
-            if container.is_live:
-                container.joined(said.strip() if said else "its carrier ended")
-
-        self._selector.register(reads, selectors.EVENT_READ, take_up)
 
     def _measure_disk(self, container: Container) -> None:
         limit = container.spec.limits.disk_bytes
@@ -365,7 +438,7 @@ class Launcher:
             self._timers.at(time.monotonic() + pause, lambda: self._measure_disk(container))
 
         path = container.spec.scratch
-        self._beside(lambda: _OVER if takes_more_than(path, limit) else 0, then=take_up)
+        self._beside.do(lambda: _OVER if takes_more_than(path, limit) else 0, then=take_up)
 
     def _out_of_memory(self, container: Container) -> None:
         """Version 1 kills one process only; here, as with version 2, a container out of memory ends as a whole."""
@@ -383,17 +456,9 @@ class Launcher:
             self._watch.look(container)
 
 
-def _forget(_code: int) -> None:
-    """How it ended is of no interest: it has said what there was to say."""
-
-
-def _remove(path: str) -> int:
-    try:
-        scratch.remove(path)
-    except OSError as problem:
-        print(f"{path} could not be removed: {problem}", file=sys.stderr, flush=True)
-        return _BROKEN
-    return 0
+def _joined(container: Container, refused: str) -> None:
+    if container.is_live:
+        container.joined(refused)
 
 
 def _wake_only(_number: int, _frame: object) -> None:

@@ -1,0 +1,207 @@
+"""Templates of this node's functions: asked for when they are worth it, waited for, told of, and let go."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import logging
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import PurePath
+from typing import Any
+
+from squall.agent.launcher_link import PACKET, LauncherLink, Message
+from squall.blobs.blob_store import BlobStore
+from squall.blobs.digest import Digest
+from squall.model.errors import Error
+from squall.model.function import Function
+from squall.model.ids import FunctionId
+from squall.model.jsonable import to_json
+from squall.runtime.spec import SandboxSpec
+from squall.scheduling.template_sweep import TemplateView, templates_to_drop
+from squall.settings.options import Options
+
+_log = logging.getLogger("squall.agent")
+ALONE_S = 1.0
+"""How long the first containers of a function are left alone: they load the same code, and a short run needs no others."""
+_FROM_TEMPLATE = frozenset({"spare", "pooled", "on_demand"})
+_IDENTITY = frozenset({"SQUALL_CONTAINER"})
+_LARGEST = PACKET * 3 // 4
+# Refusals of which the owner hears by the way that is taken then, or that are none of the owner's doing.
+_TOLD_OTHERWISE = frozenset({"import", "ended", "code"})
+
+
+@dataclass(slots=True)
+class _Asked:
+    """One launcher's template. state: as its launcher says, "" until it has been asked for."""
+
+    function: Function
+    spec: SandboxSpec
+    link: LauncherLink
+    used_s: float
+    begun: int = 0
+    state: str = ""
+    pid: int = 0
+    why: Message = field(default_factory=dict)
+    settled: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+class Templates:
+    """What each launcher was asked for.
+
+    tell: an event to the server; printed: what code prints while it is loaded, "o" or "e", for its function's log.
+    """
+
+    def __init__(self, blobs: BlobStore, options: Options, *, cores: int) -> None:
+        self._cores = cores
+        self._blobs = blobs
+        self._options = options
+        self._asked: dict[str, _Asked] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._sweeping = False
+        self.tell: Callable[[Message], None] = lambda _event: None
+        self.printed: Callable[[str, str, str], None] = lambda _function, _stream, _text: None
+
+    async def before_start(self, link: LauncherLink, function: Function, spec: SandboxSpec) -> None:
+        """What a start waits for: a template that is being made.
+
+        The first containers of a function, one for each core, wait for none: loading the code keeps the cores busy, and
+        a template that does the same would be ready no sooner.
+        """
+        if spec.level != "sandbox" or spec.interpreter is not None or spec.argv is not None:
+            return
+        now_s = asyncio.get_running_loop().time()
+        asked = self._asked.get(link.name)
+        if asked is None:
+            asked = self._asked[link.name] = _Asked(function, spec, link, now_s)
+            link.on_template = lambda message: self._take(asked, message)
+            self._later(ALONE_S, lambda: self._ask_if_new(asked))
+        asked.used_s = now_s
+        asked.begun += 1
+        alone = asked.state == "" and asked.begun <= self._cores and not function.start_path
+        if not alone and function.start_path in {"", *_FROM_TEMPLATE}:
+            await self._ask_if_new(asked)
+            await asked.settled.wait()
+
+    def words(self, link: LauncherLink, rung: str) -> str:
+        """Why a container that was started just now got this rung, for people."""
+        asked = self._asked.get(link.name)
+        match rung:
+            case "spare":
+                return "it was forked from the template before it was asked for"
+            case "pooled":
+                return "forked from the template, into a sandbox that was made ahead"
+            case "on_demand":
+                return "forked from the template; every sandbox that was made ahead was taken"
+            case "parked" if asked is not None and asked.state in {"refused", "gone"}:
+                return f"without a template: {asked.why.get('why', 'it ended')}"
+            case "parked":
+                return "a warm interpreter; the template comes after the first containers"
+            case _:
+                return "a new interpreter: the launcher's own is another Python, or may not be shared"
+
+    def forget(self, link: LauncherLink) -> None:
+        """The launcher is gone, and its template with it."""
+        asked = self._asked.pop(link.name, None)
+        if asked is not None:
+            asked.settled.set()
+
+    def report(self) -> None:
+        """A new server is there: tell it how each stands."""
+        for asked in self._asked.values():
+            if asked.state not in {"", "building"}:
+                self._tell_of(asked)
+
+    def _take(self, asked: _Asked, message: Message) -> None:
+        """What a launcher says of its template."""
+        function = asked.function
+        if message["t"] == "printed":
+            self.printed(function.id, "o" if message["stream"] == 1 else "e", message["text"])
+            return
+        asked.state, asked.why, asked.pid = message["state"], message, int(message.get("pid") or 0)
+        if asked.state == "building":
+            return
+        asked.settled.set()
+        self._tell_of(asked)
+        if asked.state == "ready" and not self._sweeping:
+            self._sweeping = True
+            self._later(self._options.template_sweep_s, self._sweep)
+        if asked.state == "refused":
+            _log.info("%s starts without a template: %s", function.id, message.get("why"))
+            if message.get("reason") not in _TOLD_OTHERWISE:
+                hint = f"; {message['hint']}" if message.get("hint") else ""
+                text = f"squall: {function.name} starts without a template: {message['why']}{hint}\n"
+                self.printed(function.id, "e", text)
+
+    def _tell_of(self, asked: _Asked) -> None:
+        told: Message = {
+            key: asked.why[key] for key in ("reason", "why", "hint", "notes", "seconds") if key in asked.why
+        }
+        head: Message = {"t": "event", "event": "template", "function": asked.function.id}
+        self.tell(head | {"state": asked.state, "pid": asked.pid} | told)
+
+    async def _ask_if_new(self, asked: _Asked) -> None:
+        if asked.state not in {"", "gone"} or self._asked.get(asked.link.name) is not asked:
+            return
+        asked.state = "building"
+        asked.settled.clear()
+        try:
+            load = await self._load_of(asked.function)
+            asked.link.tell("template", spec=_spec_of(asked.spec).to_json(), load=load)
+        except (Error, OSError, ValueError) as problem:
+            self._take(asked, {"t": "template", "state": "refused", "reason": "code", "why": str(problem)})
+
+    async def _load_of(self, function: Function) -> dict[str, Any]:
+        load: dict[str, Any] = {"function": to_json(function)}
+        if function.code.pickled is not None:
+            pickled = await self._blobs.get(Digest(function.code.pickled))
+            if len(pickled) * 4 // 3 > _LARGEST:
+                raise ValueError("its code travels by value, and is too large for a template")
+            load["pickled"] = base64.b64encode(pickled).decode()
+        return load
+
+    async def _sweep(self) -> None:
+        """Lets go of what has not been used for long, or takes too much; looks again while there is any."""
+        ready = {asked.function.id: asked for asked in self._asked.values() if asked.state == "ready"}
+        now_s = asyncio.get_running_loop().time()
+        views = tuple(
+            TemplateView(
+                function=FunctionId(name), idle_s=now_s - asked.used_s, bytes=_private_bytes(asked.pid)
+            )
+            for name, asked in ready.items()
+        )
+        for name in templates_to_drop(
+            views, idle_s=self._options.template_idle_s, most_bytes=self._options.templates_bytes
+        ):
+            ready[name].link.tell("drop_template")
+            self._take(ready[name], {"t": "template", "state": "gone", "why": "it was not used for long"})
+        self._sweeping = any(asked.state == "ready" for asked in self._asked.values())
+        if self._sweeping:
+            self._later(self._options.template_sweep_s, self._sweep)
+
+    def _later(self, delay_s: float, do: Callable[[], Any]) -> None:
+        async def wait_and_do() -> None:
+            await asyncio.sleep(delay_s)
+            await do()
+
+        task = asyncio.get_running_loop().create_task(wait_and_do())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+def _spec_of(spec: SandboxSpec) -> SandboxSpec:
+    """The same without what makes it one container's."""
+    name = f"t-{secrets.token_hex(6)}"
+    env = {key: value for key, value in spec.env.items() if key not in _IDENTITY}
+    return replace(spec, id=name, scratch=str(PurePath(spec.scratch).with_name(name)), env=env, veth=None)
+
+
+def _private_bytes(pid: int) -> int:
+    """What the process alone has in memory; 0 where it cannot be seen."""
+    try:
+        with open(f"/proc/{pid}/status", encoding="utf-8", errors="replace") as file:
+            fields = dict(line.split(":", 1) for line in file if ":" in line)
+    except OSError:
+        return 0
+    return int(fields.get("RssAnon", "0 kB").split()[0]) * 1024

@@ -1,0 +1,42 @@
+"""Place: where this interpreter finds modules, and what it says of itself, as the client's would."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from squall.runner import load
+
+_taken: list[str] = []
+
+
+def take_place() -> str:
+    """Make this interpreter the client's, as its environment says, and give the directory of the user's source.
+
+    A forked one was warmed as the launcher's: our own packages lie elsewhere in here. A fork of a template is in its
+    place already, and what user code has done to `sys.path` stays.
+    """
+    source = os.environ.pop("SQUALL_SOURCE_DIR", load.APP_DIR)
+    path, python = os.environ.pop("SQUALL_PATH", ""), os.environ.pop("SQUALL_PYTHON", "")
+    if not _taken:
+        _taken.append(source)
+        _take_place(path, python)
+    return source
+
+
+def _take_place(path: str, python: str) -> None:
+    if path:
+        wanted = path.split(":")
+        standard = [
+            place for place in sys.path if "site-packages" not in place and "dist-packages" not in place
+        ]
+        sys.path[:] = [*wanted, *(place for place in standard if place and place not in wanted)]
+        sys.path_importer_cache.clear()
+    own = os.path.join(path.rpartition(":")[2], "squall")
+    if os.path.isdir(own):
+        for name, module in list(sys.modules.items()):
+            if name.partition(".")[0] == "squall" and hasattr(module, "__path__"):
+                module.__path__ = [os.path.join(os.path.dirname(own), *name.split("."))]
+    if python:
+        executable, _, prefix = python.partition(":")
+        sys.executable, sys.prefix, sys.exec_prefix = executable, prefix, prefix

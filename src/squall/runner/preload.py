@@ -1,0 +1,59 @@
+"""Preload: the user's code imported in a template, once for all containers that are forked from it."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from squall.context import current
+from squall.model.function import Code, Function
+from squall.model.jsonable import from_json
+from squall.runner import load
+from squall.runner.place import take_place
+
+REMOTE_CALL_HINT = (
+    "make remote calls inside functions: code that calls one while it is imported gets no template"
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preloaded:
+    """The user's plain function, and the code that it was loaded from."""
+
+    code: Code
+    call_user: Callable[..., Any]
+
+
+_done: list[Preloaded] = []
+
+
+def preload(asked: Mapping[str, Any]) -> dict[str, Any]:
+    """Import what `asked` names, and say {"t": "ready"} or {"t": "refused"} with a reason; see runtime.template.
+
+    asked: "function" as JSON, and "pickled" in base64 for code that travels by value. The way that a container takes
+    without a template tells the user what is wrong with code that cannot be imported, so here a word will do.
+    """
+    source = take_place()
+    function = from_json(Function, asked["function"])
+    pickled = base64.b64decode(asked["pickled"]) if asked.get("pickled") else None
+    current.enter_container(current.Container(id="", function=function.id, app=function.app, link=None))
+    try:
+        call_user = load.load(function.code, pickled=pickled, source_dir=source)
+    except current.NotInTemplateError:
+        why = "the code makes a remote call while it is imported"
+        return {"t": "refused", "reason": "remote_call", "why": why, "hint": REMOTE_CALL_HINT}
+    except BaseException as error:  # noqa: BLE001 - the user's code ends here
+        return {
+            "t": "refused",
+            "reason": "import",
+            "why": f"{type(error).__name__} while the code was imported",
+        }
+    _done.append(Preloaded(code=function.code, call_user=call_user))
+    return {"t": "ready"}
+
+
+def preloaded(code: Code) -> Callable[..., Any] | None:
+    """The user's function, where this process was forked from a template that has loaded this very code."""
+    return next((one.call_user for one in _done if one.code == code), None)

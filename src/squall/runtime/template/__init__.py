@@ -1,0 +1,1 @@
+"""Templates: processes that have loaded a function's code once, and are forked into sandboxes prepared for them."""

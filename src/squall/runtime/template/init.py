@@ -1,0 +1,179 @@
+"""The init of a template: trusted first process of the namespaces in which a template and its sandboxes live."""
+
+import os
+import select
+import signal
+import socket
+import time
+from dataclasses import dataclass, replace
+from typing import Any, NoReturn
+
+from squall.runtime import init, packet, syscalls
+from squall.runtime.apply import NAMESPACES, Site, StepError
+from squall.runtime.host import Host
+from squall.runtime.init import BROKEN, Birth, await_word, leave_the_launcher
+from squall.runtime.spec import SandboxSpec
+from squall.runtime.template import process
+from squall.runtime.template.plan import TemplatePlan, plan_nested, plan_own_root
+
+Message = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TemplateBirth:
+    """What the init of a template is born with. spec: of the template's own root; line: its socket to the launcher."""
+
+    spec: SandboxSpec
+    plan: TemplatePlan
+    host: Host
+    line: socket.socket
+
+
+def live(birth: TemplateBirth) -> NoReturn:
+    """Make the workshop, then the template and sandboxes as the launcher asks; ends with it, and all of them with it."""
+    try:
+        _settle(birth)
+        _TemplateInit(birth).serve()
+    except StepError as problem:
+        _tell(birth.line, {"t": "failed", "why": str(problem)})
+    except BaseException as problem:  # noqa: BLE001 - nothing may unwind into the launcher's own stack
+        _tell(birth.line, {"t": "failed", "why": f"{type(problem).__name__}: {problem}"})
+    finally:
+        os._exit(BROKEN)
+
+
+def _settle(birth: TemplateBirth) -> None:
+    leave_the_launcher((birth.line.fileno(),), "squall-template-init")
+    syscalls.die_with_parent(signal.SIGKILL)
+    if "user" in birth.plan.namespaces:
+        await_word(birth.line, "mapped")
+    os.umask(0o022)
+    site = Site()
+    site.carry_out(birth.plan.workshop)
+    packet.send(birth.line, {"t": "ready", "at": time.monotonic()})
+    await_word(birth.line, "go")
+    site.carry_out(birth.plan.settle)
+    syscalls.set_no_new_privileges()
+    # The ids of a sandbox can be mapped only while its first process, a fork of this one, is open to its own user. The
+    # template is no such user: the kernel lets nobody look into a process with more powers.
+    syscalls.set_dumpable(dumpable=True)
+    packet.send(birth.line, {"t": "settled", "at": time.monotonic()})
+
+
+class _TemplateInit:
+    """Waits for the launcher's words and for its children: the template, first processes of sandboxes, and orphans."""
+
+    def __init__(self, birth: TemplateBirth) -> None:
+        self._birth = birth
+        self._line = birth.line
+        with open("/proc/self/uid_map", encoding="ascii") as file:
+            self._ids = [(int(first), int(count)) for first, _, count in map(str.split, file)]
+
+    def serve(self) -> NoReturn:
+        woken, wake = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        signal.signal(signal.SIGCHLD, _wake_only)
+        signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
+        poll = select.poll()
+        poll.register(woken, select.POLLIN)
+        poll.register(self._line, select.POLLIN)
+        while True:
+            for fd, _ in poll.poll():
+                if fd == woken:
+                    os.read(woken, 4096)
+                    self._reap()
+                else:
+                    self._obey()
+
+    def _reap(self) -> None:
+        while True:
+            try:
+                pid, status, usage = os.wait4(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if pid == 0:
+                return
+            cpu_s = usage.ru_utime + usage.ru_stime
+            packet.send(self._line, {"t": "ended", "pid": pid, "status": status, "cpu_s": cpu_s})
+
+    def _obey(self) -> None:
+        got = packet.receive(self._line)
+        match got and got.message.get("t"):
+            case "template" if got is not None:
+                self._start_template(got)
+            case "sandbox" if got is not None:
+                self._make_sandbox(got)
+            case "kill" if got is not None:
+                os.kill(got.message["pid"], signal.SIGKILL)
+            case _:
+                os._exit(0)
+        for fd in got.fds if got is not None else ():
+            os.close(fd)
+
+    def _start_template(self, got: packet.Packet) -> None:
+        control, out, err = got.fds
+        if (pid := os.fork()) == 0:
+            process.live(
+                process.TemplateStart(
+                    spec=self._birth.spec,
+                    build=plan_own_root(self._birth.spec, self._birth.host),
+                    confine=self._birth.plan.confine,
+                    load=got.message["load"],
+                    control=control,
+                    out=out,
+                    err=err,
+                )
+            )
+        packet.send(self._line, {"t": "template", "pid": pid})
+
+    def _make_sandbox(self, got: packet.Packet) -> None:
+        message = got.message
+        spec = replace(self._birth.spec, id=message["sandbox"], scratch=message["scratch"], uid_base=None)
+        plan = plan_nested(spec, self._birth.host)
+        flags = 0
+        for name in plan.namespaces:
+            flags |= NAMESPACES[name]
+        mapped, map_done = os.pipe2(os.O_CLOEXEC)
+        told: Message = {"t": "made", "sandbox": spec.id}
+        try:
+            pid = syscalls.clone(flags)
+            if pid == 0:
+                line = socket.socket(fileno=got.fds[0])
+                init.live(Birth(spec=spec, plan=plan, line=line, ends=None, mapped=mapped))
+            self._map_ids(pid)
+            os.write(map_done, b"x")
+        except OSError as problem:
+            told = {"t": "unmade", "sandbox": spec.id, "why": str(problem)}
+        finally:
+            os.close(mapped)
+            os.close(map_done)
+        if told["t"] == "made":
+            told["pid"] = pid
+        packet.send(self._line, told)
+
+    def _map_ids(self, pid: int) -> None:
+        """Each id of ours is the same id in a sandbox, whose root is then nobody's but this template's."""
+        whole = "".join(f"{first} {first} {count}\n" for first, count in self._ids)
+        alone = self._ids == [(0, 1)]
+        if alone:
+            _write(pid, "setgroups", "deny")
+        _write(pid, "uid_map", whole)
+        _write(pid, "gid_map", whole)
+
+
+def _write(pid: int, name: str, text: str) -> None:
+    fd = os.open(f"/proc/{pid}/{name}", os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        os.write(fd, text.encode())
+    finally:
+        os.close(fd)
+
+
+def _tell(line: socket.socket, message: Message) -> None:
+    try:
+        packet.send(line, message)
+    except OSError:
+        pass  # The launcher is gone: nobody is left to tell.
+
+
+def _wake_only(_number: int, _frame: object) -> None:
+    """SIGCHLD needs a handler, so that it wakes the poll."""

@@ -1,0 +1,409 @@
+"""The launcher's half of a template: has the code loaded and sandboxes prepared, and sends forks out."""
+
+import os
+import selectors
+import signal
+import socket
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, Literal
+
+from squall.runtime import packet
+from squall.runtime.container import Container, a_line
+from squall.runtime.spec import SandboxSpec
+from squall.runtime.template.around import Around
+from squall.runtime.template.init_link import InitLink
+from squall.runtime.template.joined import JoinedContainer
+from squall.runtime.template.pool_plan import spares_wanted
+from squall.runtime.template.prepared import Sandbox
+from squall.runtime.template.sandboxes import Sandboxes, TellOfSandboxes
+
+Message = dict[str, Any]
+State = Literal["building", "ready", "refused", "gone"]
+
+_READ = 16 * 1024
+# A template that does not take up the end of what it has forked keeps the container's namespaces from ending.
+_REAP_PATIENCE_S = 2.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tell:
+    """What a keeper tells its launcher.
+
+    changed: its state is another. spare: one is there to be taken. printed: its code has printed this to 1 or 2. begun: a container has its sandbox; heard:
+    the first process of one says something; ended: one has ended; fell: one could not be sent out, and why.
+    """
+
+    changed: Callable[["Keeper"], None]
+    spare: Callable[["Keeper"], None]
+    printed: Callable[[int, bytes], None]
+    begun: Callable[[JoinedContainer], None]
+    heard: Callable[[JoinedContainer], None]
+    ended: Callable[[JoinedContainer], None]
+    fell: Callable[[JoinedContainer, str], None]
+
+
+class Keeper:
+    """One template, its prepared sandboxes, and the containers that were forked from it."""
+
+    def __init__(self, spec: SandboxSpec, load: Mapping[str, Any], around: Around, tell: Tell) -> None:
+        self.spec = spec
+        self.state: State = "building"
+        self.why: Message = {}
+        self.pid = 0
+        self._load = dict(load)
+        self._around = around
+        self._tell = tell
+        self._init = InitLink(spec, around, hear=self._hear_init, ended=self._init_ended)
+        told = TellOfSandboxes(prepared=self._go_on, useless=self._no_sandboxes, spoke=self._spoke)
+        self._sandboxes = Sandboxes(spec, around, self._init, told)
+        self._waiting: deque[JoinedContainer] = deque()
+        self._containers: dict[str, JoinedContainer] = {}
+        self._runners: dict[int, JoinedContainer] = {}
+        self._inner_pid = 0
+        self._control: socket.socket | None = None
+        self._printed: dict[int, int] = {}
+        self._closing = False
+
+    # its life
+
+    def start(self) -> None:
+        """Begin; what follows is told. Raises OSError where not even its init could be made."""
+        self._init.start()
+
+    def close(self) -> None:
+        """Send nothing out any more; it goes with the last of its containers."""
+        if self._closing:
+            return
+        self._closing = True
+        if self.state in {"building", "ready"}:
+            self.state = "gone"
+        self._drop_waiting("its template is closed")
+        # At the end of its socket it ends by itself, unless it hangs.
+        self._close_control()
+        self._kill_template()
+        in_use = [one.sandbox for one in self._containers.values() if not one.spare]
+        for sandbox in self._sandboxes.all:
+            if sandbox not in in_use:
+                sandbox.kill()
+        self._end_if_unused()
+
+    @property
+    def is_live(self) -> bool:
+        """Whether anything of it runs."""
+        return self._init.is_live
+
+    # what it is asked for
+
+    def fits(self, spec: SandboxSpec) -> bool:
+        """Whether containers like `spec` are what this template is for."""
+        own = self.spec
+        return replace(spec, id=own.id, scratch=own.scratch, env=own.env, veth=own.veth) == own
+
+    def send_out(self, container: JoinedContainer) -> None:
+        """Fork the template into a prepared sandbox for `container`, as soon as there is one."""
+        self._sandboxes.count_start()
+        container.attacher = self._init.attacher
+        container.killed = self._watch_end_of
+        self._containers[container.spec.id] = container
+        sandbox = self._sandboxes.take() if container.demanded != "on_demand" else None
+        if sandbox is not None:
+            self._fork(container, sandbox)
+        else:
+            container.made_for = container.demanded != "pooled"
+            self._waiting.append(container)
+        self._fill()
+
+    def forget(self, container: Container) -> None:
+        """A container that waits for its sandbox is not wanted any more."""
+        self._waiting = deque(one for one in self._waiting if one is not container)
+        if self._containers.get(container.spec.id) is container:
+            del self._containers[container.spec.id]
+
+    @property
+    def spares(self) -> int:
+        """How many forks wait to be asked for."""
+        return sum(one.spare and one.phase == "running" for one in self._containers.values())
+
+    def take_spare(self) -> JoinedContainer | None:
+        """One that is forked already and waits, if there is one: the caller's from now on, under its own name."""
+        found = next((one for one in self._containers.values() if one.spare and one.phase == "running"), None)
+        if found is not None:
+            self._sandboxes.count_start()
+            del self._containers[found.spec.id]
+        return found
+
+    def rename(self, container: JoinedContainer) -> None:
+        """A spare has become this container."""
+        self._containers[container.spec.id] = container
+        self._fill()
+
+    # forks
+
+    def _go_on(self) -> None:
+        """There may be one more sandbox: for those who wait first."""
+        while self.state == "ready" and self._waiting:
+            # The newest: who waits asked for one that was not there.
+            sandbox = self._sandboxes.take(newest=True)
+            if sandbox is None:
+                break
+            self._fork(self._waiting.popleft(), sandbox)
+        self._fill()
+
+    def _fill(self) -> None:
+        if self._closing or not self._inner_pid:
+            return
+        self._sandboxes.fill(waiting=len(self._waiting))
+        if self.state == "ready" and not self._waiting:
+            self._keep_spares()
+
+    def _keep_spares(self) -> None:
+        spares = sum(one.spare for one in self._containers.values())
+        for _ in range(spares_wanted(self._sandboxes.seen, now_s=self._around.now_s()) - spares):
+            sandbox = self._sandboxes.take()
+            if sandbox is None:
+                return
+            spec = replace(self.spec, id=sandbox.id)
+            spare = JoinedContainer(spec, self._around.host, self._around.instance, self._around.now_s())
+            spare.spare, spare.attacher, spare.killed = True, self._init.attacher, self._watch_end_of
+            self._containers[spec.id] = spare
+            self._fork(spare, sandbox)
+
+    def _fork(self, container: JoinedContainer, sandbox: Sandbox) -> None:
+        ends = container.take(sandbox)
+        try:
+            if self._control is None:
+                raise BrokenPipeError("the template is gone")
+            message: Message = {"t": "fork", "container": container.spec.id, "env": dict(container.spec.env)}
+            message["spare"] = container.spare
+            packet.send(self._control, message, (*sandbox.namespaces, *ends.all(), sandbox.inner.fileno()))
+        except (OSError, ValueError) as problem:
+            self._fall(container, f"{problem}")
+        else:
+            if not container.spare:
+                self._tell.begun(container)
+        finally:
+            ends.close()
+            sandbox.close_doors()
+
+    def _fall(self, container: JoinedContainer, why: str) -> None:
+        """The template could not send this one out; its sandbox goes, and the launcher starts it another way."""
+        self._containers.pop(container.spec.id, None)
+        sandbox = container.give_up_sandbox()
+        if sandbox is not None:
+            sandbox.kill()
+        if not container.spare:
+            self._tell.fell(container, why)
+
+    def _drop_waiting(self, why: str) -> None:
+        while self._waiting:
+            self._fall(self._waiting.popleft(), why)
+        for container in [one for one in self._containers.values() if one.phase == "building"]:
+            self._fall(container, why)
+
+    def _spoke(self, sandbox: Sandbox) -> None:
+        container = self._holder_of(sandbox)
+        if container is not None and container.spare:
+            container.hear(lambda _message, _fds: None)
+            if container.phase == "running":
+                self._tell.spare(self)
+        elif container is not None:
+            self._tell.heard(container)
+
+    def _holder_of(self, sandbox: Sandbox) -> JoinedContainer | None:
+        return next((one for one in self._containers.values() if one.sandbox is sandbox), None)
+
+    def _watch_end_of(self, container: JoinedContainer) -> None:
+        """A container was killed: if its end is not taken up in time, the template is what holds it."""
+
+        def look() -> None:
+            if container.is_live:
+                self._kill_template()
+
+        self._around.timers.at(self._around.now_s() + _REAP_PATIENCE_S, look)
+
+    # what its init says
+
+    def _hear_init(self, message: Message) -> None:
+        match message.get("t"):
+            case "ready":
+                self._init.map_ids()
+            case "settled":
+                self._start_template()
+            case "template":
+                self._inner_pid = message["pid"]
+                self._fill()
+            case "made":
+                self._sandboxes.made(message["sandbox"], message["pid"])
+            case "unmade":
+                self._sandboxes.unmade(message["sandbox"], str(message["why"]))
+            case "failed":
+                self._refuse({"reason": "sandbox", "why": str(message["why"])})
+            case "ended":
+                self._ended(message["pid"], int(message["status"]), float(message["cpu_s"]))
+
+    def _ended(self, inner_pid: int, status: int, cpu_s: float) -> None:
+        """A child of its init has ended: the template, the first process of a sandbox, or a runner that it inherited."""
+        if inner_pid == self._inner_pid:
+            self._template_ended(status)
+        elif (container := self._runners.pop(inner_pid, None)) is not None:
+            container.runner_ended(status, cpu_s)
+        elif (sandbox := self._sandboxes.by_inner_pid(inner_pid)) is not None:
+            sandbox.cpu_s = cpu_s
+            self._sandbox_ended(sandbox)
+
+    def _sandbox_ended(self, sandbox: Sandbox) -> None:
+        container = self._holder_of(sandbox)
+        if container is None:
+            self._sandboxes.ended(sandbox)
+        else:
+            # What the template has said of its child may still be on its way.
+            self._hear_template()
+            del self._containers[container.spec.id]
+            if container.spare:
+                container.give_up_sandbox()
+                self._sandboxes.ended(sandbox)
+            else:
+                self._sandboxes.leave(sandbox)
+                self._tell.ended(container)
+        self._fill()
+        self._end_if_unused()
+
+    def _end_if_unused(self) -> None:
+        if self._closing and self.is_live and all(one.spare for one in self._containers.values()):
+            self._init.kill()
+
+    def _init_ended(self) -> None:
+        """All that was below it has ended with it."""
+        self._close_control()
+        told = self.state in {"building", "ready"}
+        if told:
+            self.state = "refused" if self.state == "building" else "gone"
+            self.why = self.why or {"reason": "ended", "why": "its init ended"}
+        self._closing = True
+        self._drop_waiting("the init of its template ended")
+        for sandbox in self._sandboxes.all:
+            self._sandbox_ended(sandbox)
+        for fd in list(self._printed):
+            self._close_printed(fd)
+        if told:
+            self._tell.changed(self)
+
+    # the template
+
+    def _start_template(self) -> None:
+        control, inner = a_line()
+        self._control = control
+        (out, inner_out), (err, inner_err) = os.pipe(), os.pipe()
+        try:
+            self._init.say({"t": "template", "load": self._load}, (inner.fileno(), inner_out, inner_err))
+        finally:
+            inner.close()
+            os.close(inner_out)
+            os.close(inner_err)
+        selector = self._around.selector
+        selector.register(control, selectors.EVENT_READ, self._hear_template)
+        for stream, fd in ((1, out), (2, err)):
+            os.set_blocking(fd, False)
+            self._printed[fd] = stream
+            selector.register(fd, selectors.EVENT_READ, partial(self._read_printed, fd))
+
+    def _read_printed(self, fd: int) -> None:
+        """What the user's code prints while it is loaded: read also where nobody asks, so that it does not wait."""
+        data = os.read(fd, _READ)
+        if data:
+            self._tell.printed(self._printed[fd], data)
+        else:
+            self._close_printed(fd)
+
+    def _close_printed(self, fd: int) -> None:
+        del self._printed[fd]
+        self._around.unlisten(fd)
+        os.close(fd)
+
+    def _hear_template(self) -> None:
+        while self._control is not None:
+            try:
+                got = packet.receive(self._control)
+            except BlockingIOError:
+                return
+            except (OSError, ValueError):
+                got = None
+            if got is None:
+                self._close_control()
+                return
+            for fd in got.fds:
+                os.close(fd)
+            try:
+                self._take(got.message, got.sender)
+            except (KeyError, TypeError, ValueError):
+                # User code runs in there: what makes no sense ends the template, and nothing else.
+                self._kill_template()
+
+    def _take(self, message: Message, sender: int) -> None:
+        match message.get("t"):
+            case "ready" if self.state == "building":
+                self.pid = sender
+                self.state, self.why = "ready", message
+                self._tell.changed(self)
+                self._go_on()
+            case "refused" if self.state == "building":
+                self._refuse(message)
+            case "forked":
+                container = self._containers.get(str(message["container"]))
+                if container is not None and "why" in message:
+                    self._fall(container, str(message["why"]))
+                elif container is not None:
+                    self._runners[int(message["pid"])] = container
+            case "ended":
+                container = self._runners.pop(int(message["pid"]), None)
+                if container is not None:
+                    container.runner_ended(int(message["status"]), float(message["cpu_s"]))
+
+    def _refuse(self, why: Message) -> None:
+        if self.state in {"building", "ready"}:
+            self.state, self.why = "refused", why
+            self._drop_waiting(str(why.get("why", "")))
+            self._tell.changed(self)
+            self.close()
+
+    def _no_sandboxes(self, why: str) -> None:
+        self._refuse({"reason": "sandbox", "why": f"its sandboxes cannot be made: {why}"})
+
+    def _template_ended(self, status: int) -> None:
+        """Its containers go on: only nothing is forked from it any more."""
+        self._hear_template()
+        self._inner_pid = 0
+        self._close_control()
+        if self.state in {"building", "ready"}:
+            why = (
+                "it ran out of memory while it loaded the code"
+                if self._init.ran_out_of_memory()
+                else _how(status)
+            )
+            self.state = "refused" if self.state == "building" else "gone"
+            self.why = {"reason": "ended", "why": why}
+            self._drop_waiting(why)
+            self._tell.changed(self)
+        self.close()
+
+    def _kill_template(self) -> None:
+        if self._inner_pid and self.is_live:
+            try:
+                self._init.say({"t": "kill", "pid": self._inner_pid})
+            except OSError:
+                pass  # Its init has ended, and the template with it.
+
+    def _close_control(self) -> None:
+        if self._control is not None:
+            self._around.unlisten(self._control.fileno())
+            self._control.close()
+            self._control = None
+
+
+def _how(status: int) -> str:
+    if os.WIFSIGNALED(status):
+        return f"it was ended by {signal.Signals(os.WTERMSIG(status)).name}"
+    return f"it exited with code {os.WEXITSTATUS(status)}"

@@ -1,0 +1,254 @@
+"""The process of a template: loads the user's code once, and forks it into prepared sandboxes."""
+
+import contextlib
+import importlib
+import os
+import select
+import signal
+import socket
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+from squall.runtime import packet, syscalls
+from squall.runtime.apply import NAMESPACES, Site
+from squall.runtime.init import BROKEN, joined_namespaces, leave_the_launcher
+from squall.runtime.plan import ScopeSockets, Step
+from squall.runtime.runner_start import Arrival, Ends, place, run_arrived
+from squall.runtime.spec import PRELOAD_ENTRY, RENEW_ENTRY, SandboxSpec
+from squall.runtime.template import canary, collapse, gate, observe, quiet, reopen
+from squall.runtime.template.plan import template_namespaces
+
+Message = dict[str, Any]
+# The descriptor by which a template speaks with the launcher, out of the way of what user code opens.
+_CONTROL_FD = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TemplateStart:
+    """What the process of a template starts with.
+
+    build, confine: how it gets a root like that of its containers, and gives up its powers. load: what the entry named
+    in it is called with, which imports the user's code. control, out, err: its ends of the launcher's socket and pipes.
+    """
+
+    spec: SandboxSpec
+    build: tuple[Step, ...]
+    confine: tuple[Step, ...]
+    load: Mapping[str, Any]
+    control: int
+    out: int
+    err: int
+
+
+def live(start: TemplateStart) -> NoReturn:
+    """Become the template, then fork whenever the launcher asks; never returns."""
+    control = start.control
+    try:
+        _become(start)
+        control = _CONTROL_FD
+        with socket.socket(fileno=os.dup(_CONTROL_FD)) as line:
+            _serve(line, start)
+    except BaseException as problem:  # noqa: BLE001 - nothing may unwind into the init's own stack
+        with contextlib.suppress(OSError), socket.socket(fileno=control) as line:
+            packet.send(
+                line, {"t": "refused", "reason": "broken", "why": f"{type(problem).__name__}: {problem}"}
+            )
+    finally:
+        os._exit(BROKEN)
+
+
+def _become(start: TemplateStart) -> None:
+    leave_the_launcher((start.control, start.out, start.err), "squall-template")
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    flags = 0
+    for name in template_namespaces(start.spec):
+        flags |= NAMESPACES[name]
+    syscalls.unshare(flags)
+    site = Site()
+    os.umask(0)
+    site.carry_out(start.build)
+    os.umask(0o022)
+    for fd in site.memory_fds:
+        os.close(fd)
+    site.carry_out(start.confine)
+    syscalls.set_dumpable(dumpable=True)
+    null = os.open("/dev/null", os.O_RDONLY)
+    place({0: null, 1: start.out, 2: start.err, _CONTROL_FD: start.control})
+    os.chdir(start.spec.workdir)
+    os.environ.clear()
+    os.environ.update(start.spec.env)
+
+
+def _serve(line: socket.socket, start: TemplateStart) -> None:
+    began = time.monotonic()
+    settings = quiet.before_imports(os.environ)
+    before = observe.look()
+    preload = _find(str(start.load.get("entry", PRELOAD_ENTRY)))
+    told: Message = preload(start.load)
+    loaded_s = time.monotonic() - began
+    if told["t"] == "ready":
+        verdict = gate.judge(before, observe.look())
+        child = _Child(start, verdict.keep, settings, quiet.after_imports())
+        told = (
+            _refusal(verdict)
+            or _settle(child)
+            or {"t": "ready", "notes": [str(one) for one in verdict.warnings]}
+        )
+    packet.send(line, {**told, "seconds": round(loaded_s, 6), "took_s": round(time.monotonic() - began, 6)})
+    if told["t"] == "ready":
+        _Forks(line, child).serve()
+
+
+def _refusal(verdict: gate.Verdict) -> Message | None:
+    if verdict.safe:
+        return None
+    first = verdict.reasons[0]
+    return {"t": "refused", "reason": first.word, "why": first.found, "hint": first.remedy}
+
+
+def _settle(child: "_Child") -> Message | None:
+    """Make this process cheap to fork, and see that its forks live; why they do not, if so."""
+    collapse.settle()
+    seen = canary.try_fork(child.renew)
+    if seen.lives:
+        return None
+    hint = "find what of it does not outlive os.fork(), and make that inside the function"
+    return {"t": "refused", "reason": f"canary_{seen.health}", "why": seen.why[:2000], "hint": hint}
+
+
+class _Child:
+    """What each fork of a template does for itself, before the user's code runs in it."""
+
+    def __init__(
+        self,
+        start: TemplateStart,
+        keep: tuple[int, ...],
+        settings: tuple[quiet.Setting, ...],
+        wakers: tuple[quiet.Waker, ...],
+    ) -> None:
+        self.joined = joined_namespaces(start.spec)
+        self._spec = start.spec
+        self._scoped = any(isinstance(step, ScopeSockets) for step in start.confine)
+        self._keep = keep
+        self._settings = settings
+        self._wakers = wakers
+        self._own_pid = os.getpid()
+        self._renew: Callable[[int], object] = _find(str(start.load.get("renew", RENEW_ENTRY)))
+        cpu = start.spec.limits.cpu_milli
+        self._threads = len(os.sched_getaffinity(0)) if cpu is None else max(1, -(-cpu // 1000))
+
+    def renew(self) -> None:
+        """Have no random state and no lock in common with the template, and as many native threads as one may."""
+        self._renew(self._own_pid)
+        quiet.restore(self._settings, self._wakers, os.environ, threads=self._threads)
+
+    def live(self, message: Message, namespaces: Mapping[str, int], ends: Ends, told: int) -> NoReturn:
+        """Enter the sandbox and be its runner."""
+        kept = reopen.reopen(self._keep)
+        _join(namespaces, told, scoped=self._scoped)
+        run_arrived(
+            Arrival(
+                entry=self._spec.entry,
+                workdir=self._spec.workdir,
+                env=message["env"],
+                ends=ends,
+                told=told,
+                kept=kept,
+                renew=self.renew,
+                spare=bool(message.get("spare")),
+            )
+        )
+
+
+class _Forks:
+    """Waits for the launcher's words and for its children. Single-threaded, as it forks."""
+
+    def __init__(self, line: socket.socket, child: _Child) -> None:
+        self._line = line
+        self._child = child
+
+    def serve(self) -> None:
+        woken, wake = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        signal.signal(signal.SIGCHLD, _wake_only)
+        signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
+        poll = select.poll()
+        poll.register(woken, select.POLLIN)
+        poll.register(self._line, select.POLLIN)
+        while True:
+            for fd, _ in poll.poll():
+                if fd == woken:
+                    os.read(woken, 4096)
+                    self._reap()
+                elif not self._obey():
+                    return
+
+    def _obey(self) -> bool:
+        got = packet.receive(self._line)
+        if got is None:
+            return False
+        try:
+            if got.message.get("t") == "fork":
+                self._fork(got)
+        finally:
+            for fd in got.fds:
+                os.close(fd)
+        return True
+
+    def _fork(self, got: packet.Packet) -> None:
+        message = got.message
+        joined = self._child.joined
+        namespaces = dict(zip(joined, got.fds, strict=False))
+        control, log, out, err, told = got.fds[len(joined) :]
+        answer: Message = {"t": "forked", "container": message["container"]}
+        try:
+            if not observe.is_single():
+                raise RuntimeError("a thread has come up in the template")
+            # Of this process it says only where its children begin.
+            syscalls.setns(namespaces.pop("pid"), syscalls.CLONE_NEWPID)
+            pid = os.fork()
+        except (OSError, RuntimeError) as problem:
+            packet.send(self._line, {**answer, "why": f"{problem}"})
+            return
+        if pid == 0:
+            ends = Ends(control=control, log=log, out=out, err=err)
+            self._child.live(message, namespaces, ends, told)
+        packet.send(self._line, {**answer, "pid": pid})
+
+    def _reap(self) -> None:
+        while True:
+            try:
+                pid, status, usage = os.wait4(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if pid == 0:
+                return
+            cpu_s = usage.ru_utime + usage.ru_stime
+            packet.send(self._line, {"t": "ended", "pid": pid, "status": status, "cpu_s": cpu_s})
+
+
+def _join(namespaces: Mapping[str, int], told: int, *, scoped: bool) -> None:
+    """Enter a prepared sandbox and give up every power, in the child that was forked for it; ends it where it cannot."""
+    try:
+        for fd in namespaces.values():
+            syscalls.setns(fd, 0)
+        if scoped:
+            # What confines the template keeps its children from the host, and not from each other.
+            syscalls.scope_abstract_sockets()
+        syscalls.keep_capabilities(0, securebits=syscalls.SECUREBITS_NO_ROOT)
+    except BaseException as problem:  # noqa: BLE001 - nothing may unwind into the template's own stack
+        with contextlib.suppress(OSError), socket.socket(fileno=told) as line:
+            packet.send(line, {"t": "failed", "step": f"entering the sandbox: {problem}"})
+        os._exit(BROKEN)
+
+
+def _find(entry: str) -> Callable[..., Any]:
+    module, _, name = entry.partition(":")
+    found: Callable[..., Any] = getattr(importlib.import_module(module), name)
+    return found
+
+
+def _wake_only(_number: int, _frame: object) -> None:
+    """SIGCHLD needs a handler, so that it wakes the poll."""

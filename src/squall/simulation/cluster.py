@@ -1,0 +1,269 @@
+"""Cluster: machines and the links to them: they join, fall silent, come back and leave, as `server/node_events.py`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from squall.model.container import ContainerEnd, ContainerState, WantedContainer
+from squall.model.ids import ContainerId, NodeId
+from squall.model.node import Node
+from squall.scheduling.inputs import Segment
+from squall.scheduling.liveness import Health, Patience, health
+from squall.simulation.clock import Clock
+from squall.simulation.nodes import HOP_S, Machine
+from squall.simulation.planning import Planning
+from squall.simulation.records import Worker
+from squall.simulation.said import Back, Begun, Done, Ended, Ready, Said
+from squall.simulation.serving import Serving
+
+LOST = ContainerEnd(cause="signal", signal=9)
+KILLED = ContainerEnd(cause="killed")
+
+
+@dataclass(slots=True, eq=False)
+class Link:
+    """A machine and the connection to it.
+
+    joined: the server knows it; silent: nothing passes, both ways, until it answers again; life: counts how often the
+    machine has gone down, so that what was on its way to an earlier life is lost. up, down: what waits meanwhile.
+    """
+
+    machine: Machine
+    joined: bool = False
+    here: bool = True
+    silent: bool = False
+    heard_s: float = 0.0
+    health: Health = Health.ALIVE
+    life: int = 0
+    up: list[Said] = field(default_factory=list)
+    down: list[Callable[[], None]] = field(default_factory=list)
+
+
+class Cluster:
+    """Every machine. up: whether there is a server; serving and planning are bound before the first event."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.links: dict[NodeId, Link] = {}
+        self.up = True
+        self.serving: Serving
+        self.planning: Planning
+        self._waited_for: set[NodeId] = set()
+        self._clock = clock
+        self._patience = Patience()
+
+    def nodes(self) -> tuple[Node, ...]:
+        """The nodes that are there and answer."""
+        return tuple(
+            link.machine.node for link in self.links.values() if link.joined and link.health is Health.ALIVE
+        )
+
+    # -- what passes
+
+    def say(self, node: NodeId, said: Said) -> None:
+        """A machine tells the server something."""
+        link = self.links[node]
+        self._clock.later(HOP_S, self._arrives, link, said, link.life)
+
+    def lease(self, worker: Worker, segments: list[Segment]) -> None:
+        """A container is given inputs."""
+        machine = self.links[worker.node].machine
+        self._send(worker.node, lambda: machine.give(worker.id, segments))
+
+    def make_way(self, worker: Worker) -> None:
+        """A container is asked for what it has not begun."""
+        machine = self.links[worker.node].machine
+        self._send(worker.node, lambda: machine.make_way(worker.id))
+
+    def tell(self, node: NodeId, wanted: tuple[WantedContainer, ...]) -> None:
+        """A machine is told its whole wanted set."""
+        machine = self.links[node].machine
+        self._send(node, lambda: machine.want(wanted))
+
+    # -- what happens to machines
+
+    def join(self, link: Link) -> None:
+        """A machine offers itself, and says what runs there; unknown containers are taken back."""
+        if not self.up or not link.here or link.silent:
+            return
+        link.joined, link.health, link.heard_s = True, Health.ALIVE, self._clock.now_s
+        self._waited_for.discard(link.machine.node.id)
+        bodies = link.machine.bodies
+        for container, body in bodies.items():
+            if container not in self.serving.workers and not body.stopping:
+                self._take_back(link, container)
+        for worker in self._on(link):
+            worker.silent = False
+            if worker.id not in bodies and (worker.told or worker.ready):
+                self.serving.ended(worker.id, KILLED)
+        self._flush_up(link)
+        for worker in self._on(link):
+            if worker.ready:
+                self.serving.serves(worker)
+        for other in sorted(self._waited_for):
+            self._give_up(self.links[other])
+        self.planning.tell()
+        self.planning.wake()
+
+    def go_down(self, link: Link, *, noticed: bool) -> None:
+        """A machine goes down with all that is on it; noticed: its connection is closed, else it is only silent."""
+        link.here = False
+        link.life += 1
+        link.up.clear()
+        link.down.clear()
+        link.machine.lose_everything()
+        if noticed:
+            self._leave(link)
+        else:
+            self._watch(link)
+
+    def come_up(self, link: Link) -> None:
+        """A machine is there again, empty."""
+        if not link.here:
+            link.here, link.silent = True, False
+            link.life += 1
+            self.join(link)
+
+    def fall_silent(self, link: Link) -> None:
+        """Nothing passes between a machine and the server, though both go on."""
+        if link.here and not link.silent:
+            link.silent = True
+            self._watch(link)
+
+    def answer_again(self, link: Link) -> None:
+        """What waited on both sides passes now."""
+        if not link.silent or not link.here:
+            return
+        link.silent = False
+        waiting, link.down = link.down, []
+        for deliver in waiting:
+            deliver()
+        if not link.joined:
+            self.join(link)
+            return
+        link.health, link.heard_s = Health.ALIVE, self._clock.now_s
+        self._waited_for.discard(link.machine.node.id)
+        self._flush_up(link)
+        self._silence(link, silent=False)
+        self.planning.tell()
+        self.planning.wake()
+
+    def lose_server(self) -> None:
+        """The server is gone: nobody hears the machines, which go on."""
+        self.up = False
+        self._waited_for.clear()
+        for link in self.links.values():
+            link.joined = False
+            link.health = Health.ALIVE
+
+    # -- inside
+
+    def _send(self, node: NodeId, deliver: Callable[[], None]) -> None:
+        link = self.links[node]
+        life = link.life
+
+        def arrive() -> None:
+            if link.life != life or not link.here:
+                return
+            if link.silent:
+                link.down.append(deliver)
+            else:
+                deliver()
+
+        self._clock.later(HOP_S, arrive)
+
+    def _arrives(self, link: Link, said: Said, life: int) -> None:
+        if link.life != life:
+            return
+        if link.silent or not self.up or not link.joined:
+            link.up.append(said)
+        else:
+            link.heard_s = self._clock.now_s
+            self._heed(said)
+
+    def _heed(self, said: Said) -> None:
+        worker = self.serving.workers.get(said.container)
+        match said:
+            case Begun():
+                if worker is not None:
+                    worker.told = True
+            case Ready():
+                if worker is not None:
+                    self.serving.serves(worker)
+            case Done():
+                self.serving.done(said)
+            case Back():
+                self.serving.back(said)
+            case Ended(container=container, end=end):
+                self.serving.ended(container, end)
+        self.planning.wake() if isinstance(said, Ended) else None
+
+    def _flush_up(self, link: Link) -> None:
+        waiting, link.up = link.up, []
+        for said in waiting:
+            self._heed(said)
+
+    def _take_back(self, link: Link, container: ContainerId) -> None:
+        """A container of an earlier server, or of a node that was given up: what it has in hand is its own again."""
+        body = link.machine.bodies[container]
+        record = self.serving.functions[body.wanted.function.id]
+        worker = self.planning.expect(record, link.machine.node.id, container)
+        worker.outlived = worker.told = record.touched = True
+        if body.ready:
+            worker.ready, worker.ready_s = True, self._clock.now_s
+        for part in link.machine.holding(container):
+            if record.line.adopt(container, part):
+                worker.state = ContainerState.BUSY
+
+    def _watch(self, link: Link) -> None:
+        link.heard_s = self._clock.now_s
+        for after_s in (self._patience.suspect_after_s, self._patience.dead_after_s):
+            self._clock.later(after_s, self._judge, link, link.life)
+
+    def _judge(self, link: Link, life: int) -> None:
+        """What is believed of a machine that may be silent still."""
+        if not link.joined or link.life != life or (link.here and not link.silent):
+            return
+        seen = health(self._clock.now_s - link.heard_s, self._patience)
+        if seen is link.health:
+            return
+        link.health = seen
+        if seen is Health.SUSPECT:
+            self._silence(link, silent=True)
+        elif seen is Health.DEAD:
+            self._give_up(link)
+        self.planning.wake()
+
+    def _leave(self, link: Link) -> None:
+        if not link.joined:
+            return
+        link.joined = False
+        self._silence(link, silent=True)
+        self._clock.later(self._patience.dead_after_s, self._give_up_unless_back, link, link.life)
+        self.planning.wake()
+
+    def _give_up_unless_back(self, link: Link, life: int) -> None:
+        if self.up and not link.joined and link.life == life:
+            self._give_up(link)
+
+    def _give_up(self, link: Link) -> None:
+        """What a node has in hand runs elsewhere, once there is elsewhere; until then it waits for the node."""
+        if not any(other.joined for other in self.links.values() if other is not link):
+            self._waited_for.add(link.machine.node.id)
+            return
+        self._waited_for.discard(link.machine.node.id)
+        for worker in self._on(link):
+            self.serving.ended(worker.id, LOST)
+
+    def _silence(self, link: Link, *, silent: bool) -> None:
+        for worker in self._on(link):
+            worker.silent = silent
+            record = self.serving.functions[worker.function]
+            if silent and worker in record.free:
+                record.free.remove(worker)
+            elif not silent and worker.state is ContainerState.IDLE and worker.ready:
+                self.serving.go_on(record, worker)
+
+    def _on(self, link: Link) -> list[Worker]:
+        name = link.machine.node.id
+        return [worker for worker in self.serving.workers.values() if worker.node == name]

@@ -1,0 +1,275 @@
+"""Nodes: made-up machines that start, run and lose containers as they are told, with the real node diff."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from random import Random
+
+from squall.model.container import ContainerEnd, WantedContainer
+from squall.model.ids import CallId, ContainerId, NodeId
+from squall.model.node import Node
+from squall.model.resources import Resources
+from squall.scheduling.inputs import Segment
+from squall.scheduling.node_diff import Start, plan_node
+from squall.simulation.clock import Clock, Timer
+from squall.simulation.said import Back, Begun, Done, Ended, Ready, Said
+
+HOP_S = 0.0002
+STOP_S = 0.005
+POST_S = 0.005
+"""Outcomes of shorter inputs travel together."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Starts:
+    """How long containers take to start, in seconds.
+
+    pooled_s: with one of the `pool` sandboxes that a machine has prepared; each is prepared again within refill_s.
+    on_demand_s: without. at_once: how many a machine starts at the same time, 0 for any number; the others wait for
+    their turn. spread: how much starts differ (0: not at all).
+    """
+
+    pooled_s: float = 0.5
+    on_demand_s: float = 0.5
+    pool: int = 0
+    refill_s: float = 1.0
+    at_once: int = 0
+    spread: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Works:
+    """What inputs do: seconds(call, index) of one, and raises(call, index, attempt) whether its function raises."""
+
+    seconds: Callable[[CallId, int], float]
+    raises: Callable[[CallId, int, int], bool] = lambda _call, _index, _attempt: False
+
+
+@dataclass(slots=True, eq=False)
+class Body:
+    """A container that is really there: what it has in hand, the first part of it being run from began_s on."""
+
+    wanted: WantedContainer
+    began_s: float
+    hand: deque[Segment] = field(default_factory=deque)
+    running: Segment | None = None
+    running_since_s: float = 0.0
+    starting: bool = False
+    ready: bool = False
+    stopping: bool = False
+    timer: Timer | None = None
+
+
+@dataclass(slots=True)
+class Tally:
+    """What a machine's containers have cost, in container seconds: being there, and working."""
+
+    there_s: float = 0.0
+    worked_s: float = 0.0
+
+
+class Machine:
+    """One machine. say: where it tells what happens on it; everything on it happens on the clock."""
+
+    def __init__(
+        self, node: Node, clock: Clock, say: Callable[[NodeId, Said], None], works: Works, dice: Random
+    ) -> None:
+        self.node = node
+        self.bodies: dict[ContainerId, Body] = {}
+        self.ended: set[ContainerId] = set()
+        self.tally = Tally()
+        self.starts = Starts()
+        self.next_start_fails = 0
+        self.next_start_slow_s = 0.0
+        self._clock = clock
+        self._say = say
+        self._works = works
+        self._dice = dice
+        self._starting = 0
+        self._turns: deque[Body] = deque()
+        self._pooled: int | None = None
+
+    @property
+    def used(self) -> Resources:
+        """What the containers take that are not going."""
+        total = Resources()
+        for body in self.bodies.values():
+            if not body.stopping:
+                total = total.plus(body.wanted.function.asks)
+        return total
+
+    @property
+    def crowded(self) -> bool:
+        """Whether they take more than there is."""
+        asks = [body.wanted.function.asks for body in self.bodies.values() if not body.stopping]
+        capacity = self.node.capacity
+        return (
+            sum(one.cpu_milli for one in asks) > capacity.cpu_milli
+            or sum(one.memory_mib for one in asks) > capacity.memory_mib
+        )
+
+    # -- what it is told
+
+    def want(self, wanted: tuple[WantedContainer, ...]) -> None:
+        """The whole set of containers that it shall run."""
+        self.ended &= {container.id for container in wanted}
+        present = frozenset(name for name, body in self.bodies.items() if not body.stopping)
+        gone = frozenset(self.ended | self.bodies.keys())
+        for step in plan_node(wanted, present, gone):
+            if isinstance(step, Start):
+                body = Body(step.wanted, self._clock.now_s)
+                self.bodies[step.wanted.id] = body
+                self._turns.append(body)
+                self._say(self.node.id, Begun(step.wanted.id))
+            else:
+                self._stop(step.container)
+        self._start_next()
+
+    def give(self, container: ContainerId, segments: list[Segment]) -> None:
+        """A container is leased inputs; nothing happens if it is gone."""
+        body = self.bodies.get(container)
+        if body is not None:
+            body.hand.extend(segments)
+            if body.running is None:
+                self._run(body)
+
+    def make_way(self, container: ContainerId) -> None:
+        """A container gives back what it has not begun."""
+        body = self.bodies.get(container)
+        if body is None or body.running is None:
+            return
+        one = body.running
+        rest = tuple(part for part in body.hand if part is not body.hand[0])
+        head = body.hand[0]
+        if head.stop > one.stop:
+            rest = (Segment(head.call, one.stop, head.stop, head.attempt, head.alone), *rest)
+        if rest:
+            body.hand = deque([one])
+            self._say(self.node.id, Back(container, rest))
+
+    def holding(self, container: ContainerId) -> list[Segment]:
+        """What a container has in hand, as it would say itself."""
+        return list(self.bodies[container].hand)
+
+    # -- what goes wrong
+
+    def die(self, container: ContainerId, end: ContainerEnd) -> None:
+        """A container ends by itself, or by somebody's signal."""
+        self._end(container, end)
+
+    def lose_everything(self) -> None:
+        """The machine goes down: what was on it is gone, and nobody says so."""
+        for container in list(self.bodies):
+            self._remove(container)
+        self._turns.clear()
+        self.ended.clear()
+        self._pooled = None
+
+    # -- inside
+
+    def _start_next(self) -> None:
+        while self._turns and (not self.starts.at_once or self._starting < self.starts.at_once):
+            body = self._turns.popleft()
+            if self.bodies.get(body.wanted.id) is not body or body.stopping:
+                continue
+            self._starting += 1
+            body.starting = True
+            body.timer = self._clock.later(self._start_s(), self._started, body)
+
+    def _start_s(self) -> float:
+        if self._pooled is None:
+            self._pooled = self.starts.pool
+        seconds = self.starts.on_demand_s
+        if self._pooled:
+            self._pooled -= 1
+            self._clock.later(self.starts.refill_s, self._refill)
+            seconds = self.starts.pooled_s
+        if self.starts.spread:
+            seconds *= self._dice.lognormvariate(0.0, self.starts.spread)
+        slow_s, self.next_start_slow_s = self.next_start_slow_s, 0.0
+        return seconds + slow_s
+
+    def _refill(self) -> None:
+        if self._pooled is not None:
+            self._pooled = min(self.starts.pool, self._pooled + 1)
+
+    def _started(self, body: Body) -> None:
+        self._starting -= 1
+        body.starting = False
+        if self.next_start_fails:
+            self.next_start_fails -= 1
+            self._end(body.wanted.id, ContainerEnd(cause="exit", code=1))
+        else:
+            body.ready = True
+            self._say(self.node.id, Ready(body.wanted.id))
+        self._start_next()
+
+    def _run(self, body: Body) -> None:
+        """Runs the next inputs: one, or as many short ones as are told of together."""
+        if not body.hand or body.stopping:
+            return
+        head = body.hand[0]
+        stop, seconds = head.start, 0.0
+        while stop < head.stop and (stop == head.start or seconds < POST_S):
+            seconds += self._works.seconds(head.call, stop)
+            stop += 1
+            if self._works.raises(head.call, stop - 1, head.attempt):
+                break
+        body.running = Segment(head.call, head.start, stop, head.attempt, head.alone)
+        body.running_since_s = self._clock.now_s
+        body.timer = self._clock.later(seconds, self._done, body)
+
+    def _done(self, body: Body) -> None:
+        part = body.running
+        if part is None:
+            return
+        head = body.hand.popleft()
+        if head.stop > part.stop:
+            body.hand.appendleft(Segment(head.call, part.stop, head.stop, head.attempt, head.alone))
+        seconds = self._clock.now_s - body.running_since_s
+        self.tally.worked_s += seconds
+        body.running = None
+        self._tell_done(body, part, seconds)
+        self._run(body)
+
+    def _tell_done(self, body: Body, part: Segment, seconds: float) -> None:
+        """The last of the inputs may have raised; it is told of by itself."""
+        name, began_s, last = body.wanted.id, body.running_since_s, part.stop - 1
+        if not self._works.raises(part.call, last, part.attempt):
+            self._say(self.node.id, Done(name, part, began_s, seconds))
+            return
+        took_s = self._works.seconds(part.call, last)
+        if last > part.start:
+            rest = Segment(part.call, part.start, last, part.attempt, part.alone)
+            self._say(self.node.id, Done(name, rest, began_s, max(0.0, seconds - took_s)))
+        one = Segment(part.call, last, part.stop, part.attempt, part.alone)
+        self._say(self.node.id, Done(name, one, began_s + max(0.0, seconds - took_s), took_s, raised=True))
+
+    def _stop(self, container: ContainerId) -> None:
+        body = self.bodies[container]
+        body.stopping = True
+        self._forget_work(body)
+        self._clock.later(STOP_S, self._end, container, ContainerEnd(cause="killed"))
+
+    def _end(self, container: ContainerId, end: ContainerEnd) -> None:
+        if container in self.bodies:
+            self._remove(container)
+            self.ended.add(container)
+            self._say(self.node.id, Ended(container, end))
+            self._start_next()
+
+    def _remove(self, container: ContainerId) -> None:
+        body = self.bodies.pop(container)
+        self._forget_work(body)
+        self.tally.there_s += self._clock.now_s - body.began_s
+
+    def _forget_work(self, body: Body) -> None:
+        if body.timer is not None:
+            body.timer.cancel()
+        if body.starting:
+            body.starting = False
+            self._starting -= 1
+        body.timer = None
+        body.running = None

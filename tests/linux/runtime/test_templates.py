@@ -1,0 +1,220 @@
+"""Containers that are forked from a template: the same sandbox as any other, and what becomes of them without it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from tests.linux.runtime.box import Box, eventually, limits
+
+_STATUS = """
+import json, os
+fields = dict(line.split(":", 1) for line in open("/proc/self/status"))
+inside = {name: fields[name].split() for name in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb", "NoNewPrivs", "Seccomp")}
+inside["ns"] = {name: os.readlink(f"/proc/self/ns/{name}") for name in os.listdir("/proc/self/ns")}
+inside["fds"] = sorted(map(int, os.listdir("/proc/self/fd")))
+inside["pids"] = sorted(int(name) for name in os.listdir("/proc") if name.isdigit())
+inside["host"], inside["cwd"], inside["uid"] = os.uname().nodename, os.getcwd(), os.getuid()
+print(json.dumps(inside))
+"""
+
+
+def test_a_fork_of_a_template_has_what_the_template_loaded(box: Box) -> None:
+    told = box.template("import decimal; answer = 42")
+    assert told["state"] == "ready", told
+    started = box.start(box.spec('import sys; print(loaded["answer"], "decimal" in sys.modules)'))
+    assert started.message["rung"] in {"spare", "pooled", "on_demand"}
+    assert box.finish(started).out == "42 True\n"
+
+
+@pytest.mark.parametrize("rung", ["spare", "pooled", "on_demand", "parked"])
+def test_every_rung_gives_the_same_sandbox(box: Box, rung: str) -> None:
+    if rung != "parked":
+        assert box.template()["state"] == "ready"
+    if rung == "spare":
+        box.await_spare()
+    started = box.start(box.spec(_STATUS), path=rung)
+    assert started.message["rung"] == rung
+    inside = box.finish(started).json()
+    for name in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"):
+        assert int(inside[name][0], 16) == 0, name
+    assert (inside["NoNewPrivs"], inside["Seccomp"]) == (["1"], ["2"])
+    for name in ("user", "mnt", "pid", "net", "ipc", "uts", "cgroup"):
+        assert inside["ns"][name] != os.readlink(f"/proc/self/ns/{name}"), name
+    assert inside["fds"] == [0, 1, 2, 3, 4, 5]  # the last one is the listing's own
+    assert inside["pids"] == [1, 2]
+    assert (inside["host"], inside["cwd"], inside["uid"]) == ("box", "/app", 0)
+
+
+def test_two_forks_share_no_namespace_and_see_none_of_the_other(box: Box) -> None:
+    box.template()
+    code = (
+        _STATUS
+        + "import sys; sys.stdout.flush(); open('/tmp/mine', 'w').close(); import time; time.sleep(60)"
+    )
+    one, other = box.start(box.spec(code)), box.start(box.spec(code))
+    first, second = json.loads(one.read_line()), json.loads(other.read_line())
+    assert not set(first["ns"].values()) & set(second["ns"].values()) - {
+        first["ns"].get("time"),
+        first["ns"].get("time_for_children"),
+    }
+    assert first["pids"] == second["pids"] == [1, 2]
+    for running in (one, other):
+        box.say({"t": "kill", "container": running.spec.id})
+        assert box.finish(running).exited["cause"] == "killed"
+
+
+def test_what_a_fork_returns_or_dies_of_is_told(box: Box) -> None:
+    box.template()
+    assert box.run("import sys; sys.exit(7)").exited["code"] == 7
+    ended = box.run("import os, signal; os.kill(os.getpid(), signal.SIGSEGV)").exited
+    assert (ended["cause"], ended["signal"]) == ("signal", signal.SIGSEGV)
+    assert box.run("import time; time.process_time(); sum(range(3_000_000))").exited["cpu_s"] > 0.01
+
+
+def test_a_fork_hears_that_it_shall_stop(box: Box) -> None:
+    box.template()
+    code = "import signal, sys, time; signal.signal(signal.SIGTERM, lambda *_: sys.exit(5)); print('up', flush=True); time.sleep(60)"
+    running = box.start(box.spec(code))
+    assert running.read_line() == "up"
+    box.say({"t": "stop", "container": running.spec.id, "grace_s": 20})
+    ended = box.finish(running).exited
+    assert (ended["cause"], ended["code"]) == ("killed", 5)
+
+
+def test_a_command_runs_beside_a_fork_and_shares_its_files(box: Box) -> None:
+    box.template()
+    code = "open('/tmp/mine', 'w').write('here'); print('up', flush=True); import time; time.sleep(60)"
+    running = box.start(box.spec(code))
+    assert running.read_line() == "up"
+    box.say({"t": "exec", "container": running.spec.id, "exec": "e1", "argv": ["cat", "/tmp/mine"]})
+    got = box.hear("execed", "refused", of=running.spec.id)
+    assert got.message["t"] == "execed", got.message
+    _in, out, _err = got.fds
+    with os.fdopen(out) as printed:
+        assert printed.read() == "here"
+    os.close(_in)
+    os.close(_err)
+    box.say({"t": "kill", "container": running.spec.id})
+    box.finish(running)
+
+
+def test_a_memory_limit_holds_for_a_fork(box: Box) -> None:
+    bound = limits(memory_bytes=64 << 20)
+    assert box.template(limits=bound)["state"] == "ready"
+    # The group is the fork's own a moment after it has started.
+    ended = box.run(
+        "import time; time.sleep(0.3); kept = [bytearray(1 << 20) for _ in range(300)]", limits=bound
+    )
+    assert ended.exited["cause"] == "oom", ended
+
+
+def test_a_container_of_another_kind_starts_without_the_template(box: Box) -> None:
+    box.template()
+    started = box.start(box.spec("print('up')", hostname="other"))
+    assert started.message["rung"] == "parked"
+    assert box.finish(started).out == "up\n"
+
+
+def test_killing_a_template_leaves_its_containers_running(box: Box) -> None:
+    told = box.template()
+    running = box.start(
+        box.spec(
+            "print('up', flush=True); print(input_line := open(0).read(), end=''); import time; time.sleep(0.5)"
+        )
+    )
+    assert running.read_line() == "up"
+    os.kill(told["pid"], signal.SIGKILL)
+    assert box.hear("template").message["state"] == "gone"
+    after = box.start(box.spec("print('up')"))
+    assert after.message["rung"] == "parked"
+    box.finish(after)
+    assert box.finish(running).exited["code"] == 0
+
+
+def test_killing_the_init_of_a_template_ends_its_containers_and_nothing_else(box: Box) -> None:
+    box.template()
+    parked = box.start(box.spec("print('up', flush=True); import time; time.sleep(1.5)"), path="parked")
+    running = box.start(box.spec("print('up', flush=True); import time; time.sleep(60)"))
+    assert (parked.read_line(), running.read_line()) == ("up", "up")
+    os.kill(_named("squall-template-init"[:15], box.launcher.pid), signal.SIGKILL)
+    ended = box.finish(running).exited
+    assert (ended["cause"], ended["signal"]) == ("signal", signal.SIGKILL)
+    assert box.finish(parked).exited["code"] == 0
+
+
+def test_code_that_cannot_be_loaded_gets_no_template_and_starts_all_the_same(box: Box) -> None:
+    told = box.template("import no_such_module")
+    assert (told["state"], told["reason"]) == ("refused", "import")
+    started = box.start(box.spec("print('up')"))
+    assert started.message["rung"] == "parked"
+    assert box.finish(started).out == "up\n"
+
+
+def test_code_that_starts_a_thread_while_it_is_loaded_is_refused_with_a_hint(box: Box) -> None:
+    told = box.template(
+        "import threading, time; threading.Thread(target=time.sleep, args=(60,), daemon=True).start()"
+    )
+    assert told["state"] == "refused"
+    assert "thread" in told["reason"]
+    assert "function" in told["hint"]
+
+
+def test_a_template_that_ends_while_it_loads_is_refused_with_its_end(box: Box) -> None:
+    told = box.template("import os; os._exit(3)")
+    assert (told["state"], told["why"]) == ("refused", "it exited with code 3")
+
+
+def test_a_rung_that_is_demanded_and_not_to_be_had_is_refused_in_words(box: Box) -> None:
+    spec = box.spec("print('up')")
+    box.ask(spec, path="pooled")
+    refused = box.hear("refused", of=spec.id).message
+    assert "needs a template" in refused["message"]
+
+
+def test_what_is_printed_while_code_is_loaded_is_passed_on(box: Box) -> None:
+    box.say({"t": "list"})
+    box.template("print('loading')")
+    assert box.hear("printed").message["text"] == "loading\n"
+
+
+def test_a_template_writes_nowhere_but_in_its_own_root(box: Box) -> None:
+    told = box.template("open('/app/written', 'w').close(); import os; seen = sorted(os.listdir('/'))")
+    assert told["state"] == "ready", told
+    ended = box.run(
+        "import os; print(os.path.exists('/app/written'), 'check' if 0 else loaded['seen'] == sorted(os.listdir('/')))"
+    )
+    assert ended.out == "False True\n"
+
+
+def test_a_burst_beyond_the_pool_is_served(box: Box) -> None:
+    box.template()
+    specs = [box.spec("print('up')") for _ in range(20)]
+    for spec in specs:
+        box.ask(spec)
+    ended = []
+    for spec in specs:
+        got = box.hear("started", "refused", of=spec.id)
+        assert got.message["t"] == "started", got.message
+        ended.append(got)
+    rungs = {got.message["rung"] for got in ended}
+    assert rungs <= {"spare", "pooled", "on_demand"}
+    for got in ended:
+        for fd in got.fds:
+            os.close(fd)
+    for spec in specs:
+        assert box.hear("exited", of=spec.id).message["code"] == 0
+        box.say({"t": "forget", "container": spec.id})
+
+
+def _named(name: str, parent: int) -> int:
+    def found() -> list[int]:
+        children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
+        return [int(pid) for pid in children if Path(f"/proc/{pid}/comm").read_text().strip() == name]
+
+    eventually(lambda: bool(found()))
+    return found()[0]

@@ -1,0 +1,39 @@
+"""Templates that are dropped or killed in the middle of something: the launcher goes on, and nothing of them is left."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+import pytest
+
+from tests.linux.runtime.box import Box
+
+_WAIT = "import signal; print('up', flush=True); signal.pause()"
+
+
+def test_templates_dropped_while_their_sandboxes_are_made_leave_nothing(box: Box) -> None:
+    for count in range(4):
+        assert box.template()["state"] == "ready"
+        # So many at once that sandboxes are still being made when the template goes.
+        running = [box.start(box.spec(_WAIT)) for _ in range(count)]
+        for one in running:
+            assert one.read_line() == "up"
+            box.say({"t": "kill", "container": one.spec.id})
+        box.say({"t": "drop_template"})
+        for one in running:
+            box.finish(one)
+    assert box.run("print(1)").out == "1\n"
+
+
+@pytest.mark.parametrize("which", ["the template", "its init"])
+def test_templates_killed_while_their_sandboxes_are_made_leave_nothing(box: Box, which: str) -> None:
+    for _ in range(2):
+        pid = box.template()["pid"]
+        if which == "its init":
+            with open(f"/proc/{pid}/stat", encoding="utf-8") as file:
+                pid = int(file.read().rpartition(")")[2].split()[1])
+        os.kill(pid, signal.SIGKILL)
+        while box.hear("template").message["state"] != "gone":
+            pass
+    assert box.run("print(1)").out == "1\n"
