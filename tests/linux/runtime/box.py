@@ -118,6 +118,7 @@ class Box:
         self.launcher: subprocess.Popen[bytes]
         self.templates = False
         self.gives_addresses = True
+        self.no_addresses_because = ""
         self.addresses: dict[str, str] = {}
         self._given = 0
         self._count = 0
@@ -261,6 +262,9 @@ class Box:
                 self._early.append(got)
 
     def _give_address(self, sandbox: str) -> None:
+        if self.no_addresses_because:
+            self.say({"t": "veth", "sandbox": sandbox, "why": self.no_addresses_because})
+            return
         self._given += 1
         name, address = f"sqtestb{self._given}", f"10.88.1.{self._given}"
         self.addresses[sandbox] = address
@@ -296,6 +300,12 @@ class Box:
             return bool(self.hear("containers").message["spares"])
 
         eventually(waits, lambda: "no spare comes")
+
+    def still_has_addresses(self) -> bool:
+        """Whether the launcher has not given back the addresses of all its sandboxes."""
+        self.say({"t": "list"})
+        self.hear("containers")
+        return bool(self.addresses)
 
     def printed(self) -> str:
         """What templates have printed so far, as far as it has been told."""
@@ -335,6 +345,11 @@ class Box:
             "descriptors": len(os.listdir(f"/proc/{pid}/fd")),
             "files": sorted(os.listdir(self.state / "scratch")) if (self.state / "scratch").exists() else [],
         }
+
+    def descriptors(self) -> list[str]:
+        """What the launcher has open."""
+        folder = f"/proc/{self.launcher.pid}/fd"
+        return [os.readlink(f"{folder}/{name}") for name in os.listdir(folder)]
 
     def groups(self) -> list[str]:
         # Other tests' groups come and go meanwhile, which walking does not mind.
@@ -381,7 +396,10 @@ def a_box(
                 box.say({"t": "drop_template"})
             eventually(
                 lambda: box.leftovers() == clean,
-                lambda: f"left: {box.leftovers()}; before: {clean}; log: {(top / 'log').read_text()}",
+                lambda: (
+                    f"left: {box.leftovers()}; before: {clean}; open: {box.descriptors()}; "
+                    f"log: {(top / 'log').read_text()}"
+                ),
             )
         box.tear_down()
         assert "Traceback" not in (top / "log").read_text(), (top / "log").read_text()

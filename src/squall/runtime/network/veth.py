@@ -3,6 +3,7 @@
 import os
 import socket
 import struct
+from contextlib import ExitStack
 from typing import Final
 
 from squall.runtime import syscalls
@@ -133,14 +134,13 @@ def _packed(address: str) -> bytes:
 
 def _netlink_in(pid: int) -> netlink.Netlink:
     """A socket of the network that `pid` is in. Single-threaded callers only: the process is there for a moment."""
-    home = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
-    there = os.open(f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        syscalls.setns(there, syscalls.CLONE_NEWNET)
+    with ExitStack() as stack:
+        # Ours first: without the other one there is nothing to return from.
+        home, there = (
+            stack.enter_context(open(f"/proc/{one}/ns/net", "rb", buffering=0)) for one in ("self", pid)
+        )
+        syscalls.setns(there.fileno(), syscalls.CLONE_NEWNET)
         try:
             return netlink.Netlink(netlink.ROUTE)
         finally:
-            syscalls.setns(home, syscalls.CLONE_NEWNET)
-    finally:
-        os.close(home)
-        os.close(there)
+            syscalls.setns(home.fileno(), syscalls.CLONE_NEWNET)
