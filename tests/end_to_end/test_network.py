@@ -34,12 +34,12 @@ class Machine:
     terminal: Terminal
     program: Path
 
-    def look(self, function: str, *arguments: str, **environ: str) -> Any:
+    def look(self, function: str, *arguments: str, rung: str = "") -> Any:
+        demanded = ("--start-path", rung) if rung else ()
         said = self.terminal.squall(
-            *("run", f"{self.program}::{function}", *arguments),
-            within_s=60,
+            *("run", *demanded, f"{self.program}::{function}", *arguments),
+            within_s=120,
             cwd=self.program.parent,
-            **environ,
         )
         assert said.status == 0, said.err
         return json.loads(said.out.strip().splitlines()[-1])
@@ -149,6 +149,29 @@ def test_a_container_does_not_reach_another(machine: Machine) -> None:
     if machine.kind == "veth":
         assert "Error" in found["answer"], found
         assert found["listener"] != found["asker"], found
+
+
+@pytest.mark.parametrize("rung", ["spare", "pooled", "on_demand", "parked"])
+def test_it_is_the_same_network_by_whichever_rung_a_container_starts(machine: Machine, rung: str) -> None:
+    asked = [THERE, BEHIND, METADATA, HERE, "127.0.0.1"]
+    found = machine.look("everything", "--addresses", ",".join(asked), "--name", ABSTRACT, rung=rung)
+    shared = machine.kind == "host"
+    answers = found["around"]["answers"]
+    assert (answers[THERE], answers[BEHIND]) == (HERE, HERE), found
+    assert ("eth0" in found["around"]["devices"]) == (not shared), found
+    assert shared or all("Error" in answers[one] for one in (METADATA, HERE, "127.0.0.1")), found
+    assert found["without"]["devices"] == ["lo"], found
+    assert all("Error" in answer for answer in found["without"]["answers"].values()), found
+    own, foreign = found["sockets"]
+    assert own == "", found
+    assert ("PermissionError" if shared else "ConnectionRefusedError") in foreign, found
+    assert found["sockets_without"][0] == "", found
+    assert "ConnectionRefusedError" in found["sockets_without"][1], found
+    pair = found["pair"]
+    assert shared or pair["listened"] == 0, found
+    if machine.kind == "veth":
+        assert "Error" in pair["answer"], found
+        assert pair["listener"] != pair["asker"], found
 
 
 def test_only_a_shared_network_is_warned_of(machine: Machine) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
 
+from squall.agent.addresses import Addresses
 from squall.model.errors import ContainerStartError
 from squall.runtime import spec as sandbox
 from squall.runtime.host import LANDLOCK_SCOPES, Host
@@ -18,7 +19,6 @@ from squall.runtime.network.carrier import RESOLVER
 from squall.runtime.network.firewall_plan import (
     ALWAYS_DENIED,
     address_at,
-    free_number,
     gateway_of,
     number_of,
     room_in,
@@ -46,10 +46,8 @@ class Network:
         self._best: sandbox.Network = host.network
         self._standing: firewall.Standing | None = None
         self._watching: socket.socket | None = None
-        self._numbers: dict[str, int] = {}
-        self._launchers: dict[str, str] = {}
+        self._addresses = Addresses()
         self._adopted = asyncio.Event()
-        self._last = -1
         self._starting = asyncio.get_running_loop().create_task(self._start())
 
     async def ready(self) -> sandbox.Network:
@@ -132,8 +130,7 @@ class Network:
             if network is None:
                 continue
             try:
-                self._numbers[holder] = number_of(network, address)
-                self._launchers[holder] = launcher
+                self._addresses.adopt(holder, number_of(network, address), launcher=launcher)
             except ValueError:
                 _log.warning("%s has %s, which is none of ours", holder, address)
 
@@ -143,19 +140,17 @@ class Network:
 
     def started(self, container: str, address: str | None) -> None:
         """A container runs with this address: if that is its sandbox's, the one that was meant for it is free."""
-        number, standing = self._numbers.get(container), self._standing
+        number, standing = self._addresses.number_of(container), self._standing
         if number is not None and standing and address != address_at(standing.rules.network, number):
             self.release(container)
 
     def release(self, holder: str) -> None:
         """A container or a sandbox has ended: its address is free."""
-        self._numbers.pop(holder, None)
-        self._launchers.pop(holder, None)
+        self._addresses.release(holder)
 
     def lost(self, launcher: str) -> None:
         """A launcher is gone, and every sandbox that it had."""
-        for holder in [name for name, of in self._launchers.items() if of == launcher]:
-            self.release(holder)
+        self._addresses.lost(launcher)
 
     async def sweep(self) -> None:
         """Removes devices that no container has, which an earlier agent left; once all that live are adopted."""
@@ -163,7 +158,7 @@ class Network:
         if self._standing is not None:
             there = firewall.devices_of(self._instance)
             # Looked up after the devices: one of a container that starts meanwhile is not among them, or is known.
-            kept = {firewall.device_of(self._instance, number) for number in self._numbers.values()}
+            kept = {firewall.device_of(self._instance, number) for number in self._addresses.all()}
             gone = tuple(name for name in there if name not in kept)
             try:
                 await asyncio.to_thread(firewall.remove_devices, gone)
@@ -194,14 +189,9 @@ class Network:
         if standing is None:
             raise ContainerStartError("the rules that containers are joined by do not stand on this machine")
         network = standing.rules.network
-        number = self._numbers.get(holder)
+        number = self._addresses.give(holder, room_in(network), launcher=launcher)
         if number is None:
-            number = free_number(set(self._numbers.values()), self._last, room_in(network))
-            if number is None:
-                raise ContainerStartError(f"every address of the containers' network {network} is taken")
-            self._numbers[holder] = self._last = number
-        if launcher:
-            self._launchers[holder] = launcher
+            raise ContainerStartError(f"every address of the containers' network {network} is taken")
         return sandbox.Veth(
             name=firewall.device_of(self._instance, number),
             address=address_at(network, number),

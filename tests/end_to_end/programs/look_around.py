@@ -127,3 +127,19 @@ def pair() -> None:
 @app.local_entrypoint()
 def twice(address: str) -> None:
     print(json.dumps(ask_twice.remote(address)))
+
+
+@app.local_entrypoint()
+def everything(addresses: str, name: str) -> None:
+    """All of it in one run, so that what is demanded of starts is made once."""
+    listening = listen.remote_gen()
+    listener = next(listening)
+    asker, answer = ask_other.remote(listener)
+    said = {
+        "around": around.remote(addresses),
+        "without": without.remote(addresses),
+        "sockets": sockets.remote(name),
+        "sockets_without": sockets_without.remote(name),
+        "pair": {"listener": listener, "asker": asker, "answer": answer, "listened": next(listening)},
+    }
+    print(json.dumps(said))
