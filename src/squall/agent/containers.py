@@ -173,6 +173,7 @@ class Containers:
             pid=message["pid"],
             init_pid=message.get("init_pid", 0),
             rung=message.get("rung", ""),
+            level=message.get("level", ""),
             phases_ms=message.get("phases_ms", {}),
         )
         self.present[local.id] = local

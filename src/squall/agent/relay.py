@@ -32,6 +32,7 @@ class LocalContainer:
     pid: int
     init_pid: int
     rung: str = ""
+    level: str = ""
     phases_ms: dict[str, float] = field(default_factory=dict)
     channel: Channel | None = None
     output: Output | None = None
@@ -50,6 +51,7 @@ class LocalContainer:
             "init_pid": self.init_pid,
             "launcher_pid": self.launcher.pid,
             "rung": self.rung,
+            "level": self.level,
             "phases_ms": self.phases_ms,
         }
 

@@ -54,4 +54,6 @@ def _show(found: dict[str, Any]) -> None:
 def show_containers(containers: list[dict[str, Any]]) -> None:
     """The table of containers."""
     rows = [{**row, "age": age(float(row.get("age_s") or 0))} for row in containers]
-    say_table(rows, ("id", "function", "state", "inputs", "pid", "rung", "age"), empty="no containers")
+    say_table(
+        rows, ("id", "function", "state", "inputs", "pid", "level", "rung", "age"), empty="no containers"
+    )

@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 
 from squall.runtime import command, packet, syscalls
 from squall.runtime.apply import Site, StepError
+from squall.runtime.oci.keeper import Keeper
 from squall.runtime.plan import Plan
 from squall.runtime.runner_start import Ends, start_runner
 from squall.runtime.spec import SandboxSpec
@@ -46,7 +47,7 @@ def live(birth: Birth) -> NoReturn:
 
 def _live(birth: Birth) -> None:
     _leave_the_launcher(birth)
-    isolated = birth.spec.level == "sandbox"
+    isolated = birth.spec.level != "process"
     if isolated:
         # Ends this process even if it hangs in the kernel; without namespaces it must live on to end its descendants.
         syscalls.die_with_parent(signal.SIGKILL)
@@ -65,6 +66,8 @@ def _live(birth: Birth) -> None:
     site.carry_out(birth.plan.confine)
     # Its memory is a copy of the launcher's, and the runner has the same ids: keep it out.
     syscalls.set_dumpable(dumpable=False)
+    if birth.spec.oci:
+        Keeper(birth.spec, birth.ends, birth.line).serve()
     _Init(birth, isolated=isolated).serve()
 
 

@@ -208,5 +208,6 @@ class NodeEvents:
         if worker is not None:
             worker.pid = row.get("pid")
             worker.rung = str(row.get("rung", ""))
+            worker.level = str(row.get("level", ""))
             worker.launcher_pid = row.get("launcher_pid")
             worker.phases_ms = row.get("phases_ms", {})

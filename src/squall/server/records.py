@@ -66,6 +66,7 @@ class Worker:
     yielding: bool = False
     pid: int | None = None
     rung: str = ""
+    level: str = ""
     launcher_pid: int | None = None
     phases_ms: dict[str, float] = field(default_factory=dict)
     ended: bool = False
