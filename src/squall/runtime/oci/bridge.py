@@ -11,7 +11,7 @@ import socket
 import stat
 import struct
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from enum import IntEnum
 
 from squall.model.errors import FrameError
@@ -43,16 +43,24 @@ class Word(IntEnum):
 
 
 class Bridge:
-    """One end of the line. log: where records are read (inside) or written (outside), as `reads_log` says.
+    """One end of the line. log: where records are read (inside) or written (outside).
 
-    on_word gets what is no channel's and no record: the word, its bytes, and the sender's pid where the line tells it.
+    make_channel: inside, gives our end of a new channel when the other end has one; outside there is none, and channels
+    are announced. words: what was heard that is no channel's and no record, with its bytes, and the sender's pid where
+    the line tells it.
     """
 
-    def __init__(self, line: socket.socket, log: socket.socket, *, reads_log: bool) -> None:
+    def __init__(
+        self,
+        line: socket.socket,
+        log: socket.socket,
+        make_channel: Callable[[], socket.socket] | None = None,
+    ) -> None:
         self.line = line
+        self._make_channel = make_channel
         self.words: deque[tuple[Word, bytes, int]] = deque()
         self._log = log
-        self._reads_log = reads_log
+        self._reads_log = make_channel is not None
         self._number = 0
         self._channel: socket.socket | None = None
         self._arrivals = Arrivals()
@@ -92,10 +100,6 @@ class Bridge:
             self._read_log()
         self._write_line()
         return alive
-
-    def take_channel(self, channel: socket.socket) -> None:
-        """Carry the channel that the other end has announced last."""
-        self._open(self._number, channel)
 
     def announce_channel(self, channel: socket.socket) -> None:
         """Carry a new channel, and have the other end make one of its own for it."""
@@ -216,10 +220,11 @@ class Bridge:
         body = packet[_HEAD.size :]
         if word == Word.LOG:
             self._back.append((self._log, body, ()))
-        elif word in {Word.RUNNING, Word.ENDED, Word.CHANNEL}:
+        elif word in {Word.RUNNING, Word.ENDED}:
             self.words.append((Word(word), body, sender))
-            if word == Word.CHANNEL:
-                self._number = number
+        elif word == Word.CHANNEL and self._make_channel is not None:
+            # At once: what follows is of this channel already.
+            self._open(number, self._make_channel())
         elif number == self._number and self._channel is not None:
             self._take_of_channel(word, body, self._channel)
 

@@ -36,7 +36,7 @@ def main(entry: str) -> None:
     inner_control.close()
     inner_log.close()
     pass_signals_on(runner)
-    _Guest(runner, control, Bridge(line, log, reads_log=True)).live()
+    _Guest(runner, control, (line, log)).live()
 
 
 def _place(control: int, log: int) -> tuple[int, int]:
@@ -49,10 +49,12 @@ def _place(control: int, log: int) -> tuple[int, int]:
 
 
 class _Guest:
-    def __init__(self, runner: int, control: socket.socket, bridge: Bridge) -> None:
+    def __init__(
+        self, runner: int, control: socket.socket, ends: tuple[socket.socket, socket.socket]
+    ) -> None:
         self._runner = runner
         self._control = control
-        self._bridge = bridge
+        self._bridge = Bridge(*ends, make_channel=self._make_channel)
         self._status: int | None = None
 
     def live(self) -> None:
@@ -71,22 +73,18 @@ class _Guest:
                 if fd == woken:
                     os.read(woken, 4096)
             self._reap()
-            alive = self._turn()
+            alive = self._bridge.turn()
         self._finish()
 
-    def _turn(self) -> bool:
-        alive = self._bridge.turn()
-        while self._bridge.words:
-            word, _, _ = self._bridge.words.popleft()
-            if word is Word.CHANNEL:
-                ours, theirs = socket.socketpair()
-                with theirs:
-                    self._bridge.take_channel(ours)
-                    try:
-                        socket.send_fds(self._control, [b'{"t":"channel"}'], [theirs.fileno()])
-                    except OSError:
-                        pass  # The runner ends: the other side sees the channel's end.
-        return alive
+    def _make_channel(self) -> socket.socket:
+        """Our end of a new channel, whose other end the runner gets as from any launcher."""
+        ours, theirs = socket.socketpair()
+        with theirs:
+            try:
+                socket.send_fds(self._control, [b'{"t":"channel"}'], [theirs.fileno()])
+            except OSError:
+                pass  # The runner ends: whoever is at the other side sees the channel's end.
+        return ours
 
     def _reap(self) -> None:
         while True:
@@ -104,7 +102,7 @@ class _Guest:
         until = time.monotonic() + _FLUSH_S
         quiet = False
         while not quiet and time.monotonic() < until:
-            quiet = not self._turn() or self._bridge.idle
+            quiet = not self._bridge.turn() or self._bridge.idle
             if not self._bridge.idle:
                 select.select([], [self._bridge.line], [], 0.1)
         status = 0 if self._status is None else self._status

@@ -87,7 +87,7 @@ class Keeper:
         if spec.argv is None and spec.level == "gvisor":
             wanted[0] = self._theirs.fileno()
             log = socket.socket(fileno=os.dup(ends.log))
-            self._bridge = Bridge(self._inner, log, reads_log=False)
+            self._bridge = Bridge(self._inner, log)
         elif spec.argv is None:
             wanted |= {CONTROL_FD: ends.control, LOG_FD: ends.log, LINE_FD: self._theirs.fileno()}
             argv += ["--preserve-fds", str(_INHERITED)]
