@@ -382,6 +382,7 @@ _REFUSALS: dict[str, tuple[str, Callable[[dict[str, str]], bool]]] = {
             met["pidfd_getfd"] == met["kcmp"] == "EPERM"
             and met["ptrace outside"] == met["process_vm_readv outside"] == "ESRCH"
             and met["ptrace inside"] == "done"
+            and met["ptrace init"] == "EPERM"
         ),
     ),
     "E07 E11 E12": (probes.SUBSYSTEMS, lambda met: set(met.values()) == {"EPERM"}),

@@ -9,6 +9,7 @@ import socket
 import sys
 import time
 
+from squall.runtime import syscalls
 from squall.runtime.oci.bridge import Bridge, Word
 from squall.runtime.oci.inside import CONTROL_FD, LOG_FD, code_of, pass_signals_on, run_entry
 
@@ -26,6 +27,7 @@ def main(entry: str) -> None:
     os.close(null)
     control, inner_control = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     log, inner_log = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    syscalls.set_dumpable(dumpable=False)
     runner = os.fork()
     if runner == 0:
         ends = (inner_control.detach(), inner_log.detach())

@@ -12,6 +12,8 @@ import socket
 import sys
 from collections.abc import Callable
 
+from squall.runtime import syscalls
+
 CONTROL_FD, LOG_FD, LINE_FD = 3, 4, 5
 _PASSED_ON = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 
@@ -19,6 +21,8 @@ _PASSED_ON = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, sign
 def main(entry: str) -> None:
     """Live until the runner ends, and end like it. In the runner itself this returns when `entry` does."""
     line = socket.socket(fileno=LINE_FD)
+    # The runner has the same ids: it is neither to stop this process, nor to read it.
+    syscalls.set_dumpable(dumpable=False)
     runner = os.fork()
     if runner == 0:
         # From the runner, so that the kernel says its number outside.
@@ -38,6 +42,7 @@ def main(entry: str) -> None:
 
 def run_entry(entry: str, control: int, log: int) -> None:
     """Be the runner: `entry` is "module:function"."""
+    syscalls.set_dumpable(dumpable=True)
     os.setsid()
     os.set_inheritable(control, False)
     os.set_inheritable(log, False)
