@@ -140,16 +140,16 @@ def test_it_runs_says_its_level_and_leaves_nothing(oci: Oci) -> None:
     assert (ended.exited["code"], ended.exited["cause"]) == (0, "exit")
 
 
-@pytest.mark.parametrize("code", [0, 7, 137, 255])
-def test_an_exit_keeps_its_code_also_one_that_looks_like_a_signal(oci: Oci, code: int) -> None:
-    exited = oci.run(f"import sys; sys.exit({code})").exited
-    assert (exited["code"], exited["signal"], exited["cause"]) == (code, None, "exit")
+def test_an_exit_keeps_its_code_also_one_that_looks_like_a_signal(oci: Oci) -> None:
+    for code in (7, 137):
+        exited = oci.run(f"import sys; sys.exit({code})").exited
+        assert (exited["code"], exited["signal"], exited["cause"]) == (code, None, "exit")
 
 
-@pytest.mark.parametrize("number", [signal.SIGSEGV, signal.SIGKILL])
-def test_a_signal_keeps_its_number_also_one_sent_to_oneself(oci: Oci, number: signal.Signals) -> None:
-    exited = oci.run(f"import os; os.kill(os.getpid(), {int(number)})").exited
-    assert (exited["code"], exited["signal"], exited["cause"]) == (None, number, "signal")
+def test_a_signal_keeps_its_number_also_one_sent_to_oneself(oci: Oci) -> None:
+    for number in (signal.SIGSEGV, signal.SIGKILL):
+        exited = oci.run(f"import os; os.kill(os.getpid(), {int(number)})").exited
+        assert (exited["code"], exited["signal"], exited["cause"]) == (None, number, "signal")
 
 
 def test_too_much_memory_ends_the_whole_container_and_says_so(oci: Oci) -> None:
@@ -401,11 +401,10 @@ _REFUSALS: dict[str, tuple[str, Callable[[dict[str, str]], bool]]] = {
 }
 
 
-@pytest.mark.parametrize("checks", _REFUSALS)
-def test_hostile_code_meets_what_it_meets_in_a_sandbox(shared: Oci, checks: str) -> None:
-    probe, holds = _REFUSALS[checks]
-    met = inside(shared, probe)
-    assert holds(dict(met)), met
+def test_hostile_code_meets_what_it_meets_in_a_sandbox(shared: Oci) -> None:
+    met = {checks: inside(shared, probe) for checks, (probe, _) in _REFUSALS.items()}
+    wrong = {checks: met[checks] for checks, (_, holds) in _REFUSALS.items() if not holds(dict(met[checks]))}
+    assert not wrong
 
 
 @pytest.mark.skipif(_MACHINE != "x86_64", reason="needs linux: the foreign ABIs of x86-64")

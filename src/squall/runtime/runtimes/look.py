@@ -21,7 +21,7 @@ from squall.runtime.spec import UID_RANGE, Level, SandboxSpec
 
 # Where programs are that no user of this machine can put there, before what the environment says.
 _DIRECTORIES = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-_PROGRAMS: dict[Level, str] = {"crun": "crun", "runc": "runc", "gvisor": "runsc"}
+PROGRAMS: dict[Level, str] = {"crun": "crun", "runc": "runc", "gvisor": "runsc"}
 # No control groups of their own: the container's is made before they start. For gVisor the faster platform and the
 # stronger cage for its kernel come first; never its kvm platform, which misbehaves in machines that are virtual.
 _OPTIONS: dict[Level, tuple[tuple[str, ...], ...]] = {
@@ -64,7 +64,7 @@ def look(level: Level, state: str, host: Host, *, directories: str = "") -> Runt
     directories: where its program is looked for, separated by colons; by default where systems have programs, then PATH.
     Takes a tenth of a second for crun and runc, up to a second for gVisor. Single-threaded callers only: it forks.
     """
-    name = _PROGRAMS[level]
+    name = PROGRAMS[level]
     program = shutil.which(name, path=directories or f"{_DIRECTORIES}:{os.environ.get('PATH', '')}")
     if program is None:
         return Runtime(level=level, refused=f"{name} is not installed")

@@ -17,6 +17,8 @@ from squall.wire.codec import Frame, Kind, encode
 from squall.wire.rights import Arrivals, close_all, rights
 from squall.wire.sealed import is_sealed, read_sealed
 
+pytestmark = pytest.mark.needs("linux")
+
 _MIB = 1 << 20
 
 
