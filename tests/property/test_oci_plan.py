@@ -134,7 +134,7 @@ def answer_of(profile: dict[str, Any], name: str, arguments: list[int]) -> int:
 
 def _holds(condition: dict[str, Any], arguments: list[int]) -> bool:
     assert condition["op"] == "SCMP_CMP_MASKED_EQ"
-    return arguments[condition["index"]] & condition["value"] == condition["valueTwo"]
+    return bool(arguments[condition["index"]] & condition["value"] == condition["valueTwo"])
 
 
 _interesting = st.sampled_from(

@@ -331,15 +331,15 @@ except OSError as problem:
 
 
 def test_a_runtime_that_cannot_start_is_refused_with_its_own_words_and_leaves_nothing(oci: Oci) -> None:
-    for changed, words in (
+    cases: tuple[tuple[dict[str, Any], str], ...] = (
         ({"runtime": ("/bin/false",)}, "/bin/false"),
         ({"runtime": ("/no/such/runtime",)}, "No such file"),
         ({"interpreter": "/no/such/python"}, "/no/such/python"),
         ({"lowers": ("/no/such/directory",)}, "MountRoot"),
-    ):
-        spec = oci.box.spec(
-            level=oci.level, **{"runtime": oci.runtime, "interpreter": oci.box.python, **changed}
-        )
+    )
+    for changed, words in cases:
+        given: dict[str, Any] = {"runtime": oci.runtime, "interpreter": oci.box.python, **changed}
+        spec = oci.box.spec(level=oci.level, **given)
         oci.box.say({"t": "start", "container": spec.id, "spec": spec.to_json()})
         refused = oci.box.hear("refused").message
         assert words in refused["message"], refused

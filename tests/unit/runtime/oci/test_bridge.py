@@ -86,7 +86,8 @@ def send(end: socket.socket, *frames: Frame) -> None:
 
 
 def receive(end: socket.socket, pair: Pair, count: int = 1) -> list[Frame]:
-    arrivals, frames = Arrivals(), []
+    arrivals = Arrivals()
+    frames: list[Frame] = []
     end.setblocking(False)
     while len(frames) < count:
         pair.turn()
