@@ -37,7 +37,8 @@ class Keeper:
         self._spec = spec
         self._ends = ends
         self._line = line
-        self._commands: dict[int, str] = {}
+        self._commands: dict[int, tuple[str, str]] = {}
+        self._executed = 0
         self._runtime = -1
         self._running = False
         self._status: int | None = None
@@ -55,6 +56,16 @@ class Keeper:
         # From here on nothing may ever be loaded into this process: what lies below the root is the user's.
         sys.path.clear()
         sys.meta_path.clear()
+        try:
+            self._watch(woken)
+        except Exception:
+            # Pid 1 of the container may be the image's own, and say whatever it likes: that is its end, once it runs.
+            if not self._running:
+                raise
+            self._tell({"t": "ended", "status": int(signal.SIGKILL)})
+        os._exit(0)
+
+    def _watch(self, woken: int) -> NoReturn:
         while True:
             poll = select.poll()
             for fd, events in self._wants().items():
@@ -112,8 +123,10 @@ class Keeper:
                 return
             if pid == self._runtime:
                 self._finish(status)
-            if (named := self._commands.pop(pid, None)) is not None:
+            if (known := self._commands.pop(pid, None)) is not None:
+                named, path = known
                 packet.send(self._line, {"t": "exec_ended", "exec": named, "status": status})
+                os.unlink(path)
 
     def _finish(self, status: int) -> NoReturn:
         """End, and with this pid namespace everything that the runtime has left in it."""
@@ -151,12 +164,13 @@ class Keeper:
 
     def _execute(self, asked: command.Command) -> None:
         """Run a command in the container, through the runtime; its terminal or pipes are made here."""
-        path = f"{bundle.TOP}/exec-{len(os.listdir(bundle.TOP))}-{time.monotonic_ns()}.json"
+        self._executed += 1
+        path = f"{bundle.TOP}/exec-{self._executed}.json"
         process = process_of(list(asked.argv), dict(asked.env), asked.cwd) | {"terminal": asked.tty}
         bundle.write(path, json.dumps(process))
         argv = (*_global(self._spec), "exec", "--process", path, CONTAINER)
         pid = command.start(replace(asked, argv=argv, env=_ENV, cwd="/"), self._line, leader=False)
-        self._commands[pid] = asked.id
+        self._commands[pid] = (asked.id, path)
 
     # what it hears from inside
 
@@ -207,9 +221,13 @@ class Keeper:
         if self._running:
             return
         self._running = True
-        pidfd = os.pidfd_open(pid)
-        packet.send(self._line, {"t": "running", "at": time.monotonic()}, (pidfd,))
-        os.close(pidfd)
+        try:
+            fds: tuple[int, ...] = (os.pidfd_open(pid),)
+        except OSError:
+            fds = ()  # It has ended already, which is told next.
+        packet.send(self._line, {"t": "running", "at": time.monotonic()}, fds)
+        for fd in fds:
+            os.close(fd)
 
     def _tell(self, message: dict[str, Any]) -> None:
         try:
