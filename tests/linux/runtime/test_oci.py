@@ -3,26 +3,17 @@
 from __future__ import annotations
 
 import array
-import json
 import os
 import signal
 import socket
-import subprocess
-from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-import pytest
-
-from squall.runtime.spec import Limits, SandboxSpec
-from squall.runtime.syscall_numbers import NUMBERS
+from squall.runtime.spec import Limits
 from squall.wire.codec import PREFIX, VERSION, Kind
-from tests.linux.runtime import probes
-from tests.linux.runtime.box import Box, Running
+from tests.linux.runtime.box import Running
+from tests.linux.runtime.oci_box import WAIT, Oci
 
 _MIB = 1 << 20
-_WAIT = "import signal; print('up', flush=True); signal.pause()"
 _ECHO = """
 import array, socket
 line = socket.socket(fileno=control)
@@ -37,96 +28,6 @@ while True:
         channel.sendall(got.replace(b"?", str(known).encode()))
     channel.close()
 """
-_LOOK = """
-import json, sys
-sys.path[:0] = {path!r}
-from squall.runtime.runtimes.main import main
-sys.exit(main({arguments!r}))
-"""
-_MACHINE = os.uname().machine
-_NUMBERS = {"NUMBERS": " ".join(f"{name}={number}" for name, number in NUMBERS.get(_MACHINE, {}).items())}
-
-
-@dataclass(frozen=True, slots=True)
-class Oci:
-    """One level on one kind of host."""
-
-    box: Box
-    level: str
-    runtime: tuple[str, ...]
-
-    def spec(self, code: str = "", **changed: Any) -> SandboxSpec:
-        env = {"PYTHONPATH": f"{self.box.top / 'modules'}:{self.box.top / 'src'}", **changed.pop("env", {})}
-        given = {"interpreter": self.box.python, **changed}
-        return self.box.spec(code, level=self.level, runtime=self.runtime, env=env, **given)
-
-    def start(self, code: str = "", **changed: Any) -> Running:
-        return self.box.start(self.spec(code, **changed))
-
-    def run(self, code: str = "", **changed: Any) -> Any:
-        return self.box.finish(self.start(code, **changed))
-
-    def kill(self, running: Running) -> Any:
-        self.box.say({"t": "kill", "container": running.spec.id})
-        return self.box.finish(running)
-
-
-def look(box: Box, level: str) -> dict[str, Any]:
-    """What is found of the level's runtime by whoever the box's launcher runs as."""
-    path = [str(box.top / "src")]
-    program = _LOOK.format(path=path, arguments=[level, str(box.state)])
-    identity: dict[str, Any] = {}
-    if os.geteuid() != box.uid:
-        identity = {"user": box.uid, "group": box.uid, "extra_groups": []}
-    looker = subprocess.run(
-        [box.python, "-I", "-c", program],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd="/",
-        timeout=60,
-        **identity,
-    )
-    assert looker.returncode == 0, looker.stderr
-    found: dict[str, Any] = json.loads(looker.stdout)
-    return found
-
-
-_FOUND: dict[tuple[str, str], tuple[str, ...]] = {}
-
-
-_SHARED = (
-    pytest.param("crun", marks=pytest.mark.needs("crun")),
-    pytest.param("runc", marks=pytest.mark.needs("runc")),
-)
-_GVISOR = pytest.param("gvisor", marks=pytest.mark.needs("runsc"))
-
-
-def _made(box: Box, level: str) -> Oci:
-    key = (box.kind, level)
-    if key not in _FOUND:
-        found = look(box, level)
-        assert not found["refused"], found
-        _FOUND[key] = tuple(found["command"])
-    return Oci(box, level, _FOUND[key])
-
-
-@pytest.fixture(params=[*_SHARED, _GVISOR])
-def oci(request: pytest.FixtureRequest, box: Box) -> Oci:
-    """Each level whose runtime is installed, on each kind of host."""
-    return _made(box, request.param)
-
-
-@pytest.fixture(params=_SHARED)
-def shared(request: pytest.FixtureRequest, box: Box) -> Oci:
-    """The levels whose containers call the host's own kernel."""
-    return _made(box, request.param)
-
-
-@pytest.fixture(params=[_GVISOR])
-def gvisor(request: pytest.FixtureRequest, box: Box) -> Oci:
-    """The level whose containers have a kernel of their own."""
-    return _made(box, request.param)
 
 
 def test_it_runs_says_its_level_and_leaves_nothing(oci: Oci) -> None:
@@ -178,7 +79,7 @@ print(made)
 
 
 def test_killed_on_request_is_no_crash_and_leaves_nothing(oci: Oci) -> None:
-    running = oci.start(_WAIT)
+    running = oci.start(WAIT)
     assert running.read_line() == "up"
     exited = oci.kill(running).exited
     assert (exited["cause"], exited["signal"]) == ("killed", signal.SIGKILL)
@@ -206,7 +107,7 @@ signal.pause()
 def test_stopped_and_deaf_is_killed_after_its_grace(oci: Oci) -> None:
     running = oci.start(
         "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
-        + _WAIT
+        + WAIT
         + "\nwhile True: signal.pause()"
     )
     assert running.read_line() == "up"
@@ -279,7 +180,7 @@ while got := channel.recv(1000):
 
 
 def test_a_command_runs_beside_the_runner_without_powers(oci: Oci) -> None:
-    running = oci.start(_WAIT)
+    running = oci.start(WAIT)
     assert running.read_line() == "up"
     script = "id -u; cat; grep -E 'CapEff|CapBnd' /proc/self/status; pwd; echo \"$OWN\"; exit 3"
     how: dict[str, Any] = {"env": {"PATH": "/usr/bin:/bin", "OWN": "set"}}
@@ -295,7 +196,7 @@ def test_a_command_runs_beside_the_runner_without_powers(oci: Oci) -> None:
 
 
 def test_a_shell_has_a_terminal_that_cannot_be_typed_into(oci: Oci) -> None:
-    running = oci.start(_WAIT)
+    running = oci.start(WAIT)
     assert running.read_line() == "up"
     code = (
         "import fcntl, os, termios\n"
@@ -352,126 +253,6 @@ print(sorted({"bundle", "state", "log"}.intersection(os.listdir("/tmp"))), sorte
     assert ended.out == "[] [0, 1, 2, 3, 4]\n", ended
 
 
-# hostile
-
-
-def inside(oci: Oci, probe: str) -> dict[str, str]:
-    """What `probe` meets in the container."""
-    found: dict[str, str] = oci.run(probes.program(probe), env=_NUMBERS).json()
-    return found
-
-
-_REFUSALS: dict[str, tuple[str, Callable[[dict[str, str]], bool]]] = {
-    "E01 E02 E03": (
-        probes.NAMESPACES,
-        lambda met: (
-            met.pop("clone3") == "ENOSYS"
-            and met.pop("setns") == "EPERM"
-            and {got for name, got in met.items() if not name.startswith("open ns")} == {"exit 1"}
-        ),
-    ),
-    "E04": (probes.MOUNTS, lambda met: set(met.values()) == {"EPERM"}),
-    "E05": (probes.DEVICES, lambda met: met.pop("mkfifo") == "done" and set(met.values()) == {"EPERM"}),
-    "E06": (
-        probes.OTHERS,
-        lambda met: (
-            met["pidfd_getfd"] == met["kcmp"] == "EPERM"
-            and met["ptrace outside"] == met["process_vm_readv outside"] == "ESRCH"
-            and met["ptrace inside"] == "done"
-            and met["ptrace init"] == "EPERM"
-        ),
-    ),
-    "E07 E11 E12": (probes.SUBSYSTEMS, lambda met: set(met.values()) == {"EPERM"}),
-    "E08": (probes.MACHINE, lambda met: set(met.values()) == {"EPERM"}),
-    "E09": (
-        probes.SOCKETS,
-        lambda met: (
-            {met.pop(name) for name in ("tcp", "udp6", "unix", "route", "cloexec tcp")} == {"done"}
-            and set(met.values()) <= {"EPERM", "EAFNOSUPPORT"}
-        ),
-    ),
-    "E14 E15 E16": (
-        probes.KERNEL_FILES,
-        lambda met: set(met.values()) <= {"EROFS", "EACCES", "EPERM", "ENOENT", "empty"},
-    ),
-}
-
-
-def test_hostile_code_meets_what_it_meets_in_a_sandbox(shared: Oci) -> None:
-    met = {checks: inside(shared, probe) for checks, (probe, _) in _REFUSALS.items()}
-    wrong = {checks: met[checks] for checks, (_, holds) in _REFUSALS.items() if not holds(dict(met[checks]))}
-    assert not wrong
-
-
-@pytest.mark.skipif(_MACHINE != "x86_64", reason="needs linux: the foreign ABIs of x86-64")
-def test_e10_a_foreign_abi_ends_the_process(shared: Oci) -> None:
-    assert inside(shared, probes.FOREIGN) == {"x32": "SIGSYS", "i386": "SIGSYS"}
-
-
-def test_e17_e20_no_process_and_no_id_of_the_host_is_seen(oci: Oci) -> None:
-    code = f"""
-import json, os
-status = dict(line.split(":", 1) for line in open("/proc/self/status") if ":" in line)
-print(json.dumps([os.path.exists("/proc/{os.getpid()}"), os.path.exists("/proc/self/root/{oci.box.top.name}"),
-    max(int(pid) for pid in os.listdir("/proc") if pid.isdigit()) < 30, int(status["CapEff"], 16)]))
-print(open("/proc/self/uid_map").read().split()[1])
-"""
-    ended = oci.run(code)
-    seen, own = ended.out.splitlines()
-    assert json.loads(seen) == [False, False, True, 0]
-    assert own != "0" or oci.level == "gvisor"
-
-
-def test_what_gvisor_does_reaches_no_kernel_but_its_own(gvisor: Oci) -> None:
-    """Judged by its effects on the host, whatever the calls inside say."""
-    mounts, name = Path("/proc/self/mountinfo").read_text(), os.uname().nodename
-    met = inside(gvisor, probes.MOUNTS + probes.MACHINE + probes.DEVICES + probes.SUBSYSTEMS)
-    assert (Path("/proc/self/mountinfo").read_text(), os.uname().nodename) == (mounts, name)
-    assert met["mount"] != "done"
-    release, version = gvisor.run(
-        "import os; print(os.uname().release); print(open('/proc/version').read())"
-    ).out.split("\n")[:2]
-    assert release != os.uname().release
-    assert os.uname().release not in version
-
-
-def test_a_pid_1_of_the_image_that_says_nonsense_ends_its_container_and_nobody_else(gvisor: Oci) -> None:
-    evil = gvisor.box.top / "lower" / "app" / "evil"
-    evil.write_text(_EVIL.format(python=gvisor.box.python))
-    evil.chmod(0o755)
-    gvisor.box.give(evil)
-    other = gvisor.start(_WAIT)
-    for said in (b"\x02\0\0\0\0no json", b"\x07\0\0\0\0orphan", b"?", b"\xff\0\0\0\0"):
-        ended = gvisor.run(interpreter="/app/evil", env={"SAYS": said.hex()})
-        assert ended.exited["cause"] in {"signal", "exit"}, (said, ended)
-    assert other.read_line() == "up"
-    gvisor.kill(other)
-
-
-def test_the_runtime_has_no_right_over_the_host(oci: Oci) -> None:
-    """It is started as root of the container's user namespace, so what escapes from it is no root of the host."""
-    running = oci.start(_WAIT)
-    assert running.read_line() == "up"
-    first = running.message["init_pid"]
-    own = os.stat("/proc/self/ns/user").st_ino
-    below = Path(f"/proc/{first}/task/{first}/children").read_text().split()
-    assert below
-    for pid in (str(first), *below):
-        assert os.stat(f"/proc/{pid}/ns/user").st_ino != own
-        assert Path(f"/proc/{pid}/status").read_text().split("Uid:")[1].split()[0] != "0"
-    oci.kill(running)
-
-
-# the tests' own
-
-
-_EVIL = """#!{python}
-import os, socket, time
-line = socket.socket(fileno=0)
-line.send(b"\\x01\\0\\0\\0\\0")
-line.send(bytes.fromhex(os.environ["SAYS"]))
-time.sleep(1)
-"""
 _ECHO_FILES = """
 import array, os, socket
 line = socket.socket(fileno=control)
