@@ -189,6 +189,50 @@ def test_the_profile_decides_as_the_filter_does(machine: str, name: str, argumen
     assert answer_of(profile_for(machine), name, arguments) == expected
 
 
+_EDGES = (
+    0,
+    1,
+    2,
+    10,
+    16,
+    17,
+    38,
+    0x5412,
+    0x541C,
+    0x5413,
+    0x2000,
+    0x6000,
+    0x8000,
+    0x20000000,
+    0x80000002,
+    0xFFFFFFFF,
+)
+_ASKED = {
+    "socket": (2, 1, 6),
+    "socketpair": (1, 1, 0),
+    "clone": (0,),
+    "personality": (0,),
+    "ioctl": (0, 0x5401),
+    "mknod": (0, 0x8000),
+}
+
+
+@pytest.mark.parametrize("machine", sorted(ARCH))
+@pytest.mark.parametrize("name", sorted(_ASKED))
+def test_the_profile_decides_at_every_edge_as_the_filter_does(machine: str, name: str) -> None:
+    """Also where the upper half of an argument, which the kernel does not read, is not empty."""
+    number = NUMBERS[machine].get(name)
+    for place in range(3):
+        for value in (*_EDGES, *(edge | 1 << 40 for edge in _EDGES)):
+            arguments = [*_ASKED[name], 0, 0, 0, 0, 0, 0][:6]
+            arguments[place] = value
+            if number is not None:
+                expected = judge(
+                    filter_for(machine), arch=ARCH[machine], number=number, arguments=tuple(arguments)
+                )
+                assert answer_of(profile_for(machine), name, arguments) == expected, (name, arguments)
+
+
 @pytest.mark.parametrize("machine", sorted(ARCH))
 def test_the_profile_decides_every_call_as_the_filter_does(machine: str) -> None:
     profile = profile_for(machine)
