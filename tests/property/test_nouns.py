@@ -11,7 +11,7 @@ from hypothesis import given, strategies as st
 
 from squall.model import ids
 from squall.model.container import ContainerEnd, WantedContainer
-from squall.model.function import Code, Function, Retries, Scaling
+from squall.model.function import LEVELS, Code, Function, Retries, Scaling
 from squall.model.jsonable import from_json, to_json
 from squall.model.node import Node
 from squall.model.resources import Limits, Resources
@@ -75,7 +75,7 @@ functions = st.builds(
     scaling=scalings,
     is_generator=st.booleans(),
     is_async=st.booleans(),
-    level=texts,
+    level=st.sampled_from(LEVELS),
     single_use=st.booleans(),
 )
 ends = st.builds(

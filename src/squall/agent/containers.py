@@ -194,6 +194,7 @@ class Containers:
             init_pid=message.get("init_pid", 0),
             rung=message.get("rung", ""),
             why=message.get("why", ""),
+            level=message.get("level", ""),
             phases_ms=message.get("phases_ms", {}),
         )
         self.present[local.id] = local

@@ -16,6 +16,7 @@ from typing import Any
 
 from squall.agent.containers import Containers, Means, cores
 from squall.agent.heartbeat import beat, patience_of
+from squall.agent.levels import Levels
 from squall.agent.pools import Pools
 from squall.agent.prepared import Images
 from squall.agent.relay import Relay
@@ -81,7 +82,8 @@ class Agent:
         checkouts = await Checkouts.open(self._paths.trees, blobs)
         self._pools = Pools(self._paths, spares=int(self._options.spare_launchers))
         builds = BuildSandboxes(self._pools, self._level)
-        self._images = Images(self._paths, checkouts, builds, level=self._level)
+        self._levels = Levels(self._paths, host)
+        self._images = Images(self._paths, checkouts, builds, self._levels)
         means = Means(
             pools=self._pools,
             images=self._images,
@@ -193,10 +195,12 @@ class Agent:
             if stream.live:
                 stream.send({"line": line})
 
-        prepared = await self._images.prepare(json.loads(bytes(frame.payload)), say)
+        wants = json.loads(bytes(frame.payload))
+        level = await self._levels.give(wants.get("level", "sandbox"))
+        prepared = await self._images.prepare(wants, say)
         notes = list(prepared.plan.warnings)
-        if self._level == "process":
-            notes.append("process")
+        if level == "process":
+            notes.append("process" if self._level == "process" else "process_asked")
         stream.end({"notes": notes})
 
     async def _launchers(self, stream: Stream, _head: dict[str, Any], _frame: Frame) -> None:

@@ -33,6 +33,7 @@ class LocalContainer:
     init_pid: int
     rung: str = ""
     why: str = ""
+    level: str = ""
     phases_ms: dict[str, float] = field(default_factory=dict)
     channel: Channel | None = None
     output: Output | None = None
@@ -52,6 +53,7 @@ class LocalContainer:
             "launcher_pid": self.launcher.pid,
             "rung": self.rung,
             "why": self.why,
+            "level": self.level,
             "phases_ms": self.phases_ms,
         }
 

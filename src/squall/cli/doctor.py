@@ -19,10 +19,12 @@ def doctor(*, as_json: bool) -> None:
     require_linux()
     from squall.runtime.probe import probe  # Linux only
     from squall.runtime.rungs import row_of, rungs
+    from squall.runtime.runtimes.look import PROGRAMS, look
+    from squall.runtime.runtimes.rows import row_of_runtime
 
     paths = find_state()
     host = probe(str(paths.scratch))
-    found = rungs(host)
+    found = (*rungs(host), *(row_of_runtime(look(level, str(paths.state), host)) for level in PROGRAMS))
     greeting = greet(paths.server_socket, timeout_s=5.0)
     if as_json:
         facts: dict[str, Any] = {

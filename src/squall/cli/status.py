@@ -54,6 +54,8 @@ def _show(found: dict[str, Any]) -> None:
 def show_containers(containers: list[dict[str, Any]]) -> None:
     """The table of containers."""
     rows = [{**row, "age": age(float(row.get("age_s") or 0))} for row in containers]
-    say_table(rows, ("id", "function", "state", "inputs", "pid", "age", "rung"), empty="no containers")
+    say_table(
+        rows, ("id", "function", "state", "inputs", "pid", "age", "level", "rung"), empty="no containers"
+    )
     for rung, why in sorted({(str(row.get("rung")), str(row.get("why"))) for row in rows if row.get("why")}):
         say(f"{plain(rung)}: {plain(why)}")

@@ -7,6 +7,7 @@ import socket
 from typing import assert_never
 
 from squall.runtime import devices, network, overlay, plan, proc, seccomp, syscalls, workshop
+from squall.runtime.oci import bundle
 
 NAMESPACES: dict[plan.Namespace, int] = {
     "user": syscalls.CLONE_NEWUSER,
@@ -75,6 +76,9 @@ class Site:
                 )
             case plan.BindMount():
                 overlay.bind_inside(self._root, step.source, step.target, writable=step.writable)
+            case plan.MakeBundle():
+                bundle.make(self._root, step.config, owner=step.owner, hide_cgroups=step.hide_cgroups)
+                os.close(self._root)
             case plan.EnterRoot():
                 overlay.enter_root(self._root, detach_old=step.detach_old)
                 os.close(self._root)

@@ -73,6 +73,7 @@ class App:
         buffer_containers: int | None = None,
         scaledown_window: float | None = None,
         single_use_containers: bool = False,
+        level: str | None = None,
         serialized: bool = False,
         include_source: bool | None = None,
         **later: Any,
@@ -92,6 +93,7 @@ class App:
         min_containers, max_containers, buffer_containers: kept alive; never more; idle on top under load (0, none, 0).
         scaledown_window: idle seconds after which a container goes, 2 to 3600 (60).
         single_use_containers: a fresh container for each input (False).
+        level: what keeps its containers apart, "process" to "gvisor" ("sandbox"); refused at once where it cannot be given.
         serialized: its code travels by value, as in notebooks, not as a module (False).
         include_source: whether the source ships (the app's).
 

@@ -80,6 +80,7 @@ def container_row(house: House, worker: Worker) -> dict[str, Any]:
         "state": worker.state,
         "pid": worker.pid,
         "launcher_pid": worker.launcher_pid,
+        "level": worker.level,
         "rung": worker.rung,
         "why": worker.rung_why,
         "phases_ms": worker.phases_ms,

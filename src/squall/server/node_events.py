@@ -238,5 +238,6 @@ class NodeEvents:
             worker.pid = row.get("pid")
             worker.rung = str(row.get("rung", ""))
             worker.rung_why = str(row.get("why", ""))
+            worker.level = str(row.get("level", ""))
             worker.launcher_pid = row.get("launcher_pid")
             worker.phases_ms = row.get("phases_ms", {})

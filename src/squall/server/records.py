@@ -72,6 +72,7 @@ class Worker:
     pid: int | None = None
     rung: str = ""
     rung_why: str = ""
+    level: str = ""
     launcher_pid: int | None = None
     phases_ms: dict[str, float] = field(default_factory=dict)
     ended: bool = False
