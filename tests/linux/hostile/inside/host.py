@@ -5,7 +5,6 @@ from __future__ import annotations
 import ctypes
 import fcntl
 import os
-import signal
 import socket
 import termios
 from functools import partial
@@ -119,7 +118,7 @@ def first_process(facts: Facts) -> Met:
     }
     # Only where it can only be our own.
     if pid == 1:
-        for number in (signal.SIGSTOP, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGKILL):
+        for number in facts["first_signals"]:
             os.kill(pid, number)
         met["signals"] = "alive" if os.path.exists(place) else "arrive"
     else:
