@@ -6,6 +6,7 @@ import ctypes
 import fcntl
 import os
 import socket
+import stat
 import termios
 from functools import partial
 
@@ -162,7 +163,10 @@ def writable_mounts(_facts: Facts) -> Met:
     shared = sorted(
         fields[4]
         for fields in lines
-        if "rw" in fields[5].split(",") and fields[fields.index("-") + 1] not in _OWN_KINDS
+        if "rw" in fields[5].split(",")
+        and fields[fields.index("-") + 1] not in _OWN_KINDS
+        # A device is no file system: what can be opened of those is another attempt.
+        and not stat.S_ISCHR(os.lstat(fields[4]).st_mode)
     )
     return {"writable mounts of the host": "some" if shared else "none"}
 
