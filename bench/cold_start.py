@@ -22,6 +22,7 @@ from container_peers import Starter
 from heavy_modules import default_folder, heavy_modules
 from measure import PHASE, Bar, Samples, Turn, arguments, report, results_of, say
 from scene import KINDS, AbsentError, Sample, Scene, a_scene
+from undisturbed import ahead, be_undisturbed
 
 T = TypeVar("T")
 SLOW_MS = 400.0
@@ -182,6 +183,7 @@ def measure_kind(scene: Scene, kind: str, asked: Asked, results: dict[str, Sampl
             enter = partial(stack.enter_context, CONTENDERS[who](scene, kind))
             if (starter := roll.attempt(who, kind, enter)) is not None:
                 starters[who] = starter
+        stack.enter_context(ahead())
         if "starts" in asked.parts:
             began, rounds = time.monotonic(), asked.rounds * ROUNDS[kind]
             for who, taken in measure_starts(starters, rounds, roll).items():
@@ -251,11 +253,16 @@ def _options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--modules", type=Path, default=None, help="folder that has numpy and torch, or gets them installed"
     )
+    parser.add_argument(
+        "--realtime", action="store_true", help="run before everything else on this machine, as root"
+    )
 
 
 def main() -> None:
     """Measures what is asked and prints it."""
     options = arguments(__doc__ or "", [*CONTENDERS, "squall"], _options)
+    if options.realtime:
+        be_undisturbed()
     asked = Asked(
         contenders=tuple(who for who in options.contenders if who in CONTENDERS),
         kinds=chosen(options.kinds, KINDS, "--kinds"),

@@ -101,7 +101,9 @@ def _try(package: Package, folder: Path, options: argparse.Namespace, *, used: b
             "HOME": home,
             **PATIENT,
         }
-        command = [sys.executable, str(ROOT / "bench" / "corpus_template.py"), json.dumps(asked), str(result)]
+        # -S: what this interpreter has installed for itself is not the package's own.
+        script = str(ROOT / "bench" / "corpus_template.py")
+        command = [sys.executable, "-S", script, json.dumps(asked), str(result)]
         limit_s = GRACE_S + (seconds or 3600.0)
         with log.open("wb") as out:
             try:

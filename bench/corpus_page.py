@@ -19,6 +19,9 @@ This page shows what the gate says to packages that people use, and what became 
 after the other, two at a time, beside busy processes that held every core; each was renewed as a container is, got two
 threads for its native libraries, did real work with the package and checked the result.
 
+The libraries start with one thread, as in every template. Where they start as they like (`bench/corpus.py --loud`), numpy and
+torch are refused, and the children of a torch that was used hang.
+
 - *imported*: the template imports the package and does nothing else with it.
 - *used*: the template also does the work once itself before it is judged, as code at the top of a module would.
 - *bad*: children that hung (30 s), crashed, or gave a wrong result. A package judged safe with one of these fails the run.

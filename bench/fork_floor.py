@@ -77,7 +77,6 @@ def reap() -> int:
 def main() -> None:
     """Answers each line of standard input with one line."""
     work = importlib.import_module(os.environ["BENCH_WORK"])
-    work.answer()
     print("ready", flush=True)
     for line in sys.stdin:
         match line.split():

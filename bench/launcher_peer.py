@@ -18,6 +18,7 @@ from typing import Any
 from scene import RUNNER, AbsentError, Sample, Scene, parse_answer
 from squall.runtime import packet
 from squall.runtime.spec import Mount, SandboxSpec
+from undisturbed import go_ahead
 
 # The names that a launcher gives to the rungs, by the names that the figures have.
 RUNGS = {
@@ -31,6 +32,8 @@ TEMPLATE_RUNGS = ("spare", "pooled", "on_demand")
 IN_FLIGHT = 8
 FEWEST = 5
 _FILL_S = 1.0
+_SPARE_S = 5.0
+_AGAIN_S = 0.02
 _ANSWER_S = 60.0
 _UID_BASE = 0x6100_0000
 _LAUNCH = """
@@ -190,9 +193,18 @@ class RungStarter:
 
     def sample(self) -> Sample:
         launcher = self._launcher
-        spec = launcher.spec(self._kind, self._rung)
-        asked = launcher.ask(spec, self._rung)
-        held = launcher.started(spec.id, asked)
+        until = time.monotonic() + _SPARE_S
+        while True:
+            spec = launcher.spec(self._kind, self._rung)
+            asked = launcher.ask(spec, self._rung)
+            try:
+                held = launcher.started(spec.id, asked)
+                break
+            except AbsentError:
+                # The one before has taken the spare, and the next is being made: that is no part of this start.
+                if self._rung != "spare" or time.monotonic() > until:
+                    raise
+                time.sleep(_AGAIN_S)
         line, got_at = held.read_answer()
         answer = parse_answer(line)
         launcher.hear("exited", of=spec.id)
@@ -211,6 +223,8 @@ class RungStarter:
         The pool is used until it is empty, so that one series tells of both: full, and empty. Raises AbsentError where
         too few starts took it.
         """
+        if self._rung == "spare":
+            raise AbsentError("one or two spares are no series")
         demanded = None if self._rung == "pooled" else self._rung
         if self._rung == "pooled":
             self._series(count, demanded)  # the pool grows with what is asked for
@@ -281,6 +295,7 @@ def a_launcher(who: str, scene: Scene, kind: str) -> Iterator[Launcher]:
     try:
         if RUNGS[who] in TEMPLATE_RUNGS:
             launcher.template(kind)
+        go_ahead(launcher.process.pid)
         yield launcher
     finally:
         launcher.end()

@@ -31,7 +31,7 @@ WIDE = Scaling(max_containers=10**6)
 # -- arrivals
 
 
-@given(per_s=st.floats(2.0, 500.0), lasting_s=st.floats(3.0, 60.0))
+@given(per_s=st.floats(2.0, 60.0), lasting_s=st.floats(3.0, 20.0))
 def test_a_steady_rate_is_found(per_s: float, lasting_s: float) -> None:
     arrivals, now_s = Arrivals(), 100.0
     for number in range(int(per_s * lasting_s) + 1):

@@ -18,6 +18,7 @@ from tests.tidy import house
 LAYERS = "Imports go down only"
 ACYCLIC = "No circle of imports"
 PURE = "What decides has no clock"
+VIRTUAL = "What is simulated has no time"
 LIGHT = "needs only the standard library"
 FAR = "SDK and runner reach nothing that builds"
 KERNEL = "Only runtime.syscalls"
@@ -115,6 +116,16 @@ PLANTED = [
         name="a clock in a noun, in a function",
         contract=PURE,
         files={"model/planted.py": "def now() -> float:\n    import time\n    return time.time()\n"},
+    ),
+    Violation(
+        name="the real time in the simulation",
+        contract=VIRTUAL,
+        files={"simulation/clock.py": "\nimport time\n"},
+    ),
+    Violation(
+        name="the real server in the simulation",
+        contract=VIRTUAL,
+        files={"simulation/run.py": "\nimport squall.server.calls\n"},
     ),
     Violation(name="a disk in a plan", contract=PURE, files={"runtime/plan.py": "\nimport os\n"}),
     Violation(name="a disk in a new plan", contract=PURE, files={"server/plan.py": "import os\n"}),

@@ -87,7 +87,7 @@ class Agent:
             images=self._images,
             relay=self._relay,
             builds=builds,
-            templates=Templates(blobs, self._options),
+            templates=Templates(blobs, self._options, cores=cores()),
         )
         self._containers = Containers(means, self._options)
         self._containers.tell = self._tell

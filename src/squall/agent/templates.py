@@ -24,7 +24,7 @@ from squall.settings.options import Options
 
 _log = logging.getLogger("squall.agent")
 ALONE_S = 1.0
-"""How long the first container of a function is left alone: it loads the same code, and a short run needs no other."""
+"""How long the first containers of a function are left alone: they load the same code, and a short run needs no others."""
 _FROM_TEMPLATE = frozenset({"spare", "pooled", "on_demand"})
 _IDENTITY = frozenset({"SQUALL_CONTAINER"})
 _LARGEST = PACKET * 3 // 4
@@ -40,6 +40,7 @@ class _Asked:
     spec: SandboxSpec
     link: LauncherLink
     used_s: float
+    begun: int = 0
     state: str = ""
     pid: int = 0
     why: Message = field(default_factory=dict)
@@ -52,7 +53,8 @@ class Templates:
     tell: an event to the server; printed: what code prints while it is loaded, "o" or "e", for its function's log.
     """
 
-    def __init__(self, blobs: BlobStore, options: Options) -> None:
+    def __init__(self, blobs: BlobStore, options: Options, *, cores: int) -> None:
+        self._cores = cores
         self._blobs = blobs
         self._options = options
         self._asked: dict[str, _Asked] = {}
@@ -62,7 +64,11 @@ class Templates:
         self.printed: Callable[[str, str, str], None] = lambda _function, _stream, _text: None
 
     async def before_start(self, link: LauncherLink, function: Function, spec: SandboxSpec) -> None:
-        """What a start waits for: a template that is being made. The first container of a function waits for none."""
+        """What a start waits for: a template that is being made.
+
+        The first containers of a function, one for each core, wait for none: loading the code keeps the cores busy, and
+        a template that does the same would be ready no sooner.
+        """
         if spec.level != "sandbox" or spec.interpreter is not None or spec.argv is not None:
             return
         now_s = asyncio.get_running_loop().time()
@@ -70,11 +76,11 @@ class Templates:
         if asked is None:
             asked = self._asked[link.name] = _Asked(function, spec, link, now_s)
             link.on_template = lambda message: self._take(asked, message)
-            if function.start_path not in _FROM_TEMPLATE:
-                self._later(ALONE_S, lambda: self._ask_if_new(asked))
-                return
+            self._later(ALONE_S, lambda: self._ask_if_new(asked))
         asked.used_s = now_s
-        if function.start_path in {"", *_FROM_TEMPLATE}:
+        asked.begun += 1
+        alone = asked.state == "" and asked.begun <= self._cores and not function.start_path
+        if not alone and function.start_path in {"", *_FROM_TEMPLATE}:
             await self._ask_if_new(asked)
             await asked.settled.wait()
 
@@ -91,7 +97,7 @@ class Templates:
             case "parked" if asked is not None and asked.state in {"refused", "gone"}:
                 return f"without a template: {asked.why.get('why', 'it ended')}"
             case "parked":
-                return "a warm interpreter; the template comes after the first container"
+                return "a warm interpreter; the template comes after the first containers"
             case _:
                 return "a new interpreter: the launcher's own is another Python, or may not be shared"
 

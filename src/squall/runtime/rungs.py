@@ -163,7 +163,12 @@ def _start(host: Host) -> Rung:
             why="this kernel lets a running program be overwritten, and the interpreter is yours",
             more="a newer kernel, or an interpreter that root installed",
         )
-    return Rung(feature="start", rung="forked from a warm interpreter", why="the image has the same Python")
+    return Rung(
+        feature="start",
+        rung="forked from a template with the code loaded, into a sandbox made ahead",
+        why="the image has the same Python; the first containers of a function, and code that cannot be forked, "
+        "from a warm interpreter",
+    )
 
 
 def _interpreter(host: Host) -> Rung:

@@ -8,6 +8,9 @@ from math import ceil
 from squall.model.function import Scaling
 
 DRAIN_S = 0.25
+"""In how many seconds a line is to be drained."""
+SPREAD_S = 0.025
+"""The same as far as there are idle cores: short work is spread over them."""
 RAMP_S = 0.05
 PLATFORM_MOST = 100
 STARTING_A_CORE = 2
@@ -111,8 +114,7 @@ def _to_drain(demand: Demand, mean_s: float, cores: int) -> int:
     # On average, what is being worked on is half done.
     meanwhile_s = demand.ready * demand.aim * start_s - demand.leased * mean_s / 2
     left_s = demand.waiting * mean_s - max(0.0, meanwhile_s)
-    if left_s <= 0 and demand.ready:
-        return max(steady, busy)
-    wanted = max(steady, busy) + ceil(max(0.0, left_s) / (max(DRAIN_S, start_s) * demand.aim))
-    # Inputs that take no time still want every core, if there are many of them.
-    return max(wanted, cores) if demand.waiting > 1 else wanted
+    left_slot_s = max(0.0, left_s) / demand.aim
+    there = max(steady, busy)
+    spread = there + ceil(left_slot_s / max(SPREAD_S, start_s))
+    return max(there + ceil(left_slot_s / max(DRAIN_S, start_s)), min(cores, spread))

@@ -9,8 +9,8 @@ from html import escape
 
 from squall.simulation.compare import Row
 
-PANEL_WIDTH, PANEL_HEIGHT = 430, 300
-LEFT, RIGHT, TOP, BOTTOM = 58, 18, 34, 46
+PANEL_WIDTH, PANEL_HEIGHT = 450, 300
+LEFT, RIGHT, TOP, BOTTOM = 72, 34, 34, 46
 HEAD, MARGIN = 74, 16
 COLUMNS = 2
 LEAST_WAIT_S = 0.001
@@ -89,7 +89,7 @@ def _panel(rows: Sequence[Row], left: float, top: float, usual_s: float) -> Iter
         "idle seconds for each busy second",
         _Look(size=11, colour=FAINT, anchor="middle"),
     )
-    x, y = left + 13, top + TOP + (bottom - top - TOP) / 2
+    x, y = left + 12, top + TOP + (bottom - top - TOP) / 2
     yield (
         f"<text x='{x}' y='{y}' font-size='11' fill='{FAINT}' text-anchor='middle' "
         f"transform='rotate(-90 {x} {y})'>p99 wait</text>"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -116,7 +117,9 @@ def test_native_threads_that_an_import_starts_are_seen() -> None:
     verdict = judged(
         "import numpy; numpy.ones((600, 600)) @ numpy.ones((600, 600))", OPENBLAS_NUM_THREADS="2"
     )
-    assert words(verdict) == {"native_thread"}
+    (reason,) = verdict["reasons"]
+    assert reason[:2] == ["native_thread", "numpy"]
+    assert "1 without a name (numpy)" in reason[2]
 
 
 def test_a_reason_names_the_variable_that_holds_what_was_found() -> None:
@@ -140,17 +143,30 @@ def test_what_is_read_or_holds_nothing_is_kept_and_told() -> None:
     assert len(verdict["keep"]) == 2
 
 
-def test_generators_idle_executors_handlers_and_alarms_are_told() -> None:
-    verdict = judged(
+def test_generators_idle_executors_handlers_and_alarms_of_the_owners_code_are_told(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(
         """
-        import concurrent.futures, random
-        signal.signal(signal.SIGUSR1, lambda *_: None)
-        signal.setitimer(signal.ITIMER_REAL, 60)
-        return random.Random(1), random.SystemRandom(), concurrent.futures.ThreadPoolExecutor(1)
+import concurrent.futures, random, signal
+signal.signal(signal.SIGUSR1, lambda *_: None)
+signal.setitimer(signal.ITIMER_REAL, 60)
+drawn, anew = random.Random(1), random.SystemRandom()
+pool = concurrent.futures.ThreadPoolExecutor(1)
+"""
+    )
+    verdict = judged(
+        f"""
+        sys.path.insert(0, {str(tmp_path)!r})
+        import json, mine, random
+        json.drawn = random.Random(2)  # of a library's: not told
         """
     )
     assert verdict["safe"]
-    assert [word for word, _, _ in verdict["warnings"]] == ["alarm", "generator", "handler", "idle_executor"]
+    assert [(word, holder) for word, holder, _ in verdict["warnings"]] == [
+        ("alarm", ""),
+        ("generator", "mine.drawn"),
+        ("handler", ""),
+        ("idle_executor", "mine.pool"),
+    ]
 
 
 def test_a_thread_that_comes_up_later_is_seen_before_the_next_fork() -> None:

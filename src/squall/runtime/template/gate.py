@@ -169,16 +169,21 @@ def _unseen(before: Seen, after: Seen) -> list[Reason]:
 
 def _tasks(after: Seen) -> list[Reason]:
     """A reason for each name among the tasks beside the one that forks; those that Python knows are told as threads."""
+    tasks = after.tasks or ()
     names: dict[str, int] = {}
-    for task in (after.tasks or ())[1:]:
-        # Those of a pool are numbered.
-        name = task.name.rstrip("0123456789")
+    for task in tasks[1:]:
+        # A thread that was given no name has the process's; those of a pool are numbered.
+        name = "" if task.name == tasks[0].name else task.name.rstrip("0123456789")
         names[name] = names.get(name, 0) + 1
     count = sum(names.values())
     if not count or count <= len(after.threads):
         return []
     return [
-        _reason("native_thread", f"{name!r} ({number})", module=remedies.owner_of_thread(name, after.modules))
+        _reason(
+            "native_thread",
+            f"{number} {f'named {name!r}' if name else 'without a name'}",
+            module=remedies.owner_of_thread(name, after.modules),
+        )
         for name, number in sorted(names.items())
     ]
 

@@ -1,6 +1,7 @@
 """Living: the objects of this process that a fork may break, and which module's name holds each."""
 
 import gc
+import os
 import sys
 from collections.abc import Callable, Iterable
 from types import FrameType, ModuleType
@@ -27,6 +28,9 @@ _CLASSES = (
     ("random", "Random", What.GENERATOR),
 )
 _FILES = (("socket", "socket"), ("_socket", "socket"), ("_io", "FileIO"))
+# A library's own are its author's concern.
+_TOLD_TO_OWNERS = frozenset({What.IDLE_EXECUTOR, What.GENERATOR})
+_STANDARD = os.path.dirname(os.__file__) + "/"
 _DEPTH = 3
 _MOST_SEARCHED = 8
 
@@ -45,13 +49,25 @@ def look() -> tuple[frozenset[Made], dict[int, str]]:
             opened.append(one)
         elif (what := _what(cls, kinds)) is not None and id(one) not in known and _counts(one, what):
             suspects.append((one, what))
+    # Those that refuse the template first: only the first few are searched for.
+    suspects.sort(key=lambda suspect: suspect[1] in _TOLD_TO_OWNERS)
     made = {
         Made(what=_refined(one, what), type=f"{type(one).__module__}.{type(one).__qualname__}", holder=holder)
         for (one, what), holder in _held(suspects, [one for one, _ in suspects])
+        if _refined(one, what) not in _TOLD_TO_OWNERS or _is_owners(holder)
     }
     return frozenset(made | _device_contexts()), {
         number: holder for one, holder in _held(opened, opened) if (number := _number(one)) > 2
     }
+
+
+def _is_owners(holder: str) -> bool:
+    """Whether a global name is in code of the function's owner: not in a package that was installed, or in Python."""
+    module = sys.modules.get(holder) or sys.modules.get(holder.rpartition(".")[0])
+    path = getattr(module, "__file__", None)
+    return isinstance(path, str) and not any(
+        place in path for place in ("/site-packages/", "/dist-packages/", _STANDARD)
+    )
 
 
 def _class(module: str, name: str) -> type | None:

@@ -11,7 +11,7 @@ TOLD = {
         "nothing of yours: /proc is hidden from the template, so that its state is not known",
     ),
     "native_thread": (
-        "a thread of native code runs after the imports: {}",
+        "threads of native code run after the imports: {}",
         "a fork copies no thread, and what it held stays held: start it inside the function, or import the module there",
     ),
     "thread": (
@@ -44,8 +44,8 @@ TOLD = {
         f"its threads do not outlive a fork: {_INSIDE}",
     ),
     "device_context": (
-        "a GPU was used at import: {}",
-        "a GPU's state does not outlive a fork: move tensors and models to it in an @squall.after_fork hook",
+        "a device was used at import: {}",
+        "its state does not outlive a fork: compute, and move tensors and models to a GPU, in an @squall.after_fork hook",
     ),
     "generator": (
         "a random generator was made at import: {}",
@@ -111,20 +111,38 @@ _THREADS = (
     ("ORT", "onnxruntime"),
 )
 
+# Packages whose operations start threads without a name, where they are told to use more than one.
+_POOLS = (
+    "cv2",
+    "duckdb",
+    "faiss",
+    "jax",
+    "lightgbm",
+    "numba",
+    "numpy",
+    "onnxruntime",
+    "pyarrow",
+    "sklearn",
+    "tensorflow",
+    "tokenizers",
+    "torch",
+    "xgboost",
+    "xllamacpp",
+)
+
 _SPECIAL = {
     (
         "native_thread",
         "polars",
     ): "import polars inside the function: it starts a thread as soon as it is imported",
-    (
-        "native_thread",
-        "grpc",
-    ): "make channels and servers inside the function, or in an @squall.after_fork hook",
+    ("native_thread", "grpc"): "make channels and servers inside the function, or in an @squall.after_fork hook",
 }
 
 
 def owner_of_thread(name: str, modules: Collection[str]) -> str:
-    """The package that starts threads of this name, where it is known and loaded."""
+    """The package that starts threads of this name (nothing: without one), where it is known and loaded."""
+    if not name:
+        return " or ".join(package for package in _POOLS if package in modules)
     for prefix, package in _THREADS:
         if name.startswith(prefix) and package in modules:
             return package
