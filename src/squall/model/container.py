@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from squall.model.function import Function
+from squall.model.gpu import Gpus
 from squall.model.ids import ContainerId
 
 
@@ -33,10 +34,11 @@ class WaitReason(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WantedContainer:
-    """A container that a node shall run."""
+    """A container that a node shall run. gpus: the devices that it is to have, of those its function asked for."""
 
     id: ContainerId
     function: Function
+    gpus: Gpus | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

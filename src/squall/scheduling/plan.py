@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import reduce
 
 from squall.model.function import Function
+from squall.model.gpu import Gpus
 from squall.model.ids import ContainerId, FunctionId, NodeId
 from squall.model.node import Node
 from squall.model.resources import Resources
+from squall.scheduling.gpu_choice import choices, why_none
 from squall.scheduling.place import place
 from squall.scheduling.scale import Demand, desired_containers
 
@@ -34,10 +37,11 @@ class FunctionView:
 
 @dataclass(frozen=True, slots=True)
 class StartOne:
-    """Start a container of this function on this node."""
+    """Start a container of this function on this node, with these devices."""
 
     function: FunctionId
     node: NodeId
+    gpus: Gpus | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +53,12 @@ class Retire:
 
 @dataclass(frozen=True, slots=True)
 class Hold:
-    """The function would have more containers: why not, and whether any node could ever hold one."""
+    """The function would have more containers: why not, and whether any node could ever hold one; words say more."""
 
     function: FunctionId
     reason: str
     never: bool = False
+    words: str = ""
 
 
 Step = StartOne | Retire | Hold
@@ -78,21 +83,31 @@ def plan_capacity(
     while short:
         again: list[tuple[FunctionView, int]] = []
         for view, missing in short:
-            asks = view.function.asks
             if view.held_s > 0:
                 steps.append(Hold(view.function.id, "crash_backoff"))
                 continue
-            node = place(asks, free)
-            if node is None:
-                never = bool(nodes) and not any(asks.fits_in(node.capacity) for node in nodes)
-                steps.append(Hold(view.function.id, "no_capacity" if nodes else "no_node", never))
+            able = choices(view.function, nodes)
+            placed = next(((node, asks) for asks in able if (node := place(asks, free)) is not None), None)
+            if placed is None:
+                steps.append(_hold(view.function, able, nodes, free))
                 continue
+            node, asks = placed
             free[node] = free[node].minus(asks)
-            steps.append(StartOne(view.function.id, node))
+            steps.append(StartOne(view.function.id, node, next(iter(asks.gpu_types), None)))
             if missing > 1:
                 again.append((view, missing - 1))
         short = again
     return tuple(steps)
+
+
+def _hold(
+    function: Function, able: tuple[Resources, ...], nodes: tuple[Node, ...], free: dict[NodeId, Resources]
+) -> Hold:
+    if not nodes:
+        return Hold(function.id, "no_node")
+    never = not any(asks.fits_in(node.capacity) for asks in able for node in nodes)
+    left = reduce(Resources.plus, free.values(), Resources())
+    return Hold(function.id, "no_capacity", never, why_none(function, nodes, left))
 
 
 def _difference(view: FunctionView, *, cores: int) -> tuple[int, list[ContainerId]]:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from squall.context.fresh import fresh_id
 from squall.model.container import ContainerState, WantedContainer
 from squall.model.errors import NoNodeFits
+from squall.model.gpu import Gpus, added, in_words
 from squall.model.ids import CONTAINER, ContainerId, FunctionId, NodeId
 from squall.model.resources import Resources
 from squall.scheduling.inputs import Lease
@@ -58,18 +59,18 @@ class Capacity:
         views = tuple(self._look(record, now) for record in records.values())
         changed = False
         for record in records.values():
-            record.wait_reason = ""
+            record.wait_reason = record.wait_words = ""
         for step in plan_capacity(views, nodes, self._used()):
             match step:
-                case StartOne(function=function, node=node):
+                case StartOne(function=function, node=node, gpus=gpus):
                     records[function].wait_reason = "container_starting"
-                    self._start(records[function], node)
+                    self._start(records[function], node, gpus)
                     changed = True
                 case Retire(container=container):
                     self.retire(self._calls.workers[container])
                     changed = True
-                case Hold(function=function, reason=reason, never=never):
-                    records[function].wait_reason = reason
+                case Hold(function=function, reason=reason, never=never, words=words):
+                    records[function].wait_reason, records[function].wait_words = reason, words
                     if never:
                         self._refuse(records[function])
         for record in list(records.values()):
@@ -105,7 +106,11 @@ class Capacity:
         """Tells every node its whole wanted set."""
         for node in self._nodes.nodes():
             wanted = tuple(
-                WantedContainer(id=worker.id, function=self._calls.functions[worker.function].function)
+                WantedContainer(
+                    id=worker.id,
+                    function=self._calls.functions[worker.function].function,
+                    gpus=worker.gpus,
+                )
                 for worker in self._calls.workers.values()
                 if self.placed.get(worker.id) == node.id
                 and worker.state is not ContainerState.STOPPING
@@ -114,20 +119,22 @@ class Capacity:
             kill = tuple(worker.id for worker in self._calls.workers.values() if worker.killed)
             self._nodes.tell(node.id, wanted, Unwanted(keep=self.keep(node.id), kill=kill))
 
-    def _start(self, record: FunctionRecord, node: NodeId) -> None:
+    def _start(self, record: FunctionRecord, node: NodeId, gpus: Gpus | None) -> None:
         container = ContainerId(fresh_id(CONTAINER))
-        self.containers.expect(container, record)
+        self.containers.expect(container, record).gpus = gpus
         self.placed[container] = node
 
     def _refuse(self, record: FunctionRecord) -> None:
         """No node can ever hold it: who waits is told at once, with what there is."""
-        largest = max(
-            (node.capacity for node in self._nodes.nodes()), key=lambda c: c.cpu_milli, default=Resources()
-        )
-        asks = record.function.asks
-        error = NoNodeFits(
-            f"no node can ever hold {asks} for {record.function.name}; the largest has {largest}"
-        )
+        nodes = self._nodes.nodes()
+        largest = max((node.capacity for node in nodes), key=lambda c: c.cpu_milli, default=Resources())
+        function = record.function
+        asks, has = str(function.asks), f"the largest has {largest}"
+        if function.gpu:
+            there = added((), tuple(part for node in nodes for part in node.gpus))
+            asks = f"{asks} and {in_words(function.gpu)}"
+            has = f"{has}; GPUs on all machines: {', '.join(map(str, there)) or 'none'}"
+        error = NoNodeFits(f"no node can ever hold {asks} for {function.name}; {has}")
         self._calls.fail_waiting(record, error_text(error))
 
     def _look(self, record: FunctionRecord, now: float) -> FunctionView:
@@ -157,12 +164,14 @@ class Capacity:
         )
 
     def _used(self) -> dict[NodeId, Resources]:
-        used: dict[NodeId, Resources] = {}
+        used: dict[NodeId, Resources] = {node.id: node.out for node in self._nodes.nodes()}
         for worker in self._calls.workers.values():
             record = self._calls.functions.get(worker.function)
             node = self.placed.get(worker.id)
             if record is not None and node is not None:
-                used[node] = used.get(node, Resources()).plus(record.function.asks)
+                given = () if worker.gpus is None else (worker.gpus,)
+                takes = record.function.asks.with_gpus(*given)
+                used[node] = used.get(node, Resources()).plus(takes)
         return used
 
     def _keep_time(self, record: FunctionRecord, now: float) -> bool:

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from squall.model.container import WantedContainer
 from squall.model.ids import ContainerId, NodeId
-from squall.model.jsonable import to_json
+from squall.model.jsonable import from_json, to_json
 from squall.model.node import Node
 from squall.scheduling.liveness import Health, Patience, health, was_away
 from squall.wire.codec import Frame
@@ -38,7 +38,9 @@ def wanted_bytes(wanted: tuple[WantedContainer, ...], unwanted: Unwanted) -> byt
     """A wanted set as a payload: every function once, then its containers."""
     functions = {container.function.id: to_json(container.function) for container in wanted}
     containers = [[c.id, c.function.id] for c in wanted]
+    gpus = {c.id: to_json(c.gpus) for c in wanted if c.gpus is not None}
     said = {"functions": functions, "containers": containers, "keep": unwanted.keep, "kill": unwanted.kill}
+    said |= {"gpus": gpus} if gpus else {}
     return json.dumps(said).encode()
 
 
@@ -59,7 +61,7 @@ class Nodes(Protocol):
         """Where a node's events go: {"event": …, …}.
 
         "joined", "gone" of its connection; "suspect", "dead", "alive" of its silence; "started", "ended", "refused" of
-        one of its containers.
+        one of its containers; "changed" of what it has, which `nodes` gives from then on.
         """
         ...
 
@@ -160,4 +162,6 @@ class AgentNodes:
                 for route in [r for r, c in joined.routes.items() if c == head["container"]]:
                     del joined.routes[route]
                     joined.session.close_route(route)
+            if head["event"] == "changed":
+                joined.node = from_json(Node, head["node"])
             self._on_event(joined.node.id, head)
