@@ -33,6 +33,7 @@ class LocalContainer:
     init_pid: int
     rung: str = ""
     phases_ms: dict[str, float] = field(default_factory=dict)
+    gpus: dict[str, Any] = field(default_factory=dict)
     channel: Channel | None = None
     output: Output | None = None
     synced: bool = False
@@ -51,6 +52,7 @@ class LocalContainer:
             "launcher_pid": self.launcher.pid,
             "rung": self.rung,
             "phases_ms": self.phases_ms,
+            **self.gpus,
         }
 
 

@@ -45,7 +45,8 @@ class WantedContainer:
 class ContainerEnd:
     """How a container ended.
 
-    cause is "exit", "signal", "oom", "pids", "disk" or "killed" (by us). Memory in bytes, cpu in seconds.
+    cause is "exit", "signal", "oom", "pids", "disk", "killed" (by us) or "unplaced" (it never began, because its node has
+    not got what it was to have). Memory in bytes, cpu in seconds.
     """
 
     cause: str = "exit"

@@ -60,6 +60,7 @@ class Site:
                     make_nodes=step.make_nodes,
                     shared_memory_bytes=step.shared_memory_bytes,
                     terminals=step.terminals,
+                    gpus=step.gpus,
                 )
                 if (shm := overlay.open_inside(self._root, "dev/shm")) is not None:
                     self.memory_fds.append(shm)
@@ -69,6 +70,7 @@ class Site:
                     masked_files=step.masked_files,
                     masked_directories=step.masked_directories,
                     read_only=step.read_only,
+                    texts=step.texts,
                 )
             case plan.BindMount():
                 overlay.bind_inside(self._root, step.source, step.target, writable=step.writable)

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from squall.model.gpu_device import DeviceNode
 from squall.runtime.host import Host
 from squall.runtime.spec import Limits, SandboxSpec
 
@@ -92,20 +93,22 @@ class MountRoot:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MountDevices:
-    """Fill /dev with the harmless devices, terminals and shared memory of its own."""
+    """Fill /dev with the harmless devices, those of its GPUs, terminals and shared memory of its own."""
 
     make_nodes: bool
     shared_memory_bytes: int
     terminals: int
+    gpus: tuple[DeviceNode, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MountProc:
-    """Mount /proc of the new pid namespace, and hide what speaks of the host."""
+    """Mount /proc of the new pid namespace, and hide what speaks of the host. texts: what a hidden directory shows."""
 
     masked_files: tuple[str, ...]
     masked_directories: tuple[str, ...]
     read_only: tuple[str, ...]
+    texts: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -258,9 +261,13 @@ def _build(spec: SandboxSpec, host: Host) -> tuple[Step, ...]:
             make_nodes=host.privileged,
             shared_memory_bytes=spec.limits.memory_bytes or _DEFAULT_SHM_BYTES,
             terminals=TERMINALS,
+            gpus=spec.devices,
         ),
         MountProc(
-            masked_files=MASKED_FILES, masked_directories=MASKED_DIRECTORIES, read_only=READ_ONLY_PATHS
+            masked_files=MASKED_FILES,
+            masked_directories=MASKED_DIRECTORIES,
+            read_only=READ_ONLY_PATHS,
+            texts=tuple((f"/proc/driver/{name}", text) for name, text in sorted(spec.driver_texts.items())),
         ),
     ]
     if spec.network == "none":

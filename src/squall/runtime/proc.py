@@ -15,10 +15,12 @@ def mount_proc(
     masked_files: tuple[str, ...],
     masked_directories: tuple[str, ...],
     read_only: tuple[str, ...],
+    texts: tuple[tuple[str, str], ...] = (),
 ) -> None:
     """Mount /proc, put nothing over the masked files and directories, and make the `read_only` paths so.
 
-    Paths that this kernel does not have are passed over. Raises OSError where one cannot be hidden.
+    texts: files, by path, that stand in a masked directory, and what is read there. Paths that this kernel does not
+    have are passed over. Raises OSError where one cannot be hidden.
     """
     overlay.mount_inside(root_fd, "proc", "proc", flags=_QUIET)
     for path in read_only:
@@ -28,13 +30,30 @@ def mount_proc(
     for path in masked_directories:
         if (target := overlay.open_inside(root_fd, path)) is not None:
             os.close(target)
-            overlay.mount_inside(
-                root_fd,
-                path,
-                "tmpfs",
-                flags=_QUIET | syscalls.MS_RDONLY,
-                options="size=4k,nr_inodes=1,mode=0555",
-            )
+            below = [(name[len(path) + 1 :], text) for name, text in texts if name.startswith(f"{path}/")]
+            flags = _QUIET if below else _QUIET | syscalls.MS_RDONLY
+            options = "size=64k,nr_inodes=16,mode=0555" if below else "size=4k,nr_inodes=1,mode=0555"
+            overlay.mount_inside(root_fd, path, "tmpfs", flags=flags, options=options)
+            if below:
+                _write_texts(root_fd, path, below)
+
+
+def _write_texts(root_fd: int, path: str, texts: list[tuple[str, str]]) -> None:
+    """Put files into the directory that was mounted at `path`, and let nobody write there any more."""
+    directory = overlay.open_inside(root_fd, path)
+    if directory is None:
+        raise FileNotFoundError(f"{path} of the container is gone")
+    try:
+        for name, text in texts:
+            with overlay.target_inside(directory, name, directory=False) as target:
+                fd = os.open(f"/proc/self/fd/{target}", os.O_WRONLY | os.O_CLOEXEC)
+            try:
+                os.write(fd, text.encode())
+            finally:
+                os.close(fd)
+        syscalls.set_mount_flags(directory, syscalls.MOUNT_ATTR_RDONLY)
+    finally:
+        os.close(directory)
 
 
 def _cover(root_fd: int, path: str, source: str) -> None:
