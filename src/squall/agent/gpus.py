@@ -23,7 +23,6 @@ from squall.runtime.spec import SandboxSpec
 from squall.scheduling.gpu_assign import GRACE_S, assign, left_behind, next_look_s
 
 _log = logging.getLogger("squall.agent")
-_ANSWER_S = 5.0
 
 
 class GpusHeldBack(Exception):  # noqa: N818 - no error of the user's: the container is placed again
@@ -50,12 +49,15 @@ class _Place:
 class GpuRoom:
     """The devices of this node, and who has them. note: the file that tells the agent after this one.
 
-    changed: called when a device is held back, or is to be had again.
+    changed: called when a device is held back, or is to be had again. grace_s: how long memory may take to be freed
+    before that; answer_s: how long the driver may take to answer.
     """
 
     look: GpuLook = field(default_factory=GpuLook)
     note: Path | None = None
     changed: Callable[[], None] = lambda: None
+    grace_s: float = GRACE_S
+    answer_s: float = 5.0
     _places: dict[str, _Place] = field(default_factory=dict)
     _given: dict[str, Gpus] = field(default_factory=dict)
     _moved: asyncio.Event = field(default_factory=asyncio.Event)
@@ -170,7 +172,7 @@ class GpuRoom:
         began_s = loop.time()
         while why := await self._ask(place):
             waited_s = loop.time() - began_s
-            if waited_s >= GRACE_S and why != place.why:
+            if waited_s >= self.grace_s and why != place.why:
                 if not place.why:
                     _log.warning("GPU %s is held back: %s", place.device.id, why)
                 place.why = why
@@ -192,14 +194,14 @@ class GpuRoom:
         try:
             # One question at a time: a driver that hangs is not to be hung upon by ever more threads.
             place.asked = place.asked or _in_a_thread(lambda: nvml.use(place.device.id))
-            async with asyncio.timeout(_ANSWER_S):
+            async with asyncio.timeout(self.answer_s):
                 now = await asyncio.shield(place.asked)
             place.asked = None
         except NvmlError as refused:
             place.asked = None
             return str(refused)
         except TimeoutError:
-            return f"the driver has not answered for {_ANSWER_S:g} s"
+            return f"the driver has not answered for {self.answer_s:g} s"
         why = left_behind(place.device, place.clean, now)
         if not why:
             place.clean = now
