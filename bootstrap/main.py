@@ -22,8 +22,13 @@ def main(root: str, arguments: list[str]) -> NoReturn:
             print(_ready(root, "server", *options))
             sys.exit(0)
         case _:
-            path = _ready(root, "server")
+            path = _ready(root, "server", *_of_this_machine())
             _become([place.python(path), place.script(path), *arguments], path)
+
+
+def _of_this_machine() -> tuple[str, ...]:
+    """The extras that this machine is of use with: the driver's own file says that there is a GPU."""
+    return ("gpu",) if os.path.exists("/proc/driver/nvidia/version") else ()
 
 
 def _ready(root: str, *extras: str) -> str:

@@ -7,7 +7,7 @@ import re
 import stat
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from squall.model.gpu_device import DeviceNode, Driver, GpuDevice
@@ -69,7 +69,7 @@ def look_at_gpus(recording: str = "") -> GpuLook:
         if recording:
             recorded = read_recording(recording)
             nvml: Nvml = RecordedNvml(recorded)
-            driver = recorded.driver
+            driver = _as_far_as_it_is_here(recorded.driver)
         else:
             nvml = DriverNvml()
             driver = look_at_driver(nvml.version())
@@ -78,7 +78,8 @@ def look_at_gpus(recording: str = "") -> GpuLook:
         fitted = is_fitted()
         why = str(problem) if fitted or recording else "no NVIDIA GPU is in this machine"
         return GpuLook(refused=why, fitted=fitted)
-    refused = why_unusable(driver, devices)
+    # Of a recorded machine the files are not here, and the devices of its containers answer to nobody.
+    refused = "" if recording else why_unusable(driver, devices)
     return GpuLook(devices=devices, driver=driver, refused=refused, fitted=True, nvml=nvml)
 
 
@@ -126,6 +127,16 @@ def is_fitted() -> bool:
             if _text(f"{about}/vendor").strip() == _NVIDIA and _text(f"{about}/class").startswith(_DISPLAYS):
                 return True
     return False
+
+
+def _as_far_as_it_is_here(driver: Driver) -> Driver:
+    """The files of a recorded driver that this machine has too, and the nodes that can be made or are there."""
+    return replace(
+        driver,
+        nodes=tuple(node for node in driver.nodes if os.geteuid() == 0 or os.path.exists(node.path)),
+        libraries=tuple(library for library in driver.libraries if os.path.exists(library.path)),
+        programs=tuple(program for program in driver.programs if os.path.exists(program.path)),
+    )
 
 
 def _from_cdi(root: str) -> Iterator[str]:

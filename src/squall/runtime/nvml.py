@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from squall.model.gpu_device import GpuDevice, GpuUse
 
-_NO_LIBRARY = "nvidia-ml-py is not installed: pip install 'squall[gpu]'"
+_NO_LIBRARY = "the Python package nvidia-ml-py is not installed"
 
 
 class NvmlError(Exception):
