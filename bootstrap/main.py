@@ -18,6 +18,10 @@ def main(root: str, arguments: list[str]) -> NoReturn:
             from bootstrap import check  # only this command pays for it
 
             sys.exit(check.main(root, _ready(root, "server", "test", "check"), options))
+        case "testing" if options[:1] == ["gpu"]:
+            # With the interpreter that has torch, and without any package of ours: no index is needed.
+            os.environ["PYTHONPATH"] = os.path.join(root, "src")
+            _become([sys.executable, "-m", "squall.testing.gpu", *options[1:]], root)
         case "setup":
             print(_ready(root, "server", *options))
             sys.exit(0)

@@ -20,6 +20,7 @@ COMMANDS = {
     "container": ("squall.cli.container:container", "List containers, look into them, stop them."),
     "shell": ("squall.cli.shell:shell", "Open a shell in a running container."),
     "doctor": ("squall.cli.doctor:doctor", "Look at this machine: what each feature gets here, and why."),
+    "testing": ("squall.cli.testing:testing", "Show what Squall does on this machine."),
     "explain": ("squall.cli.explain:explain", "Explain an error code, or list every code and every option."),
     "completion": ("squall.cli.completion:completion", "Print the completion script of a shell."),
     "version": ("squall.cli.version:version", "Show the version of this program and of the server."),
