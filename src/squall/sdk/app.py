@@ -84,8 +84,7 @@ class App:
         image: what its containers find (the app's, else this machine).
         cpu: cores, a number or (request, limit); a number alone places it and limits nothing (0.125).
         memory: MiB, a number or (request, limit); a number alone is both (128 to place it, and no limit).
-        gpu: the type of its GPU, "H100"; with a count, "A100:2"; a size, "A100-80GB"; "any"; or a list, of which the first
-        that is free is taken. Devices are whole and nobody else's while the container lives (none, and it sees none).
+        gpu: whole devices of its own: "H100", "A100:2", "any", or a list of which the first that is free is taken (none).
         ephemeral_disk: MiB that a container may write (no limit).
         env: plain environment variables.
         timeout: seconds that an attempt may take, 1 to 86400 (300).
