@@ -133,27 +133,25 @@ class GpuRoom:
     def equip(self, container: str, spec: SandboxSpec, python: str) -> SandboxSpec:
         """The sandbox of a container with its devices in it; as it was for one without.
 
-        python: the interpreter that is started in place of the warm one where that could not find the libraries.
+        python: the interpreter that is started, in place of a fork of the warm one or of a template: a process reads
+        LD_LIBRARY_PATH once, when its program starts, and a template must never have seen a device.
         """
         devices = self._held(container)
         if not devices:
             return spec
         if spec.level == "process":
             return replace(spec, env={**spec.env, **visible(devices)})
-        driver = self.look.driver
-        access = plan_access(driver, devices, spec.env.get("LD_LIBRARY_PATH", ""))
+        access = plan_access(self.look.driver, devices, spec.env.get("LD_LIBRARY_PATH", ""))
         env = {**spec.env, **access.env}
         if "PATH" in env:
             env["PATH"] = f"{env['PATH']}:{PROGRAMS_AT}"
-        # A process reads LD_LIBRARY_PATH once, when its program starts: the warm interpreter has not got ours.
-        warm = spec.interpreter is None and driver.loader_finds
         return replace(
             spec,
             env=env,
             mounts=(*spec.mounts, *access.mounts),
             devices=access.nodes,
             driver_texts=access.proc,
-            interpreter=spec.interpreter if warm or spec.interpreter else python,
+            interpreter=spec.interpreter or python,
         )
 
     def _held(self, container: str) -> tuple[GpuDevice, ...]:

@@ -71,8 +71,7 @@ class DriverFile:
 class Driver:
     """The driver's files that were found here. found_by: "cdi", "ldconfig", or the folder; empty where none was found.
 
-    loader_finds: the host's own loader finds the libraries by name, so that an interpreter that was started before can
-    load them too.
+    loader_finds: the host's own loader finds the libraries by name, in a process of whatever age; kept in evidence.
     """
 
     version: str = ""

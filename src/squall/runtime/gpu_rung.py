@@ -21,8 +21,7 @@ def gpu_rung(look: GpuLook) -> Rung:
     parted = sum(device.parted for device in look.devices)
     if parted:
         why += f"; {parted} cut into parts (MIG), which are left alone"
-    start = "" if driver.loader_finds else ", each container with a new interpreter"
-    return Rung(feature=feature, rung=f"{has}, each for one container at a time{start}", why=why)
+    return Rung(feature=feature, rung=f"{has}, each for one container at a time", why=why)
 
 
 def _more(refused: str) -> str:

@@ -230,18 +230,8 @@ def test_a_sandbox_gets_its_own_nodes_the_libraries_and_their_names_and_a_new_in
             "/squall/gpu/bin/nvidia-smi",
         }
         assert not any(mount.writable for mount in spec.mounts)
-        assert spec.interpreter == "/usr/bin/python3"
+        assert spec.interpreter == "/usr/bin/python3", "one that was started with the libraries in its reach"
         assert room.equip("co-9", SPEC, "/usr/bin/python3") == SPEC
-
-    play(scene)
-
-
-def test_the_warm_interpreter_serves_where_the_loader_finds_the_libraries_by_itself() -> None:
-    async def scene() -> None:
-        room = GpuRoom(look(1, loader_finds=True))
-        room.open()
-        await room.take("co-1", H100)
-        assert room.equip("co-1", SPEC, "/usr/bin/python3").interpreter is None
 
     play(scene)
 
