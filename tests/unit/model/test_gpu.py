@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from squall.model.gpu import Gpus, covers, in_words, parse_gpus, rank_of, type_of
+from squall.model.gpu_device import DeviceNode
 
 
 @pytest.mark.parametrize(
@@ -98,3 +99,21 @@ def test_types_are_in_order_from_the_least_and_unknown_ones_come_last() -> None:
 
 def test_a_wish_reads_as_it_was_written() -> None:
     assert in_words(parse_gpus(["H100", "A100:2", "any"])) == "H100, else A100:2, else any"
+
+
+@pytest.mark.parametrize(
+    ("path", "major"),
+    [
+        ("/dev/sda", 8),
+        ("/dev/nvidia0/../sda", 8),
+        ("/dev/nvidia-caps/nvidia-cap1", 235),
+        ("/dev/nvidia-modeset", 195),
+        ("nvidia0", 195),
+        ("/dev/nvidia", 195),
+        ("/dev/nvidia0", 0),
+        ("/dev/nvidia0\n", 195),
+    ],
+)
+def test_no_container_is_given_another_device_than_those_of_gpus(path: str, major: int) -> None:
+    with pytest.raises(ValueError, match=r"/dev/|device"):
+        DeviceNode(path=path, major=major, minor=0)

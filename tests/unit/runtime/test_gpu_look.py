@@ -101,7 +101,8 @@ def test_without_a_spec_a_known_folder_is_taken_and_the_loader_does_not_know_of_
 def test_libraries_of_other_machines_and_links_that_lead_out_are_left(tmp_path: Path) -> None:
     root = tmp_path / "root"
     add_driver(root, "/usr/local/nvidia/lib64", content=ELF_32)
-    outside = tmp_path / f"libcuda.so.{VERSION}"
+    outside = tmp_path / "beside" / "far" / f"libcuda.so.{VERSION}"
+    outside.parent.mkdir(parents=True)
     outside.write_bytes(ELF_64)
     folder = root / "usr/lib64"
     folder.mkdir(parents=True)

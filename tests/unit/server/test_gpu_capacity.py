@@ -92,5 +92,21 @@ def test_a_container_that_outlived_the_server_keeps_its_device() -> None:
     asyncio.run(scene())
 
 
+def test_a_container_that_its_node_could_not_give_devices_is_placed_again_and_is_no_failed_start() -> None:
+    async def scene() -> None:
+        stage = Stage(gpu=parse_gpus("H100"))
+        stage.nodes.join(machine())
+        await stage.submit(1)
+        for _time in range(5):
+            stage.capacity.plan_once()
+            (worker,) = stage.record.workers.values()
+            end = {"cause": "unplaced", "said": "it is held back"}
+            stage.nodes.report(NODE.id, {"event": "ended", "container": worker.id, "end": end})
+        assert stage.record.start_failures == 0
+        assert stage.record.line.waiting == 1
+
+    asyncio.run(scene())
+
+
 def stage_end() -> ContainerEnd:
     return ContainerEnd(cause="killed")
