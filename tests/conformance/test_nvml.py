@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from squall.runtime.gpu_look import is_fitted
+from squall.runtime.gpu_look import is_fitted, nvml_library
 from squall.runtime.gpu_recording import RecordedNvml, read_recording
 from squall.runtime.nvml import DriverNvml, Nvml
 from squall.testing.conformance import nvml
@@ -21,7 +21,7 @@ def replayed(path: Path) -> Callable[[], Nvml]:
 
 # A machine without a device has no driver to ask; GUARANTEES.md says where one was asked, and tests/tidy how long ago.
 KINDS = [
-    *([pytest.param(DriverNvml, id="driver")] if is_fitted() else []),
+    *([pytest.param(lambda: DriverNvml(nvml_library()), id="driver")] if is_fitted() else []),
     *(pytest.param(replayed(path), id=path.name.removesuffix(".json")) for path in RECORDINGS),
 ]
 

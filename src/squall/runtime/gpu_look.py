@@ -20,6 +20,8 @@ from squall.runtime.nvml import DriverNvml, Nvml, NvmlError
 RECORDING_VARIABLE: Final = "SQUALL_GPU_RECORDING"
 """Names a recording that stands in for this machine's GPUs, in tests."""
 
+_CUDA: Final = "libcuda.so.1"
+_NVML: Final = "libnvidia-ml.so.1"
 _CDI: Final = ("etc/cdi", "var/run/cdi", "run/cdi")
 # Where installers put the driver's libraries when they do not tell the loader.
 _FOLDERS: Final = (
@@ -71,7 +73,7 @@ def look_at_gpus(recording: str = "") -> GpuLook:
             nvml: Nvml = RecordedNvml(recorded)
             driver = _as_far_as_it_is_here(recorded.driver)
         else:
-            nvml = DriverNvml()
+            nvml = DriverNvml(nvml_library())
             driver = look_at_driver(nvml.version())
         devices = nvml.devices()
     except (NvmlError, ValueError, OSError) as problem:
@@ -98,23 +100,32 @@ def look_at_driver(version: str, root: str = "/") -> Driver:
     ):
         there = tuple(real for path in candidates if (real := _real(root, path)))
         libraries, _ = chosen_files(there, version)
-        if any(library.name == "libcuda.so.1" for library in libraries):
+        if any(library.name == _CUDA for library in libraries):
             found_by, paths = name, there
             break
     programs = (f"/{folder}/{name}" for folder in _PROGRAM_FOLDERS for name in PROGRAMS)
     paths = (*paths, *(real for path in programs if (real := _real(root, path, elf=False))))
     libraries, tools = chosen_files(paths, version)
-    by_default = any(
-        os.path.exists(os.path.join(root, folder, "libcuda.so.1")) for folder in _DEFAULT_FOLDERS
-    )
     return Driver(
         version=version,
         nodes=tuple(_nodes(root)),
         libraries=libraries,
         programs=tools,
         found_by=found_by,
-        loader_finds="libcuda.so.1" in cache or by_default,
+        loader_finds=_CUDA in cache or _is_by_default(root, _CUDA),
     )
+
+
+def nvml_library(root: str = "/") -> str:
+    """Where the driver's library that answers questions lies; empty where the loader finds it, or nothing does.
+
+    root: as in look_at_driver.
+    """
+    if _NVML in _loader_cache(root) or _is_by_default(root, _NVML):
+        return ""
+    folders = (f"/{folder}/{_NVML}" for folder in _FOLDERS)
+    named = (path for path in _from_cdi(root) if path.rpartition("/")[2].startswith("libnvidia-ml.so."))
+    return next((real for path in (*named, *folders) if (real := _real(root, path))), "")
 
 
 def is_fitted() -> bool:
@@ -137,6 +148,10 @@ def _as_far_as_it_is_here(driver: Driver) -> Driver:
         libraries=tuple(library for library in driver.libraries if os.path.exists(library.path)),
         programs=tuple(program for program in driver.programs if os.path.exists(program.path)),
     )
+
+
+def _is_by_default(root: str, name: str) -> bool:
+    return any(os.path.exists(os.path.join(root, folder, name)) for folder in _DEFAULT_FOLDERS)
 
 
 def _from_cdi(root: str) -> Iterator[str]:

@@ -6,6 +6,7 @@ import importlib
 from typing import Any, Protocol
 
 from squall.model.gpu_device import GpuDevice, GpuUse
+from squall.runtime import syscalls
 
 _NO_LIBRARY = "the Python package nvidia-ml-py is not installed"
 
@@ -31,9 +32,17 @@ class Nvml(Protocol):
 
 
 class DriverNvml:
-    """The driver of this machine. Raises NvmlError where it has no library or no answer."""
+    """The driver of this machine. Raises NvmlError where it has no library or no answer.
 
-    def __init__(self) -> None:
+    library: where libnvidia-ml.so.1 lies, for machines whose loader does not know.
+    """
+
+    def __init__(self, library: str = "") -> None:
+        if library:
+            try:
+                syscalls.load_library(library)
+            except OSError as problem:
+                raise NvmlError(f"NVML: {library} cannot be loaded: {problem}") from problem
         try:
             self._library: Any = importlib.import_module("pynvml")
         except ImportError as missing:

@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from squall.runtime.cdi import paths_in
-from squall.runtime.gpu_look import look_at_driver, look_at_gpus
+from squall.runtime.gpu_look import look_at_driver, look_at_gpus, nvml_library
 from squall.runtime.ld_cache import libraries_in
+from squall.runtime.nvml import DriverNvml, NvmlError
 
 VERSION = "580.95.05"
 ELF_64 = b"\x7fELF\x02" + b"\0" * 60
@@ -96,6 +97,22 @@ def test_without_a_spec_a_known_folder_is_taken_and_the_loader_does_not_know_of_
     assert not driver.loader_finds
     assert [program.path for program in driver.programs] == ["/usr/local/nvidia/bin/nvidia-smi"]
     assert found(tmp_path)["libcuda.so.1"] == f"/usr/local/nvidia/lib64/libcuda.so.{VERSION}"
+
+
+def test_the_library_that_answers_questions_is_found_where_the_loader_does_not_look(tmp_path: Path) -> None:
+    assert nvml_library(str(tmp_path)) == ""
+    add_driver(tmp_path, "/usr/local/nvidia/lib64")
+    (tmp_path / "usr/local/nvidia/lib64/libnvidia-ml.so.1").symlink_to(f"libnvidia-ml.so.{VERSION}")
+    assert nvml_library(str(tmp_path)) == f"/usr/local/nvidia/lib64/libnvidia-ml.so.{VERSION}"
+    add(tmp_path, "/usr/lib64/libnvidia-ml.so.1")
+    assert nvml_library(str(tmp_path)) == "", "the loader finds it by itself"
+
+
+def test_a_library_that_cannot_be_loaded_is_a_reason(tmp_path: Path) -> None:
+    broken = tmp_path / "libnvidia-ml.so.1"
+    broken.write_bytes(ELF_64)
+    with pytest.raises(NvmlError, match=r"libnvidia-ml\.so\.1 cannot be loaded"):
+        DriverNvml(str(broken))
 
 
 def test_libraries_of_other_machines_and_links_that_lead_out_are_left(tmp_path: Path) -> None:
