@@ -70,8 +70,9 @@ class Site:
                     masked_files=step.masked_files,
                     masked_directories=step.masked_directories,
                     read_only=step.read_only,
-                    texts=step.texts,
                 )
+            case plan.ShowTexts():
+                proc.show_texts(self._root, step.path, step.texts)
             case plan.BindMount():
                 overlay.bind_inside(self._root, step.source, step.target, writable=step.writable)
             case plan.EnterRoot():

@@ -103,12 +103,19 @@ class MountDevices:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MountProc:
-    """Mount /proc of the new pid namespace, and hide what speaks of the host. texts: what a hidden directory shows."""
+    """Mount /proc of the new pid namespace, and hide what speaks of the host."""
 
     masked_files: tuple[str, ...]
     masked_directories: tuple[str, ...]
     read_only: tuple[str, ...]
-    texts: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShowTexts:
+    """Have a hidden directory of /proc show these files, by name, and what is read there."""
+
+    path: str
+    texts: tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -186,6 +193,7 @@ Step = (
     | MountRoot
     | MountDevices
     | MountProc
+    | ShowTexts
     | BindMount
     | EnterRoot
     | RaiseLoopback
@@ -264,12 +272,11 @@ def _build(spec: SandboxSpec, host: Host) -> tuple[Step, ...]:
             gpus=spec.devices,
         ),
         MountProc(
-            masked_files=MASKED_FILES,
-            masked_directories=MASKED_DIRECTORIES,
-            read_only=READ_ONLY_PATHS,
-            texts=tuple((f"/proc/driver/{name}", text) for name, text in sorted(spec.driver_texts.items())),
+            masked_files=MASKED_FILES, masked_directories=MASKED_DIRECTORIES, read_only=READ_ONLY_PATHS
         ),
     ]
+    if spec.driver_texts:
+        steps.append(ShowTexts(path="/proc/driver", texts=tuple(sorted(spec.driver_texts.items()))))
     if spec.network == "none":
         steps.append(RaiseLoopback())
     steps += [NameHost(hostname=spec.hostname), EnterRoot(detach_old=not host.privileged)]

@@ -15,12 +15,10 @@ def mount_proc(
     masked_files: tuple[str, ...],
     masked_directories: tuple[str, ...],
     read_only: tuple[str, ...],
-    texts: tuple[tuple[str, str], ...] = (),
 ) -> None:
     """Mount /proc, put nothing over the masked files and directories, and make the `read_only` paths so.
 
-    texts: files, by path, that stand in a masked directory, and what is read there. Paths that this kernel does not
-    have are passed over. Raises OSError where one cannot be hidden.
+    Paths that this kernel does not have are passed over. Raises OSError where one cannot be hidden.
     """
     overlay.mount_inside(root_fd, "proc", "proc", flags=_QUIET)
     for path in read_only:
@@ -30,16 +28,22 @@ def mount_proc(
     for path in masked_directories:
         if (target := overlay.open_inside(root_fd, path)) is not None:
             os.close(target)
-            below = [(name[len(path) + 1 :], text) for name, text in texts if name.startswith(f"{path}/")]
-            flags = _QUIET if below else _QUIET | syscalls.MS_RDONLY
-            options = "size=64k,nr_inodes=16,mode=0555" if below else "size=4k,nr_inodes=1,mode=0555"
-            overlay.mount_inside(root_fd, path, "tmpfs", flags=flags, options=options)
-            if below:
-                _write_texts(root_fd, path, below)
+            overlay.mount_inside(
+                root_fd,
+                path,
+                "tmpfs",
+                flags=_QUIET | syscalls.MS_RDONLY,
+                options="size=4k,nr_inodes=1,mode=0555",
+            )
 
 
-def _write_texts(root_fd: int, path: str, texts: list[tuple[str, str]]) -> None:
-    """Put files into the directory that was mounted at `path`, and let nobody write there any more."""
+def show_texts(root_fd: int, path: str, texts: tuple[tuple[str, str], ...]) -> None:
+    """Cover a directory of /proc with one that has these files alone, by name, for reading. Passed over where there is none."""
+    covered = overlay.open_inside(root_fd, path)
+    if covered is None:
+        return
+    os.close(covered)
+    overlay.mount_inside(root_fd, path, "tmpfs", flags=_QUIET, options="size=64k,nr_inodes=16,mode=0555")
     directory = overlay.open_inside(root_fd, path)
     if directory is None:
         raise FileNotFoundError(f"{path} of the container is gone")
