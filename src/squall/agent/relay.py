@@ -34,6 +34,7 @@ class LocalContainer:
     rung: str = ""
     why: str = ""
     phases_ms: dict[str, float] = field(default_factory=dict)
+    gpus: dict[str, Any] = field(default_factory=dict)
     channel: Channel | None = None
     output: Output | None = None
     synced: bool = False
@@ -53,6 +54,7 @@ class LocalContainer:
             "rung": self.rung,
             "why": self.why,
             "phases_ms": self.phases_ms,
+            **self.gpus,
         }
 
 

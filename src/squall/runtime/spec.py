@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
+from squall.model.gpu_device import DeviceNode
+
 Level = Literal["sandbox", "process"]
 Network = Literal["none", "host"]
 Capabilities = Literal["none", "build"]
@@ -63,7 +65,8 @@ class SandboxSpec:
     lowers: directories of the host that make up its root, the top one first. uid_base: the host id that its id 0 is,
     where the launcher is root; None where it is not. interpreter: None starts the runner by forking the launcher's
     own warm interpreter; a path starts that one. argv: a command to run in place of the runner. scratch: a directory
-    of the host, for this container alone, that the launcher makes and removes.
+    of the host, for this container alone, that the launcher makes and removes. devices: of GPUs, what its /dev has beside
+    the harmless ones; driver_texts: what is to be read below /proc/driver, which is empty else.
     Raises ValueError for a spec that says two things at once.
     """
 
@@ -82,6 +85,8 @@ class SandboxSpec:
     entry: str = RUNNER_ENTRY
     argv: tuple[str, ...] | None = None
     capabilities: Capabilities = "none"
+    devices: tuple[DeviceNode, ...] = ()
+    driver_texts: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not self.id or not all(char.isalnum() or char in "-_." for char in self.id) or self.id[0] in "-.":
@@ -92,6 +97,8 @@ class SandboxSpec:
             raise ValueError(f"no such set of capabilities: {self.capabilities!r}")
         _check_path("the scratch directory", self.scratch)
         _check_path("the working directory", self.workdir)
+        for name in self.driver_texts:
+            _check_path("a text of the driver", f"/{name}")
         for lower in self.lowers:
             _check_path("a lower directory", lower)
         if self.argv is not None and not self.argv:
@@ -114,6 +121,7 @@ class SandboxSpec:
         asked = {
             "lowers": self.lowers,
             "mounts": self.mounts,
+            "devices": self.devices or self.driver_texts,
             "uid_base": self.uid_base is not None,
             "capabilities": self.capabilities != "none",
             "an interpreter of None": self.interpreter is None and self.argv is None,
@@ -135,6 +143,8 @@ class SandboxSpec:
             given["lowers"] = tuple(given.get("lowers", ()))
             given["limits"] = Limits(**given.get("limits", {}))
             given["env"] = dict(given.get("env", {}))
+            given["devices"] = tuple(DeviceNode(**node) for node in given.get("devices", ()))
+            given["driver_texts"] = dict(given.get("driver_texts", {}))
             if given.get("argv") is not None:
                 given["argv"] = tuple(given["argv"])
             return cls(**given)
