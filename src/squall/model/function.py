@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from squall.model.gpu import Gpus
 from squall.model.ids import AppId, FunctionId
 from squall.model.resources import DEFAULT_CPU_MILLI, DEFAULT_MEMORY_MIB, Limits, Resources
 
@@ -83,6 +84,7 @@ class Code:
 class Function:
     """One remote function as it was declared. Times in seconds; image and client_python are their JSON forms.
 
+    gpu: what of GPUs each container gets, the first choice first; one of them comes on top of `asks`.
     start_path: the only way in which its containers may start, for tests and diagnosis; "" for the best there is.
     """
 
@@ -93,6 +95,7 @@ class Function:
     image: dict[str, Any] = field(default_factory=dict)
     client_python: dict[str, Any] = field(default_factory=dict)
     asks: Resources = Resources(cpu_milli=DEFAULT_CPU_MILLI, memory_mib=DEFAULT_MEMORY_MIB)
+    gpu: tuple[Gpus, ...] = ()
     limits: Limits = Limits()
     env: dict[str, str] = field(default_factory=dict)
     timeout_s: float = 300.0

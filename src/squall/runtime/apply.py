@@ -63,6 +63,7 @@ class Site:
                     make_nodes=step.make_nodes,
                     shared_memory_bytes=step.shared_memory_bytes,
                     terminals=step.terminals,
+                    gpus=step.gpus,
                 )
                 if (shm := overlay.open_inside(self._root, "dev/shm")) is not None:
                     self.memory_fds.append(shm)
@@ -74,6 +75,8 @@ class Site:
                     read_only=step.read_only,
                     anew=step.anew,
                 )
+            case plan.ShowTexts():
+                proc.show_texts(self._root, step.path, step.texts)
             case plan.BindMount():
                 overlay.bind_inside(self._root, step.source, step.target, writable=step.writable)
             case plan.MakeBundle():

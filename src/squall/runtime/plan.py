@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from squall.model.gpu_device import DeviceNode
 from squall.runtime.host import Host
 from squall.runtime.spec import Limits, Mount, SandboxSpec
 
@@ -100,11 +101,12 @@ class MountRoot:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MountDevices:
-    """Fill /dev with the harmless devices, terminals and shared memory of its own."""
+    """Fill /dev with the harmless devices, those of its GPUs, terminals and shared memory of its own."""
 
     make_nodes: bool
     shared_memory_bytes: int
     terminals: int
+    gpus: tuple[DeviceNode, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,6 +117,14 @@ class MountProc:
     masked_directories: tuple[str, ...]
     read_only: tuple[str, ...]
     anew: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShowTexts:
+    """Have a hidden directory of /proc show these files, by name, and what is read there."""
+
+    path: str
+    texts: tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -217,6 +227,7 @@ Step = (
     | MountRoot
     | MountDevices
     | MountProc
+    | ShowTexts
     | BindMount
     | MakeBundle
     | EnterRoot
@@ -297,11 +308,14 @@ def _build(spec: SandboxSpec, host: Host) -> tuple[Step, ...]:
             make_nodes=host.privileged,
             shared_memory_bytes=spec.limits.memory_bytes or _DEFAULT_SHM_BYTES,
             terminals=TERMINALS,
+            gpus=spec.devices,
         ),
         MountProc(
             masked_files=MASKED_FILES, masked_directories=MASKED_DIRECTORIES, read_only=READ_ONLY_PATHS
         ),
     ]
+    if spec.driver_texts:
+        steps.append(ShowTexts(path="/proc/driver", texts=tuple(sorted(spec.driver_texts.items()))))
     if spec.network == "none":
         steps.append(RaiseLoopback())
     steps += [NameHost(hostname=spec.hostname), EnterRoot(detach_old=not host.privileged)]

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, get_args
 
+from squall.model.gpu_device import DeviceNode
+
 Level = Literal["process", "sandbox", "sandbox-strict", "crun", "runc", "gvisor"]
 # Levels at which an OCI runtime makes the inner half of the sandbox.
 OCI_LEVELS: frozenset[Level] = frozenset({"crun", "runc", "gvisor"})
@@ -67,7 +69,8 @@ class SandboxSpec:
     where the launcher is root; None where it is not. interpreter: None starts the runner by forking the launcher's
     own warm interpreter; a path starts that one. argv: a command to run in place of the runner. scratch: a directory
     of the host, for this container alone, that the launcher makes and removes. runtime: at the levels that have an OCI
-    runtime, its program and its options, as they were found to work here.
+    runtime, its program and its options, as they were found to work here. devices: of GPUs, what its /dev has beside
+    the harmless ones; driver_texts: what is to be read below /proc/driver, which is empty else.
     Raises ValueError for a spec that says two things at once.
     """
 
@@ -87,6 +90,8 @@ class SandboxSpec:
     argv: tuple[str, ...] | None = None
     capabilities: Capabilities = "none"
     runtime: tuple[str, ...] = ()
+    devices: tuple[DeviceNode, ...] = ()
+    driver_texts: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not self.id or not all(char.isalnum() or char in "-_." for char in self.id) or self.id[0] in "-.":
@@ -97,6 +102,8 @@ class SandboxSpec:
             raise ValueError(f"no such set of capabilities: {self.capabilities!r}")
         _check_path("the scratch directory", self.scratch)
         _check_path("the working directory", self.workdir)
+        for name in self.driver_texts:
+            _check_path("a text of the driver", f"/{name}")
         for lower in self.lowers:
             _check_path("a lower directory", lower)
         if self.argv is not None and not self.argv:
@@ -138,6 +145,7 @@ class SandboxSpec:
         asked = {
             "lowers": self.lowers,
             "mounts": self.mounts,
+            "devices": self.devices or self.driver_texts,
             "uid_base": self.uid_base is not None,
             "capabilities": self.capabilities != "none",
             "an interpreter of None": self.interpreter is None and self.argv is None,
@@ -160,6 +168,8 @@ class SandboxSpec:
             given["runtime"] = tuple(given.get("runtime", ()))
             given["limits"] = Limits(**given.get("limits", {}))
             given["env"] = dict(given.get("env", {}))
+            given["devices"] = tuple(DeviceNode(**node) for node in given.get("devices", ()))
+            given["driver_texts"] = dict(given.get("driver_texts", {}))
             if given.get("argv") is not None:
                 given["argv"] = tuple(given["argv"])
             return cls(**given)
