@@ -18,7 +18,7 @@ from squall.runtime.plan import Step
 from squall.runtime.runner_start import Arrival, Ends, place, run_arrived
 from squall.runtime.spec import PRELOAD_ENTRY, RENEW_ENTRY, SandboxSpec
 from squall.runtime.template import canary, collapse, gate, observe, quiet, reopen
-from squall.runtime.template.plan import TEMPLATE_NAMESPACES
+from squall.runtime.template.plan import TEMPLATE_NAMESPACES, is_strict
 
 Message = dict[str, Any]
 # The descriptor by which a template speaks with the launcher, out of the way of what user code opens.
@@ -130,6 +130,7 @@ class _Child:
         wakers: tuple[quiet.Waker, ...],
     ) -> None:
         self._spec = start.spec
+        self.strict = is_strict(start.spec)
         self._keep = keep
         self._settings = settings
         self._wakers = wakers
@@ -147,6 +148,9 @@ class _Child:
         """Enter the sandbox and be its runner."""
         kept = reopen.reopen(self._keep)
         _join(namespaces, told)
+        if self.strict and os.fork() != 0:
+            # The one that is in the new pid namespace is the runner, and a child of the template's init from now on.
+            os._exit(0)
         run_arrived(
             Arrival(
                 entry=self._spec.entry,
@@ -203,8 +207,9 @@ class _Forks:
         try:
             if not observe.is_single():
                 raise RuntimeError("a thread has come up in the template")
-            # Of this process it says only where its children begin.
-            syscalls.setns(namespaces.pop("pid"), syscalls.CLONE_NEWPID)
+            if not self._child.strict:
+                # Of this process it says only where its children begin.
+                syscalls.setns(namespaces.pop("pid"), syscalls.CLONE_NEWPID)
             pid = os.fork()
         except (OSError, RuntimeError) as problem:
             packet.send(self._line, {**answer, "why": f"{problem}"})
