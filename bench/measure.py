@@ -175,6 +175,7 @@ def machine() -> dict[str, object]:
         "python": platform.python_version(),
         "load_1m": os.getloadavg()[0],
         "uid": os.getuid(),
+        "realtime": os.sched_getscheduler(0) == os.SCHED_RR,
     }
 
 

@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
 
+from squall.agent.gpus import GpuRoom, GpusHeldBack
 from squall.agent.launcher_link import LauncherLink, Message
 from squall.agent.network import Network
 from squall.agent.output import Output
@@ -24,6 +25,7 @@ from squall.agent.templates import Templates
 from squall.model.container import ContainerEnd, WantedContainer
 from squall.model.errors import ConnectionLost, ContainerStartError, Error, FrameError
 from squall.model.function import Function
+from squall.model.gpu import Gpus
 from squall.model.ids import ContainerId
 from squall.model.jsonable import from_json, to_json
 from squall.scheduling.node_diff import Start, Stop, plan_node
@@ -57,6 +59,7 @@ class Containers:
         self.unreported: dict[str, Message] = {}
         self.tell: Tell = lambda _event: None
         self.send_logs: SendLogs = lambda _head, _texts: None
+        self.gpus = GpuRoom()
         self._pools = means.pools
         self._images = means.images
         self._relay = means.relay
@@ -79,8 +82,9 @@ class Containers:
         """The server's whole wanted set: starts what is missing, stops what is too much."""
         described = json.loads(payload)
         functions = {name: from_json(Function, plain) for name, plain in described["functions"].items()}
+        gpus = {name: from_json(Gpus, plain) for name, plain in described.get("gpus", {}).items()}
         wanted = tuple(
-            WantedContainer(id=ContainerId(container), function=functions[function])
+            WantedContainer(id=ContainerId(container), function=functions[function], gpus=gpus.get(container))
             for container, function in described["containers"]
         )
         keep = frozenset(described.get("keep", ()))
@@ -119,6 +123,7 @@ class Containers:
 
     async def adopt(self, links: list[LauncherLink]) -> None:
         """Takes over the containers that an earlier agent left running."""
+        alive: set[str] = set()
         for link in links:
             try:
                 listed = await link.listed()
@@ -130,6 +135,7 @@ class Containers:
                 if row.get("exited"):
                     self._exited(link, row["exited"])
                     continue
+                alive.add(row["container"])
                 try:
                     message, fds = await link.attach(row["container"])
                 except Error as refused:
@@ -137,6 +143,7 @@ class Containers:
                     continue
                 self._add(link, {**row, **message}, fds)
         self._network.all_adopted()
+        self.gpus.keep_only(alive)
 
     def describe(self) -> list[Message]:
         """Every container, for the server."""
@@ -160,8 +167,11 @@ class Containers:
         try:
             prepared = await self._images.wait_for(wanted.function)
             link = await self._pools.launcher(wanted.function.id)
+            if wanted.gpus is not None:
+                await self.gpus.take(container, wanted.gpus)
             spec = self._images.spec_for(wanted, prepared, uid_base=uid_base(link.uid_slot))
             spec = await self._network.join(spec, blocked=wanted.function.block_network)
+            spec = self.gpus.equip(container, spec, prepared.python.executable)
             await self._templates.before_start(link, wanted.function, spec)
             message, fds = await link.start(container, spec.to_json(), path=wanted.function.start_path)
             message["why"] = self._templates.words(link, message["rung"])
@@ -171,6 +181,10 @@ class Containers:
                 link.tell("kill", container=container)
             self.starting.pop(container, None)
             self._report_end(container, ContainerEnd(cause="killed"))
+            return
+        except GpusHeldBack as why:
+            self.starting.pop(container, None)
+            self._report_end(container, ContainerEnd(cause="unplaced", said=str(why)))
             return
         except (Error, ValueError, OSError) as problem:
             self.starting.pop(container, None)
@@ -186,6 +200,7 @@ class Containers:
             else:
                 self._ended.add(container)
                 self._network.release(container)
+                self.gpus.give_back(container)
                 self.tell(
                     {"t": "event", "event": "refused", "container": container, "error": error.to_wire()}
                 )
@@ -205,7 +220,9 @@ class Containers:
             init_pid=message.get("init_pid", 0),
             rung=message.get("rung", ""),
             why=message.get("why", ""),
+            level=message.get("level", ""),
             phases_ms=message.get("phases_ms", {}),
+            gpus=self.gpus.describe(message["container"]),
         )
         self.present[local.id] = local
         self.tell({"t": "event", "event": "started", **local.describe()})
@@ -288,6 +305,7 @@ class Containers:
         self.send_logs({"t": "logs", "container": "template", "function": function, "L": [row]}, [data])
 
     def _report_end(self, container: str, end: ContainerEnd) -> None:
+        self.gpus.give_back(container)
         self._ended.add(container)
         self._network.release(container)
         event = {"t": "event", "event": "ended", "container": container, "end": to_json(end)}

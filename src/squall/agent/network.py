@@ -28,6 +28,8 @@ from squall.settings.paths import StatePaths
 
 _log = logging.getLogger("squall.agent")
 _RESOLVERS = "/etc/resolv.conf"
+# Levels whose containers are not joined: one has the host's network as it is, one a kernel that our routes do not bind.
+_ALONE = frozenset({"process", "gvisor"})
 _NOTICE = 64 * 1024
 
 
@@ -87,15 +89,15 @@ class Network:
             _log.exception("the rules of our containers could not be put back")
 
     async def join(self, spec: sandbox.SandboxSpec, *, blocked: bool) -> sandbox.SandboxSpec:
-        """`spec` with the best network that there is; loopback only where it is blocked."""
-        if blocked or spec.level != "sandbox":
+        """`spec` with the best network that its level may have here; loopback only where it is blocked."""
+        if blocked or spec.level in _ALONE:
             return spec
         match await self.ready():
             case "veth":
                 return self._with_veth(spec, self._veth_for(spec.id))
-            case "host":
+            case "host" if spec.level == "sandbox":
                 return replace(spec, network="host")
-            case "none":
+            case "host" | "none":
                 return spec
             case carrier:
                 hidden = [one for one in ALWAYS_DENIED if not one.startswith(("0.", "127.", "224."))]

@@ -5,7 +5,12 @@ from dataclasses import asdict, dataclass, field
 from ipaddress import IPv4Address, IPv4Network
 from typing import Any, Literal, get_args
 
-Level = Literal["sandbox", "process"]
+from squall.model.gpu_device import DeviceNode
+
+Level = Literal["process", "sandbox", "sandbox-strict", "crun", "runc", "gvisor"]
+# Levels at which an OCI runtime makes the inner half of the sandbox.
+OCI_LEVELS: frozenset[Level] = frozenset({"crun", "runc", "gvisor"})
+LEVELS: frozenset[Level] = frozenset(get_args(Level))
 Carrier = Literal["pasta", "slirp4netns"]
 CARRIERS: tuple[Carrier, ...] = ("pasta", "slirp4netns")
 Network = Literal["none", "veth", "pasta", "slirp4netns", "host"]
@@ -90,7 +95,9 @@ class SandboxSpec:
     own warm interpreter; a path starts that one. argv: a command to run in place of the runner. scratch: a directory
     of the host, for this container alone, that the launcher makes and removes. network: loopback only, joined to the
     host's by `veth` or by a carrier of that name, or the host's own. veth: None where a template is described, whose
-    sandboxes are each given one of their own. unreachable: what a carrier must not lead to.
+    sandboxes are each given one of their own. unreachable: what a carrier must not lead to. runtime: at the levels that
+    have an OCI runtime, its program and its options, as they were found to work here. devices: of GPUs, what its /dev
+    has beside the harmless ones; driver_texts: what is to be read below /proc/driver, which is empty else.
     Raises ValueError for a spec that says two things at once.
     """
 
@@ -111,11 +118,14 @@ class SandboxSpec:
     entry: str = RUNNER_ENTRY
     argv: tuple[str, ...] | None = None
     capabilities: Capabilities = "none"
+    runtime: tuple[str, ...] = ()
+    devices: tuple[DeviceNode, ...] = ()
+    driver_texts: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not self.id or not all(char.isalnum() or char in "-_." for char in self.id) or self.id[0] in "-.":
             raise ValueError(f"a container's id is letters, digits, '-', '_' and '.', not {self.id!r}")
-        if self.level not in {"sandbox", "process"} or self.network not in get_args(Network):
+        if self.level not in LEVELS or self.network not in get_args(Network):
             raise ValueError(f"no such level or network: {self.level!r}, {self.network!r}")
         if self.veth is not None and self.network != "veth":
             raise ValueError("only a container that is joined by veth has one described")
@@ -125,6 +135,8 @@ class SandboxSpec:
             raise ValueError(f"no such set of capabilities: {self.capabilities!r}")
         _check_path("the scratch directory", self.scratch)
         _check_path("the working directory", self.workdir)
+        for name in self.driver_texts:
+            _check_path("a text of the driver", f"/{name}")
         for lower in self.lowers:
             _check_path("a lower directory", lower)
         if self.argv is not None and not self.argv:
@@ -132,10 +144,16 @@ class SandboxSpec:
         for name, value in self.env.items():
             if not name or "=" in name or "\0" in name or "\0" in value:
                 raise ValueError(f"no environment can hold the variable {name!r}")
-        if self.level == "sandbox":
-            self._check_sandbox()
-        else:
+        if self.level == "process":
             self._check_process()
+        else:
+            self._check_sandbox()
+        self._check_runtime()
+
+    @property
+    def oci(self) -> bool:
+        """Whether an OCI runtime makes the inner half of this sandbox."""
+        return self.level in OCI_LEVELS
 
     @property
     def carrier(self) -> Carrier | None:
@@ -148,11 +166,25 @@ class SandboxSpec:
         if self.uid_base is not None and self.uid_base < UID_RANGE:
             raise ValueError(f"uid_base must be at least {UID_RANGE}: the ids below it are the host's own")
 
+    def _check_runtime(self) -> None:
+        if self.oci != bool(self.runtime):
+            raise ValueError(
+                f"the level {self.level!r} goes with {'a' if self.oci else 'no'} runtime's program"
+            )
+        if not self.oci:
+            return
+        _check_path("the runtime's program", self.runtime[0])
+        if self.interpreter is None and self.argv is None:
+            raise ValueError(f"the level {self.level!r} forks no interpreter: give one, or a command")
+        if self.capabilities != "none" or self.network == "host":
+            raise ValueError(f"the level {self.level!r} gives no capabilities and no network of the host")
+
     def _check_process(self) -> None:
         asked = {
             "lowers": self.lowers,
             "a network of its own": self.network not in {"none", "host"},
             "mounts": self.mounts,
+            "devices": self.devices or self.driver_texts,
             "uid_base": self.uid_base is not None,
             "capabilities": self.capabilities != "none",
             "an interpreter of None": self.interpreter is None and self.argv is None,
@@ -175,8 +207,11 @@ class SandboxSpec:
             given["unreachable"] = tuple(given.get("unreachable", ()))
             if given.get("veth") is not None:
                 given["veth"] = Veth(**given["veth"])
+            given["runtime"] = tuple(given.get("runtime", ()))
             given["limits"] = Limits(**given.get("limits", {}))
             given["env"] = dict(given.get("env", {}))
+            given["devices"] = tuple(DeviceNode(**node) for node in given.get("devices", ()))
+            given["driver_texts"] = dict(given.get("driver_texts", {}))
             if given.get("argv") is not None:
                 given["argv"] = tuple(given["argv"])
             return cls(**given)

@@ -106,4 +106,9 @@ def describe_note(note: str) -> str:
             "listens on its loopback, and every device that it has, is in their reach; `squall doctor` says what to "
             "install, and `block_network=True` leaves a function without"
         )
+    if note == "process_asked":
+        return (
+            "functions at level `process` run as your user, with your files, your network and your processes in reach; "
+            "memory and process limits hold, nothing else is kept apart"
+        )
     return note

@@ -25,7 +25,8 @@ from squall.runtime.plan import (
 )
 from squall.runtime.spec import UID_RANGE, Mount, SandboxSpec
 
-# The one capability of a template: to send a child into the pid namespace of a prepared sandbox.
+# The one capability of a template: to send a child into the pid namespace of a prepared sandbox. A strict one has none:
+# its child enters that namespace by itself, and forks once more to be in it.
 _SYS_ADMIN = 1 << 21
 # Libraries find that they were forked by comparing pids: a template has one that no runner in a sandbox of its own has.
 _SKIPPED_PIDS = 10_000
@@ -70,7 +71,7 @@ def plan_template(spec: SandboxSpec, host: Host, *, top: str) -> TemplatePlan:
         confine=(
             NewNamespace(namespace="cgroup"),
             *scope_of(spec, host),
-            DropPrivileges(kept=_SYS_ADMIN, root_is_nobody=True),
+            DropPrivileges(kept=0 if is_strict(spec) else _SYS_ADMIN, root_is_nobody=True),
             InstallFilter(machine=host.machine, may_join=True),
         ),
     )
@@ -83,6 +84,11 @@ def template_namespaces(spec: SandboxSpec) -> tuple[Namespace, ...]:
     lets none of its children return there.
     """
     return ("mount", "ipc", "uts") if spec.network == "host" else ("mount", "ipc", "uts", "net")
+
+
+def is_strict(spec: SandboxSpec) -> bool:
+    """Whether the template of `spec` has no capability at all."""
+    return spec.level == "sandbox-strict"
 
 
 def boxes_of(top: str) -> str:

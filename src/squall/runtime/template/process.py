@@ -18,7 +18,7 @@ from squall.runtime.plan import ScopeSockets, Step
 from squall.runtime.runner_start import Arrival, Ends, place, run_arrived
 from squall.runtime.spec import PRELOAD_ENTRY, RENEW_ENTRY, SandboxSpec
 from squall.runtime.template import canary, collapse, gate, observe, quiet, reopen
-from squall.runtime.template.plan import template_namespaces
+from squall.runtime.template.plan import is_strict, template_namespaces
 
 Message = dict[str, Any]
 # The descriptor by which a template speaks with the launcher, out of the way of what user code opens.
@@ -131,6 +131,7 @@ class _Child:
     ) -> None:
         self.joined = joined_namespaces(start.spec)
         self._spec = start.spec
+        self.strict = is_strict(start.spec)
         self._scoped = any(isinstance(step, ScopeSockets) for step in start.confine)
         self._keep = keep
         self._settings = settings
@@ -149,6 +150,9 @@ class _Child:
         """Enter the sandbox and be its runner."""
         kept = reopen.reopen(self._keep)
         _join(namespaces, told, scoped=self._scoped)
+        if self.strict and os.fork() != 0:
+            # The one that is in the new pid namespace is the runner, and a child of the template's init from now on.
+            os._exit(0)
         run_arrived(
             Arrival(
                 entry=self._spec.entry,
@@ -206,8 +210,9 @@ class _Forks:
         try:
             if not observe.is_single():
                 raise RuntimeError("a thread has come up in the template")
-            # Of this process it says only where its children begin.
-            syscalls.setns(namespaces.pop("pid"), syscalls.CLONE_NEWPID)
+            if not self._child.strict:
+                # Of this process it says only where its children begin.
+                syscalls.setns(namespaces.pop("pid"), syscalls.CLONE_NEWPID)
             pid = os.fork()
         except (OSError, RuntimeError) as problem:
             packet.send(self._line, {**answer, "why": f"{problem}"})
