@@ -28,6 +28,8 @@ _INSIDE = Path(__file__).parent / "inside"
 _CODE = "from tests.linux.hostile.inside import batch; batch.main()"
 _WAIT = "import signal; print('up', flush=True); signal.pause()"
 _STOPPING = [signal.SIGSTOP, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGKILL]
+# The first process of an OCI runtime's container passes the others on to its runner.
+_ENDING = [signal.SIGSTOP, signal.SIGKILL]
 _SETTINGS = ("core_pattern", "modprobe", "hostname", "domainname")
 # cap_sys_admin+ep, as a file in a layer may carry it.
 _FILE_CAPABILITY = bytes.fromhex("0100000200002000" + "00" * 12)
@@ -112,7 +114,12 @@ def play(scene: Scene, start: Start) -> Played:
     with ExitStack() as stack:
         if start.isolated:
             other = facts["host_pids"]["another container"]
-            facts |= {"room": "/tmp", "first": 1, "first_signals": _STOPPING, "outside_pid": other}
+            facts |= {
+                "room": "/tmp",
+                "first": 1,
+                "first_signals": _ENDING if start.place == "oci" else _STOPPING,
+                "outside_pid": other,
+            }
         else:
             facts |= stack.enter_context(_unprotected(scene, mounts=start.kind == "root"))
         before = scene.seen()
