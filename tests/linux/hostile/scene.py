@@ -87,7 +87,7 @@ def a_scene(start: Start) -> Iterator[Scene]:
     """A box with a planted image, another container, listeners and a secret; none of it is left."""
     canary = os.urandom(16)
     with a_box(start.kind, prepare=_plant) as box, ExitStack() as stack:
-        template = _template(box) if start.of_template else {}
+        template = _template(box, start) if start.of_template else {}
         other = _another(box, start, canary)
         listeners = tuple(stack.enter_context(one) for one in _listen(box))
         room = box.top / "room"
@@ -227,9 +227,9 @@ def _plant(box: Box) -> None:
             os.setxattr(planted, "security.capability", capability)
 
 
-def _template(box: Box) -> dict[str, dict[str, Any]]:
+def _template(box: Box, start: Start) -> dict[str, dict[str, Any]]:
     """A template for such containers, and what of it can be looked for."""
-    said = box.template()
+    said = box.template(level=start.level)
     assert said["state"] == "ready", said
     first = Path(f"/proc/{said['pid']}/stat").read_text().rpartition(")")[2].split()[1]
     (top,) = (box.state / "scratch").iterdir()

@@ -39,8 +39,9 @@ class Start:
         changed: dict[str, Any] = dict(RUNGS[self.rung](box)) if self.rung in RUNGS else {}
         if self.build:
             changed["capabilities"] = "build"
+        changed["level"] = self.level
         if self.level in OCI:
-            changed |= {"level": self.level, "runtime": oci_box.made(box, self.level).runtime}
+            changed["runtime"] = oci_box.made(box, self.level).runtime
         return box.spec(code, env=env, **changed)
 
     def begin(self, box: Box, code: str, env: Mapping[str, str]) -> Running:
@@ -77,6 +78,9 @@ RUNGS: dict[str, Callable[[Box], Mapping[str, Any]]] = {
 # Levels at which an OCI runtime makes the inner half, on the kernel of the host.
 OCI = ("crun", "runc")
 
+# The same list as for a sandbox: it is to be stricter in how a template forks.
+STRICT = "sandbox-strict"
+
 # No way to start a container: the attempts are made by what a template loads before it is forked.
 LOADING = "loading"
 
@@ -84,6 +88,7 @@ STARTS = (
     *(Start(kind=kind, rung=rung) for kind in ("root", "user") for rung in RUNGS),
     *(Start(kind=kind, rung=LOADING) for kind in ("root", "user")),
     *(Start(kind=kind, rung="exec", build=True) for kind in ("root", "user")),
+    *(Start(kind=kind, rung=rung, level=STRICT) for kind in ("root", "user") for rung in ("pooled", "exec")),
     *(Start(kind=kind, rung="exec", level=level) for kind in ("root", "user") for level in OCI),
     *(Start(kind=kind, rung="exec", level="process") for kind in ("root", "user")),
 )
