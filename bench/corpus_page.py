@@ -15,9 +15,10 @@ every process survives being forked: a fork copies the memory and the one thread
 threads but the locks that they held. So a template is looked at before it is used, and one that cannot be forked safely is
 refused: its function's containers start in an interpreter of their own, which takes as long as its imports do.
 
-This page shows what the gate says to packages that people use, and what became of real forks of each. The children ran one
-after the other, two at a time, beside busy processes that held every core; each was renewed as a container is, got two
-threads for its native libraries, did real work with the package and checked the result.
+This page shows what the gate says to packages that people use, and what became of real forks of each. The children ran
+two at a time, beside busy processes that held every core, until there had been 1,000 or the package's time was over: the
+table says how many there were. Each was renewed as a container is, got two threads for its native libraries, drew random
+numbers that no other child may draw, did real work with the package, and checked the result.
 
 The libraries start with one thread, as in every template. Where they start as they like (`bench/corpus.py --loud`), numpy and
 torch are refused, and the children of a torch that was used hang.

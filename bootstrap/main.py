@@ -18,12 +18,21 @@ def main(root: str, arguments: list[str]) -> NoReturn:
             from bootstrap import check  # only this command pays for it
 
             sys.exit(check.main(root, _ready(root, "server", "test", "check"), options))
+        case "testing" if options[:1] == ["gpu"]:
+            # With the interpreter that has torch, and without any package of ours: no index is needed.
+            os.environ["PYTHONPATH"] = os.path.join(root, "src")
+            _become([sys.executable, "-m", "squall.testing.gpu", *options[1:]], root)
         case "setup":
             print(_ready(root, "server", *options))
             sys.exit(0)
         case _:
-            path = _ready(root, "server")
+            path = _ready(root, "server", *_of_this_machine())
             _become([place.python(path), place.script(path), *arguments], path)
+
+
+def _of_this_machine() -> tuple[str, ...]:
+    """The extras that this machine is of use with: the driver's own file says that there is a GPU."""
+    return ("gpu",) if os.path.exists("/proc/driver/nvidia/version") else ()
 
 
 def _ready(root: str, *extras: str) -> str:

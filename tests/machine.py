@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +17,8 @@ NEWNS, NEWUSER = 0x00020000, 0x10000000
 sys.exit(0 if libc.unshare(NEWUSER | NEWNS) == 0 or libc.unshare(NEWNS) == 0 else 1)
 """
 
+_PROGRAMS = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
 # The facts that a test may need, by `@pytest.mark.needs("...")`, and what to do to have them.
 REMEDIES = {
     "linux": "run the tests on Linux",
@@ -24,6 +27,9 @@ REMEDIES = {
     "cgroups": "run as root, or in a session whose cgroup is delegated (systemd-run --user --scope -p Delegate=yes)",
     "subordinate_ids": "install newuidmap (Debian: uidmap) and give the user ranges in /etc/subuid and /etc/subgid",
     "network": "connect the machine to its package index",
+    "crun": "install crun (Debian: crun)",
+    "runc": "install runc (Debian: runc)",
+    "runsc": "install gVisor's runsc (Debian: runsc)",
 }
 
 
@@ -39,6 +45,10 @@ def facts() -> dict[str, bool]:
         "cgroups": linux and _cgroups(),
         "subordinate_ids": linux and (root or _subordinate_ids()),
         "network": True,  # what installed the test packages reached the index
+        **{
+            name: linux and shutil.which(name, path=_PROGRAMS) is not None
+            for name in ("crun", "runc", "runsc")
+        },
     }
 
 

@@ -11,9 +11,10 @@ from hypothesis import given, strategies as st
 
 from squall.model import ids
 from squall.model.container import ContainerEnd, WantedContainer
-from squall.model.function import Code, Function, Retries, Scaling
+from squall.model.function import LEVELS, Code, Function, Retries, Scaling
+from squall.model.gpu import Gpus
 from squall.model.jsonable import from_json, to_json
-from squall.model.node import Node
+from squall.model.node import GpuOut, Node
 from squall.model.resources import Limits, Resources
 
 texts = st.text(max_size=12)
@@ -23,8 +24,13 @@ jsons = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts, inner, max_size=3),
     max_leaves=5,
 )
+gpus = st.builds(Gpus, type=st.sampled_from(["any", "H100", "A100-80GB", "L4"]), count=st.integers(1, 16))
 resources = st.builds(
-    Resources, cpu_milli=st.integers(0, 10**6), memory_mib=st.integers(0, 10**6), gpus=st.integers(0, 8)
+    Resources,
+    cpu_milli=st.integers(0, 10**6),
+    memory_mib=st.integers(0, 10**6),
+    gpus=st.integers(0, 8),
+    gpu_types=st.lists(gpus, max_size=3).map(tuple),
 )
 limits = st.builds(
     Limits,
@@ -67,6 +73,7 @@ functions = st.builds(
     image=st.dictionaries(texts, jsons, max_size=3),
     client_python=st.dictionaries(texts, jsons, max_size=3),
     asks=resources,
+    gpu=st.lists(gpus, max_size=3).map(tuple),
     limits=limits,
     env=st.dictionaries(texts, texts, max_size=3),
     timeout_s=st.floats(1.0, 86_400.0),
@@ -75,7 +82,7 @@ functions = st.builds(
     scaling=scalings,
     is_generator=st.booleans(),
     is_async=st.booleans(),
-    level=texts,
+    level=st.sampled_from(LEVELS),
     single_use=st.booleans(),
 )
 ends = st.builds(
@@ -88,10 +95,19 @@ ends = st.builds(
     cpu_s=st.none() | st.floats(0.0, 1e9),
     said=texts,
 )
-nodes = st.builds(Node, id=texts, capacity=resources, level=texts, boot=texts, cores=st.integers(1, 512))
-wanted = st.builds(WantedContainer, id=texts, function=functions)
+nodes = st.builds(
+    Node,
+    id=texts,
+    capacity=resources,
+    level=texts,
+    boot=texts,
+    cores=st.integers(1, 512),
+    gpus=st.lists(gpus, max_size=3).map(tuple),
+    gpus_out=st.lists(st.builds(GpuOut, id=texts, type=texts, why=texts), max_size=2).map(tuple),
+)
+wanted = st.builds(WantedContainer, id=texts, function=functions, gpus=st.none() | gpus)
 nouns: st.SearchStrategy[Any] = st.one_of(
-    resources, limits, retries, scalings, codes, functions, ends, nodes, wanted
+    gpus, resources, limits, retries, scalings, codes, functions, ends, nodes, wanted
 )
 
 

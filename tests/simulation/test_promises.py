@@ -51,11 +51,11 @@ def test_what_is_kept_is_there_for_the_first_call() -> None:
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_bursty_traffic_waits_a_third_of_what_it_waits_under_kpa_at_less_waste(seed: int) -> None:
+def test_bursty_traffic_waits_two_fifths_of_what_it_waits_under_kpa_at_less_waste(seed: int) -> None:
     """With a window of 3 s in place of 60 s, which is what it takes to waste less."""
     theirs, ours = _both(case("bursty", seed), window_s=3.0)
-    assert ours.report.p99_wait_s <= 0.34 * theirs.report.p99_wait_s
-    assert ours.report.idle_per_busy <= 0.8 * theirs.report.idle_per_busy
+    assert ours.report.p99_wait_s <= 0.4 * theirs.report.p99_wait_s
+    assert ours.report.idle_per_busy <= 0.7 * theirs.report.idle_per_busy
 
 
 @pytest.mark.parametrize("seed", SEEDS)

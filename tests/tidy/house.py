@@ -26,7 +26,8 @@ def files(root: Path = ROOT) -> Iterator[Path]:
         if folder == str(root):
             folders[:] = [name for name in folders if name in {*CODE_FOLDERS, "changes", ".github"}]
         for name in sorted(names):
-            if not name.endswith((".pyc", ".png", ".svg")):
+            # In a worktree .git is a file.
+            if name not in _NOT_OURS and not name.endswith((".pyc", ".png", ".svg")):
                 yield Path(folder, name)
 
 

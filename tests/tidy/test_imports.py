@@ -26,7 +26,8 @@ BY_NAME = {
     "src/squall/sdk": "the user's modules",
     "src/squall/settings/start.py": "a process is told by name which program it becomes",
     "src/squall/wire/by_value.py": "the user's modules, and cloudpickle on first use",
-    "src/squall/runtime": "the runner's entry, told as a string",
+    "src/squall/runtime": "the runner's entry, told as a string; the driver's library, where there is one",
+    "src/squall/testing/gpu/program.py": "the machine's own torch, as user's code has it",
 }
 
 # Third parties that the package may know; everything else is the user's.

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from squall.agent.gpus import GpuRoom, GpusHeldBack
 from squall.agent.launcher_link import LauncherLink, Message
 from squall.agent.output import Output
 from squall.agent.pools import Pools, uid_base
@@ -23,6 +24,7 @@ from squall.agent.templates import Templates
 from squall.model.container import ContainerEnd, WantedContainer
 from squall.model.errors import ConnectionLost, ContainerStartError, Error, FrameError
 from squall.model.function import Function
+from squall.model.gpu import Gpus
 from squall.model.ids import ContainerId
 from squall.model.jsonable import from_json, to_json
 from squall.scheduling.node_diff import Start, Stop, plan_node
@@ -55,6 +57,7 @@ class Containers:
         self.unreported: dict[str, Message] = {}
         self.tell: Tell = lambda _event: None
         self.send_logs: SendLogs = lambda _head, _texts: None
+        self.gpus = GpuRoom()
         self._pools = means.pools
         self._images = means.images
         self._relay = means.relay
@@ -74,8 +77,9 @@ class Containers:
         """The server's whole wanted set: starts what is missing, stops what is too much."""
         described = json.loads(payload)
         functions = {name: from_json(Function, plain) for name, plain in described["functions"].items()}
+        gpus = {name: from_json(Gpus, plain) for name, plain in described.get("gpus", {}).items()}
         wanted = tuple(
-            WantedContainer(id=ContainerId(container), function=functions[function])
+            WantedContainer(id=ContainerId(container), function=functions[function], gpus=gpus.get(container))
             for container, function in described["containers"]
         )
         keep = frozenset(described.get("keep", ()))
@@ -114,6 +118,7 @@ class Containers:
 
     async def adopt(self, links: list[LauncherLink]) -> None:
         """Takes over the containers that an earlier agent left running."""
+        alive: set[str] = set()
         for link in links:
             try:
                 rows = await link.containers()
@@ -123,12 +128,14 @@ class Containers:
                 if row.get("exited"):
                     self._exited(link, row["exited"])
                     continue
+                alive.add(row["container"])
                 try:
                     message, fds = await link.attach(row["container"])
                 except Error as refused:
                     _log.warning("container %s could not be taken over: %s", row["container"], refused)
                     continue
                 self._add(link, {**row, **message}, fds)
+        self.gpus.keep_only(alive)
 
     def describe(self) -> list[Message]:
         """Every container, for the server."""
@@ -152,7 +159,10 @@ class Containers:
         try:
             prepared = await self._images.wait_for(wanted.function)
             link = await self._pools.launcher(wanted.function.id)
+            if wanted.gpus is not None:
+                await self.gpus.take(container, wanted.gpus)
             spec = self._images.spec_for(wanted, prepared, uid_base=uid_base(link.uid_slot))
+            spec = self.gpus.equip(container, spec, prepared.python.executable)
             await self._templates.before_start(link, wanted.function, spec)
             message, fds = await link.start(container, spec.to_json(), path=wanted.function.start_path)
             message["why"] = self._templates.words(link, message["rung"])
@@ -161,6 +171,10 @@ class Containers:
                 link.tell("kill", container=container)
             self.starting.pop(container, None)
             self._report_end(container, ContainerEnd(cause="killed"))
+            return
+        except GpusHeldBack as why:
+            self.starting.pop(container, None)
+            self._report_end(container, ContainerEnd(cause="unplaced", said=str(why)))
             return
         except (Error, ValueError, OSError) as problem:
             self.starting.pop(container, None)
@@ -175,6 +189,7 @@ class Containers:
                 self._report_end(container, ContainerEnd(cause="signal", signal=9))
             else:
                 self._ended.add(container)
+                self.gpus.give_back(container)
                 self.tell(
                     {"t": "event", "event": "refused", "container": container, "error": error.to_wire()}
                 )
@@ -194,7 +209,9 @@ class Containers:
             init_pid=message.get("init_pid", 0),
             rung=message.get("rung", ""),
             why=message.get("why", ""),
+            level=message.get("level", ""),
             phases_ms=message.get("phases_ms", {}),
+            gpus=self.gpus.describe(message["container"]),
         )
         self.present[local.id] = local
         self.tell({"t": "event", "event": "started", **local.describe()})
@@ -254,6 +271,7 @@ class Containers:
         self.send_logs({"t": "logs", "container": "template", "function": function, "L": [row]}, [data])
 
     def _report_end(self, container: str, end: ContainerEnd) -> None:
+        self.gpus.give_back(container)
         self._ended.add(container)
         event = {"t": "event", "event": "ended", "container": container, "end": to_json(end)}
         self.unreported[container] = event

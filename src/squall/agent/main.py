@@ -12,10 +12,13 @@ import platform
 import random
 import secrets
 import signal
+from dataclasses import replace
 from typing import Any
 
 from squall.agent.containers import Containers, Means, cores
+from squall.agent.gpus import GpuRoom
 from squall.agent.heartbeat import beat, patience_of
+from squall.agent.levels import Levels
 from squall.agent.pools import Pools
 from squall.agent.prepared import Images
 from squall.agent.relay import Relay
@@ -29,6 +32,7 @@ from squall.model.ids import NODE, NodeId
 from squall.model.jsonable import to_json
 from squall.model.node import Node
 from squall.model.resources import Resources
+from squall.runtime.gpu_look import RECORDING_VARIABLE, look_at_gpus
 from squall.runtime.probe import probe
 from squall.runtime.spec import Level
 from squall.settings.event_loop import loop_factory
@@ -76,12 +80,22 @@ class Agent:
         loop.add_signal_handler(signal.SIGINT, self._end_all)
         host = await asyncio.to_thread(probe, str(self._paths.state))
         self._level: Level = "process" if host.sandbox_refused else "sandbox"
-        self._node = Node(id=_node_id(self._paths), capacity=_capacity(), level=self._level, cores=cores())
+        gpus = GpuRoom(await asyncio.to_thread(look_at_gpus, os.environ.get(RECORDING_VARIABLE, "")))
+        gpus.note = self._paths.run / "gpus.json"
+        gpus.open()
+        self._node = Node(
+            id=_node_id(self._paths),
+            capacity=_capacity().with_gpus(*gpus.gpus),
+            level=self._level,
+            cores=cores(),
+            gpus=gpus.gpus,
+        )
         blobs = await DiskBlobs.open(self._paths.blobs)
         checkouts = await Checkouts.open(self._paths.trees, blobs)
         self._pools = Pools(self._paths, spares=int(self._options.spare_launchers))
         builds = BuildSandboxes(self._pools, self._level)
-        self._images = Images(self._paths, checkouts, builds, level=self._level)
+        self._levels = Levels(self._paths, host)
+        self._images = Images(self._paths, checkouts, builds, self._levels)
         means = Means(
             pools=self._pools,
             images=self._images,
@@ -90,6 +104,8 @@ class Agent:
             templates=Templates(blobs, self._options, cores=cores()),
         )
         self._containers = Containers(means, self._options)
+        self._containers.gpus = gpus
+        gpus.changed = self._tell_changed
         self._containers.tell = self._tell
         self._containers.send_logs = self._send_logs
         adopted = await self._pools.adopt()
@@ -160,7 +176,7 @@ class Agent:
             "hello", {"version": VERSION, "protocol": PROTOCOL, "role": "agent", "pid": os.getpid()}
         )
         head = {
-            "node": to_json(self._node),
+            "node": to_json(self._as_it_is()),
             "pid": os.getpid(),
             "python": platform.python_version(),
             "containers": self._containers.describe(),
@@ -193,10 +209,12 @@ class Agent:
             if stream.live:
                 stream.send({"line": line})
 
-        prepared = await self._images.prepare(json.loads(bytes(frame.payload)), say)
+        wants = json.loads(bytes(frame.payload))
+        level = await self._levels.give(wants.get("level", "sandbox"))
+        prepared = await self._images.prepare(wants, say)
         notes = list(prepared.plan.warnings)
-        if self._level == "process":
-            notes.append("process")
+        if level == "process":
+            notes.append("process" if self._level == "process" else "process_asked")
         stream.end({"notes": notes})
 
     async def _launchers(self, stream: Stream, _head: dict[str, Any], _frame: Frame) -> None:
@@ -243,6 +261,13 @@ class Agent:
         task = asyncio.get_running_loop().create_task(guarded())
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+    def _as_it_is(self) -> Node:
+        """The node, with the devices that nobody gets now."""
+        return replace(self._node, gpus_out=self._containers.gpus.out)
+
+    def _tell_changed(self) -> None:
+        self._tell({"t": "event", "event": "changed", "node": to_json(self._as_it_is())})
 
     def _tell(self, event: dict[str, Any]) -> None:
         stream = self._stream

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from squall.agent.levels import Levels
 from squall.blobs.checkout import Checkouts
 from squall.blobs.digest import Digest
 from squall.images.apply import Builder, Job, Sandboxes
@@ -57,12 +58,12 @@ def key_of(image: dict[str, Any], client_python: dict[str, Any], source: str | N
 class Images:
     """What has been made ready on this node, and how more of it is made."""
 
-    def __init__(self, paths: StatePaths, checkouts: Checkouts, sandboxes: Sandboxes, *, level: str) -> None:
+    def __init__(self, paths: StatePaths, checkouts: Checkouts, sandboxes: Sandboxes, levels: Levels) -> None:
         self._paths = paths
         self._checkouts = checkouts
         self._layers = Layers(paths.layers)
         self._builder = Builder(self._layers, tools=paths.tools, scratch=paths.scratch, sandboxes=sandboxes)
-        self._level = level
+        self._levels = levels
         self._ready: dict[str, Prepared] = {}
         self._hosts: dict[str, HostImage] = {}
         self._arrived = asyncio.Condition()
@@ -80,7 +81,11 @@ class Images:
         return prepared
 
     async def wait_for(self, function: Function) -> Prepared:
-        """What a function needs, once the server has had it prepared here."""
+        """What a function needs, once the server has had it prepared here.
+
+        Raises IsolationUnavailable when this machine does not give its level.
+        """
+        await self._levels.give(function.level)
         key = image_key(function)
         async with self._arrived:
             await self._arrived.wait_for(lambda: key in self._ready)
@@ -143,15 +148,19 @@ class Images:
             "SQUALL_FUNCTION": function.name,
         }
         scratch = str(self._paths.scratch / wanted.id)
-        if self._level == "process":
+        level = self._levels.given(function.level)
+        if level == "process":
             return self._process_spec(wanted, prepared, (env, scratch, limits))
-        forked = is_own_python(python)
+        runtime = self._levels.runtime_of(level)
+        forked = is_own_python(python) and not runtime
         env["SQUALL_PATH"] = ":".join(plan.sys_path)
         env["SQUALL_PYTHON"] = f"{python.executable}:{python.prefix}"
         # For a runner that is started anew, and for programs that user code or `squall shell` starts.
         env["PYTHONPATH"] = f"{env['PYTHONPATH']}:{PYTHON_ROOT}"
         return sandbox.SandboxSpec(
             id=wanted.id,
+            level=level,
+            runtime=runtime,
             scratch=scratch,
             lowers=tuple(part for part in (prepared.source, *plan.lowers, prepared.skeleton) if part),
             mounts=plan.mounts,

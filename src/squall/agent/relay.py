@@ -33,7 +33,9 @@ class LocalContainer:
     init_pid: int
     rung: str = ""
     why: str = ""
+    level: str = ""
     phases_ms: dict[str, float] = field(default_factory=dict)
+    gpus: dict[str, Any] = field(default_factory=dict)
     channel: Channel | None = None
     output: Output | None = None
     synced: bool = False
@@ -52,7 +54,9 @@ class LocalContainer:
             "launcher_pid": self.launcher.pid,
             "rung": self.rung,
             "why": self.why,
+            "level": self.level,
             "phases_ms": self.phases_ms,
+            **self.gpus,
         }
 
 

@@ -1,6 +1,7 @@
 """`squall doctor`: this machine, and what each feature gets here."""
 
 import dataclasses
+import os
 from typing import Any
 
 import click
@@ -17,12 +18,20 @@ from squall.settings.version import VERSION
 def doctor(*, as_json: bool) -> None:
     """Look at this machine: what each feature gets here, why, and what would give it more."""
     require_linux()
+    from squall.runtime.gpu_look import RECORDING_VARIABLE, look_at_gpus
+    from squall.runtime.gpu_rung import gpu_rung
     from squall.runtime.probe import probe  # Linux only
     from squall.runtime.rungs import row_of, rungs
+    from squall.runtime.runtimes.look import PROGRAMS, look
+    from squall.runtime.runtimes.rows import row_of_runtime
 
     paths = find_state()
     host = probe(str(paths.scratch))
-    found = rungs(host)
+    found = (
+        *rungs(host),
+        *(row_of_runtime(look(level, str(paths.state), host)) for level in PROGRAMS),
+        gpu_rung(look_at_gpus(os.environ.get(RECORDING_VARIABLE, ""))),
+    )
     greeting = greet(paths.server_socket, timeout_s=5.0)
     if as_json:
         facts: dict[str, Any] = {

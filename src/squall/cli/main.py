@@ -20,6 +20,7 @@ COMMANDS = {
     "container": ("squall.cli.container:container", "List containers, look into them, stop them."),
     "shell": ("squall.cli.shell:shell", "Open a shell in a running container."),
     "doctor": ("squall.cli.doctor:doctor", "Look at this machine: what each feature gets here, and why."),
+    "testing": ("squall.cli.testing:testing", "Show what Squall does on this machine."),
     "simulate": (
         "squall.cli.simulate:simulate",
         "Show what scaling would do with given traffic, without running anything.",

@@ -101,7 +101,7 @@ class RunWatcher:
             self._running[head["containers"]] = (head["running"], head["starting"])
             self._show(self._count())
         elif "waiting" in head:
-            reason = _REASONS.get(head["reason"], head["reason"])
+            reason = head.get("words") or _REASONS.get(head["reason"], head["reason"])
             self._line("wait", f"{head['waiting']} inputs of {head['function']} wait: {reason}")
         elif "note" in head:
             self.note(describe_note(head["note"]))

@@ -46,14 +46,25 @@ def _show(found: dict[str, Any]) -> None:
         show_containers(found["containers"])
     for line in found.get("waiting", []):
         waited = f"the oldest for {age(float(line.get('oldest_s') or 0))}"
-        say(
-            f"{plain(line.get('function'))}: {line.get('inputs')} waiting ({plain(line.get('reason'))}), {waited}"
-        )
+        why = plain(line.get("words") or line.get("reason"))
+        say(f"{plain(line.get('function'))}: {line.get('inputs')} waiting ({why}), {waited}")
+    for node in found.get("nodes", []):
+        show_gpus(node)
+
+
+def show_gpus(node: dict[str, Any]) -> None:
+    """The GPUs of one machine, and those that are held back."""
+    if node.get("gpus"):
+        say("GPUs: " + ", ".join(f"{count} {plain(kind)}" for kind, count in node["gpus"].items()))
+    for out in node.get("gpus_out", []):
+        say(f"{plain(out['type'])} {plain(out['id'])} is held back: {plain(out['why'])}", style="yellow")
 
 
 def show_containers(containers: list[dict[str, Any]]) -> None:
     """The table of containers."""
     rows = [{**row, "age": age(float(row.get("age_s") or 0))} for row in containers]
-    say_table(rows, ("id", "function", "state", "inputs", "pid", "age", "rung"), empty="no containers")
+    say_table(
+        rows, ("id", "function", "state", "inputs", "pid", "age", "level", "rung"), empty="no containers"
+    )
     for rung, why in sorted({(str(row.get("rung")), str(row.get("why"))) for row in rows if row.get("why")}):
         say(f"{plain(rung)}: {plain(why)}")

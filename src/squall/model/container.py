@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from squall.model.function import Function
+from squall.model.gpu import Gpus
 from squall.model.ids import ContainerId
 
 
@@ -33,17 +34,19 @@ class WaitReason(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WantedContainer:
-    """A container that a node shall run."""
+    """A container that a node shall run. gpus: the devices that it is to have, of those its function asked for."""
 
     id: ContainerId
     function: Function
+    gpus: Gpus | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ContainerEnd:
     """How a container ended.
 
-    cause is "exit", "signal", "oom", "pids", "disk" or "killed" (by us). Memory in bytes, cpu in seconds.
+    cause is "exit", "signal", "oom", "pids", "disk", "killed" (by us) or "unplaced" (it never began, because its node has
+    not got what it was to have). Memory in bytes, cpu in seconds.
     """
 
     cause: str = "exit"

@@ -5,10 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from squall.model.gpu import Gpus
 from squall.model.ids import AppId, FunctionId
 from squall.model.resources import DEFAULT_CPU_MILLI, DEFAULT_MEMORY_MIB, Limits, Resources
 
 MAX_TIMEOUT_S = 86_400.0
+# From the least that is kept apart to the most.
+LEVELS = ("process", "sandbox", "sandbox-strict", "crun", "runc", "gvisor")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,6 +84,7 @@ class Code:
 class Function:
     """One remote function as it was declared. Times in seconds; image and client_python are their JSON forms.
 
+    gpu: what of GPUs each container gets, the first choice first; one of them comes on top of `asks`.
     start_path: the only way in which its containers may start, for tests and diagnosis; "" for the best there is.
     """
 
@@ -91,6 +95,7 @@ class Function:
     image: dict[str, Any] = field(default_factory=dict)
     client_python: dict[str, Any] = field(default_factory=dict)
     asks: Resources = Resources(cpu_milli=DEFAULT_CPU_MILLI, memory_mib=DEFAULT_MEMORY_MIB)
+    gpu: tuple[Gpus, ...] = ()
     limits: Limits = Limits()
     env: dict[str, str] = field(default_factory=dict)
     timeout_s: float = 300.0
@@ -104,6 +109,8 @@ class Function:
     start_path: str = ""
 
     def __post_init__(self) -> None:
+        if self.level not in LEVELS:
+            raise ValueError(f"level is one of {', '.join(map(repr, LEVELS))}, not {self.level!r}")
         for what, seconds in (("timeout", self.timeout_s), ("startup_timeout", self.startup_timeout_s)):
             if not 1.0 <= seconds <= MAX_TIMEOUT_S:
                 raise ValueError(f"{what} is between 1 and {MAX_TIMEOUT_S:g} seconds, not {seconds}")

@@ -7,6 +7,7 @@ import socket
 from typing import assert_never
 
 from squall.runtime import devices, network, overlay, plan, proc, seccomp, syscalls, workshop
+from squall.runtime.oci import bundle
 
 NAMESPACES: dict[plan.Namespace, int] = {
     "user": syscalls.CLONE_NEWUSER,
@@ -62,6 +63,7 @@ class Site:
                     make_nodes=step.make_nodes,
                     shared_memory_bytes=step.shared_memory_bytes,
                     terminals=step.terminals,
+                    gpus=step.gpus,
                 )
                 if (shm := overlay.open_inside(self._root, "dev/shm")) is not None:
                     self.memory_fds.append(shm)
@@ -73,8 +75,13 @@ class Site:
                     read_only=step.read_only,
                     anew=step.anew,
                 )
+            case plan.ShowTexts():
+                proc.show_texts(self._root, step.path, step.texts)
             case plan.BindMount():
                 overlay.bind_inside(self._root, step.source, step.target, writable=step.writable)
+            case plan.MakeBundle():
+                bundle.make(self._root, step.config, owner=step.owner, hide_cgroups=step.hide_cgroups)
+                os.close(self._root)
             case plan.EnterRoot():
                 overlay.enter_root(self._root, detach_old=step.detach_old)
                 os.close(self._root)

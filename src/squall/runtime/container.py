@@ -14,6 +14,7 @@ from squall.runtime.cause import Ending, cause_of
 from squall.runtime.cgroups import Group, make_group
 from squall.runtime.command import Command
 from squall.runtime.host import Host
+from squall.runtime.oci.bundle_plan import plan_container
 from squall.runtime.plan import MakeCgroup, MakeScratch, Plan, plan_sandbox
 from squall.runtime.runner_start import Ends
 from squall.runtime.spec import SandboxSpec
@@ -73,7 +74,7 @@ class Container:
         """Begin; what follows is told over the line. Raises OSError where not even the first process could be made."""
         if self.rung == "parked" and not self.host.exe_protected:
             self.spec = replace(self.spec, interpreter=self.host.python)
-        self._plan = plan_sandbox(self.spec, self.host)
+        self._plan = (plan_container if self.spec.oci else plan_sandbox)(self.spec, self.host)
         for step in self._plan.host:
             if isinstance(step, MakeScratch):
                 self._hold = scratch.make(step.path)
@@ -151,7 +152,7 @@ class Container:
                     self.tmpfs = tuple(os.dup(fd) for fd in got.fds)
                 self._let_go()
             case "running":
-                self.pid = got.sender
+                self.pid = _pid_of(got.fds[0]) if got.fds else got.sender
                 self.phase = "running"
                 self._mark("running", message["at"])
                 self._announce_started(announce)
@@ -175,7 +176,7 @@ class Container:
 
     def _let_go(self) -> None:
         try:
-            if self.host.privileged and self.spec.level == "sandbox":
+            if self.host.privileged and self.spec.level != "process":
                 namespaces.write_id_maps(self.init_pid, self.host, uid_base=self.spec.uid_base)
         except OSError as problem:
             self._give_up(f"its ids could not be mapped: {problem}")
@@ -189,6 +190,7 @@ class Container:
             "container": self.spec.id,
             "pid": self.pid,
             "init_pid": self.init_pid,
+            "level": self.spec.level,
             "rung": self.rung,
             "phases_ms": phases,
         }
@@ -197,7 +199,11 @@ class Container:
 
     @property
     def rung(self) -> str:
-        """How the runner came to be: "parked", a fork of the warm interpreter; "exec" of an interpreter or a command."""
+        """How the runner came to be: "parked", a fork of the warm interpreter; "exec" of an interpreter or a command; or
+        the level whose OCI runtime started it.
+        """
+        if self.spec.oci:
+            return self.spec.level
         return "parked" if self.spec.interpreter is None and self.spec.argv is None else "exec"
 
     def attach(self) -> tuple[dict[str, Any], tuple[int, ...], socket.socket]:
@@ -367,6 +373,13 @@ def open_or_end(pid: int) -> int:
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
         raise
+
+
+def _pid_of(pidfd: int) -> int:
+    """The number of the process that `pidfd` is, as we see it; 0 where it is gone."""
+    with open(f"/proc/self/fdinfo/{pidfd}", encoding="ascii") as file:
+        found = [int(line.split()[1]) for line in file if line.startswith("Pid:")]
+    return max(0, *found) if found else 0
 
 
 def _file_system_bytes(fd: int) -> int:

@@ -1,8 +1,9 @@
-"""The devices of a container: the harmless ones, terminals and shared memory of its own, nothing else."""
+"""The devices of a container: the harmless ones, those of its GPUs, terminals and shared memory of its own."""
 
 import os
 import stat
 
+from squall.model.gpu_device import DeviceNode
 from squall.runtime import overlay, syscalls
 
 # name: (major, minor)
@@ -23,8 +24,15 @@ _LINKS = {
 }
 
 
-def mount_devices(root_fd: int, *, make_nodes: bool, shared_memory_bytes: int, terminals: int) -> None:
-    """Fill /dev of the root. make_nodes: make the devices, as only root can; else show the host's own."""
+def mount_devices(
+    root_fd: int,
+    *,
+    make_nodes: bool,
+    shared_memory_bytes: int,
+    terminals: int,
+    gpus: tuple[DeviceNode, ...] = (),
+) -> None:
+    """Fill /dev of the root, with the nodes of its `gpus`. make_nodes: make them, as only root can; else show the host's."""
     quiet = syscalls.MS_NOSUID | syscalls.MS_NOEXEC
     overlay.mount_inside(root_fd, "dev", "tmpfs", flags=quiet, options="mode=0755,size=256k,nr_inodes=64")
     dev = overlay.open_inside(root_fd, "dev")
@@ -34,6 +42,8 @@ def mount_devices(root_fd: int, *, make_nodes: bool, shared_memory_bytes: int, t
         add_nodes(dev, make=make_nodes)
         for name, target in _LINKS.items():
             os.symlink(target, name, dir_fd=dev)
+        for node in gpus:
+            _add_node(dev, node.path.removeprefix("/dev/"), (node.major, node.minor), make=make_nodes)
         for name in ("pts", "shm"):
             os.mkdir(name, 0o755, dir_fd=dev)
         syscalls.set_mount_flags(dev, syscalls.MOUNT_ATTR_RDONLY)

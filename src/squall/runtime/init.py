@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 
 from squall.runtime import command, packet, syscalls
 from squall.runtime.apply import Site, StepError
+from squall.runtime.oci.keeper import Keeper
 from squall.runtime.plan import Plan
 from squall.runtime.runner_start import Ends, start_runner
 from squall.runtime.spec import SandboxSpec
@@ -55,7 +56,7 @@ def _live(birth: Birth) -> None:
     ends = () if birth.ends is None else birth.ends.all()
     mapped = () if birth.mapped is None else (birth.mapped,)
     leave_the_launcher((birth.line.fileno(), *ends, *mapped), "squall-init")
-    isolated = birth.spec.level == "sandbox"
+    isolated = birth.spec.level != "process"
     if isolated:
         # Ends this process even if it hangs in the kernel; without namespaces it must live on to end its descendants.
         syscalls.die_with_parent(signal.SIGKILL)
@@ -78,6 +79,8 @@ def _live(birth: Birth) -> None:
     syscalls.set_dumpable(dumpable=False)
     if birth.ends is None:
         _offer_namespaces(birth.line)
+    elif birth.spec.oci:
+        Keeper(birth.spec, birth.ends, birth.line).serve()
     _Init(birth, isolated=isolated).serve()
 
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from squall.model.gpu_device import DeviceNode
 from squall.runtime.host import Host
 from squall.runtime.spec import Limits, Mount, SandboxSpec
 
@@ -100,11 +101,12 @@ class MountRoot:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MountDevices:
-    """Fill /dev with the harmless devices, terminals and shared memory of its own."""
+    """Fill /dev with the harmless devices, those of its GPUs, terminals and shared memory of its own."""
 
     make_nodes: bool
     shared_memory_bytes: int
     terminals: int
+    gpus: tuple[DeviceNode, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,12 +120,32 @@ class MountProc:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ShowTexts:
+    """Have a hidden directory of /proc show these files, by name, and what is read there."""
+
+    path: str
+    texts: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class BindMount:
     """Show a file or directory of the host inside."""
 
     source: str
     target: str
     writable: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MakeBundle:
+    """Lay the root out for an OCI runtime, with its configuration beside it, where the container's ids can reach both.
+
+    config: the JSON text. owner: the host id of the container's root. hide_cgroups: show the runtime no control groups.
+    """
+
+    config: str
+    owner: int | None
+    hide_cgroups: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -205,7 +227,9 @@ Step = (
     | MountRoot
     | MountDevices
     | MountProc
+    | ShowTexts
     | BindMount
+    | MakeBundle
     | EnterRoot
     | SkipPids
     | RaiseLoopback
@@ -246,14 +270,17 @@ def plan_sandbox(spec: SandboxSpec, host: Host) -> Plan:
         return Plan(host=tuple(host_steps), namespaces=(), build=(), confine=_process_limits(spec, host))
     return Plan(
         host=tuple(host_steps),
-        namespaces=_namespaces(spec, host),
+        namespaces=namespaces_of(spec, host),
         build=_build(spec, host),
         confine=_confine(spec, host),
     )
 
 
-def _namespaces(spec: SandboxSpec, host: Host) -> tuple[Namespace, ...]:
-    """Root keeps its powers over the host's files until the mounts are made; nobody else has any before the first."""
+def namespaces_of(spec: SandboxSpec, host: Host) -> tuple[Namespace, ...]:
+    """What the first process is born into.
+
+    Root keeps its powers over the host's files until the mounts are made; nobody else has any before the first.
+    """
     first: tuple[Namespace, ...] = () if host.privileged else ("user",)
     network: tuple[Namespace, ...] = ("net",) if spec.network == "none" else ()
     return (*first, "mount", "pid", "ipc", "uts", *network)
@@ -281,16 +308,19 @@ def _build(spec: SandboxSpec, host: Host) -> tuple[Step, ...]:
             make_nodes=host.privileged,
             shared_memory_bytes=spec.limits.memory_bytes or _DEFAULT_SHM_BYTES,
             terminals=TERMINALS,
+            gpus=spec.devices,
         ),
         MountProc(
             masked_files=MASKED_FILES, masked_directories=MASKED_DIRECTORIES, read_only=READ_ONLY_PATHS
         ),
     ]
+    if spec.driver_texts:
+        steps.append(ShowTexts(path="/proc/driver", texts=tuple(sorted(spec.driver_texts.items()))))
     if spec.network == "none":
         steps.append(RaiseLoopback())
     steps += [NameHost(hostname=spec.hostname), EnterRoot(detach_old=not host.privileged)]
     # Raising a limit is the right of the host's root, so limits come while it is still held.
-    steps += _resource_limits(spec, host)
+    steps += resource_limits(spec, host)
     if host.privileged:
         steps.append(NewNamespace(namespace="user"))
     return tuple(steps)
@@ -310,16 +340,17 @@ def _confine(spec: SandboxSpec, host: Host) -> tuple[Step, ...]:
 
 
 def _process_limits(spec: SandboxSpec, host: Host) -> tuple[Step, ...]:
-    return tuple(_resource_limits(spec, host))
+    return tuple(resource_limits(spec, host))
 
 
-def _resource_limits(spec: SandboxSpec, host: Host) -> list[Step]:
+def resource_limits(spec: SandboxSpec, host: Host) -> list[SetLimit]:
+    """The bounds of each process in it."""
     # One byte, not none: a host that pipes core dumps to a program does so at a limit of 0 too, but not at 1.
-    limits: list[Step] = [SetLimit(name="CORE", value=1), SetLimit(name="RTPRIO", value=0)]
-    if spec.level == "sandbox":
+    limits = [SetLimit(name="CORE", value=1), SetLimit(name="RTPRIO", value=0)]
+    if spec.level != "process":
         limits.append(SetLimit(name="MEMLOCK", value=_LOCKED_BYTES))
     limits.append(SetLimit(name="NOFILE", value=spec.limits.nofile or _OPEN_FILES))
     # The kernel counts processes per user namespace, so this bounds one container; without one it would bound the user.
-    if spec.limits.pids is not None and not host.cgroup.limits_pids and spec.level == "sandbox":
+    if spec.limits.pids is not None and not host.cgroup.limits_pids and spec.level != "process":
         limits.append(SetLimit(name="NPROC", value=spec.limits.pids))
     return limits

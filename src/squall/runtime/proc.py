@@ -42,6 +42,29 @@ def mount_proc(
             )
 
 
+def show_texts(root_fd: int, path: str, texts: tuple[tuple[str, str], ...]) -> None:
+    """Cover a directory of /proc with one that has these files alone, by name, for reading. Passed over where there is none."""
+    covered = overlay.open_inside(root_fd, path)
+    if covered is None:
+        return
+    os.close(covered)
+    overlay.mount_inside(root_fd, path, "tmpfs", flags=_QUIET, options="size=64k,nr_inodes=16,mode=0555")
+    directory = overlay.open_inside(root_fd, path)
+    if directory is None:
+        raise FileNotFoundError(f"{path} of the container is gone")
+    try:
+        for name, text in texts:
+            with overlay.target_inside(directory, name, directory=False) as target:
+                fd = os.open(f"/proc/self/fd/{target}", os.O_WRONLY | os.O_CLOEXEC)
+            try:
+                os.write(fd, text.encode())
+            finally:
+                os.close(fd)
+        syscalls.set_mount_flags(directory, syscalls.MOUNT_ATTR_RDONLY)
+    finally:
+        os.close(directory)
+
+
 def _cover(root_fd: int, path: str, source: str) -> None:
     """Mount `source` read-only over `path`; {target} in it is the path's own descriptor."""
     target = overlay.open_inside(root_fd, path)

@@ -6,7 +6,7 @@ from functools import cache
 
 from squall.runtime.syscall_numbers import NUMBERS
 
-_ALLOWED = """
+ALLOWED = """
 read write readv writev pread64 pwrite64 preadv pwritev preadv2 pwritev2 lseek sendfile splice tee vmsplice
 copy_file_range readahead fadvise64 fallocate truncate ftruncate fsync fdatasync sync syncfs sync_file_range cachestat
 open openat openat2 creat close close_range dup dup2 dup3 fcntl flock pipe pipe2 memfd_create name_to_handle_at
@@ -42,7 +42,7 @@ mq_timedreceive mq_notify mq_getsetattr
 """
 
 # CLONE_NEWNS NEWCGROUP NEWUTS NEWIPC NEWUSER NEWPID NEWNET.
-_NEW_NAMESPACES = 0x7E020000
+NEW_NAMESPACES = 0x7E020000
 _EPERM, _ENOSYS, _EAFNOSUPPORT = 1, 38, 97
 _AUDIT_ARCH = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
 # Numbers from this bit on are the x32 ABI of x86-64.
@@ -79,7 +79,7 @@ def filter_for(machine: str, *, may_join: bool = False) -> bytes:
     way; what is known and not allowed gets EPERM. Raises KeyError for a machine without a table.
     """
     numbers = NUMBERS[machine]
-    by_number = {numbers[name]: _return(_ALLOW) for name in _ALLOWED.split() if name in numbers}
+    by_number = {numbers[name]: _return(_ALLOW) for name in ALLOWED.split() if name in numbers}
     by_number |= {numbers[name]: code for name, code in _by_argument().items() if name in numbers}
     if may_join:
         by_number[numbers["setns"]] = _return(_ALLOW)
@@ -95,7 +95,7 @@ def filter_for(machine: str, *, may_join: bool = False) -> bytes:
 
 def _by_argument() -> dict[str, Code]:
     """The calls that are allowed, or refused in their own way, by what they ask for."""
-    clone = _refuse_bits(argument=0, bits=_NEW_NAMESPACES)
+    clone = _refuse_bits(argument=0, bits=NEW_NAMESPACES)
     return {
         # The flags of clone3 are in memory, where a filter cannot look; without it libraries take clone.
         "clone3": _return(_ERRNO | _ENOSYS),

@@ -2,9 +2,14 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
-Level = Literal["sandbox", "process"]
+from squall.model.gpu_device import DeviceNode
+
+Level = Literal["process", "sandbox", "sandbox-strict", "crun", "runc", "gvisor"]
+# Levels at which an OCI runtime makes the inner half of the sandbox.
+OCI_LEVELS: frozenset[Level] = frozenset({"crun", "runc", "gvisor"})
+LEVELS: frozenset[Level] = frozenset(get_args(Level))
 Network = Literal["none", "host"]
 Capabilities = Literal["none", "build"]
 
@@ -63,7 +68,9 @@ class SandboxSpec:
     lowers: directories of the host that make up its root, the top one first. uid_base: the host id that its id 0 is,
     where the launcher is root; None where it is not. interpreter: None starts the runner by forking the launcher's
     own warm interpreter; a path starts that one. argv: a command to run in place of the runner. scratch: a directory
-    of the host, for this container alone, that the launcher makes and removes.
+    of the host, for this container alone, that the launcher makes and removes. runtime: at the levels that have an OCI
+    runtime, its program and its options, as they were found to work here. devices: of GPUs, what its /dev has beside
+    the harmless ones; driver_texts: what is to be read below /proc/driver, which is empty else.
     Raises ValueError for a spec that says two things at once.
     """
 
@@ -82,16 +89,21 @@ class SandboxSpec:
     entry: str = RUNNER_ENTRY
     argv: tuple[str, ...] | None = None
     capabilities: Capabilities = "none"
+    runtime: tuple[str, ...] = ()
+    devices: tuple[DeviceNode, ...] = ()
+    driver_texts: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not self.id or not all(char.isalnum() or char in "-_." for char in self.id) or self.id[0] in "-.":
             raise ValueError(f"a container's id is letters, digits, '-', '_' and '.', not {self.id!r}")
-        if self.level not in {"sandbox", "process"} or self.network not in {"none", "host"}:
+        if self.level not in LEVELS or self.network not in {"none", "host"}:
             raise ValueError(f"no such level or network: {self.level!r}, {self.network!r}")
         if self.capabilities not in {"none", "build"}:
             raise ValueError(f"no such set of capabilities: {self.capabilities!r}")
         _check_path("the scratch directory", self.scratch)
         _check_path("the working directory", self.workdir)
+        for name in self.driver_texts:
+            _check_path("a text of the driver", f"/{name}")
         for lower in self.lowers:
             _check_path("a lower directory", lower)
         if self.argv is not None and not self.argv:
@@ -99,10 +111,16 @@ class SandboxSpec:
         for name, value in self.env.items():
             if not name or "=" in name or "\0" in name or "\0" in value:
                 raise ValueError(f"no environment can hold the variable {name!r}")
-        if self.level == "sandbox":
-            self._check_sandbox()
-        else:
+        if self.level == "process":
             self._check_process()
+        else:
+            self._check_sandbox()
+        self._check_runtime()
+
+    @property
+    def oci(self) -> bool:
+        """Whether an OCI runtime makes the inner half of this sandbox."""
+        return self.level in OCI_LEVELS
 
     def _check_sandbox(self) -> None:
         if not self.lowers:
@@ -110,10 +128,24 @@ class SandboxSpec:
         if self.uid_base is not None and self.uid_base < UID_RANGE:
             raise ValueError(f"uid_base must be at least {UID_RANGE}: the ids below it are the host's own")
 
+    def _check_runtime(self) -> None:
+        if self.oci != bool(self.runtime):
+            raise ValueError(
+                f"the level {self.level!r} goes with {'a' if self.oci else 'no'} runtime's program"
+            )
+        if not self.oci:
+            return
+        _check_path("the runtime's program", self.runtime[0])
+        if self.interpreter is None and self.argv is None:
+            raise ValueError(f"the level {self.level!r} forks no interpreter: give one, or a command")
+        if self.capabilities != "none" or self.network == "host":
+            raise ValueError(f"the level {self.level!r} gives no capabilities and no network of the host")
+
     def _check_process(self) -> None:
         asked = {
             "lowers": self.lowers,
             "mounts": self.mounts,
+            "devices": self.devices or self.driver_texts,
             "uid_base": self.uid_base is not None,
             "capabilities": self.capabilities != "none",
             "an interpreter of None": self.interpreter is None and self.argv is None,
@@ -133,8 +165,11 @@ class SandboxSpec:
             given = dict(value)
             given["mounts"] = tuple(Mount(**mount) for mount in given.get("mounts", ()))
             given["lowers"] = tuple(given.get("lowers", ()))
+            given["runtime"] = tuple(given.get("runtime", ()))
             given["limits"] = Limits(**given.get("limits", {}))
             given["env"] = dict(given.get("env", {}))
+            given["devices"] = tuple(DeviceNode(**node) for node in given.get("devices", ()))
+            given["driver_texts"] = dict(given.get("driver_texts", {}))
             if given.get("argv") is not None:
                 given["argv"] = tuple(given["argv"])
             return cls(**given)

@@ -89,6 +89,11 @@ _umount2.argtypes = [ctypes.c_char_p, ctypes.c_int]
 _NUMBERS = NUMBERS.get(os.uname().machine, {})
 
 
+def load_library(path: str) -> None:
+    """Load a shared library by its path, so that whoever loads it by its name later gets this one. Raises OSError."""
+    ctypes.CDLL(path)
+
+
 def clone(namespaces: int) -> int:
     """Fork into new `namespaces` (CLONE_NEW*): the child's pid, and 0 in the child. Single-threaded callers only."""
     ctypes.pythonapi.PyOS_BeforeFork()

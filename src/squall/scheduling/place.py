@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import islice
 
+from squall.model.gpu import Gpus
 from squall.model.ids import NodeId
 from squall.model.resources import Resources
 
@@ -20,6 +21,11 @@ class Wish:
 
     asks: Resources
     gpu_type: str | None = None
+
+    @property
+    def gpus(self) -> Gpus | None:
+        """The devices of one type that it takes, where it takes any."""
+        return next(iter(self.asks.gpu_types), None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import reduce
 from heapq import heapify, heappop, heappush
 
 from squall.model.ids import ContainerId, NodeId
 from squall.model.node import Node
 from squall.model.resources import Resources
 from squall.scheduling.evict import Evictions, Holding, Short, Tenant
+from squall.scheduling.gpu_choice import why_none
 from squall.scheduling.place import Near, Room
 from squall.scheduling.scale import desired_containers
 from squall.scheduling.share import all_of, share_of
@@ -69,7 +71,9 @@ class _Placing:
         self._gone = gone
         self._machines = all_of(nodes)
         self._used = dict(used)
-        self._room = Room({node.id: node.capacity.minus(used.get(node.id, Resources())) for node in nodes})
+        self._types = {node.id: tuple(part.type for part in node.gpus) for node in nodes}
+        free = {node.id: node.capacity.minus(used.get(node.id, Resources())) for node in nodes}
+        self._room = Room(free, self._types)
         self._started: list[tuple[Short, NodeId, Resources]] = []
         self._evictions: Evictions | None = None
 
@@ -129,7 +133,9 @@ class _Placing:
         """Says why a function has no more containers. Whether some node could hold one."""
         could = any(wish.asks.fits_in(node.capacity) for wish in turn.short.choices for node in self._nodes)
         reason, never = ("no_capacity", not could) if self._nodes else ("no_node", False)
-        self.steps.append(Hold(turn.view.function.id, reason, never))
+        left = reduce(Resources.plus, (self._room.free(node.id) for node in self._nodes), Resources())
+        words = why_none(turn.view.function, self._nodes, left)
+        self.steps.append(Hold(turn.view.function.id, reason, never, words))
         return could
 
     def _open_books(self) -> Evictions:
@@ -140,7 +146,7 @@ class _Placing:
                     takes = container.takes or view.function.asks
                     left[container.node] = left.get(container.node, Resources()).minus(takes)
         room = {node.id: node.capacity.minus(left.get(node.id, Resources())) for node in self._nodes}
-        evictions = Evictions([self._holding(view) for view in self._functions], room)
+        evictions = Evictions([self._holding(view) for view in self._functions], room, self._types)
         for one, node, asks in self._started:
             evictions.started(one, node, asks)
         return evictions

@@ -82,11 +82,12 @@ class Retire:
 
 @dataclass(frozen=True, slots=True)
 class Hold:
-    """The function would have more containers: why not, and whether any node could ever hold one."""
+    """The function would have more containers: why not, and whether any node could ever hold one; words say more."""
 
     function: FunctionId
     reason: str
     never: bool = False
+    words: str = ""
 
 
 Step = StartOne | Retire | Hold

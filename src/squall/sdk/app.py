@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from types import TracebackType
 from typing import Any, ParamSpec, Protocol, TypeVar, overload
 
@@ -63,6 +63,7 @@ class App:
         image: Image | None = None,
         cpu: Amount = None,
         memory: float | tuple[float, float] | None = None,
+        gpu: str | Sequence[str] | None = None,
         ephemeral_disk: int | None = None,
         env: Mapping[str, str] | None = None,
         timeout: float | None = None,
@@ -73,6 +74,7 @@ class App:
         buffer_containers: int | None = None,
         scaledown_window: float | None = None,
         single_use_containers: bool = False,
+        level: str | None = None,
         serialized: bool = False,
         include_source: bool | None = None,
         **later: Any,
@@ -83,6 +85,7 @@ class App:
         image: what its containers find (the app's, else this machine).
         cpu: cores, a number or (request, limit); a number alone places it and limits nothing (0.125).
         memory: MiB, a number or (request, limit); a number alone is both (128 to place it, and no limit).
+        gpu: whole devices of its own: "H100", "A100:2", "any", or a list of which the first that is free is taken (none).
         ephemeral_disk: MiB that a container may write (no limit).
         env: plain environment variables.
         timeout: seconds that an attempt may take, 1 to 86400 (300).
@@ -92,6 +95,7 @@ class App:
         min_containers, max_containers, buffer_containers: kept alive; never more; idle on top under load (0, none, 0).
         scaledown_window: idle seconds after which a container goes, 2 to 3600 (60).
         single_use_containers: a fresh container for each input (False).
+        level: what keeps its containers apart, "process" to "gvisor" ("sandbox"); refused at once where it cannot be given.
         serialized: its code travels by value, as in notebooks, not as a module (False).
         include_source: whether the source ships (the app's).
 
@@ -237,7 +241,6 @@ def _refuse_later(options: Mapping[str, Any]) -> None:
 
 
 _LATER = {
-    "gpu": "GPUs come with the node that has them",
     "secrets": "secrets come with deployed apps",
     "volumes": "volumes come with deployed apps",
     "schedule": "schedules come with deployed apps",

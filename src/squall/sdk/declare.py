@@ -11,6 +11,7 @@ from typing import Any
 from squall.model import function as nouns
 from squall.model.errors import InvalidError
 from squall.model.function import Code, Retries, Scaling
+from squall.model.gpu import parse_gpus
 from squall.model.ids import AppId, FunctionId
 from squall.model.resources import DEFAULT_CPU_MILLI, DEFAULT_MEMORY_MIB, Limits, Resources
 
@@ -66,6 +67,7 @@ def declare(
                 python=f"{sys.version_info.major}.{sys.version_info.minor}",
             ),
             asks=_asks(options),
+            gpu=parse_gpus(options.get("gpu")),
             limits=_limits(options),
             env=_env(options.get("env")),
             timeout_s=float(options.get("timeout") or 300),

@@ -100,4 +100,9 @@ def describe_note(note: str) -> str:
             "this machine allows no containers, so functions run at level `process`: as your user, with your files, "
             "your network and your processes in reach; memory and process limits hold, nothing else is kept apart"
         )
+    if note == "process_asked":
+        return (
+            "functions at level `process` run as your user, with your files, your network and your processes in reach; "
+            "memory and process limits hold, nothing else is kept apart"
+        )
     return note

@@ -136,6 +136,7 @@ class Apps:
                 "image": function.image,
                 "client_python": function.client_python,
                 "source": function.code.source,
+                "level": function.level,
             }
             key = json.dumps(wants, sort_keys=True)
             if key not in seen:

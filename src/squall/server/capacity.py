@@ -9,8 +9,11 @@ from collections.abc import Callable
 from squall.context.fresh import fresh_id
 from squall.model.container import ContainerState, WaitReason, WantedContainer
 from squall.model.errors import NoNodeFits
+from squall.model.gpu import Gpus, added, in_words
 from squall.model.ids import CONTAINER, ContainerId, FunctionId, NodeId
+from squall.model.node import Node
 from squall.model.resources import Resources
+from squall.scheduling.gpu_choice import wishes
 from squall.scheduling.inputs import Lease
 from squall.scheduling.plan import plan_capacity
 from squall.scheduling.scale import RAMP_S, Demand
@@ -56,25 +59,28 @@ class Capacity:
         now = self._clock()
         nodes = self._nodes.nodes()
         records = self._calls.functions
-        views = tuple(self._look(record, now) for record in records.values())
+        views = tuple(self._look(record, now, nodes) for record in records.values())
+        views_by = {view.function.id: view for view in views}
         changed = False
         starting = sum(not worker.ready and not worker.retiring for worker in self._calls.workers.values())
         for record in records.values():
-            record.wait_reason = ""
+            record.wait_reason = record.wait_words = ""
         for step in plan_capacity(views, nodes, self._used()):
             match step:
-                case StartOne(function=function, node=node):
+                case StartOne(function=function, node=node, wish=wish):
                     records[function].wait_reason = "container_starting"
                     starting += 1
-                    self._start(records[function], node, beside=starting)
+                    self._start(
+                        records[function], node, beside=starting, gpus=views_by[function].choices[wish].gpus
+                    )
                     changed = True
                 case Retire(container=container):
                     self.retire(self._calls.workers[container])
                     # What makes room and still works gives back what it has not begun.
                     self._calls.make_way(self._calls.workers[container])
                     changed = True
-                case Hold(function=function, reason=reason, never=never):
-                    records[function].wait_reason = reason
+                case Hold(function=function, reason=reason, never=never, words=words):
+                    records[function].wait_reason, records[function].wait_words = reason, words
                     if never:
                         self._refuse(records[function])
         for record in list(records.values()):
@@ -111,7 +117,11 @@ class Capacity:
         known = tuple(self._calls.functions)
         for node in self._nodes.nodes():
             wanted = tuple(
-                WantedContainer(id=worker.id, function=self._calls.functions[worker.function].function)
+                WantedContainer(
+                    id=worker.id,
+                    function=self._calls.functions[worker.function].function,
+                    gpus=worker.gpus,
+                )
                 for worker in self._calls.workers.values()
                 if self.placed.get(worker.id) == node.id
                 and worker.state is not ContainerState.STOPPING
@@ -120,25 +130,27 @@ class Capacity:
             kill = tuple(worker.id for worker in self._calls.workers.values() if worker.killed)
             self._nodes.tell(node.id, wanted, Unwanted(keep=self.keep(node.id), kill=kill, known=known))
 
-    def _start(self, record: FunctionRecord, node: NodeId, *, beside: int) -> None:
+    def _start(self, record: FunctionRecord, node: NodeId, *, beside: int, gpus: Gpus | None) -> None:
         container = ContainerId(fresh_id(CONTAINER))
         worker = self.containers.expect(container, record)
-        worker.beside = beside
+        worker.beside, worker.gpus = beside, gpus
         worker.cores = sum(node.cores for node in self._nodes.nodes())
         self.placed[container] = node
 
     def _refuse(self, record: FunctionRecord) -> None:
         """No node can ever hold it: who waits is told at once, with what there is."""
-        largest = max(
-            (node.capacity for node in self._nodes.nodes()), key=lambda c: c.cpu_milli, default=Resources()
-        )
-        asks = record.function.asks
-        error = NoNodeFits(
-            f"no node can ever hold {asks} for {record.function.name}; the largest has {largest}"
-        )
+        nodes = self._nodes.nodes()
+        largest = max((node.capacity for node in nodes), key=lambda c: c.cpu_milli, default=Resources())
+        function = record.function
+        asks, has = str(function.asks), f"the largest has {largest}"
+        if function.gpu:
+            there = added((), tuple(part for node in nodes for part in node.gpus))
+            asks = f"{asks} and {in_words(function.gpu)}"
+            has = f"{has}; GPUs on all machines: {', '.join(map(str, there)) or 'none'}"
+        error = NoNodeFits(f"no node can ever hold {asks} for {function.name}; {has}")
         self._calls.fail_waiting(record, error_text(error))
 
-    def _look(self, record: FunctionRecord, now: float) -> FunctionView:
+    def _look(self, record: FunctionRecord, now: float, nodes: tuple[Node, ...]) -> FunctionView:
         return FunctionView(
             function=record.function,
             demand=self._demand(record, now),
@@ -150,10 +162,12 @@ class Capacity:
                     retiring=worker.retiring,
                     starting=not worker.ready,
                     silent=worker.silent,
+                    takes=_takes(record, worker),
                 )
                 for worker in record.workers.values()
             ),
             held_s=max(0.0, record.not_before_s - now),
+            wishes=wishes(record.function, nodes),
             template_on=frozenset(record.template_on),
             image_on=frozenset(record.image_on),
         )
@@ -175,12 +189,12 @@ class Capacity:
         )
 
     def _used(self) -> dict[NodeId, Resources]:
-        used: dict[NodeId, Resources] = {}
+        used: dict[NodeId, Resources] = {node.id: node.out for node in self._nodes.nodes()}
         for worker in self._calls.workers.values():
             record = self._calls.functions.get(worker.function)
             node = self.placed.get(worker.id)
             if record is not None and node is not None:
-                used[node] = used.get(node, Resources()).plus(record.function.asks)
+                used[node] = used.get(node, Resources()).plus(_takes(record, worker))
         return used
 
     def _keep_time(self, record: FunctionRecord, now: float) -> bool:
@@ -249,6 +263,11 @@ class Capacity:
             for name, record in self._calls.functions.items()
             if record.line.waiting
         }
+
+
+def _takes(record: FunctionRecord, worker: Worker) -> Resources:
+    """What a container takes of its node."""
+    return record.function.asks.with_gpus(*(() if worker.gpus is None else (worker.gpus,)))
 
 
 def _holds_several(leases: list[Lease]) -> bool:

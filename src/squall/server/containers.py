@@ -96,7 +96,7 @@ class Containers:
         record.catching_up.discard(container)
         if worker in record.free:
             record.free.remove(worker)
-        if not worker.ready and not worker.retiring:
+        if not worker.ready and not worker.retiring and end.cause != "unplaced":
             self._failed_to_start(record, end)
         self._apply_loss(record, worker, end)
         self._calls.feed(record)

@@ -199,9 +199,8 @@ class House:
             record.told_reason = reason
             app = self.apps.apps.get(record.function.app)
             if app is not None and app.stream is not None and app.stream.live and reason != WaitReason.BUSY:
-                app.stream.send(
-                    {"waiting": record.line.waiting, "function": record.function.name, "reason": reason}
-                )
+                told = {"waiting": record.line.waiting, "function": record.function.name, "reason": reason}
+                app.stream.send({**told, "words": record.wait_words} if record.wait_words else told)
 
     def _note_end(self, worker: Worker, end: ContainerEnd) -> None:
         """A container's life, for the history: its seconds and its peak are counted from the first one on."""

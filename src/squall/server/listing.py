@@ -42,6 +42,7 @@ async def status(house: House, _head: dict[str, Any]) -> dict[str, Any]:
                 "function": name,
                 "inputs": record.line.waiting,
                 "reason": record.wait_reason or "containers_busy",
+                "words": record.wait_words,
                 "oldest_s": round(house.clock() - record.waiting_since_s, 3),
             }
             for name, record in house.calls.functions.items()
@@ -51,7 +52,13 @@ async def status(house: House, _head: dict[str, Any]) -> dict[str, Any]:
         "unrecorded": {"inputs": house.durable.unrecorded, "reason": house.durable.trouble},
         "fenced": sum(record.line.fenced for record in house.calls.functions.values()),
         "nodes": [
-            {"id": node.id, "level": node.level, "capacity": str(node.capacity)}
+            {
+                "id": node.id,
+                "level": node.level,
+                "capacity": str(node.capacity),
+                "gpus": {part.type: part.count for part in node.gpus},
+                "gpus_out": [{"id": out.id, "type": out.type, "why": out.why} for out in node.gpus_out],
+            }
             for node in house.nodes.nodes()
         ],
     }
@@ -80,9 +87,12 @@ def container_row(house: House, worker: Worker) -> dict[str, Any]:
         "state": worker.state,
         "pid": worker.pid,
         "launcher_pid": worker.launcher_pid,
+        "level": worker.level,
         "rung": worker.rung,
         "why": worker.rung_why,
         "phases_ms": worker.phases_ms,
+        "gpus": None if worker.gpus is None else str(worker.gpus),
+        "gpu_ids": list(worker.gpu_ids),
         "inputs": sum(lease.count for lease in held),
         "age_s": round(house.clock() - worker.created_s, 3),
     }

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from squall.model.container import WantedContainer
 from squall.model.ids import NodeId
+from squall.model.jsonable import from_json
 from squall.model.node import Node
 from squall.server.nodes import NOTHING_SPECIAL, Event, Unwanted
 
@@ -60,6 +61,9 @@ class MemoryNodes:
 
     def report(self, node: NodeId, event: Event) -> None:
         """Something happened on a machine."""
+        known = self._known.get(node)
+        if event["event"] == "changed" and known is not None:
+            known.node = from_json(Node, event["node"])
         self._on_event(node, event)
 
     def told(self, node: NodeId) -> Told | None:

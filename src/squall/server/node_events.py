@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from squall.model.container import ContainerEnd, ContainerState
+from squall.model.gpu import Gpus
 from squall.model.ids import ContainerId, NodeId
 from squall.model.jsonable import from_json
 from squall.scheduling.liveness import Health
@@ -238,5 +239,9 @@ class NodeEvents:
             worker.pid = row.get("pid")
             worker.rung = str(row.get("rung", ""))
             worker.rung_why = str(row.get("why", ""))
+            worker.level = str(row.get("level", ""))
             worker.launcher_pid = row.get("launcher_pid")
             worker.phases_ms = row.get("phases_ms", {})
+            if row.get("gpus"):
+                worker.gpus = from_json(Gpus, row["gpus"])
+                worker.gpu_ids = tuple(row.get("gpu_ids", ()))

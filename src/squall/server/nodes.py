@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from squall.model.container import WantedContainer
 from squall.model.ids import ContainerId, FunctionId, NodeId
-from squall.model.jsonable import to_json
+from squall.model.jsonable import from_json, to_json
 from squall.model.node import Node
 from squall.scheduling.liveness import Health, Patience, health, was_away
 from squall.wire.codec import Frame
@@ -40,7 +40,9 @@ def wanted_bytes(wanted: tuple[WantedContainer, ...], unwanted: Unwanted) -> byt
     """A wanted set as a payload: every function once, then its containers."""
     functions = {container.function.id: to_json(container.function) for container in wanted}
     containers = [[c.id, c.function.id] for c in wanted]
+    gpus = {c.id: to_json(c.gpus) for c in wanted if c.gpus is not None}
     said = {"functions": functions, "containers": containers, **asdict(unwanted)}
+    said |= {"gpus": gpus} if gpus else {}
     return json.dumps(said).encode()
 
 
@@ -62,7 +64,7 @@ class Nodes(Protocol):
 
         "joined", "gone" of its connection; "suspect", "dead", "alive" of its silence; "started", "ended", "refused" of
         one of its containers; "template" of what a function's containers are forked from there: "function", and "state",
-        which is "ready" or anything else.
+        which is "ready" or anything else; "changed" of what it has, which `nodes` gives from then on.
         """
         ...
 
@@ -163,4 +165,6 @@ class AgentNodes:
                 for route in [r for r, c in joined.routes.items() if c == head["container"]]:
                     del joined.routes[route]
                     joined.session.close_route(route)
+            if head["event"] == "changed":
+                joined.node = from_json(Node, head["node"])
             self._on_event(joined.node.id, head)

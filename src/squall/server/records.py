@@ -8,6 +8,7 @@ from typing import Any
 from squall.model.call import Verb
 from squall.model.container import ContainerState
 from squall.model.function import Function
+from squall.model.gpu import Gpus
 from squall.model.ids import AppId, CallId, ContainerId, FunctionId, NodeId
 from squall.scheduling.arrivals import Arrivals
 from squall.scheduling.chunk import Pace
@@ -44,7 +45,8 @@ class Worker:
     how many runs each; acknowledged: what it was told that it need not send again. outlived: it was there before this
     server. silent: its node does not answer. missing: what it was leased and says it never got, to be given back once
     its messages up to missing_at are in. beside: how many containers were starting when it began to, itself included;
-    cores: on how many cores.
+    cores: on how many cores. gpus: the devices that it was given; gpu_ids: which, once its
+    node has told.
     """
 
     id: ContainerId
@@ -72,8 +74,11 @@ class Worker:
     pid: int | None = None
     rung: str = ""
     rung_why: str = ""
+    level: str = ""
     launcher_pid: int | None = None
     phases_ms: dict[str, float] = field(default_factory=dict)
+    gpus: Gpus | None = None
+    gpu_ids: tuple[str, ...] = ()
     ended: bool = False
 
     @property
@@ -109,6 +114,7 @@ class FunctionRecord:
     last_failure: dict[str, Any] | None = None
     pickled: bytes | None = None
     wait_reason: str = ""
+    wait_words: str = ""
     told_reason: str = ""
 
 

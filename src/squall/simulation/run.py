@@ -25,8 +25,6 @@ from squall.simulation.records import Record
 from squall.simulation.serving import Outlets, Serving
 from squall.simulation.traffic import Arrival
 
-LAST_S = 7200.0
-"""After how many seconds past the last call and fault a run is ended that does not end by itself."""
 STORY = 25
 
 
@@ -42,7 +40,8 @@ class Played:
 class Setup:
     """A run: equal setups give equal runs.
 
-    policy, line: made anew for the run. length_s: how long faults come.
+    policy, line: made anew for the run. length_s: how long faults come. last_s: after how many seconds past the last
+    call and fault a run is ended that does not end by itself.
     """
 
     played: tuple[Played, ...]
@@ -51,6 +50,7 @@ class Setup:
     starts: Starts = Starts()
     faults: Faults = Faults()
     length_s: float = 0.0
+    last_s: float = 7200.0
     policy: Callable[[], Policy] = Squall
     line: Callable[[], FunctionLine] = FunctionLine
 
@@ -105,7 +105,7 @@ class World:
     def run(self) -> World:
         """Plays the run until all calls have ended and everything has gone that may go."""
         last_s = max([self.setup.length_s, *(a.at_s for p in self.setup.played for a in p.arrivals)])
-        while self.clock.now_s < last_s + LAST_S:
+        while self.clock.now_s < last_s + self.setup.last_s:
             timer = self.clock.step()
             if timer is None:
                 break

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from random import Random
@@ -62,7 +61,7 @@ def run_seed(
 
 
 def setup_of(seed: int, *, planner: Planner, line: Callable[[], FunctionLine]) -> Setup:
-    """The run that a seed stands for: 1 to 3 functions, 1 to 4 machines, some 20 to 200 inputs, and faults."""
+    """The run that a seed stands for: 1 to 3 functions, 1 to 4 machines, some 30 to 200 inputs, and faults."""
     dice = Random(f"sweep/{seed}")  # noqa: S311 - made-up runs keep no secret
     length_s = dice.choice((3.0, 10.0, 40.0))
     nodes = tuple(
@@ -82,6 +81,7 @@ def setup_of(seed: int, *, planner: Planner, line: Callable[[], FunctionLine]) -
         starts=_starts(dice),
         faults=_faults(dice, length_s),
         length_s=length_s,
+        last_s=1500.0,
         policy=lambda: Squall(planner),
         line=line,
     )
@@ -106,7 +106,7 @@ def _arrivals(dice: Random, length_s: float) -> tuple[Arrival, ...]:
     """Single calls and maps, of works that differ a thousandfold between functions and some within one."""
     mean_s = dice.choice((0.0005, 0.005, 0.05, 0.2, 0.8))
     found: list[Arrival] = []
-    for _ in range(dice.randint(8, 16)):
+    for _ in range(dice.randint(16, 24)):
         inputs = dice.choice((1, 1, 1, 1, 1, 3, 20))
         at_s = length_s * dice.random() ** dice.choice((1, 4))
         work_s = tuple(min(2.0, mean_s * dice.lognormvariate(0.0, 1.0)) for _ in range(inputs))
@@ -143,8 +143,3 @@ def _told(timer: object) -> str:
 def _short(value: object) -> str:
     text = str(getattr(value, "id", "") or value)
     return text if len(text) <= 120 else f"{text[:117]}..."
-
-
-def seeds_within(first: int, count: int) -> range:
-    """The seeds of a sweep."""
-    return range(first, first + max(0, math.floor(count)))

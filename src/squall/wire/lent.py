@@ -26,6 +26,7 @@ if sys.platform != "win32":
 _ADD_SEALS: Final = 1033
 _GET_SEALS: Final = 1034
 _FIXED: Final = 0x1 | 0x2 | 0x4  # seal, shrink, grow: a reader of the map never meets its end
+_WRITE: Final = 0x8
 _FUTURE_WRITE: Final = 0x10  # no other map or write than those that are there
 
 # A file that is much larger than the value would keep memory that nobody uses.
@@ -242,11 +243,12 @@ def _place_of(device: int, inode: int, size: int) -> int:
 
 
 def _is_fixed(fd: int) -> bool:
-    wanted = _FIXED | _FUTURE_WRITE
     try:
-        return fcntl.fcntl(fd, _GET_SEALS) & wanted == wanted
+        held = fcntl.fcntl(fd, _GET_SEALS)
     except OSError:
         return False
+    # A value that was carried to where no descriptor reaches lies in a file that nobody at all can write to.
+    return held & _FIXED == _FIXED and bool(held & (_WRITE | _FUTURE_WRITE))
 
 
 def _count_fork() -> None:

@@ -51,6 +51,14 @@ def seal(buffers: Sequence[Buffer]) -> int:
     return spill(buffers)
 
 
+def fixed(fd: int) -> None:
+    """Seal the file behind `fd`, as far as this machine can."""
+    try:
+        fcntl.fcntl(fd, _ADD_SEALS, _SEALS)
+    except OSError:
+        pass  # a kind of file that has no seals: readers copy it
+
+
 def read_sealed(fd: int, size: int) -> memoryview:
     """The `size` bytes of the file behind `fd`, which stays the caller's: writable, private, gone with the last view.
 

@@ -243,7 +243,7 @@ SELF = (
         id="E18, E19",
         title="set-user-id programs and file capabilities that the image brings",
         code="self.planted_programs",
-        refused={"*": "nothing"},
+        refused={"*": "nothing|EPERM"},
         process=_USER,
     ),
     Probe(

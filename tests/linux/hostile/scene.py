@@ -8,6 +8,7 @@ import json
 import os
 import secrets
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -26,6 +27,7 @@ Met = dict[str, str]
 _INSIDE = Path(__file__).parent / "inside"
 _CODE = "from tests.linux.hostile.inside import batch; batch.main()"
 _WAIT = "import signal; print('up', flush=True); signal.pause()"
+_STOPPING = [signal.SIGSTOP, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGKILL]
 _SETTINGS = ("core_pattern", "modprobe", "hostname", "domainname")
 # cap_sys_admin+ep, as a file in a layer may carry it.
 _FILE_CAPABILITY = bytes.fromhex("0100000200002000" + "00" * 12)
@@ -109,7 +111,8 @@ def play(scene: Scene, start: Start) -> Played:
     facts = dict(scene.facts)
     with ExitStack() as stack:
         if start.isolated:
-            facts |= {"room": "/tmp", "first": 1, "outside_pid": facts["host_pids"]["another container"]}
+            other = facts["host_pids"]["another container"]
+            facts |= {"room": "/tmp", "first": 1, "first_signals": _STOPPING, "outside_pid": other}
         else:
             facts |= stack.enter_context(_unprotected(scene, mounts=start.kind == "root"))
         before = scene.seen()

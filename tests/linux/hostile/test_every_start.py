@@ -7,7 +7,7 @@ import pytest
 from squall.sdk.watch import describe_note
 from tests.linux.hostile.catalogue import CATALOGUE
 from tests.linux.hostile.judge import escapes, lacking, reached, repeated, unproven
-from tests.linux.hostile.probe import NotStopped, Probe, Stopped
+from tests.linux.hostile.probe import NotStopped, OnHost, Probe, Stopped
 from tests.linux.hostile.scene import Played
 from tests.linux.runtime.box import UID_BASE, user_of
 
@@ -27,6 +27,9 @@ def test_what_is_tried_meets_what_is_expected_at_this_level(played: Played, prob
             print(f"{probe.id} is not stopped: {', '.join(got) or 'only by the rights of an ordinary user'}")
             assert says in describe_note("process")
             assert got or played.start.kind != "root", "the level stops it: say so in the catalogue"
+        case OnHost():
+            print(f"{probe.id} met {played.second[probe.code]}")
+            assert played.after == played.before
 
 
 def test_the_host_is_as_it_was(played: Played) -> None:

@@ -10,6 +10,7 @@ import pytest
 from tests import machine
 from tests.linux import leaks
 from tests.linux.runtime.box import Box, a_box
+from tests.linux.runtime.oci_box import GVISOR, SHARED, Oci, made
 
 
 @pytest.fixture(
@@ -38,3 +39,21 @@ def nothing_is_left() -> Iterator[None]:
     """Of the tests of one file, by its end."""
     with leaks.nothing_left():
         yield
+
+
+@pytest.fixture(params=[*SHARED, GVISOR])
+def oci(request: pytest.FixtureRequest, box: Box) -> Oci:
+    """Each level whose runtime is installed, on each kind of host."""
+    return made(box, request.param)
+
+
+@pytest.fixture(params=SHARED)
+def shared(request: pytest.FixtureRequest, box: Box) -> Oci:
+    """The levels whose containers call the host's own kernel."""
+    return made(box, request.param)
+
+
+@pytest.fixture(params=[GVISOR])
+def gvisor(request: pytest.FixtureRequest, box: Box) -> Oci:
+    """The level whose containers have a kernel of their own."""
+    return made(box, request.param)

@@ -89,8 +89,8 @@ others, sandboxes and endpoints open to others do not, unless the operator allow
         """$ squall doctor   # why this machine offers only `process`""",
     ),
     "SQ-1701": Explanation(
-        """The level that was asked for needs something of the kernel that this machine refuses, such as user namespaces. Squall does
-not quietly take a weaker level.""",
+        """The level that was asked for needs something that this machine does not have: namespaces that its kernel refuses, or a program
+such as crun, runc or runsc. Squall does not quietly take a weaker level.""",
         """$ squall doctor
 $ sysctl user.max_user_namespaces kernel.unprivileged_userns_clone""",
     ),

@@ -229,7 +229,7 @@ class Launcher:
             raise InvalidError(str(problem)) from problem
         if spec.id in self._containers:
             raise AlreadyExistsError(f"this launcher already holds a container {spec.id!r}")
-        if spec.level == "sandbox" and self._host.sandbox_refused:
+        if spec.level != "process" and self._host.sandbox_refused:
             raise IsolationUnavailable(self._host.sandbox_refused)
         if self._quitting:
             raise ContainerStartError("this launcher is ending")
@@ -325,7 +325,7 @@ class Launcher:
         if container.group is not None and (event := container.group.memory_event()) is not None:
             self._events[spec.id] = event
             self._selector.register(event, selectors.EVENT_READ, lambda: self._out_of_memory(container))
-        if spec.limits.disk_bytes is not None and self._host.upper_on_disk and spec.level == "sandbox":
+        if spec.limits.disk_bytes is not None and self._host.upper_on_disk and spec.level != "process":
             self._timers.at(time.monotonic() + _LOOK_AT_DISK_S, lambda: self._measure_disk(container))
         if not self._host.cgroup.limits_memory and not self._sampling:
             self._sampling = True

@@ -135,7 +135,10 @@ _SPECIAL = {
         "native_thread",
         "polars",
     ): "import polars inside the function: it starts a thread as soon as it is imported",
-    ("native_thread", "grpc"): "make channels and servers inside the function, or in an @squall.after_fork hook",
+    (
+        "native_thread",
+        "grpc",
+    ): "make channels and servers inside the function, or in an @squall.after_fork hook",
 }
 
 

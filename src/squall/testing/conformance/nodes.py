@@ -8,8 +8,10 @@ from typing import Final, Protocol
 
 from squall.model.container import WantedContainer
 from squall.model.function import Code, Function
+from squall.model.gpu import Gpus
 from squall.model.ids import AppId, ContainerId, FunctionId, NodeId
-from squall.model.node import Node
+from squall.model.jsonable import to_json
+from squall.model.node import GpuOut, Node
 from squall.model.resources import Resources
 from squall.server.nodes import Event, Nodes, Unwanted
 
@@ -76,6 +78,18 @@ async def a_node_that_joins_again_is_there_once_and_as_it_is_now(machines: Machi
     assert machines.nodes.nodes() == (larger,)
 
 
+async def a_node_that_says_that_it_changed_is_as_it_says(machines: Machines) -> None:
+    await machines.join(_ONE)
+    heard: list[str] = []
+    machines.nodes.listen(lambda _node, event: heard.append(event["event"]))
+    changed = replace(
+        _ONE, gpus=(Gpus(type="L4", count=2),), gpus_out=(GpuOut(id="g", type="L4", why="held"),)
+    )
+    await machines.report(_ONE.id, {"event": "changed", "node": to_json(changed)})
+    assert machines.nodes.nodes() == (changed,)
+    assert heard == ["changed"]
+
+
 async def coming_and_going_are_events_of_that_node(machines: Machines) -> None:
     heard: list[tuple[NodeId, str]] = []
     machines.nodes.listen(lambda node, event: heard.append((node, event["event"])))
@@ -134,6 +148,7 @@ async def telling_a_node_that_is_not_there_changes_nothing(machines: Machines) -
 CHECKS: Final[tuple[Check, ...]] = (
     a_node_is_there_from_when_it_joins_until_it_leaves,
     a_node_that_joins_again_is_there_once_and_as_it_is_now,
+    a_node_that_says_that_it_changed_is_as_it_says,
     coming_and_going_are_events_of_that_node,
     what_a_node_reports_arrives_whole_and_in_order,
     a_node_is_told_its_whole_set_each_time,

@@ -55,7 +55,11 @@ def in_child(do: Callable[[], str]) -> str:
     read, write = os.pipe()
     pid = os.fork()
     if pid == 0:
-        os.write(write, do().encode())
+        try:
+            said = do()
+        except BaseException as problem:  # noqa: BLE001 - nothing may unwind into what the parent does
+            said = f"broken: {type(problem).__name__}: {problem}"
+        os.write(write, said.encode())
         os._exit(0)
     os.close(write)
     said = os.read(read, 4096).decode()

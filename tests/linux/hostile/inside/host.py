@@ -5,8 +5,8 @@ from __future__ import annotations
 import ctypes
 import fcntl
 import os
-import signal
 import socket
+import stat
 import termios
 from functools import partial
 
@@ -119,7 +119,7 @@ def first_process(facts: Facts) -> Met:
     }
     # Only where it can only be our own.
     if pid == 1:
-        for number in (signal.SIGSTOP, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGKILL):
+        for number in facts["first_signals"]:
             os.kill(pid, number)
         met["signals"] = "alive" if os.path.exists(place) else "arrive"
     else:
@@ -163,7 +163,10 @@ def writable_mounts(_facts: Facts) -> Met:
     shared = sorted(
         fields[4]
         for fields in lines
-        if "rw" in fields[5].split(",") and fields[fields.index("-") + 1] not in _OWN_KINDS
+        if "rw" in fields[5].split(",")
+        and fields[fields.index("-") + 1] not in _OWN_KINDS
+        # A device is no file system: what can be opened of those is another attempt.
+        and not stat.S_ISCHR(os.lstat(fields[4]).st_mode)
     )
     return {"writable mounts of the host": "some" if shared else "none"}
 

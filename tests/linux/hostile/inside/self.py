@@ -68,7 +68,10 @@ def _gain(path: str, facts: Facts) -> str:
         os.setresgid(*[facts["as_user"]] * 3)
         os.setresuid(*[facts["as_user"]] * 3)
     before = status()
-    done = subprocess.run([path, "/proc/self/status"], capture_output=True, text=True, check=False)
+    try:
+        done = subprocess.run([path, "/proc/self/status"], capture_output=True, text=True, check=False)
+    except PermissionError:
+        return "EPERM"
     if done.returncode:
         return "not run"
     after = {

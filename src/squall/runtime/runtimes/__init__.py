@@ -1,0 +1,1 @@
+"""Runtimes: which OCI runtimes are on a machine, found by running a container with each."""
