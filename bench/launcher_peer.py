@@ -34,7 +34,7 @@ FEWEST = 5
 _FILL_S = 1.0
 _SPARE_S = 5.0
 _AGAIN_S = 0.02
-_ANSWER_S = 60.0
+_ANSWER_S = 30.0
 _UID_BASE = 0x6100_0000
 _LAUNCH = """
 import sys
@@ -246,7 +246,12 @@ class RungStarter:
             while asked < count and asked - len(answers) < IN_FLIGHT:
                 launcher.ask(specs[asked], demanded)
                 asked += 1
-            for key, _ in waiting.select(_ANSWER_S):
+            heard = waiting.select(_ANSWER_S)
+            if not heard:
+                raise RuntimeError(
+                    f"nothing heard for {_ANSWER_S:g} s: {asked} asked, {len(answers)} answered, {ended} ended"
+                )
+            for key, _ in heard:
                 if isinstance(key.data, Held):
                     line, at = key.data.read_answer()
                     parse_answer(line)

@@ -3,7 +3,6 @@
 import contextlib
 import importlib
 import os
-import select
 import signal
 import socket
 import time
@@ -11,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
-from squall.runtime import packet, syscalls
+from squall.runtime import children, packet, syscalls
 from squall.runtime.apply import NAMESPACES, Site
 from squall.runtime.init import BROKEN, joined_namespaces, leave_the_launcher
 from squall.runtime.plan import ScopeSockets, Step
@@ -175,19 +174,7 @@ class _Forks:
         self._child = child
 
     def serve(self) -> None:
-        woken, wake = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-        signal.signal(signal.SIGCHLD, _wake_only)
-        signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
-        poll = select.poll()
-        poll.register(woken, select.POLLIN)
-        poll.register(self._line, select.POLLIN)
-        while True:
-            for fd, _ in poll.poll():
-                if fd == woken:
-                    os.read(woken, 4096)
-                    self._reap()
-                elif not self._obey():
-                    return
+        children.serve(children.wake_for_children(), self._line, obey=self._obey, take=self._take)
 
     def _obey(self) -> bool:
         got = packet.receive(self._line)
@@ -222,16 +209,8 @@ class _Forks:
             self._child.live(message, namespaces, ends, told)
         packet.send(self._line, {**answer, "pid": pid})
 
-    def _reap(self) -> None:
-        while True:
-            try:
-                pid, status, usage = os.wait4(-1, os.WNOHANG)
-            except ChildProcessError:
-                return
-            if pid == 0:
-                return
-            cpu_s = usage.ru_utime + usage.ru_stime
-            packet.send(self._line, {"t": "ended", "pid": pid, "status": status, "cpu_s": cpu_s})
+    def _take(self, one: children.Ended) -> None:
+        packet.send(self._line, {"t": "ended", "pid": one.pid, "status": one.status, "cpu_s": one.cpu_s})
 
 
 def _join(namespaces: Mapping[str, int], told: int, *, scoped: bool) -> None:
@@ -253,7 +232,3 @@ def _find(entry: str) -> Callable[..., Any]:
     module, _, name = entry.partition(":")
     found: Callable[..., Any] = getattr(importlib.import_module(module), name)
     return found
-
-
-def _wake_only(_number: int, _frame: object) -> None:
-    """SIGCHLD needs a handler, so that it wakes the poll."""
