@@ -37,3 +37,15 @@ def test_templates_killed_while_their_sandboxes_are_made_leave_nothing(box: Box,
         while box.hear("template").message["state"] != "gone":
             pass
     assert box.run("print(1)").out == "1\n"
+
+
+def test_a_launcher_that_was_told_to_quit_makes_no_template_any_more(box: Box) -> None:
+    running = box.start(box.spec(_WAIT))
+    assert running.read_line() == "up"
+    spec = box.spec().to_json()
+    # Its agent may not know yet, and asks right after.
+    box.say({"t": "quit"})
+    box.say({"t": "template", "spec": spec, "load": {"entry": "probe_runner:preload", "code": ""}})
+    assert box.launcher.wait(20) == 0
+    running.close()
+    assert os.listdir(box.state / "scratch") == []

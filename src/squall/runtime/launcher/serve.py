@@ -170,6 +170,8 @@ class Launcher:
                 told, fds, channel = self._named(message).attach()
                 with channel:
                     self._tell(told, fds)
+            case "template" if self._quitting:
+                raise ContainerStartError("this launcher is ending")
             case "template":
                 self._beside.tidy(
                     os.path.dirname(
