@@ -97,24 +97,38 @@ class Site:
                 loopback.raise_loopback()
             case plan.LeadNowhere():
                 routes.make_unreachable(step.networks)
-            case plan.ScopeSockets():
-                syscalls.scope_abstract_sockets()
             case plan.NameHost():
                 socket.sethostname(step.hostname)
                 if step.resolved:
                     overlay.append_inside(self._root, "etc/hosts", f"{_OWN_ADDRESS} {step.hostname}\n")
-            case plan.NewNamespace():
-                syscalls.unshare(NAMESPACES[step.namespace])
-            case plan.BecomeRootInside():
-                _become_root_inside(drop_groups=step.drop_groups)
-            case plan.SetLimit():
-                _set_limit(step.name, step.value)
-            case plan.DropPrivileges():
-                _drop_privileges(step.kept, root_is_nobody=step.root_is_nobody)
-            case plan.InstallFilter():
-                syscalls.install_filter(seccomp.filter_for(step.machine, may_join=step.may_join))
             case _:
-                assert_never(step)
+                _confine(step)
+
+
+def _confine(
+    step: plan.ScopeSockets
+    | plan.NewNamespace
+    | plan.BecomeRootInside
+    | plan.SetLimit
+    | plan.DropPrivileges
+    | plan.InstallFilter,
+) -> None:
+    """What a process does to itself alone."""
+    match step:
+        case plan.ScopeSockets():
+            syscalls.scope_abstract_sockets()
+        case plan.NewNamespace():
+            syscalls.unshare(NAMESPACES[step.namespace])
+        case plan.BecomeRootInside():
+            _become_root_inside(drop_groups=step.drop_groups)
+        case plan.SetLimit():
+            _set_limit(step.name, step.value)
+        case plan.DropPrivileges():
+            _drop_privileges(step.kept, root_is_nobody=step.root_is_nobody)
+        case plan.InstallFilter():
+            syscalls.install_filter(seccomp.filter_for(step.machine, may_join=step.may_join))
+        case _:
+            assert_never(step)
 
 
 def _mount_memory(step: plan.MountMemory) -> None:
