@@ -34,12 +34,13 @@ class Machine:
     terminal: Terminal
     program: Path
 
-    def look(self, function: str, *arguments: str, rung: str = "") -> Any:
+    def look(self, function: str, *arguments: str, rung: str = "", **environ: str) -> Any:
         demanded = ("--start-path", rung) if rung else ()
         said = self.terminal.squall(
             *("run", *demanded, f"{self.program}::{function}", *arguments),
             within_s=120,
             cwd=self.program.parent,
+            **environ,
         )
         assert said.status == 0, said.err
         return json.loads(said.out.strip().splitlines()[-1])
@@ -172,6 +173,27 @@ def test_it_is_the_same_network_by_whichever_rung_a_container_starts(machine: Ma
     if machine.kind == "veth":
         assert "Error" in pair["answer"], found
         assert pair["listener"] != pair["asker"], found
+
+
+@pytest.mark.parametrize(
+    "level",
+    [
+        "sandbox-strict",
+        pytest.param("crun", marks=pytest.mark.needs("crun")),
+        pytest.param("runc", marks=pytest.mark.needs("runc")),
+        pytest.param("gvisor", marks=pytest.mark.needs("runsc")),
+    ],
+)
+def test_levels_above_sandbox_are_joined_too_and_never_share_the_machine_s(
+    machine: Machine, level: str
+) -> None:
+    asked = (THERE, METADATA, HERE, "127.0.0.1")
+    found = machine.look("at_level", "--addresses", ",".join(asked), LEVEL=level)
+    joined = machine.kind != "host" and level != "gvisor"
+    assert ("eth0" in found["devices"]) == joined, found
+    there, *others = (found["answers"][one] for one in asked)
+    assert (there == HERE) if joined else ("Error" in there), found
+    assert all("Error" in answer for answer in others), found
 
 
 def test_only_a_shared_network_is_warned_of(machine: Machine) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import time
 from typing import Any
@@ -49,6 +50,11 @@ def around(addresses: str) -> dict[str, Any]:
 
 @app.function(scaledown_window=2, block_network=True)
 def without(addresses: str) -> dict[str, Any]:
+    return found(addresses)
+
+
+@app.function(scaledown_window=2, level=os.environ.get("LEVEL"))
+def around_at_level(addresses: str) -> dict[str, Any]:
     return found(addresses)
 
 
@@ -99,6 +105,11 @@ def ask_twice(address: str) -> str:
 @app.local_entrypoint()
 def look(addresses: str) -> None:
     print(json.dumps(around.remote(addresses)))
+
+
+@app.local_entrypoint()
+def at_level(addresses: str) -> None:
+    print(json.dumps(around_at_level.remote(addresses)))
 
 
 @app.local_entrypoint()
