@@ -220,16 +220,12 @@ class InstallFilter:
 
 
 HostStep = MakeScratch | MakeCgroup
+MountStep = (
+    MountMemory | MountWorkshop | MountRoot | MountDevices | MountProc | ShowTexts | BindMount | MakeBundle
+)
 Step = (
     HideMounts
-    | MountMemory
-    | MountWorkshop
-    | MountRoot
-    | MountDevices
-    | MountProc
-    | ShowTexts
-    | BindMount
-    | MakeBundle
+    | MountStep
     | EnterRoot
     | SkipPids
     | RaiseLoopback

@@ -107,10 +107,7 @@ class App:
         options["image"] = image if image is not None else self.image
 
         def decorate(raw: Callable[..., Any]) -> Any:
-            if isinstance(raw, Function):
-                raise InvalidError(f"{raw.name!r} is decorated with @app.function twice")
-            if not callable(raw) or inspect.isclass(raw):
-                raise InvalidError("@app.function decorates a function; a class is for @app.cls")
+            _check_raw(raw)
             is_async = inspect.iscoroutinefunction(raw) or inspect.isasyncgenfunction(raw)
             declared = declare(raw, options, is_generator=is_generator(raw), is_async=is_async)
             function: Function[..., Any] = Function(raw, declared)
@@ -220,6 +217,13 @@ def _inside_out() -> InvalidError:
         "app.run() is for the client, and this is a container, which imports the same file",
         remedy='put it below `if __name__ == "__main__":`, or into a function with `@app.local_entrypoint()`',
     )
+
+
+def _check_raw(raw: Any) -> None:
+    if isinstance(raw, Function):
+        raise InvalidError(f"{raw.name!r} is decorated with @app.function twice")
+    if not callable(raw) or inspect.isclass(raw):
+        raise InvalidError("@app.function decorates a function; a class is for @app.cls")
 
 
 def _place(function: Function[Any, Any]) -> tuple[str, str]:

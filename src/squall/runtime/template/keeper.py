@@ -24,7 +24,8 @@ from squall.runtime.template.sandboxes import Sandboxes, TellOfSandboxes
 Message = dict[str, Any]
 State = Literal["building", "ready", "refused", "gone"]
 
-_READ = 16 * 1024
+# As JSON it is up to six times as much, and a packet holds 64 KiB.
+_READ = 8 * 1024
 # A template that does not take up the end of what it has forked keeps the container's namespaces from ending.
 _REAP_PATIENCE_S = 2.0
 
@@ -357,7 +358,7 @@ class Keeper:
                 os.close(fd)
             try:
                 self._take(got.message, got.sender)
-            except (KeyError, TypeError, ValueError):
+            except (ArithmeticError, KeyError, TypeError, ValueError):
                 # User code runs in there: what makes no sense ends the template, and nothing else.
                 self._kill_template()
 
@@ -372,7 +373,7 @@ class Keeper:
                 self._refuse(message)
             case "forked":
                 container = self._containers.get(str(message["container"]))
-                if container is not None and "why" in message:
+                if container is not None and "why" in message and container.phase == "building":
                     self._fall(container, str(message["why"]))
                 elif container is not None and not is_strict(self.spec):
                     self._runners[int(message["pid"])] = container
