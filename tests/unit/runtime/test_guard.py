@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 
 from squall.runtime.launcher.guard import guarded
@@ -21,4 +23,4 @@ def test_what_does_not_raise_is_left_alone(capsys: pytest.CaptureFixture[str]) -
 
 def test_an_end_is_passed_on() -> None:
     with pytest.raises(SystemExit):
-        guarded(lambda: exit(3))
+        guarded(lambda: sys.exit(3))
