@@ -25,6 +25,7 @@ from squall.settings.options import Options
 _log = logging.getLogger("squall.agent")
 ALONE_S = 1.0
 """How long the first containers of a function are left alone: they load the same code, and a short run needs no others."""
+_LEVELS = frozenset({"sandbox", "sandbox-strict"})
 _FROM_TEMPLATE = frozenset({"spare", "pooled", "on_demand"})
 _IDENTITY = frozenset({"SQUALL_CONTAINER"})
 _LARGEST = PACKET * 3 // 4
@@ -69,7 +70,7 @@ class Templates:
         The first containers of a function, one for each core, wait for none: loading the code keeps the cores busy, and
         a template that does the same would be ready no sooner.
         """
-        if spec.level != "sandbox" or spec.interpreter is not None or spec.argv is not None:
+        if spec.level not in _LEVELS or spec.interpreter is not None or spec.argv is not None:
             return
         now_s = asyncio.get_running_loop().time()
         asked = self._asked.get(link.name)

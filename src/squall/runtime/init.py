@@ -1,7 +1,6 @@
 """The first process of a container: builds the sandbox, starts the runner, reaps, and ends with it."""
 
 import os
-import select
 import signal
 import socket
 import sys
@@ -9,7 +8,7 @@ import time
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
-from squall.runtime import command, packet, syscalls
+from squall.runtime import children, command, packet, syscalls
 from squall.runtime.apply import Site, StepError
 from squall.runtime.oci.keeper import Keeper
 from squall.runtime.plan import Plan
@@ -145,9 +144,7 @@ class _Init:
         self._runner = -1
 
     def serve(self) -> NoReturn:
-        woken, wake = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-        signal.signal(signal.SIGCHLD, _wake_only)
-        signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
+        woken = children.wake_for_children()
         ends = self._birth.ends
         if ends is not None:
             if (runner := os.fork()) == 0:
@@ -157,35 +154,20 @@ class _Init:
         # From here on the files are the user's: nothing of them may ever be loaded into this process.
         sys.path.clear()
         sys.meta_path.clear()
-        poll = select.poll()
-        poll.register(woken, select.POLLIN)
-        poll.register(self._line, select.POLLIN)
-        while True:
-            for fd, _ in poll.poll():
-                if fd == woken:
-                    os.read(woken, 4096)
-                    self._reap()
-                else:
-                    self._obey()
+        children.serve(woken, self._line, obey=self._obey, take=self._take)
+        self._finish(None)
 
-    def _reap(self) -> None:
-        while True:
-            try:
-                pid, status = os.waitpid(-1, os.WNOHANG)
-            except ChildProcessError:
-                return
-            if pid == 0:
-                return
-            if pid == self._runner:
-                self._finish({"t": "ended", "status": status})
-            if (named := self._commands.pop(pid, None)) is not None:
-                packet.send(self._line, {"t": "exec_ended", "exec": named, "status": status})
+    def _take(self, one: children.Ended) -> None:
+        if one.pid == self._runner:
+            self._finish({"t": "ended", "status": one.status})
+        if (named := self._commands.pop(one.pid, None)) is not None:
+            packet.send(self._line, {"t": "exec_ended", "exec": named, "status": one.status})
 
-    def _obey(self) -> None:
+    def _obey(self) -> bool:
         got = packet.receive(self._line)
         match got and got.message.get("t"):
             case None:
-                self._finish(None)
+                return False
             case "signal" if got is not None:
                 os.kill(self._runner, got.message["signal"])
             case "kill":
@@ -194,6 +176,7 @@ class _Init:
                 asked = command.Command.from_json(got.message)
                 pid = command.start(asked, self._line, leader=self._isolated)
                 self._commands[pid] = asked.id
+        return True
 
     def _finish(self, last_word: dict[str, Any] | None) -> NoReturn:
         """End, and everything in the container with it: the kernel ends a pid namespace with its first process."""
@@ -232,7 +215,3 @@ def _children_of(parent: int) -> list[int]:
         if int(fields[1]) == parent:
             found.append(int(name))
     return found
-
-
-def _wake_only(_number: int, _frame: object) -> None:
-    """SIGCHLD needs a handler, so that it wakes the poll."""

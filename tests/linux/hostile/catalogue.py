@@ -185,6 +185,7 @@ HOST = (
         refused={"signals": "alive", "*": _CLOSED},
         # Their numbers; what they are, it cannot see.
         loading={"list fd": f"done|{_CLOSED}"},
+        oci={"list fd": f"done|{_CLOSED}"},
         process=_PROCESSES,
     ),
     Probe(
@@ -259,6 +260,8 @@ SELF = (
         },
         build={"Cap[PEB]*": _BUILD, "secure bits": "0"},
         loading={"CapEff of a program": "0", "Cap[PEB]*": _SYS_ADMIN},
+        # Nothing can be gained all the same: no new privileges.
+        oci={"secure bits": "0"},
         unproven={"CapInh": _NOBODY, "CapAmb": _NOBODY},
         process=_USER,
     ),
@@ -290,6 +293,7 @@ SELF = (
             "own: *": "socket",
             "*": "never",
         },
+        oci={"stream: 0": "/dev/null|pipe"},
         here=True,
         twice=True,
         process=Stopped(),
@@ -372,5 +376,11 @@ NOT_TRIED = (
         id="E10",
         title="foreign ABIs of 64-bit ARM",
         why="these tests run on x86-64 only",
+    ),
+    NotTried(
+        id="gvisor",
+        title="this whole list at that level",
+        why="mounts, devices, subsystems and the machine are tried there, by what the host shows after: "
+        "`tests/linux/runtime/test_oci_hostile.py`",
     ),
 )

@@ -8,11 +8,13 @@ import pytest
 
 from tests.linux import leaks
 from tests.linux.hostile.scene import Played, a_scene, play, play_outside
-from tests.linux.hostile.starts import STARTS, Start
+from tests.linux.hostile.starts import OCI, STARTS, Start
 
 
 def _param(start: Start) -> object:
     needs = ["namespaces"] if start.kind == "user" else ["root", "namespaces"]
+    if start.level in OCI:
+        needs.append(start.level)
     return pytest.param(start, id=str(start), marks=pytest.mark.needs(*needs))
 
 

@@ -9,7 +9,7 @@ from typing import Literal
 from tests.linux.hostile.probe import Probe
 
 Met = Mapping[str, str]
-Place = Literal["runner", "build", "loading"]
+Place = Literal["runner", "build", "loading", "oci"]
 
 # What must work for everybody, inside as outside: it says that the attempts were made at all.
 _EVERYDAY = "everyday "
@@ -74,7 +74,7 @@ def _is_refused(probe: Probe, name: str, got: str, *, place: Place = "runner") -
 
 
 def _refusal(probe: Probe, name: str, *, place: Place) -> str:
-    instead = {"runner": {}, "build": probe.build, "loading": probe.loading}[place]
+    instead = {"runner": {}, "build": probe.build, "loading": probe.loading, "oci": probe.oci}[place]
     # What differs there counts before the pattern that it differs from.
     patterns = [*instead.items(), *probe.refused.items()]
     return next((wanted for pattern, wanted in patterns if fnmatchcase(name, pattern)), "any of the known")

@@ -33,7 +33,8 @@ class Probe:
     code: the function of `inside` that makes the attempts, as module.name; it gives what each met. refused: for the
     names of attempts (patterns, the first that fits counts) the outcomes that mean stopped, with `|` between them.
     build: the same where it differs for the steps of an image's build, which hold some powers in their own namespace;
-    loading: for what a template loads, which holds one, in a namespace around those of its containers.
+    loading: for what a template loads, which holds one, in a namespace around those of its containers; oci: where an
+    OCI runtime makes the inner half of the sandbox.
     may_lack: attempts that find nothing on kernels without that feature. unproven: attempts whose refusal cannot be
     shown to be ours, each with the reason. here: made by the runner itself, not in a child. twice: made in a second
     container too, after the first. differs: what the two draw is no outcome, but must not be the same. process: what
@@ -46,6 +47,7 @@ class Probe:
     refused: Mapping[str, str]
     build: Mapping[str, str] = field(default_factory=dict)
     loading: Mapping[str, str] = field(default_factory=dict)
+    oci: Mapping[str, str] = field(default_factory=dict)
     may_lack: tuple[str, ...] = ()
     unproven: Mapping[str, str] = field(default_factory=dict)
     here: bool = False

@@ -28,6 +28,8 @@ _INSIDE = Path(__file__).parent / "inside"
 _CODE = "from tests.linux.hostile.inside import batch; batch.main()"
 _WAIT = "import signal; print('up', flush=True); signal.pause()"
 _STOPPING = [signal.SIGSTOP, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGKILL]
+# The first process of an OCI runtime's container passes the others on to its runner.
+_ENDING = [signal.SIGSTOP, signal.SIGKILL]
 _SETTINGS = ("core_pattern", "modprobe", "hostname", "domainname")
 # cap_sys_admin+ep, as a file in a layer may carry it.
 _FILE_CAPABILITY = bytes.fromhex("0100000200002000" + "00" * 12)
@@ -85,7 +87,7 @@ def a_scene(start: Start) -> Iterator[Scene]:
     """A box with a planted image, another container, listeners and a secret; none of it is left."""
     canary = os.urandom(16)
     with a_box(start.kind, prepare=_plant) as box, ExitStack() as stack:
-        template = _template(box) if start.of_template else {}
+        template = _template(box, start) if start.of_template else {}
         other = _another(box, start, canary)
         listeners = tuple(stack.enter_context(one) for one in _listen(box))
         room = box.top / "room"
@@ -112,7 +114,12 @@ def play(scene: Scene, start: Start) -> Played:
     with ExitStack() as stack:
         if start.isolated:
             other = facts["host_pids"]["another container"]
-            facts |= {"room": "/tmp", "first": 1, "first_signals": _STOPPING, "outside_pid": other}
+            facts |= {
+                "room": "/tmp",
+                "first": 1,
+                "first_signals": _ENDING if start.place == "oci" else _STOPPING,
+                "outside_pid": other,
+            }
         else:
             facts |= stack.enter_context(_unprotected(scene, mounts=start.kind == "root"))
         before = scene.seen()
@@ -220,9 +227,9 @@ def _plant(box: Box) -> None:
             os.setxattr(planted, "security.capability", capability)
 
 
-def _template(box: Box) -> dict[str, dict[str, Any]]:
+def _template(box: Box, start: Start) -> dict[str, dict[str, Any]]:
     """A template for such containers, and what of it can be looked for."""
-    said = box.template()
+    said = box.template(level=start.level)
     assert said["state"] == "ready", said
     first = Path(f"/proc/{said['pid']}/stat").read_text().rpartition(")")[2].split()[1]
     (top,) = (box.state / "scratch").iterdir()

@@ -11,6 +11,7 @@ from typing import Any
 
 from squall.runtime.spec import SandboxSpec
 from tests.linux.hostile.judge import Place
+from tests.linux.runtime import oci_box
 from tests.linux.runtime.box import Box, Running
 
 
@@ -38,15 +39,17 @@ class Start:
         changed: dict[str, Any] = dict(RUNGS[self.rung](box)) if self.rung in RUNGS else {}
         if self.build:
             changed["capabilities"] = "build"
-        if self.level != "sandbox":
-            changed["level"] = self.level
+        changed["level"] = self.level
+        if self.level in OCI:
+            changed["runtime"] = oci_box.made(box, self.level).runtime
         return box.spec(code, env=env, **changed)
 
     def begin(self, box: Box, code: str, env: Mapping[str, str]) -> Running:
         """It, started by the rung that was asked for."""
-        # At level `process` nothing is demanded: there is one way.
-        running = box.start(self.spec(box, code, env), path=self.rung if self.isolated else None)
-        assert running.message["rung"] == self.rung, running.message
+        # At level `process` and with an OCI runtime nothing is demanded: there is one way.
+        one_way = self.level in {"process", *OCI}
+        running = box.start(self.spec(box, code, env), path=None if one_way else self.rung)
+        assert running.message["rung"] == (self.level if self.level in OCI else self.rung), running.message
         return running
 
     @property
@@ -54,6 +57,8 @@ class Start:
         """Which code makes the attempts: a runner, the step of a build, or what a template loads."""
         if self.rung == LOADING:
             return "loading"
+        if self.level in OCI:
+            return "oci"
         return "build" if self.build else "runner"
 
     @property
@@ -70,6 +75,12 @@ RUNGS: dict[str, Callable[[Box], Mapping[str, Any]]] = {
     "exec": lambda box: {"interpreter": box.python},
 }
 
+# Levels at which an OCI runtime makes the inner half, on the kernel of the host.
+OCI = ("crun", "runc")
+
+# The same list as for a sandbox: it is to be stricter in how a template forks.
+STRICT = "sandbox-strict"
+
 # No way to start a container: the attempts are made by what a template loads before it is forked.
 LOADING = "loading"
 
@@ -77,5 +88,7 @@ STARTS = (
     *(Start(kind=kind, rung=rung) for kind in ("root", "user") for rung in RUNGS),
     *(Start(kind=kind, rung=LOADING) for kind in ("root", "user")),
     *(Start(kind=kind, rung="exec", build=True) for kind in ("root", "user")),
+    *(Start(kind=kind, rung=rung, level=STRICT) for kind in ("root", "user") for rung in ("pooled", "exec")),
+    *(Start(kind=kind, rung="exec", level=level) for kind in ("root", "user") for level in OCI),
     *(Start(kind=kind, rung="exec", level="process") for kind in ("root", "user")),
 )

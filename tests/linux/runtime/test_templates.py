@@ -76,6 +76,22 @@ def test_what_a_fork_returns_or_dies_of_is_told(box: Box) -> None:
     assert box.run("import time; time.process_time(); sum(range(3_000_000))").exited["cpu_s"] > 0.01
 
 
+def test_a_strict_template_has_no_capability_and_its_forks_are_like_any_other(box: Box) -> None:
+    code = "powers = [line for line in open('/proc/self/status') if line.startswith('Cap')]"
+    assert box.template(code, level="sandbox-strict")["state"] == "ready"
+    started = box.start(box.spec("print(loaded['powers'])", level="sandbox-strict"), path="pooled")
+    assert set(eval(box.finish(started).out)) == {
+        f"Cap{name}:\t{0:016x}\n" for name in ("Inh", "Prm", "Eff", "Bnd", "Amb")
+    }
+    for rung in ("on_demand", "spare"):
+        inside = box.finish(box.start(box.spec(_STATUS, level="sandbox-strict"), path=rung)).json()
+        assert (inside["pids"], inside["CapEff"], inside["Seccomp"]) == ([1, 2], ["0000000000000000"], ["2"])
+    assert box.run("import sys; sys.exit(7)", level="sandbox-strict").exited["code"] == 7
+    ended = box.run("import os, signal; os.kill(os.getpid(), signal.SIGSEGV)", level="sandbox-strict").exited
+    assert (ended["cause"], ended["signal"]) == ("signal", signal.SIGSEGV)
+    assert box.run("sum(range(3_000_000))", level="sandbox-strict").exited["cpu_s"] > 0.01
+
+
 def test_a_fork_hears_that_it_shall_stop(box: Box) -> None:
     box.template()
     code = "import signal, sys, time; signal.signal(signal.SIGTERM, lambda *_: sys.exit(5)); print('up', flush=True); time.sleep(60)"

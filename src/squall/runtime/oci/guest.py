@@ -4,12 +4,11 @@ import fcntl
 import json
 import os
 import select
-import signal
 import socket
 import sys
 import time
 
-from squall.runtime import syscalls
+from squall.runtime import children, syscalls
 from squall.runtime.oci.bridge import Bridge, Word
 from squall.runtime.oci.inside import CONTROL_FD, LOG_FD, code_of, pass_signals_on, run_entry
 
@@ -61,9 +60,7 @@ class _Guest:
 
     def live(self) -> None:
         """Carry what is said between the runner and the other end, until the runner has ended and all is said."""
-        woken, wake = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-        signal.signal(signal.SIGCHLD, lambda _number, _frame: None)
-        signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
+        woken = children.wake_for_children()
         self._bridge.say(Word.RUNNING)
         alive = True
         while alive and self._status is None:
@@ -89,15 +86,9 @@ class _Guest:
         return ours
 
     def _reap(self) -> None:
-        while True:
-            try:
-                pid, status = os.waitpid(-1, os.WNOHANG)
-            except ChildProcessError:
-                return
-            if pid == 0:
-                return
-            if pid == self._runner:
-                self._status = status
+        for one in children.ended():
+            if one.pid == self._runner:
+                self._status = one.status
 
     def _finish(self) -> None:
         """Pass on what the runner has left, as long as somebody reads it."""

@@ -11,7 +11,7 @@ import time
 from dataclasses import replace
 from typing import Any, NoReturn
 
-from squall.runtime import command, packet
+from squall.runtime import children, command, packet
 from squall.runtime.oci import bundle
 from squall.runtime.oci.bridge import Bridge, Word
 from squall.runtime.oci.bundle_plan import CONTAINER, process_of
@@ -49,9 +49,7 @@ class Keeper:
 
     def serve(self) -> NoReturn:
         """Be the container's first process until its runtime ends; never returns."""
-        woken, wake = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-        signal.signal(signal.SIGCHLD, _wake_only)
-        signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
+        woken = children.wake_for_children()
         self._start()
         # From here on nothing may ever be loaded into this process: what lies below the root is the user's.
         sys.path.clear()
@@ -114,18 +112,12 @@ class Keeper:
             self._tell_running(self._runtime)
 
     def _reap(self) -> None:
-        while True:
-            try:
-                pid, status = os.waitpid(-1, os.WNOHANG)
-            except ChildProcessError:
-                return
-            if pid == 0:
-                return
-            if pid == self._runtime:
-                self._finish(status)
-            if (known := self._commands.pop(pid, None)) is not None:
+        for one in children.ended():
+            if one.pid == self._runtime:
+                self._finish(one.status)
+            if (known := self._commands.pop(one.pid, None)) is not None:
                 named, path = known
-                packet.send(self._line, {"t": "exec_ended", "exec": named, "status": status})
+                packet.send(self._line, {"t": "exec_ended", "exec": named, "status": one.status})
                 os.unlink(path)
 
     def _finish(self, status: int) -> NoReturn:
@@ -274,7 +266,3 @@ def _reason() -> str:
     except OSError:
         return _NO_REASON
     return lines[-1][:500] if lines else _NO_REASON
-
-
-def _wake_only(_number: int, _frame: object) -> None:
-    """SIGCHLD needs a handler, so that it wakes the poll."""

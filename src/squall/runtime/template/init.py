@@ -1,14 +1,13 @@
 """The init of a template: trusted first process of the namespaces in which a template and its sandboxes live."""
 
 import os
-import select
 import signal
 import socket
 import time
 from dataclasses import dataclass, replace
 from typing import Any, NoReturn
 
-from squall.runtime import init, packet, syscalls
+from squall.runtime import children, init, packet, syscalls
 from squall.runtime.apply import NAMESPACES, Site, StepError
 from squall.runtime.host import Host
 from squall.runtime.init import BROKEN, Birth, await_word, leave_the_launcher
@@ -70,32 +69,13 @@ class _TemplateInit:
             self._ids = [(int(first), int(count)) for first, _, count in map(str.split, file)]
 
     def serve(self) -> NoReturn:
-        woken, wake = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-        signal.signal(signal.SIGCHLD, _wake_only)
-        signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
-        poll = select.poll()
-        poll.register(woken, select.POLLIN)
-        poll.register(self._line, select.POLLIN)
-        while True:
-            for fd, _ in poll.poll():
-                if fd == woken:
-                    os.read(woken, 4096)
-                    self._reap()
-                else:
-                    self._obey()
+        children.serve(children.wake_for_children(), self._line, obey=self._obey, take=self._take)
+        os._exit(0)
 
-    def _reap(self) -> None:
-        while True:
-            try:
-                pid, status, usage = os.wait4(-1, os.WNOHANG)
-            except ChildProcessError:
-                return
-            if pid == 0:
-                return
-            cpu_s = usage.ru_utime + usage.ru_stime
-            packet.send(self._line, {"t": "ended", "pid": pid, "status": status, "cpu_s": cpu_s})
+    def _take(self, one: children.Ended) -> None:
+        packet.send(self._line, {"t": "ended", "pid": one.pid, "status": one.status, "cpu_s": one.cpu_s})
 
-    def _obey(self) -> None:
+    def _obey(self) -> bool:
         got = packet.receive(self._line)
         match got and got.message.get("t"):
             case "template" if got is not None:
@@ -105,9 +85,10 @@ class _TemplateInit:
             case "kill" if got is not None:
                 os.kill(got.message["pid"], signal.SIGKILL)
             case _:
-                os._exit(0)
+                return False
         for fd in got.fds if got is not None else ():
             os.close(fd)
+        return True
 
     def _start_template(self, got: packet.Packet) -> None:
         control, out, err = got.fds
@@ -173,7 +154,3 @@ def _tell(line: socket.socket, message: Message) -> None:
         packet.send(line, message)
     except OSError:
         pass  # The launcher is gone: nobody is left to tell.
-
-
-def _wake_only(_number: int, _frame: object) -> None:
-    """SIGCHLD needs a handler, so that it wakes the poll."""

@@ -28,6 +28,7 @@ class JoinedContainer(Container):
     demanded: Rung | None = None
     asked_spec: SandboxSpec = field(init=False)
     attacher: Attacher | None = None
+    on_entered: Callable[["JoinedContainer", int], None] | None = None
     made_for: bool = False
     spare: bool = False
     was_spare: bool = False
@@ -123,6 +124,8 @@ class JoinedContainer(Container):
 
     def entered(self, pid: int) -> None:
         """The runner has said its first word: it has this pid."""
+        if self.on_entered is not None:
+            self.on_entered(self, pid)
         try:
             self._runner_fd = os.pidfd_open(pid)
         except ProcessLookupError:

@@ -16,6 +16,7 @@ from squall.runtime.spec import SandboxSpec
 from squall.runtime.template.around import Around
 from squall.runtime.template.init_link import InitLink
 from squall.runtime.template.joined import JoinedContainer
+from squall.runtime.template.plan import is_strict
 from squall.runtime.template.pool_plan import spares_wanted
 from squall.runtime.template.prepared import Sandbox
 from squall.runtime.template.sandboxes import Sandboxes, TellOfSandboxes
@@ -62,6 +63,7 @@ class Keeper:
         self._waiting: deque[JoinedContainer] = deque()
         self._containers: dict[str, JoinedContainer] = {}
         self._runners: dict[int, JoinedContainer] = {}
+        self._early_ends: dict[int, tuple[int, float]] = {}
         self._inner_pid = 0
         self._control: socket.socket | None = None
         self._printed: dict[int, int] = {}
@@ -105,8 +107,7 @@ class Keeper:
     def send_out(self, container: JoinedContainer) -> None:
         """Fork the template into a prepared sandbox for `container`, as soon as there is one."""
         self._sandboxes.count_start()
-        container.attacher = self._init.attacher
-        container.killed = self._watch_end_of
+        self._equip(container)
         self._containers[container.spec.id] = container
         sandbox = self._sandboxes.take() if container.demanded != "on_demand" else None
         if sandbox is not None:
@@ -167,9 +168,24 @@ class Keeper:
                 return
             spec = replace(self.spec, id=sandbox.id)
             spare = JoinedContainer(spec, self._around.host, self._around.instance, self._around.now_s())
-            spare.spare, spare.attacher, spare.killed = True, self._init.attacher, self._watch_end_of
+            spare.spare = True
+            self._equip(spare)
             self._containers[spec.id] = spare
             self._fork(spare, sandbox)
+
+    def _equip(self, container: JoinedContainer) -> None:
+        container.attacher = self._init.attacher
+        container.killed = self._watch_end_of
+        if is_strict(self.spec):
+            container.on_entered = self._entered
+
+    def _entered(self, container: JoinedContainer, pid: int) -> None:
+        """A runner that the template did not fork itself has said its first word: its end is told by the init."""
+        inner_pid = _inner_pid(pid)
+        if (end := self._early_ends.pop(inner_pid, None)) is not None:
+            container.runner_ended(*end)
+        else:
+            self._runners[inner_pid] = container
 
     def _fork(self, container: JoinedContainer, sandbox: Sandbox) -> None:
         ends = container.take(sandbox)
@@ -253,6 +269,9 @@ class Keeper:
         elif (sandbox := self._sandboxes.by_inner_pid(inner_pid)) is not None:
             sandbox.cpu_s = cpu_s
             self._sandbox_ended(sandbox)
+        elif is_strict(self.spec):
+            # It may have ended before its first word was read.
+            self._early_ends[inner_pid] = (status, cpu_s)
 
     def _sandbox_ended(self, sandbox: Sandbox) -> None:
         container = self._holder_of(sandbox)
@@ -355,7 +374,7 @@ class Keeper:
                 container = self._containers.get(str(message["container"]))
                 if container is not None and "why" in message:
                     self._fall(container, str(message["why"]))
-                elif container is not None:
+                elif container is not None and not is_strict(self.spec):
                     self._runners[int(message["pid"])] = container
             case "ended":
                 container = self._runners.pop(int(message["pid"]), None)
@@ -401,6 +420,16 @@ class Keeper:
             self._around.unlisten(self._control.fileno())
             self._control.close()
             self._control = None
+
+
+def _inner_pid(pid: int) -> int:
+    """The pid that this process has for the template's init, one namespace further in; 0 where it has ended."""
+    try:
+        with open(f"/proc/{pid}/status", encoding="utf-8", errors="replace") as file:
+            numbers = next(line for line in file if line.startswith("NSpid:")).split()[1:]
+        return int(numbers[-2])
+    except (OSError, StopIteration, IndexError, ValueError):
+        return 0
 
 
 def _how(status: int) -> str:

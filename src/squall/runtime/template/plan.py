@@ -23,7 +23,8 @@ from squall.runtime.plan import (
 )
 from squall.runtime.spec import UID_RANGE, Mount, SandboxSpec
 
-# The one capability of a template: to send a child into the pid namespace of a prepared sandbox.
+# The one capability of a template: to send a child into the pid namespace of a prepared sandbox. A strict one has none:
+# its child enters that namespace by itself, and forks once more to be in it.
 _SYS_ADMIN = 1 << 21
 # Libraries find that they were forked by comparing pids: a template has one that no runner in a sandbox of its own has.
 _SKIPPED_PIDS = 10_000
@@ -68,10 +69,15 @@ def plan_template(spec: SandboxSpec, host: Host, *, top: str) -> TemplatePlan:
         settle=(BecomeRootInside(drop_groups=_has_groups(host)),),
         confine=(
             NewNamespace(namespace="cgroup"),
-            DropPrivileges(kept=_SYS_ADMIN, root_is_nobody=True),
+            DropPrivileges(kept=0 if is_strict(spec) else _SYS_ADMIN, root_is_nobody=True),
             InstallFilter(machine=host.machine, may_join=True),
         ),
     )
+
+
+def is_strict(spec: SandboxSpec) -> bool:
+    """Whether the template of `spec` has no capability at all."""
+    return spec.level == "sandbox-strict"
 
 
 def boxes_of(top: str) -> str:

@@ -3,7 +3,6 @@
 import contextlib
 import importlib
 import os
-import select
 import signal
 import socket
 import time
@@ -11,14 +10,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
-from squall.runtime import packet, syscalls
+from squall.runtime import children, packet, syscalls
 from squall.runtime.apply import NAMESPACES, Site
 from squall.runtime.init import BROKEN, JOINED_NAMESPACES, leave_the_launcher
 from squall.runtime.plan import Step
 from squall.runtime.runner_start import Arrival, Ends, place, run_arrived
 from squall.runtime.spec import PRELOAD_ENTRY, RENEW_ENTRY, SandboxSpec
 from squall.runtime.template import canary, collapse, gate, observe, quiet, reopen
-from squall.runtime.template.plan import TEMPLATE_NAMESPACES
+from squall.runtime.template.plan import TEMPLATE_NAMESPACES, is_strict
 
 Message = dict[str, Any]
 # The descriptor by which a template speaks with the launcher, out of the way of what user code opens.
@@ -130,6 +129,7 @@ class _Child:
         wakers: tuple[quiet.Waker, ...],
     ) -> None:
         self._spec = start.spec
+        self.strict = is_strict(start.spec)
         self._keep = keep
         self._settings = settings
         self._wakers = wakers
@@ -147,6 +147,9 @@ class _Child:
         """Enter the sandbox and be its runner."""
         kept = reopen.reopen(self._keep)
         _join(namespaces, told)
+        if self.strict and os.fork() != 0:
+            # The one that is in the new pid namespace is the runner, and a child of the template's init from now on.
+            os._exit(0)
         run_arrived(
             Arrival(
                 entry=self._spec.entry,
@@ -169,19 +172,7 @@ class _Forks:
         self._child = child
 
     def serve(self) -> None:
-        woken, wake = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-        signal.signal(signal.SIGCHLD, _wake_only)
-        signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
-        poll = select.poll()
-        poll.register(woken, select.POLLIN)
-        poll.register(self._line, select.POLLIN)
-        while True:
-            for fd, _ in poll.poll():
-                if fd == woken:
-                    os.read(woken, 4096)
-                    self._reap()
-                elif not self._obey():
-                    return
+        children.serve(children.wake_for_children(), self._line, obey=self._obey, take=self._take)
 
     def _obey(self) -> bool:
         got = packet.receive(self._line)
@@ -203,8 +194,9 @@ class _Forks:
         try:
             if not observe.is_single():
                 raise RuntimeError("a thread has come up in the template")
-            # Of this process it says only where its children begin.
-            syscalls.setns(namespaces.pop("pid"), syscalls.CLONE_NEWPID)
+            if not self._child.strict:
+                # Of this process it says only where its children begin.
+                syscalls.setns(namespaces.pop("pid"), syscalls.CLONE_NEWPID)
             pid = os.fork()
         except (OSError, RuntimeError) as problem:
             packet.send(self._line, {**answer, "why": f"{problem}"})
@@ -214,16 +206,8 @@ class _Forks:
             self._child.live(message, namespaces, ends, told)
         packet.send(self._line, {**answer, "pid": pid})
 
-    def _reap(self) -> None:
-        while True:
-            try:
-                pid, status, usage = os.wait4(-1, os.WNOHANG)
-            except ChildProcessError:
-                return
-            if pid == 0:
-                return
-            cpu_s = usage.ru_utime + usage.ru_stime
-            packet.send(self._line, {"t": "ended", "pid": pid, "status": status, "cpu_s": cpu_s})
+    def _take(self, one: children.Ended) -> None:
+        packet.send(self._line, {"t": "ended", "pid": one.pid, "status": one.status, "cpu_s": one.cpu_s})
 
 
 def _join(namespaces: Mapping[str, int], told: int) -> None:
@@ -242,7 +226,3 @@ def _find(entry: str) -> Callable[..., Any]:
     module, _, name = entry.partition(":")
     found: Callable[..., Any] = getattr(importlib.import_module(module), name)
     return found
-
-
-def _wake_only(_number: int, _frame: object) -> None:
-    """SIGCHLD needs a handler, so that it wakes the poll."""
