@@ -91,7 +91,11 @@ class Site:
                 self._root = workshop.mount_workshop(step.target, step.shown)
             case plan.MountRoot():
                 self._root = overlay.mount_root(
-                    step.lowers, step.base, owner=step.owner, user_attributes=step.user_attributes
+                    step.lowers,
+                    step.base,
+                    owner=step.owner,
+                    user_attributes=step.user_attributes,
+                    targets=step.targets,
                 )
             case plan.MountDevices():
                 devices.mount_devices(

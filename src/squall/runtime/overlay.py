@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from squall.runtime import syscalls
+from squall.runtime.spec import Mount
 
 # A target may go through links of the image, as long as they stay inside; never through those of /proc.
 _INSIDE = syscalls.RESOLVE_IN_ROOT | syscalls.RESOLVE_NO_MAGICLINKS
@@ -15,10 +16,18 @@ _OWN_DIRECTORIES = {"dev": 0o755, "proc": 0o755, "sys": 0o755, "tmp": 0o1777}
 _HOME_DIRECTORIES = {"app": 0o755, "root": 0o755}
 
 
-def mount_root(lowers: tuple[str, ...], base: str, *, owner: int | None, user_attributes: bool) -> int:
+def mount_root(
+    lowers: tuple[str, ...],
+    base: str,
+    *,
+    owner: int | None,
+    user_attributes: bool,
+    targets: tuple[Mount, ...] = (),
+) -> int:
     """Mount the overlay of `lowers` (top first) at `base`/root, its changes in `base`/upper; a descriptor of it.
 
     owner: whom the root directory belongs to. user_attributes: keep the overlay's own notes where any user may write.
+    targets: mounts that are to come, whose places are made in the top layer where no layer has them.
     """
     for name, mode in (("upper", 0o755), ("work", 0o700), ("root", 0o755)):
         os.mkdir(f"{base}/{name}", mode)
@@ -28,6 +37,8 @@ def mount_root(lowers: tuple[str, ...], base: str, *, owner: int | None, user_at
     if owner is not None:
         for name in ("", *_HOME_DIRECTORIES):
             os.chown(f"{base}/upper/{name}", owner, owner)
+    for mount in targets:
+        _make_way(lowers, f"{base}/upper", mount)
     # Descriptors in place of paths: no length limit, no character to escape, and no host path in /proc/mounts inside.
     opened = [os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC) for path in lowers]
     opened += [os.open(f"{base}/{name}", os.O_PATH | os.O_CLOEXEC) for name in ("upper", "work")]
@@ -42,6 +53,27 @@ def mount_root(lowers: tuple[str, ...], base: str, *, owner: int | None, user_at
         for fd in opened:
             os.close(fd)
     return os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+
+
+def _make_way(lowers: tuple[str, ...], upper: str, mount: Mount) -> None:
+    """Make the place of a mount in the top layer, and the folders that lead there, unless a layer has it.
+
+    A link on the way is left to be followed later, inside the root.
+    """
+    parts = mount.target.strip("/").split("/")
+    ways = ["/".join(parts[: count + 1]) for count in range(len(parts))]
+    seen = [
+        [os.lstat(f"{lower}/{way}").st_mode for lower in lowers if os.path.lexists(f"{lower}/{way}")]
+        for way in ways
+    ]
+    if seen[-1] or any(stat.S_ISLNK(mode) for modes in seen for mode in modes):
+        return
+    for way in ways[:-1]:
+        os.makedirs(f"{upper}/{way}", 0o755, exist_ok=True)
+    if os.path.isdir(mount.source):
+        os.makedirs(f"{upper}/{ways[-1]}", 0o755, exist_ok=True)
+    else:
+        os.close(os.open(f"{upper}/{ways[-1]}", os.O_CREAT | os.O_CLOEXEC, 0o644))
 
 
 @contextmanager

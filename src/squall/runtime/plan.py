@@ -91,12 +91,17 @@ class MountWorkshop:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MountRoot:
-    """Mount the overlay that is the container's root. owner: the host id of the container's root."""
+    """Mount the overlay that is the container's root.
+
+    owner: the host id of the container's root. targets: what will be mounted in it, for whoever may make no directory in
+    folders of the layers below: those that lead there are made in the top layer beforehand.
+    """
 
     lowers: tuple[str, ...]
     base: str
     owner: int | None
     user_attributes: bool
+    targets: tuple[Mount, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,7 +17,7 @@ from squall.runtime.template.around import Around
 from squall.runtime.template.init_link import InitLink
 from squall.runtime.template.joined import JoinedContainer
 from squall.runtime.template.plan import is_strict
-from squall.runtime.template.pool_plan import spares_wanted
+from squall.runtime.template.pool_plan import LEAST, WINDOW_S, spares_wanted
 from squall.runtime.template.prepared import Sandbox
 from squall.runtime.template.sandboxes import Sandboxes, TellOfSandboxes
 
@@ -69,6 +69,7 @@ class Keeper:
         self._control: socket.socket | None = None
         self._printed: dict[int, int] = {}
         self._closing = False
+        self._trims = False
 
     # its life
 
@@ -116,6 +117,8 @@ class Keeper:
         else:
             container.made_for = container.demanded != "pooled"
             self._waiting.append(container)
+            if container.demanded == "on_demand":
+                self._sandboxes.make_one()
         self._fill()
 
     def forget(self, container: Container) -> None:
@@ -158,8 +161,17 @@ class Keeper:
         if self._closing or not self._inner_pid:
             return
         self._sandboxes.fill(waiting=len(self._waiting))
+        if not self._trims and self._sandboxes.ready > LEAST:
+            self._trims = True
+            self._around.timers.at(self._around.now_s() + 2 * WINDOW_S, self._trim)
         if self.state == "ready" and not self._waiting:
             self._keep_spares()
+
+    def _trim(self) -> None:
+        self._trims = False
+        if not self._closing:
+            self._sandboxes.trim()
+            self._fill()
 
     def _keep_spares(self) -> None:
         spares = sum(one.spare for one in self._containers.values())

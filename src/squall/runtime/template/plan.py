@@ -13,6 +13,7 @@ from squall.runtime.plan import (
     MakeCgroup,
     MakeScratch,
     MountProc,
+    MountRoot,
     MountWorkshop,
     Namespace,
     NewNamespace,
@@ -90,7 +91,12 @@ def plan_nested(spec: SandboxSpec, host: Host) -> Plan:
 
     What it needs on the host (its directory, its group) is in the plan too, for the launcher to make.
     """
-    return plan_sandbox(replace(spec, uid_base=None), nested_host(host))
+    plan = plan_sandbox(replace(spec, uid_base=None), nested_host(host))
+    # As root's, folders of the layers belong to ids that are not mapped here: no mount point could be made in them.
+    build = tuple(
+        replace(step, targets=spec.mounts) if isinstance(step, MountRoot) else step for step in plan.build
+    )
+    return replace(plan, build=build)
 
 
 def plan_own_root(spec: SandboxSpec, host: Host) -> tuple[Step, ...]:
