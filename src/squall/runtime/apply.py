@@ -95,7 +95,7 @@ class Site:
                     step.base,
                     owner=step.owner,
                     user_attributes=step.user_attributes,
-                    targets=step.targets,
+                    made=step.made,
                 )
             case plan.MountDevices():
                 devices.mount_devices(

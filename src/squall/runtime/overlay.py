@@ -22,12 +22,12 @@ def mount_root(
     *,
     owner: int | None,
     user_attributes: bool,
-    targets: tuple[Mount, ...] = (),
+    made: tuple[tuple[str, bool], ...] = (),
 ) -> int:
     """Mount the overlay of `lowers` (top first) at `base`/root, its changes in `base`/upper; a descriptor of it.
 
     owner: whom the root directory belongs to. user_attributes: keep the overlay's own notes where any user may write.
-    targets: mounts that are to come, whose places are made in the top layer where no layer has them.
+    made: what `ways_to` gave, made in the top layer.
     """
     for name, mode in (("upper", 0o755), ("work", 0o700), ("root", 0o755)):
         os.mkdir(f"{base}/{name}", mode)
@@ -37,8 +37,11 @@ def mount_root(
     if owner is not None:
         for name in ("", *_HOME_DIRECTORIES):
             os.chown(f"{base}/upper/{name}", owner, owner)
-    for mount in targets:
-        _make_way(lowers, f"{base}/upper", mount)
+    for path, directory in made:
+        if not directory:
+            os.close(os.open(f"{base}/upper/{path}", os.O_CREAT | os.O_CLOEXEC, 0o644))
+        elif path not in _OWN_DIRECTORIES | _HOME_DIRECTORIES:
+            os.mkdir(f"{base}/upper/{path}", 0o755)
     # Descriptors in place of paths: no length limit, no character to escape, and no host path in /proc/mounts inside.
     opened = [os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC) for path in lowers]
     opened += [os.open(f"{base}/{name}", os.O_PATH | os.O_CLOEXEC) for name in ("upper", "work")]
@@ -55,25 +58,23 @@ def mount_root(
     return os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
 
 
-def _make_way(lowers: tuple[str, ...], upper: str, mount: Mount) -> None:
-    """Make the place of a mount in the top layer, and the folders that lead there, unless a layer has it.
+def ways_to(lowers: tuple[str, ...], mounts: tuple[Mount, ...]) -> tuple[tuple[str, bool], ...]:
+    """The folders (True) and files that have to be made so that each of `mounts` has its place, outer ones first.
 
-    A link on the way is left to be followed later, inside the root.
+    Of a mount that has it in some layer, nothing. A link on the way is left to be followed later, inside the root.
     """
-    parts = mount.target.strip("/").split("/")
-    ways = ["/".join(parts[: count + 1]) for count in range(len(parts))]
-    seen = [
-        [os.lstat(f"{lower}/{way}").st_mode for lower in lowers if os.path.lexists(f"{lower}/{way}")]
-        for way in ways
-    ]
-    if seen[-1] or any(stat.S_ISLNK(mode) for modes in seen for mode in modes):
-        return
-    for way in ways[:-1]:
-        os.makedirs(f"{upper}/{way}", 0o755, exist_ok=True)
-    if os.path.isdir(mount.source):
-        os.makedirs(f"{upper}/{ways[-1]}", 0o755, exist_ok=True)
-    else:
-        os.close(os.open(f"{upper}/{ways[-1]}", os.O_CREAT | os.O_CLOEXEC, 0o644))
+    made: dict[str, bool] = {}
+    for mount in mounts:
+        parts = mount.target.strip("/").split("/")
+        ways = ["/".join(parts[: count + 1]) for count in range(len(parts))]
+        seen = [
+            [os.lstat(f"{lower}/{way}").st_mode for lower in lowers if os.path.lexists(f"{lower}/{way}")]
+            for way in ways
+        ]
+        if not seen[-1] and not any(stat.S_ISLNK(mode) for modes in seen for mode in modes):
+            made |= dict.fromkeys(ways[:-1], True)
+            made[ways[-1]] = os.path.isdir(mount.source)
+    return tuple(sorted(made.items()))
 
 
 @contextmanager

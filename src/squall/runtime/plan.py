@@ -93,15 +93,15 @@ class MountWorkshop:
 class MountRoot:
     """Mount the overlay that is the container's root.
 
-    owner: the host id of the container's root. targets: what will be mounted in it, for whoever may make no directory in
-    folders of the layers below: those that lead there are made in the top layer beforehand.
+    owner: the host id of the container's root. made: what is made in the top layer beforehand, folders (True) and files, for
+    whoever may make nothing in folders of the layers below.
     """
 
     lowers: tuple[str, ...]
     base: str
     owner: int | None
     user_attributes: bool
-    targets: tuple[Mount, ...] = ()
+    made: tuple[tuple[str, bool], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -33,6 +33,10 @@ _SKIPPED_PIDS = 10_000
 TEMPLATE_NAMESPACES: tuple[Namespace, ...] = ("mount", "ipc", "uts", "net")
 
 
+# What has to be made for the mounts to have their places, as `overlay.ways_to` finds it: folders (True) and files.
+Ways = tuple[tuple[str, bool], ...]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TemplatePlan:
     """How one template comes to be.
@@ -86,25 +90,23 @@ def boxes_of(top: str) -> str:
     return f"{top}/boxes"
 
 
-def plan_nested(spec: SandboxSpec, host: Host) -> Plan:
+def plan_nested(spec: SandboxSpec, host: Host, ways: Ways) -> Plan:
     """The steps that make a sandbox from a template's init: in the workshop nobody is root of the machine.
 
     What it needs on the host (its directory, its group) is in the plan too, for the launcher to make.
     """
     plan = plan_sandbox(replace(spec, uid_base=None), nested_host(host))
     # As root's, folders of the layers belong to ids that are not mapped here: no mount point could be made in them.
-    build = tuple(
-        replace(step, targets=spec.mounts) if isinstance(step, MountRoot) else step for step in plan.build
-    )
+    build = tuple(replace(step, made=ways) if isinstance(step, MountRoot) else step for step in plan.build)
     return replace(plan, build=build)
 
 
-def plan_own_root(spec: SandboxSpec, host: Host) -> tuple[Step, ...]:
+def plan_own_root(spec: SandboxSpec, host: Host, ways: Ways) -> tuple[Step, ...]:
     """The steps by which the process of a template gets a root like that of its containers.
 
     Its pid namespace is that of its init, which the machine's root has made where there is one: /proc is not mounted anew.
     """
-    steps = plan_nested(spec, host).build
+    steps = plan_nested(spec, host, ways).build
     return tuple(replace(step, anew=False) if isinstance(step, MountProc) else step for step in steps)
 
 
