@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -123,7 +124,8 @@ class Scene:
 
 @contextmanager
 def a_scene(heavy: Path | None) -> Iterator[Scene]:
-    """The folders of one run, of which nothing is left afterwards."""
+    """The folders of one run, of which nothing is left afterwards, also where it is told to end."""
+    signal.signal(signal.SIGTERM, _end)
     top = Path(tempfile.mkdtemp(prefix="squall-cold-"))
     scene = Scene(top=top, heavy=heavy)
     try:
@@ -140,4 +142,9 @@ def a_scene(heavy: Path | None) -> Iterator[Scene]:
             path.chmod(0o755 if path.is_dir() else 0o644)
         yield scene
     finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
         shutil.rmtree(top, ignore_errors=True)
+
+
+def _end(_number: int, _frame: object) -> None:
+    raise SystemExit("told to end")

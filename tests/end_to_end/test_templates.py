@@ -73,16 +73,21 @@ def started(house: Any, flag: Path, *options: str) -> Any:
     return house.start("-m", "squall", "run", *options, f"{program}::twice", "--flag", str(flag))
 
 
-def only_template() -> list[int]:
-    """The templates of this machine that no other test has, by their pids."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*/comm"):
+def template_of(launcher: int) -> int | None:
+    """The template below this launcher's template init, if there is one."""
+    parents = {}
+    for path in Path("/proc").glob("[0-9]*/stat"):
         try:
-            if path.read_text().strip() == "squall-template":
-                found.append(int(path.parent.name))
+            name, _, rest = path.read_text().partition(" (")[2].rpartition(") ")
         except OSError:
             continue  # It has ended meanwhile.
-    return found
+        parents[int(path.parent.name)] = (name, int(rest.split()[1]))
+    found = [
+        pid
+        for pid, (name, parent) in parents.items()
+        if name == "squall-template" and parents.get(parent, ("", 0))[1] == launcher
+    ]
+    return found[0] if found else None
 
 
 def run(house: Any, target: str, *flags: str, more: str = "") -> Any:
@@ -113,16 +118,17 @@ def test_a_template_outlives_its_agent_and_serves_the_next_one(house: Any, tmp_p
     client = started(house, tmp_path / "flag", "--start-path", "pooled")
     assert client.stdout.readline().strip().isdigit()
     first = rows(house, "waits")[0]
-    template = only_template()
+    template = template_of(first["launcher_pid"])
+    assert template is not None
     agent = json.loads(house.run("-m", "squall", "status", "--json").stdout)["agent"]["pid"]
     os.kill(agent, signal.SIGKILL)
     eventually(lambda: house.run("-m", "squall", "container", "stop", first["id"]).returncode == 0)
     eventually(lambda: first["id"] not in {row["id"] for row in rows(house, "waits")})
+    assert template_of(first["launcher_pid"]) == template
     (tmp_path / "flag").touch()
     out, errors = client.communicate(timeout=60)
     assert client.returncode == 0, errors
     assert out.strip().isdigit()
-    assert template == only_template() or not only_template(), "it was not made anew"
 
 
 def test_code_that_cannot_be_forked_says_so_and_runs_all_the_same(house: Any) -> None:

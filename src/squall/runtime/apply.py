@@ -53,6 +53,48 @@ class Site:
             case plan.HideMounts():
                 # Slave, not private: what the host unmounts later must not stay busy in here.
                 syscalls.mount("", "/", "", syscalls.MS_REC | syscalls.MS_SLAVE)
+            case (
+                plan.MountMemory()
+                | plan.MountWorkshop()
+                | plan.MountRoot()
+                | plan.MountDevices()
+                | plan.MountProc()
+                | plan.ShowTexts()
+                | plan.BindMount()
+                | plan.MakeBundle()
+            ):
+                self._mount(step)
+            case plan.EnterRoot():
+                overlay.enter_root(self._root, detach_old=step.detach_old)
+                os.close(self._root)
+            case plan.SkipPids():
+                with open("/proc/sys/kernel/ns_last_pid", "w", encoding="ascii") as file:
+                    file.write(str(step.last))
+            case plan.RaiseLoopback():
+                loopback.raise_loopback()
+            case plan.LeadNowhere():
+                routes.make_unreachable(step.networks)
+            case plan.ScopeSockets():
+                syscalls.scope_abstract_sockets()
+            case plan.NameHost():
+                socket.sethostname(step.hostname)
+                if step.resolved:
+                    overlay.append_inside(self._root, "etc/hosts", f"{_OWN_ADDRESS} {step.hostname}\n")
+            case plan.NewNamespace():
+                syscalls.unshare(NAMESPACES[step.namespace])
+            case plan.BecomeRootInside():
+                _become_root_inside(drop_groups=step.drop_groups)
+            case plan.SetLimit():
+                _set_limit(step.name, step.value)
+            case plan.DropPrivileges():
+                _drop_privileges(step.kept, root_is_nobody=step.root_is_nobody)
+            case plan.InstallFilter():
+                syscalls.install_filter(seccomp.filter_for(step.machine, may_join=step.may_join))
+            case _:
+                assert_never(step)
+
+    def _mount(self, step: plan.MountStep) -> None:
+        match step:
             case plan.MountMemory():
                 _mount_memory(step)
                 self.memory_fds.append(os.open(step.target, os.O_PATH | os.O_CLOEXEC))
@@ -60,7 +102,11 @@ class Site:
                 self._root = workshop.mount_workshop(step.target, step.shown)
             case plan.MountRoot():
                 self._root = overlay.mount_root(
-                    step.lowers, step.base, owner=step.owner, user_attributes=step.user_attributes
+                    step.lowers,
+                    step.base,
+                    owner=step.owner,
+                    user_attributes=step.user_attributes,
+                    made=step.made,
                 )
             case plan.MountDevices():
                 devices.mount_devices(
@@ -87,48 +133,8 @@ class Site:
             case plan.MakeBundle():
                 bundle.make(self._root, step.config, owner=step.owner, hide_cgroups=step.hide_cgroups)
                 os.close(self._root)
-            case plan.EnterRoot():
-                overlay.enter_root(self._root, detach_old=step.detach_old)
-                os.close(self._root)
-            case plan.SkipPids():
-                with open("/proc/sys/kernel/ns_last_pid", "w", encoding="ascii") as file:
-                    file.write(str(step.last))
-            case plan.RaiseLoopback():
-                loopback.raise_loopback()
-            case plan.LeadNowhere():
-                routes.make_unreachable(step.networks)
-            case plan.NameHost():
-                socket.sethostname(step.hostname)
-                if step.resolved:
-                    overlay.append_inside(self._root, "etc/hosts", f"{_OWN_ADDRESS} {step.hostname}\n")
             case _:
-                _confine(step)
-
-
-def _confine(
-    step: plan.ScopeSockets
-    | plan.NewNamespace
-    | plan.BecomeRootInside
-    | plan.SetLimit
-    | plan.DropPrivileges
-    | plan.InstallFilter,
-) -> None:
-    """What a process does to itself alone."""
-    match step:
-        case plan.ScopeSockets():
-            syscalls.scope_abstract_sockets()
-        case plan.NewNamespace():
-            syscalls.unshare(NAMESPACES[step.namespace])
-        case plan.BecomeRootInside():
-            _become_root_inside(drop_groups=step.drop_groups)
-        case plan.SetLimit():
-            _set_limit(step.name, step.value)
-        case plan.DropPrivileges():
-            _drop_privileges(step.kept, root_is_nobody=step.root_is_nobody)
-        case plan.InstallFilter():
-            syscalls.install_filter(seccomp.filter_for(step.machine, may_join=step.may_join))
-        case _:
-            assert_never(step)
+                assert_never(step)
 
 
 def _mount_memory(step: plan.MountMemory) -> None:

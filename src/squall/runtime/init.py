@@ -52,9 +52,14 @@ def live(birth: Birth) -> NoReturn:
 
 
 def _live(birth: Birth) -> None:
-    ends = () if birth.ends is None else birth.ends.all()
-    mapped = () if birth.mapped is None else (birth.mapped,)
-    leave_the_launcher((birth.line.fileno(), *ends, *mapped), "squall-init")
+    if birth.mapped is not None:
+        # A fork of a template's init, which has left the launcher already: each page that is written to is memory more.
+        syscalls.close_others((0, 1, 2, birth.line.fileno(), birth.mapped))
+        signal.set_wakeup_fd(-1)
+        name_process("squall-init")
+    else:
+        ends = () if birth.ends is None else birth.ends.all()
+        leave_the_launcher((birth.line.fileno(), *ends), "squall-init")
     isolated = birth.spec.level != "process"
     if isolated:
         # Ends this process even if it hangs in the kernel; without namespaces it must live on to end its descendants.
@@ -105,17 +110,22 @@ def leave_the_launcher(kept: tuple[int, ...], name: str) -> None:
             os.dup2(null, fd)
     if null > 2:
         os.close(null)
-    os.setsid()
-    syscalls.set_name(name)
-    # The launcher's own names the host's paths, and everybody in the container can read it.
-    syscalls.replace_command_line(name)
-    sys.argv[:] = sys.orig_argv[:] = [name]
+    name_process(name)
     signal.set_wakeup_fd(-1)
     for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
         handler = signal.getsignal(number)
         # What whoever started us had ignored (nohup does) is not for containers to inherit; Python's own is.
         if callable(handler) or (handler is signal.SIG_IGN and number not in _PYTHON_IGNORES):
             signal.signal(number, signal.SIG_DFL)
+
+
+def name_process(name: str) -> None:
+    """Be called `name`, in a session of one's own."""
+    os.setsid()
+    syscalls.set_name(name)
+    # The launcher's own names the host's paths, and everybody in the container can read it.
+    syscalls.replace_command_line(name)
+    sys.argv[:] = sys.orig_argv[:] = [name]
 
 
 def _await_byte(fd: int) -> None:

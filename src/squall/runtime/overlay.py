@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from squall.runtime import syscalls
+from squall.runtime.spec import Mount
 
 # A target may go through links of the image, as long as they stay inside; never through those of /proc.
 _INSIDE = syscalls.RESOLVE_IN_ROOT | syscalls.RESOLVE_NO_MAGICLINKS
@@ -15,10 +16,18 @@ _OWN_DIRECTORIES = {"dev": 0o755, "proc": 0o755, "sys": 0o755, "tmp": 0o1777}
 _HOME_DIRECTORIES = {"app": 0o755, "root": 0o755}
 
 
-def mount_root(lowers: tuple[str, ...], base: str, *, owner: int | None, user_attributes: bool) -> int:
+def mount_root(
+    lowers: tuple[str, ...],
+    base: str,
+    *,
+    owner: int | None,
+    user_attributes: bool,
+    made: tuple[tuple[str, bool], ...] = (),
+) -> int:
     """Mount the overlay of `lowers` (top first) at `base`/root, its changes in `base`/upper; a descriptor of it.
 
     owner: whom the root directory belongs to. user_attributes: keep the overlay's own notes where any user may write.
+    made: what `ways_to` gave, made in the top layer.
     """
     for name, mode in (("upper", 0o755), ("work", 0o700), ("root", 0o755)):
         os.mkdir(f"{base}/{name}", mode)
@@ -28,6 +37,11 @@ def mount_root(lowers: tuple[str, ...], base: str, *, owner: int | None, user_at
     if owner is not None:
         for name in ("", *_HOME_DIRECTORIES):
             os.chown(f"{base}/upper/{name}", owner, owner)
+    for path, directory in made:
+        if not directory:
+            os.close(os.open(f"{base}/upper/{path}", os.O_CREAT | os.O_CLOEXEC, 0o644))
+        elif path not in _OWN_DIRECTORIES | _HOME_DIRECTORIES:
+            os.mkdir(f"{base}/upper/{path}", 0o755)
     # Descriptors in place of paths: no length limit, no character to escape, and no host path in /proc/mounts inside.
     opened = [os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC) for path in lowers]
     opened += [os.open(f"{base}/{name}", os.O_PATH | os.O_CLOEXEC) for name in ("upper", "work")]
@@ -42,6 +56,25 @@ def mount_root(lowers: tuple[str, ...], base: str, *, owner: int | None, user_at
         for fd in opened:
             os.close(fd)
     return os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+
+
+def ways_to(lowers: tuple[str, ...], mounts: tuple[Mount, ...]) -> tuple[tuple[str, bool], ...]:
+    """The folders (True) and files that have to be made so that each of `mounts` has its place, outer ones first.
+
+    Of a mount that has it in some layer, nothing. A link on the way is left to be followed later, inside the root.
+    """
+    made: dict[str, bool] = {}
+    for mount in mounts:
+        parts = mount.target.strip("/").split("/")
+        ways = ["/".join(parts[: count + 1]) for count in range(len(parts))]
+        seen = [
+            [os.lstat(f"{lower}/{way}").st_mode for lower in lowers if os.path.lexists(f"{lower}/{way}")]
+            for way in ways
+        ]
+        if not seen[-1] and not any(stat.S_ISLNK(mode) for modes in seen for mode in modes):
+            made |= dict.fromkeys(ways[:-1], True)
+            made[ways[-1]] = os.path.isdir(mount.source)
+    return tuple(sorted(made.items()))
 
 
 @contextmanager

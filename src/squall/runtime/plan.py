@@ -91,12 +91,17 @@ class MountWorkshop:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MountRoot:
-    """Mount the overlay that is the container's root. owner: the host id of the container's root."""
+    """Mount the overlay that is the container's root.
+
+    owner: the host id of the container's root. made: what is made in the top layer beforehand, folders (True) and files, for
+    whoever may make nothing in folders of the layers below.
+    """
 
     lowers: tuple[str, ...]
     base: str
     owner: int | None
     user_attributes: bool
+    made: tuple[tuple[str, bool], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -233,16 +238,12 @@ class InstallFilter:
 
 
 HostStep = MakeScratch | MakeCgroup
+MountStep = (
+    MountMemory | MountWorkshop | MountRoot | MountDevices | MountProc | ShowTexts | BindMount | MakeBundle
+)
 Step = (
     HideMounts
-    | MountMemory
-    | MountWorkshop
-    | MountRoot
-    | MountDevices
-    | MountProc
-    | ShowTexts
-    | BindMount
-    | MakeBundle
+    | MountStep
     | EnterRoot
     | SkipPids
     | RaiseLoopback

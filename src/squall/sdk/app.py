@@ -107,7 +107,16 @@ class App:
         options = {key: value for key, value in locals().items() if key not in ("self", "later")}
         _refuse_later(later)
         options["image"] = image if image is not None else self.image
-        return self._decorator(options)
+
+        def decorate(raw: Callable[..., Any]) -> Any:
+            _check_raw(raw)
+            is_async = inspect.iscoroutinefunction(raw) or inspect.isasyncgenfunction(raw)
+            declared = declare(raw, options, is_generator=is_generator(raw), is_async=is_async)
+            function: Function[..., Any] = Function(raw, declared)
+            self._add(declared.name, function)
+            return function
+
+        return decorate
 
     @overload
     def local_entrypoint(self, raw: Callable[..., Any], /) -> LocalEntrypoint: ...
@@ -129,20 +138,6 @@ class App:
             return entrypoint
 
         return decorate(raw) if raw is not None else decorate
-
-    def _decorator(self, options: dict[str, Any]) -> Decorate:
-        def decorate(raw: Callable[..., Any]) -> Any:
-            if isinstance(raw, Function):
-                raise InvalidError(f"{raw.name!r} is decorated with @app.function twice")
-            if not callable(raw) or inspect.isclass(raw):
-                raise InvalidError("@app.function decorates a function; a class is for @app.cls")
-            is_async = inspect.iscoroutinefunction(raw) or inspect.isasyncgenfunction(raw)
-            declared = declare(raw, options, is_generator=is_generator(raw), is_async=is_async)
-            function: Function[..., Any] = Function(raw, declared)
-            self._add(declared.name, function)
-            return function
-
-        return decorate
 
     def include(self, other: App) -> App:
         """Adds another app's functions to this one; gives this one. Raises AlreadyExistsError where both have a name."""
@@ -224,6 +219,13 @@ def _inside_out() -> InvalidError:
         "app.run() is for the client, and this is a container, which imports the same file",
         remedy='put it below `if __name__ == "__main__":`, or into a function with `@app.local_entrypoint()`',
     )
+
+
+def _check_raw(raw: Any) -> None:
+    if isinstance(raw, Function):
+        raise InvalidError(f"{raw.name!r} is decorated with @app.function twice")
+    if not callable(raw) or inspect.isclass(raw):
+        raise InvalidError("@app.function decorates a function; a class is for @app.cls")
 
 
 def _place(function: Function[Any, Any]) -> tuple[str, str]:

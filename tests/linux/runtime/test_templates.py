@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from squall.runtime.spec import Mount
 from tests.linux.runtime.box import Box, eventually, limits
 
 _STATUS = """
@@ -205,6 +206,47 @@ def test_a_template_writes_nowhere_but_in_its_own_root(box: Box) -> None:
         "import os; print(os.path.exists('/app/written'), 'check' if 0 else loaded['seen'] == sorted(os.listdir('/')))"
     )
     assert ended.out == "False True\n"
+
+
+def test_mounts_find_their_place_in_folders_of_the_image_that_nobody_inside_may_write_to(box: Box) -> None:
+    folder = box.top / "lower" / "squall" / "layers"
+    folder.mkdir(parents=True)
+    for name in ("layer", "layer/data"):
+        (box.top / name).mkdir()
+        (box.top / name).chmod(0o755)
+        box.give(box.top / name)
+    for path in (folder.parent, folder):
+        path.chmod(0o755)
+        box.give(path)
+    (box.top / "file").write_text("shown")
+    mounts = (
+        *box.mounts(),
+        Mount(source=str(box.top / "layer"), target="/squall/layers/abc"),
+        Mount(source=str(box.top / "file"), target="/deep/down/file"),
+    )
+    told = box.template("import os; seen = os.listdir('/squall/layers/abc')", mounts=mounts)
+    assert told["state"] == "ready", told
+    code = (
+        "import os; print(loaded['seen'], os.listdir('/squall/layers/abc'), open('/deep/down/file').read())"
+    )
+    ended = box.finish(box.start(box.spec(code, mounts=mounts), path="pooled"))
+    assert ended.out == "['data'] ['data'] shown\n"
+
+
+def test_a_rung_on_demand_is_served_however_many_sandboxes_are_ready(box: Box) -> None:
+    box.template()
+    specs = [box.spec("import time; time.sleep(0.2)") for _ in range(15)]
+    for spec in specs:
+        box.ask(spec)
+    for spec in specs:
+        for fd in box.hear("started", of=spec.id).fds:
+            os.close(fd)
+        box.hear("exited", of=spec.id)
+        box.say({"t": "forget", "container": spec.id})
+    for _ in range(3):
+        started = box.start(box.spec("print('up')"), path="on_demand")
+        assert started.message["rung"] == "on_demand"
+        assert box.finish(started).out == "up\n"
 
 
 def test_a_burst_beyond_the_pool_is_served(box: Box) -> None:

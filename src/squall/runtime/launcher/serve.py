@@ -26,6 +26,7 @@ from squall.runtime.disk_use import takes_more_than
 from squall.runtime.host import Host
 from squall.runtime.ladder import RUNGS, Alone, Cannot, Rung, Template, Wait, next_step
 from squall.runtime.launcher.beside import Beside
+from squall.runtime.launcher.guard import guarded
 from squall.runtime.launcher.templates import OnContainers, Templates, Wish
 from squall.runtime.memory_watch import MemoryWatch
 from squall.runtime.network.joining import Joining
@@ -95,8 +96,8 @@ class Launcher:
             for key, _ in self._selector.select(self._timers.next_in(time.monotonic())):
                 # One callback may have ended what the next one is about.
                 if self._selector.get_map().get(key.fd) is key:
-                    key.data()
-            self._timers.run_due(time.monotonic())
+                    guarded(key.data, then=partial(self._selector.unregister, key.fileobj))
+            guarded(lambda: self._timers.run_due(time.monotonic()))
         if self._agent is not None:
             self._agent.close()
 

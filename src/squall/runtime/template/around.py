@@ -39,5 +39,5 @@ class Around:
 
     def unlisten(self, fd: int) -> None:
         """Hear nothing more from this descriptor, if it was listened to."""
-        if fd in self.selector.get_map():
+        if fd >= 0 and fd in self.selector.get_map():
             self.selector.unregister(fd)

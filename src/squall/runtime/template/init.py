@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass, replace
 from typing import Any, NoReturn
 
-from squall.runtime import children, init, packet, syscalls
+from squall.runtime import children, init, overlay, packet, syscalls
 from squall.runtime.apply import NAMESPACES, Site, StepError
 from squall.runtime.host import Host
 from squall.runtime.init import BROKEN, Birth, await_word, leave_the_launcher
@@ -65,6 +65,7 @@ class _TemplateInit:
     def __init__(self, birth: TemplateBirth) -> None:
         self._birth = birth
         self._line = birth.line
+        self._ways = overlay.ways_to(birth.spec.lowers, birth.spec.mounts)
         with open("/proc/self/uid_map", encoding="ascii") as file:
             self._ids = [(int(first), int(count)) for first, _, count in map(str.split, file)]
 
@@ -96,7 +97,7 @@ class _TemplateInit:
             process.live(
                 process.TemplateStart(
                     spec=self._birth.spec,
-                    build=plan_own_root(self._birth.spec, self._birth.host),
+                    build=plan_own_root(self._birth.spec, self._birth.host, self._ways),
                     confine=self._birth.plan.confine,
                     load=got.message["load"],
                     control=control,
@@ -109,7 +110,7 @@ class _TemplateInit:
     def _make_sandbox(self, got: packet.Packet) -> None:
         message = got.message
         spec = replace(self._birth.spec, id=message["sandbox"], scratch=message["scratch"], uid_base=None)
-        plan = plan_nested(spec, self._birth.host)
+        plan = plan_nested(spec, self._birth.host, self._ways)
         flags = 0
         for name in plan.namespaces:
             flags |= NAMESPACES[name]

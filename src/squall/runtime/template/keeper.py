@@ -17,14 +17,15 @@ from squall.runtime.template.around import Around
 from squall.runtime.template.init_link import InitLink
 from squall.runtime.template.joined import JoinedContainer
 from squall.runtime.template.plan import is_strict
-from squall.runtime.template.pool_plan import spares_wanted
+from squall.runtime.template.pool_plan import LEAST, WINDOW_S, spares_wanted
 from squall.runtime.template.prepared import Sandbox
 from squall.runtime.template.sandboxes import Sandboxes, TellOfSandboxes
 
 Message = dict[str, Any]
 State = Literal["building", "ready", "refused", "gone"]
 
-_READ = 16 * 1024
+# As JSON it is up to six times as much, and a packet holds 64 KiB.
+_READ = 8 * 1024
 # A template that does not take up the end of what it has forked keeps the container's namespaces from ending.
 _REAP_PATIENCE_S = 2.0
 
@@ -68,6 +69,7 @@ class Keeper:
         self._control: socket.socket | None = None
         self._printed: dict[int, int] = {}
         self._closing = False
+        self._trims = False
 
     # its life
 
@@ -115,6 +117,8 @@ class Keeper:
         else:
             container.made_for = container.demanded != "pooled"
             self._waiting.append(container)
+            if container.demanded == "on_demand":
+                self._sandboxes.make_one()
         self._fill()
 
     def forget(self, container: Container) -> None:
@@ -157,8 +161,17 @@ class Keeper:
         if self._closing or not self._inner_pid:
             return
         self._sandboxes.fill(waiting=len(self._waiting))
+        if not self._trims and self._sandboxes.ready > LEAST:
+            self._trims = True
+            self._around.timers.at(self._around.now_s() + 2 * WINDOW_S, self._trim)
         if self.state == "ready" and not self._waiting:
             self._keep_spares()
+
+    def _trim(self) -> None:
+        self._trims = False
+        if not self._closing:
+            self._sandboxes.trim()
+            self._fill()
 
     def _keep_spares(self) -> None:
         spares = sum(one.spare for one in self._containers.values())
@@ -357,7 +370,7 @@ class Keeper:
                 os.close(fd)
             try:
                 self._take(got.message, got.sender)
-            except (KeyError, TypeError, ValueError):
+            except (ArithmeticError, KeyError, TypeError, ValueError):
                 # User code runs in there: what makes no sense ends the template, and nothing else.
                 self._kill_template()
 
@@ -372,7 +385,7 @@ class Keeper:
                 self._refuse(message)
             case "forked":
                 container = self._containers.get(str(message["container"]))
-                if container is not None and "why" in message:
+                if container is not None and "why" in message and container.phase == "building":
                     self._fall(container, str(message["why"]))
                 elif container is not None and not is_strict(self.spec):
                     self._runners[int(message["pid"])] = container

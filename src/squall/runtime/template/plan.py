@@ -13,6 +13,7 @@ from squall.runtime.plan import (
     MakeCgroup,
     MakeScratch,
     MountProc,
+    MountRoot,
     MountWorkshop,
     Namespace,
     NewNamespace,
@@ -30,6 +31,10 @@ from squall.runtime.spec import UID_RANGE, Mount, SandboxSpec
 _SYS_ADMIN = 1 << 21
 # Libraries find that they were forked by comparing pids: a template has one that no runner in a sandbox of its own has.
 _SKIPPED_PIDS = 10_000
+
+
+# What has to be made for the mounts to have their places, as `overlay.ways_to` finds it: folders (True) and files.
+Ways = tuple[tuple[str, bool], ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,21 +101,24 @@ def boxes_of(top: str) -> str:
     return f"{top}/boxes"
 
 
-def plan_nested(spec: SandboxSpec, host: Host) -> Plan:
+def plan_nested(spec: SandboxSpec, host: Host, ways: Ways) -> Plan:
     """The steps that make a sandbox from a template's init: in the workshop nobody is root of the machine.
 
     What it needs on the host (its directory, its group) is in the plan too, for the launcher to make.
     """
-    return plan_sandbox(replace(spec, uid_base=None), nested_host(host))
+    plan = plan_sandbox(replace(spec, uid_base=None), nested_host(host))
+    # As root's, folders of the layers belong to ids that are not mapped here: no mount point could be made in them.
+    build = tuple(replace(step, made=ways) if isinstance(step, MountRoot) else step for step in plan.build)
+    return replace(plan, build=build)
 
 
-def plan_own_root(spec: SandboxSpec, host: Host) -> tuple[Step, ...]:
+def plan_own_root(spec: SandboxSpec, host: Host, ways: Ways) -> tuple[Step, ...]:
     """The steps by which the process of a template gets a root like that of its containers.
 
     Its pid namespace is that of its init, which the machine's root has made where there is one: /proc is not mounted anew.
     Its network is nothing at all.
     """
-    steps = [step for step in plan_nested(spec, host).build if not isinstance(step, RaiseLoopback)]
+    steps = [step for step in plan_nested(spec, host, ways).build if not isinstance(step, RaiseLoopback)]
     return tuple(replace(step, anew=False) if isinstance(step, MountProc) else step for step in steps)
 
 

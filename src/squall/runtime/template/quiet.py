@@ -13,6 +13,7 @@ _ONE = "1"
 _NUMBERS = {
     "OMP_NUM_THREADS": _ONE,  # every OpenMP: torch, scikit-learn
     "OPENBLAS_NUM_THREADS": _ONE,  # numpy, scipy
+    "OPENBLAS_THREAD_TIMEOUT": "20",  # else each thread that a child gets back spins for 10 ms before it sleeps
     "MKL_NUM_THREADS": _ONE,
     "BLIS_NUM_THREADS": _ONE,
     "NUMEXPR_NUM_THREADS": _ONE,  # starts its threads when it is imported

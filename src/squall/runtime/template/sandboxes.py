@@ -14,7 +14,7 @@ from squall.runtime.spec import SandboxSpec
 from squall.runtime.template.around import Around
 from squall.runtime.template.init_link import InitLink
 from squall.runtime.template.plan import boxes_of
-from squall.runtime.template.pool_plan import Pool, missing
+from squall.runtime.template.pool_plan import Pool, missing, wanted
 from squall.runtime.template.prepared import Sandbox, make_directory
 
 _FAILURES = 3
@@ -72,19 +72,31 @@ class Sandboxes:
 
     def fill(self, *, waiting: int) -> None:
         """Have as many made as are wanted; waiting: containers that wait for one."""
-        wanted = missing(
+        short = missing(
             self._seen,
             now_s=self._around.now_s(),
             ready=len(self._pool),
             making=len(self._making),
             waiting=waiting,
         )
-        for _ in range(wanted):
+        for _ in range(short):
             try:
                 self._make()
             except OSError as problem:
                 self._failed(f"{problem}")
                 return
+
+    def make_one(self) -> None:
+        """Have one made for somebody who takes none that is there."""
+        try:
+            self._make()
+        except OSError as problem:
+            self._failed(f"{problem}")
+
+    def trim(self) -> None:
+        """End those that nobody has asked for in a while, the oldest first."""
+        for _ in range(len(self._pool) - wanted(self._seen, now_s=self._around.now_s())):
+            self._pool.popleft().kill()
 
     def made(self, name: str, inner_pid: int) -> None:
         """The template's init has forked the first process of this one."""
