@@ -110,8 +110,7 @@ class App:
 
         def decorate(raw: Callable[..., Any]) -> Any:
             _check_raw(raw)
-            is_async = inspect.iscoroutinefunction(raw) or inspect.isasyncgenfunction(raw)
-            declared = declare(raw, options, is_generator=is_generator(raw), is_async=is_async)
+            declared = declare(raw, options, is_generator=is_generator(raw), is_async=_is_async(raw))
             function: Function[..., Any] = Function(raw, declared)
             self._add(declared.name, function)
             return function
@@ -219,6 +218,10 @@ def _inside_out() -> InvalidError:
         "app.run() is for the client, and this is a container, which imports the same file",
         remedy='put it below `if __name__ == "__main__":`, or into a function with `@app.local_entrypoint()`',
     )
+
+
+def _is_async(raw: Callable[..., Any]) -> bool:
+    return inspect.iscoroutinefunction(raw) or inspect.isasyncgenfunction(raw)
 
 
 def _check_raw(raw: Any) -> None:
