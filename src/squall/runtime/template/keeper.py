@@ -300,6 +300,8 @@ class Keeper:
             else:
                 self._sandboxes.leave(sandbox)
                 self._tell.ended(container)
+                # The container has closed it; what the template says later of the runner must not reach another's.
+                sandbox.pidfd = -1
         self._fill()
         self._end_if_unused()
 

@@ -17,7 +17,8 @@ class Sandbox:
 
     scratch: its directory on the host, held by the descriptor `hold`. line: to its first process; inner: the other end,
     for the first word of the runner. inner_pid: its first process as the template's init counts; pid, pidfd: as the
-    launcher does. veth: how it is joined to the host's network, where it has an address. namespaces: descriptors of what a runner enters it by, in the order in which it does.
+    launcher does. veth: how it is joined to the host's network, where it has an address. namespaces: descriptors of what
+    a runner enters it by, in the order in which it does.
     """
 
     id: str
