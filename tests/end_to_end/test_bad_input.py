@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import shutil
 import socket
 import subprocess
 import sys
@@ -423,3 +424,4 @@ def test_a_named_server_is_the_one_that_runs(terminal: Terminal) -> None:
     said = other.run(FUNCTION, "::double", "--number", "3")
     assert (said.status, said.out) == (0, "6\n"), said
     assert left_of(other.state) == []
+    shutil.rmtree(other.folder)

@@ -125,7 +125,7 @@ def test_native_threads_that_an_import_starts_are_seen() -> None:
 def test_a_reason_names_the_variable_that_holds_what_was_found() -> None:
     verdict = judged("import json, socket; json.client = socket.socket(); json.source = open(os.devnull)")
     assert [(word, holder) for word, holder, _ in verdict["reasons"]] == [("socket", "json.client")]
-    assert "@enter" in verdict["reasons"][0][2]
+    assert "@squall.after_fork" in verdict["reasons"][0][2]
 
 
 def test_a_reason_names_the_module_of_a_thread() -> None:

@@ -139,6 +139,9 @@ class JoinedContainer(Container):
         try:
             self._runner_fd = os.pidfd_open(pid)
         except ProcessLookupError:
+            # It has ended already. How is told by who took that up; if that is gone too, it is lost.
+            if self.sandbox is not None:
+                self.sandbox.kill()
             return
         if self.group is not None and self.attacher is not None:
             # Until then it counts in the group of its template, which has the same limits.

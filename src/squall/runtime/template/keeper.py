@@ -28,6 +28,7 @@ State = Literal["building", "ready", "refused", "gone"]
 _READ = 8 * 1024
 # A template that does not take up the end of what it has forked keeps the container's namespaces from ending.
 _REAP_PATIENCE_S = 2.0
+_EARLY_ENDS = 256
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -189,15 +190,14 @@ class Keeper:
     def _equip(self, container: JoinedContainer) -> None:
         container.attacher = self._init.attacher
         container.killed = self._watch_end_of
-        if is_strict(self.spec):
-            container.on_entered = self._entered
+        container.on_entered = self._entered
 
     def _entered(self, container: JoinedContainer, pid: int) -> None:
-        """A runner that the template did not fork itself has said its first word: its end is told by the init."""
+        """A runner has said its first word. The template may not have told of it: a strict one cannot, one that ended did not."""
         inner_pid = _inner_pid(pid)
         if (end := self._early_ends.pop(inner_pid, None)) is not None:
             container.runner_ended(*end)
-        else:
+        elif inner_pid:
             self._runners[inner_pid] = container
 
     def _fork(self, container: JoinedContainer, sandbox: Sandbox) -> None:
@@ -282,9 +282,11 @@ class Keeper:
         elif (sandbox := self._sandboxes.by_inner_pid(inner_pid)) is not None:
             sandbox.cpu_s = cpu_s
             self._sandbox_ended(sandbox)
-        elif is_strict(self.spec):
-            # It may have ended before its first word was read.
+        else:
+            # A runner whose first word has not been read yet.
             self._early_ends[inner_pid] = (status, cpu_s)
+            while len(self._early_ends) > _EARLY_ENDS:
+                del self._early_ends[next(iter(self._early_ends))]
 
     def _sandbox_ended(self, sandbox: Sandbox) -> None:
         container = self._holder_of(sandbox)
