@@ -176,7 +176,9 @@ class Durable:
         self._waiters.setdefault((call, index), []).append(stream)
         stream.on_frame = lambda frame: self._stop_waiting(call, index, stream, frame)
         if not await self._give(call, index):
-            if known.state is CallState.CANCELLED:
+            # Asked again: it may have been cancelled after the first look, and before anybody waited here to be told.
+            known = await self._store.call(call)
+            if known is not None and known.state is CallState.CANCELLED:
                 self._waiters.pop((call, index), None)
                 raise InputCancelled(f"{call} was cancelled", remedy="call again if it was not meant")
             if not wait and stream.live:

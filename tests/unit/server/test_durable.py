@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -12,12 +12,20 @@ import pytest
 
 from squall.blobs.memory_blobs import MemoryBlobs
 from squall.model.call import CallState, Verb
-from squall.model.errors import DiskFull, Error, InvalidError, NotFoundError, TooManyInputs
+from squall.model.errors import (
+    DiskFull,
+    Error,
+    InputCancelled,
+    InvalidError,
+    NotFoundError,
+    TooManyInputs,
+)
 from squall.model.function import Retries
 from squall.model.ids import CallId
 from squall.server.calls import ACK_S, PendingLimits
 from squall.server.durable import Durable
 from squall.server.records import CallRecord
+from squall.state import records
 from squall.state.memory_state import MemoryState
 from squall.state.records import OutcomeRecord
 from squall.wire.codec import Frame, Kind
@@ -40,6 +48,21 @@ class FullState(MemoryState):
         if self.full:
             raise DiskFull("the disk is full")
         return await super().record_outcomes(call, items)
+
+
+class SlowToLookState(FullState):
+    """A store in which something happens right after the first look at a call, while its answer is on its way."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.meanwhile: Callable[[], Awaitable[None]] | None = None
+
+    async def call(self, call: CallId) -> records.CallRecord | None:
+        found = await super().call(call)
+        meanwhile, self.meanwhile = self.meanwhile, None
+        if meanwhile is not None:
+            await meanwhile()
+        return found
 
 
 @dataclass
@@ -234,6 +257,18 @@ def test_a_cancelled_call_tells_who_waits_and_stays_cancelled() -> None:
                 await here.get()
             await here.durable.resume(here.stage.record)
             assert not here.stage.calls.calls
+
+    play(scene)
+
+
+def test_who_asks_while_the_call_is_being_cancelled_is_told_so() -> None:
+    async def scene() -> None:
+        store = SlowToLookState()
+        async with house(store) as here:
+            await here.spawn()
+            store.meanwhile = lambda: here.durable.cancel(CALL)
+            with pytest.raises(InputCancelled):
+                await here.get()
 
     play(scene)
 
