@@ -34,6 +34,8 @@ def containers(draw: st.DrawFn) -> SandboxSpec:
         level=level,
         runtime=_RUNTIME,
         network="none",
+        veth=None,
+        unreachable=(),
         capabilities="none",
         interpreter=draw(st.just("/usr/bin/python3")),
         argv=draw(st.none() | st.just(("/bin/true",))),

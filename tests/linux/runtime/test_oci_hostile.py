@@ -117,6 +117,7 @@ def test_a_pid_1_of_the_image_that_says_nonsense_ends_its_container_and_nobody_e
     gvisor.kill(other)
 
 
+@pytest.mark.needs("root")  # to look into processes that have other rights
 def test_the_runtime_has_no_right_over_the_host(oci: Oci) -> None:
     """It is started as root of the container's user namespace, so what escapes from it is no root of the host."""
     running = oci.start(WAIT)

@@ -87,7 +87,7 @@ say(in_namespace(template)())
 """
 
 
-@pytest.mark.needs("namespaces")
+@pytest.mark.needs("root", "namespaces")
 def test_a_child_with_its_templates_process_id_is_refused_since_libraries_would_not_notice_the_fork() -> None:
     template, (one, other) = run(_SAME_NUMBER)
     assert template == one[0] == other[0]
