@@ -45,7 +45,10 @@ def test_a_folder_is_left_until_it_is_removed(folder: Path) -> None:
 
 
 def test_a_process_that_was_told_a_folder_is_left_until_it_ends(folder: Path) -> None:
-    with running("-c", "input()", str(folder)) as process:
+    # It says that it is up: until then it may still be the copy of this one that becomes it.
+    with running("-c", "print('up', flush=True); input()", str(folder)) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "up\n"
         assert any(line.startswith(f"{process.pid} ") for line in leaks.look().processes)
         assert not leaks.look(frozenset({Path("/other")})).processes & leaks.look().processes
     assert not any(line.startswith(f"{process.pid} ") for line in leaks.look().processes)
