@@ -383,6 +383,7 @@ def a_box(
     wrapper: what the launcher is started through. drops: it is root that starts the wrapper, which becomes the user.
     prepare: what is done to its files before it starts.
     """
+    _python_for(kind)  # leaves the test out where there is none, before there is a folder to be left
     top = leaks.fresh_folder(prefix="squall-box-", below="/tmp")
     box = Box(kind, top, wrapper=wrapper, drops=drops)
     try:
