@@ -10,8 +10,6 @@ import signal
 from squall.runtime import syscalls
 from squall.runtime.cgroups import Group
 
-_PIPE_BYTES = 1 << 20
-
 
 class Attacher:
     """Puts processes into groups, in the order in which it is asked to. Nothing is told of one that has ended."""

@@ -19,17 +19,17 @@ def write_id_maps(pid: int, host: Host, *, uid_base: int | None) -> None:
         if uid_base is None:
             raise PermissionError("as root each container needs a uid_base of its own")
         both = f"0 {uid_base} {UID_RANGE}\n"
-        _write(pid, "uid_map", both)
-        _write(pid, "gid_map", both)
+        write_map(pid, "uid_map", both)
+        write_map(pid, "gid_map", both)
     elif host.subordinate is not None:
         ids = host.subordinate
         _run_mapper("newuidmap", pid, host.uid, ids.uid_first, ids.uid_count)
         _run_mapper("newgidmap", pid, os.getgid(), ids.gid_first, ids.gid_count)
     else:
         # The kernel lets a user map itself only once nobody inside can drop a group that takes rights away.
-        _write(pid, "setgroups", "deny")
-        _write(pid, "uid_map", f"0 {host.uid} 1\n")
-        _write(pid, "gid_map", f"0 {os.getgid()} 1\n")
+        write_map(pid, "setgroups", "deny")
+        write_map(pid, "uid_map", f"0 {host.uid} 1\n")
+        write_map(pid, "gid_map", f"0 {os.getgid()} 1\n")
 
 
 def do_as_container_root(host: Host, do: Callable[[], int]) -> int:
@@ -59,7 +59,8 @@ def do_as_container_root(host: Host, do: Callable[[], int]) -> int:
     return os.waitstatus_to_exitcode(status)
 
 
-def _write(pid: int, name: str, text: str) -> None:
+def write_map(pid: int, name: str, text: str) -> None:
+    """Write `text` to the file `name` of a process in /proc that says what its ids are."""
     fd = os.open(f"/proc/{pid}/{name}", os.O_WRONLY | os.O_CLOEXEC)
     try:
         os.write(fd, text.encode())

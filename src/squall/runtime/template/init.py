@@ -11,6 +11,7 @@ from squall.runtime import children, init, overlay, packet, syscalls
 from squall.runtime.apply import NAMESPACES, Site, StepError
 from squall.runtime.host import Host
 from squall.runtime.init import BROKEN, Birth, await_word, leave_the_launcher
+from squall.runtime.namespaces import write_map
 from squall.runtime.spec import SandboxSpec
 from squall.runtime.template import process
 from squall.runtime.template.plan import TemplatePlan, plan_nested, plan_own_root
@@ -137,17 +138,9 @@ class _TemplateInit:
         whole = "".join(f"{first} {first} {count}\n" for first, count in self._ids)
         alone = self._ids == [(0, 1)]
         if alone:
-            _write(pid, "setgroups", "deny")
-        _write(pid, "uid_map", whole)
-        _write(pid, "gid_map", whole)
-
-
-def _write(pid: int, name: str, text: str) -> None:
-    fd = os.open(f"/proc/{pid}/{name}", os.O_WRONLY | os.O_CLOEXEC)
-    try:
-        os.write(fd, text.encode())
-    finally:
-        os.close(fd)
+            write_map(pid, "setgroups", "deny")
+        write_map(pid, "uid_map", whole)
+        write_map(pid, "gid_map", whole)
 
 
 def _tell(line: socket.socket, message: Message) -> None:
