@@ -1,7 +1,8 @@
 """Runs the README's two commands in fresh clones, each on a machine that lacks something, and prints a line each.
 
 Needs root, because it makes an ordinary user and takes rights away. `--only NAME,...` runs some profiles, `--first`
-only the first command of each, `--keep` leaves clones and logs in place.
+only the first command of each, `--jobs N` so many profiles side by side (tests wait more than they compute),
+`--keep` leaves clones and logs in place.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -75,12 +77,12 @@ def main() -> int:
     if os.geteuid() != 0:
         sys.exit("fresh: needs root, to make an ordinary user and to take rights away")
     commands = readme_commands()[: 1 if asked.first else 2]
-    failed = 0
-    with _user(), _folder(keep=asked.keep) as folder:
-        for profile in wanted:
-            failed += not _passes(profile, commands, folder / profile.name.replace(" ", "-"))
-    print(f"{len(wanted) - failed} of {len(wanted)} profiles passed", flush=True)
-    return 1 if failed else 0
+    with _user(), _folder(keep=asked.keep) as folder, ThreadPoolExecutor(asked.jobs) as lanes:
+        passed = sum(
+            lanes.map(lambda one: _passes(one, commands, folder / one.name.replace(" ", "-")), wanted)
+        )
+    print(f"{passed} of {len(wanted)} profiles passed", flush=True)
+    return 0 if passed == len(wanted) else 1
 
 
 def readme_commands() -> list[str]:
@@ -95,6 +97,7 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--only", help="names of profiles, with commas between")
     parser.add_argument("--first", action="store_true", help="only the first command of each")
+    parser.add_argument("--jobs", type=int, default=1, help="how many profiles run side by side (default 1)")
     parser.add_argument("--keep", action="store_true", help="leave clones and logs in place")
     return parser.parse_args()
 
