@@ -8,7 +8,7 @@ import time
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
-from squall.runtime import children, command, packet, syscalls
+from squall.runtime import children, command, packet, resting, syscalls
 from squall.runtime.apply import Site, StepError
 from squall.runtime.oci.keeper import Keeper
 from squall.runtime.plan import Plan
@@ -25,6 +25,7 @@ class Birth:
 
     line: its socket to the launcher. ends: those of the runner that it starts; None where a template sends one in later.
     mapped: what it reads a byte from once its ids are mapped; None where the launcher says so over the line.
+    resting: the program that it becomes when all that is left is to reap; None where it stays what it is.
     """
 
     spec: SandboxSpec
@@ -32,6 +33,7 @@ class Birth:
     line: socket.socket
     ends: Ends | None
     mapped: int | None = None
+    resting: int | None = None
 
 
 # What a template's child enters, in the order in which it has to: the first gives it the powers for the others.
@@ -54,7 +56,8 @@ def live(birth: Birth) -> NoReturn:
 def _live(birth: Birth) -> None:
     if birth.mapped is not None:
         # A fork of a template's init, which has left the launcher already: each page that is written to is memory more.
-        syscalls.close_others((0, 1, 2, birth.line.fileno(), birth.mapped))
+        kept = (birth.line.fileno(), birth.mapped, *(() if birth.resting is None else (birth.resting,)))
+        syscalls.close_others((0, 1, 2, *kept))
         signal.set_wakeup_fd(-1)
         name_process("squall-init")
     else:
@@ -82,7 +85,9 @@ def _live(birth: Birth) -> None:
     # Its memory is a copy of the launcher's, and the runner has the same ids: keep it out.
     syscalls.set_dumpable(dumpable=False)
     if birth.ends is None:
-        _offer_namespaces(birth.line, joined_namespaces(birth.spec))
+        _offer_namespaces(birth)
+        if birth.resting is not None:
+            resting.rest(birth.resting, birth.line)
     elif birth.spec.oci:
         Keeper(birth.spec, birth.ends, birth.line).serve()
     _Init(birth, isolated=isolated).serve()
@@ -93,10 +98,12 @@ def joined_namespaces(spec: SandboxSpec) -> tuple[str, ...]:
     return tuple(name for name in _JOINED if name != "net" or spec.network != "host")
 
 
-def _offer_namespaces(line: socket.socket, names: tuple[str, ...]) -> None:
+def _offer_namespaces(birth: Birth) -> None:
     """Hand out what a template's child enters this sandbox by: descriptors, as nobody may look into this process."""
+    names = joined_namespaces(birth.spec)
     opened = tuple(os.open(f"/proc/self/ns/{name}", os.O_RDONLY | os.O_CLOEXEC) for name in names)
-    packet.send(line, {"t": "prepared", "at": time.monotonic()}, opened)
+    rests = birth.resting is not None
+    packet.send(birth.line, {"t": "prepared", "at": time.monotonic(), "rests": rests}, opened)
     for fd in opened:
         os.close(fd)
 
@@ -110,6 +117,8 @@ def leave_the_launcher(kept: tuple[int, ...], name: str) -> None:
             os.dup2(null, fd)
     if null > 2:
         os.close(null)
+    else:
+        os.set_inheritable(null, True)
     name_process(name)
     signal.set_wakeup_fd(-1)
     for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:

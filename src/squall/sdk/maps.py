@@ -310,6 +310,8 @@ async def results_async(call: MapCall, *, ordered: bool, keep_errors: bool) -> A
                 some.clear()
                 while call.may_feed and (batch := ahead.collect(call.most)) is not None:
                     call.send(*batch)
+                    # Inputs may be there without end: others on this loop have their turn too.
+                    await asyncio.sleep(0)
                 found = call.arrived(wait=False)
                 if found is None:
                     finished = True

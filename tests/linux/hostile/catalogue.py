@@ -182,10 +182,8 @@ HOST = (
         id="R01",
         title="read, signal, stop or kill the first process of its sandbox",
         code="host.first_process",
-        refused={"signals": "alive", "*": _CLOSED},
-        # Their numbers; what they are, it cannot see.
-        loading={"list fd": f"done|{_CLOSED}"},
-        oci={"list fd": f"done|{_CLOSED}"},
+        refused={"signals": "alive", "list fd": f"done|{_CLOSED}", "*": _CLOSED},
+        unproven={"list fd": "the numbers may be seen inside too; what they are of, may not"},
         process=_PROCESSES,
     ),
     Probe(

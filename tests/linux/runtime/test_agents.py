@@ -6,9 +6,8 @@ import os
 import stat
 from pathlib import Path
 
-from squall.runtime import packet
 from squall.runtime.agent_line import listen
-from tests.linux.runtime.box import Box, eventually
+from tests.linux.runtime.box import Box
 
 # Echoes on each channel that it is given, saying how many there were before.
 _ECHO = """
@@ -101,84 +100,6 @@ def test_a_newer_agent_replaces_the_older_one(own_box: Box) -> None:
     older.close()
 
 
-def test_a_command_runs_beside_the_runner_in_the_same_sandbox(box: Box) -> None:
-    running = box.start(box.spec(_WAIT))
-    assert running.read_line() == "up"
-    script = "id -u; cat; grep -E 'CapEff|CapBnd|NoNewPrivs|Seccomp:' /proc/self/status; ls /proc/self/fd | wc -l; exit 3"
-    stdin, stdout, _stderr = _execute(
-        box, running.spec.id, ["/bin/sh", "-c", script], env={"PATH": "/usr/bin:/bin"}
-    )
-    os.write(stdin, b"typed\n")
-    os.close(stdin)
-    said = _read(stdout).split()
-    assert said[:2] == ["0", "typed"]
-    fields = dict(zip(said[2:-1:2], said[3:-1:2], strict=True))
-    assert int(fields["CapEff:"], 16) == int(fields["CapBnd:"], 16) == 0
-    assert (fields["NoNewPrivs:"], fields["Seccomp:"]) == ("1", "2")
-    # Its three, and the one that lists them.
-    assert said[-1] == "4"
-    ended = box.hear("exec_exited").message
-    assert (ended["exec"], ended["code"], ended["signal"]) == ("e1", 3, None)
-    box.say({"t": "kill", "container": running.spec.id})
-    box.finish(running)
-
-
-def test_a_shell_has_a_terminal_of_its_own_that_cannot_be_typed_into(box: Box) -> None:
-    running = box.start(box.spec(_WAIT))
-    assert running.read_line() == "up"
-    code = (
-        "import fcntl, os, termios\n"
-        "print(os.ttyname(0), os.get_terminal_size())\n"
-        "try: fcntl.ioctl(0, termios.TIOCSTI, b'x'); print('typed')\n"
-        "except OSError as e: print('refused', e.errno)\n"
-    )
-    (terminal,) = _execute(box, running.spec.id, [box.python, "-c", code], tty=True, rows=31, cols=99)
-    said = _read(terminal)
-    assert "/dev/pts/" in said
-    assert "columns=99, lines=31" in said
-    assert "refused 1" in said
-    assert box.hear("exec_exited").message["code"] == 0
-    box.say({"t": "kill", "container": running.spec.id})
-    box.finish(running)
-
-
-def test_a_terminal_is_resized_and_hung_up_with_its_agent(box: Box) -> None:
-    running = box.start(box.spec(_WAIT))
-    assert running.read_line() == "up"
-    code = """
-import os, signal
-# Not print: the signal may come while it still holds its buffer.
-signal.signal(signal.SIGWINCH, lambda *_: os.write(1, str(os.get_terminal_size()).encode()))
-os.write(1, b"up")
-while True:
-    signal.pause()
-"""
-    execed = _execed(box, running.spec.id, [box.python, "-c", code], tty=True)
-    (terminal,) = execed.fds
-    assert b"up" in os.read(terminal, 100)
-    box.say({"t": "resize", "exec": "e1", "rows": 40, "cols": 120})
-    assert b"columns=120, lines=40" in os.read(terminal, 200)
-    os.close(terminal)
-    box.agent.close()
-    box.connect()
-    # Its end may come before the next agent does, and is of no use to that one.
-    eventually(lambda: not os.path.exists(f"/proc/{execed.message['pid']}"))
-    box.say({"t": "kill", "container": running.spec.id})
-    again = box.attach(running.spec)
-    box.finish(again)
-    running.close()
-
-
-def test_a_program_that_is_not_there_ends_with_127(box: Box) -> None:
-    running = box.start(box.spec(_WAIT))
-    assert running.read_line() == "up"
-    _, _, stderr = _execute(box, running.spec.id, ["/no/such/program"])
-    assert "No such file" in _read(stderr)
-    assert box.hear("exec_exited").message["code"] == 127
-    box.say({"t": "kill", "container": running.spec.id})
-    box.finish(running)
-
-
 def test_a_command_in_place_of_the_runner_has_pipes_and_an_exit_status(box: Box) -> None:
     argv = ("/bin/sh", "-c", "echo out; echo err >&2; ls /proc/self/fd | wc -l; exit 4")
     ended = box.run(argv=argv)
@@ -235,30 +156,3 @@ def test_a_path_too_long_for_a_socket_works(tmp_path: Path) -> None:
     listener = listen(str(deep / "l.sock"))
     assert (deep / "l.sock").is_socket()
     listener.close()
-
-
-def _execute(box: Box, container: str, argv: list[str], **how: object) -> tuple[int, ...]:
-    return _execed(box, container, argv, **how).fds
-
-
-def _execed(box: Box, container: str, argv: list[str], **how: object) -> packet.Packet:
-    box.say({"t": "exec", "container": container, "exec": "e1", "argv": argv, **how})
-    got = box.hear("execed", "refused", of=container)
-    assert got.message["t"] == "execed", got.message
-    assert got.message["pid"] > 0
-    return got
-
-
-def _read(fd: int) -> str:
-    """All that comes from a pipe or a terminal, which ends with an error; the descriptor is closed."""
-    said = b""
-    while True:
-        try:
-            got = os.read(fd, 4096)
-        except OSError:
-            break
-        if not got:
-            break
-        said += got
-    os.close(fd)
-    return said.decode()

@@ -103,23 +103,6 @@ def test_a_fork_hears_that_it_shall_stop(box: Box) -> None:
     assert (ended["cause"], ended["code"]) == ("killed", 5)
 
 
-def test_a_command_runs_beside_a_fork_and_shares_its_files(box: Box) -> None:
-    box.template()
-    code = "open('/tmp/mine', 'w').write('here'); print('up', flush=True); import time; time.sleep(60)"
-    running = box.start(box.spec(code))
-    assert running.read_line() == "up"
-    box.say({"t": "exec", "container": running.spec.id, "exec": "e1", "argv": ["cat", "/tmp/mine"]})
-    got = box.hear("execed", "refused", of=running.spec.id)
-    assert got.message["t"] == "execed", got.message
-    _in, out, _err = got.fds
-    with os.fdopen(out) as printed:
-        assert printed.read() == "here"
-    os.close(_in)
-    os.close(_err)
-    box.say({"t": "kill", "container": running.spec.id})
-    box.finish(running)
-
-
 def test_a_memory_limit_holds_for_a_fork(box: Box) -> None:
     bound = limits(memory_bytes=64 << 20)
     assert box.template(limits=bound)["state"] == "ready"

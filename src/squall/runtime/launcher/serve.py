@@ -74,6 +74,7 @@ class Launcher:
             timers=self._timers,
             joining=self._joining,
             sweep=self._beside.sweep,
+            beside=self._beside.do,
             now_s=time.monotonic,
         )
         on_containers = OnContainers(

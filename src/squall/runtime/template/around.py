@@ -14,7 +14,10 @@ _REMOVE_AGAIN_S = 0.02
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Around:
-    """The launcher's poll loop, and what it does for others. joining: to the host's network. sweep: removes a directory beside everything else."""
+    """The launcher's poll loop, and what it does for others.
+
+    joining: to the host's network. sweep: removes a directory beside everything else. beside: has a child do something.
+    """
 
     host: Host
     instance: str
@@ -22,6 +25,7 @@ class Around:
     timers: Timers
     joining: Joining
     sweep: Callable[[str], None]
+    beside: Callable[[Callable[[], int]], None]
     now_s: Callable[[], float]
 
     def group_name(self, name: str) -> str:

@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass, replace
 from typing import Any, NoReturn
 
-from squall.runtime import children, init, overlay, packet, syscalls
+from squall.runtime import children, init, overlay, packet, resting, syscalls
 from squall.runtime.apply import NAMESPACES, Site, StepError
 from squall.runtime.host import Host
 from squall.runtime.init import BROKEN, Birth, await_word, leave_the_launcher
@@ -67,6 +67,7 @@ class _TemplateInit:
         self._birth = birth
         self._line = birth.line
         self._ways = overlay.ways_to(birth.spec.lowers, birth.spec.mounts)
+        self._resting = resting.program_file(birth.host.machine)
         with open("/proc/self/uid_map", encoding="ascii") as file:
             self._ids = [(int(first), int(count)) for first, _, count in map(str.split, file)]
 
@@ -121,7 +122,10 @@ class _TemplateInit:
             pid = syscalls.clone(flags)
             if pid == 0:
                 line = socket.socket(fileno=got.fds[0])
-                init.live(Birth(spec=spec, plan=plan, line=line, ends=None, mapped=mapped))
+                birth = Birth(
+                    spec=spec, plan=plan, line=line, ends=None, mapped=mapped, resting=self._resting
+                )
+                init.live(birth)
             self._map_ids(pid)
             os.write(map_done, b"x")
         except OSError as problem:

@@ -8,10 +8,12 @@ from typing import Any
 
 from squall.runtime import packet
 from squall.runtime.attacher import Attacher
+from squall.runtime.command import Command
 from squall.runtime.container import Container, Held, runner_channels
 from squall.runtime.ladder import Rung
 from squall.runtime.runner_start import Ends
 from squall.runtime.spec import SandboxSpec
+from squall.runtime.template import commands
 from squall.runtime.template.prepared import Sandbox
 
 
@@ -21,7 +23,7 @@ class JoinedContainer(Container):
 
     made_for: its sandbox was only made when it was asked for. spare: it is forked already, and waits to be asked for.
     was_spare: it did. demanded: the only rung that will do. asked_spec: as it was
-    asked for; its directory is the sandbox's. killed: who is to be told when it is killed.
+    asked for; its directory is the sandbox's. killed: who is to be told when it is killed. beside: has a child do something.
     """
 
     sandbox: Sandbox | None = None
@@ -33,6 +35,8 @@ class JoinedContainer(Container):
     spare: bool = False
     was_spare: bool = False
     killed: Callable[["JoinedContainer"], None] | None = None
+    beside: Callable[[Callable[[], int]], None] | None = None
+    _commands: dict[str, int] = field(default_factory=dict)
     _runner_fd: int = -1
     _runner_cpu_s: float = 0.0
 
@@ -94,8 +98,8 @@ class JoinedContainer(Container):
 
     @property
     def roots(self) -> tuple[int, ...]:
-        """Its runner is a child of the template."""
-        return (self.init_pid, self.pid) if self.pid else (self.init_pid,)
+        """Its runner is a child of the template, and its commands are children of the launcher's children."""
+        return (self.init_pid, *((self.pid,) if self.pid else ()), *self._commands.values())
 
     @property
     def addresses(self) -> dict[str, str]:
@@ -124,11 +128,27 @@ class JoinedContainer(Container):
         if self.killed is not None:
             self.killed(self)
 
+    def execute(self, asked: Command) -> None:
+        """Run a command beside the runner; a first process that rests starts none, so a child of the launcher does."""
+        sandbox = self.sandbox
+        if sandbox is None or not sandbox.rests or self.beside is None:
+            Container.execute(self, asked)
+            return
+        entry = commands.Entry(
+            spec=self.spec,
+            host=self.host,
+            pid=sandbox.pid,
+            pidfd=sandbox.pidfd,
+            group=self.group,
+            line=sandbox.inner,
+        )
+        self.beside(lambda: commands.run(entry, asked))
+
     def runner_ended(self, status: int, cpu_s: float) -> None:
         """The runner has ended: the rest of the container goes with it."""
         if self._status is None:
             self._status = status
-        self._runner_cpu_s = cpu_s
+        self._runner_cpu_s += cpu_s
         if self.sandbox is not None:
             self.sandbox.kill()
 
@@ -150,6 +170,12 @@ class JoinedContainer(Container):
     def _take(self, got: Any, announce: Callable[[dict[str, Any], tuple[int, ...]], None]) -> None:
         if got.message.get("t") == "running" and self.phase == "building":
             self.entered(got.sender)
+        match got.message.get("t"):
+            case "execed":
+                self._commands[got.message["exec"]] = got.sender
+            case "exec_ended":
+                self._commands.pop(got.message["exec"], None)
+                self._runner_cpu_s += float(got.message.get("cpu_s", 0.0))
         Container._take(self, got, announce)
 
     def _close_runner(self) -> None:
@@ -159,4 +185,6 @@ class JoinedContainer(Container):
 
     def _reap(self) -> float:
         self._close_runner()
+        if self.sandbox is not None:
+            self.sandbox.inner.close()
         return self._runner_cpu_s + (0.0 if self.sandbox is None else self.sandbox.cpu_s)

@@ -191,6 +191,7 @@ class Keeper:
         container.attacher = self._init.attacher
         container.killed = self._watch_end_of
         container.on_entered = self._entered
+        container.beside = self._around.beside
 
     def _entered(self, container: JoinedContainer, pid: int) -> None:
         """A runner has said its first word. The template may not have told of it: a strict one cannot, one that ended did not."""

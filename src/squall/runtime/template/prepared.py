@@ -16,9 +16,9 @@ class Sandbox:
     """One sandbox of a template, from the request for it to its end.
 
     scratch: its directory on the host, held by the descriptor `hold`. line: to its first process; inner: the other end,
-    for the first word of the runner. inner_pid: its first process as the template's init counts; pid, pidfd: as the
+    for whoever else speaks of it. inner_pid: its first process as the template's init counts; pid, pidfd: as the
     launcher does. veth: how it is joined to the host's network, where it has an address. namespaces: descriptors of what
-    a runner enters it by, in the order in which it does.
+    a runner enters it by, in the order in which it does. rests: its first process does nothing any more but reap.
     """
 
     id: str
@@ -36,6 +36,7 @@ class Sandbox:
     cpu_s: float = 0.0
     veth: Veth | None = None
     taken: bool = False
+    rests: bool = False
 
     def kill(self) -> None:
         """End its first process, and with it whatever has entered it."""
@@ -46,15 +47,15 @@ class Sandbox:
                 pass  # It has ended by itself.
 
     def close_doors(self) -> None:
-        """Nothing enters it any more."""
+        """No runner enters it any more."""
         for fd in self.namespaces:
             os.close(fd)
         self.namespaces = ()
-        self.inner.close()
 
     def discard(self) -> None:
         """Let go of all of it, after the end of its first process, where no container has taken it."""
         self.close_doors()
+        self.inner.close()
         self.line.close()
         for fd in (self.pidfd, self.hold, *self.tmpfs):
             if fd >= 0:

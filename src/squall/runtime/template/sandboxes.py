@@ -201,6 +201,7 @@ class Sandboxes:
                 )
             case "prepared":
                 sandbox.namespaces = tuple(os.dup(fd) for fd in got.fds)
+                sandbox.rests = bool(message.get("rests"))
                 self._making.pop(sandbox.id, None)
                 self._failures = 0
                 self._pool.append(sandbox)
