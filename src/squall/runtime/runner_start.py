@@ -87,8 +87,17 @@ def run_arrived(arrival: Arrival) -> NoReturn:
 
 def _await_identity() -> None:
     """A spare stands here until it becomes some container; without a launcher it becomes none."""
+    # Rehearsed, so that the pages that are written to by listening are its own by the time that it counts.
+    ours, theirs = packet.pair()
+    with ours, theirs:
+        packet.send(theirs, {"t": "begin", "env": dict(os.environ)})
+        _take_identity(ours)
     with socket.socket(fileno=os.dup(CONTROL_FD)) as control:
-        got = packet.receive(control)
+        _take_identity(control)
+
+
+def _take_identity(line: socket.socket) -> None:
+    got = packet.receive(line)
     if got is None:
         os._exit(0)
     os.environ.update(got.message["env"])

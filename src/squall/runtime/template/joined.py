@@ -79,7 +79,9 @@ class JoinedContainer(Container):
     ) -> None:
         """Be the container that was asked for, in place of a spare. Raises OSError where the spare has ended."""
         assert self.sandbox is not None, "a spare has its sandbox"
-        packet.send(self.held.control, {"t": "begin", "env": dict(spec.env)})
+        had = self.spec.env
+        changed = {name: value for name, value in spec.env.items() if had.get(name) != value}
+        packet.send(self.held.control, {"t": "begin", "env": changed})
         self.spare, self.was_spare = False, True
         self.asked_spec, self.asked_at = spec, asked_at
         self.spec = replace(spec, scratch=self.sandbox.scratch, veth=self.sandbox.veth)

@@ -29,6 +29,7 @@ _READ = 8 * 1024
 # A template that does not take up the end of what it has forked keeps the container's namespaces from ending.
 _REAP_PATIENCE_S = 2.0
 _EARLY_ENDS = 256
+_REFILL_AFTER_S = 0.01
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +72,7 @@ class Keeper:
         self._printed: dict[int, int] = {}
         self._closing = False
         self._trims = False
+        self._fills = False
 
     # its life
 
@@ -115,12 +117,13 @@ class Keeper:
         sandbox = self._sandboxes.take() if container.demanded != "on_demand" else None
         if sandbox is not None:
             self._fork(container, sandbox)
+            self._fill_later()
         else:
             container.made_for = container.demanded != "pooled"
             self._waiting.append(container)
             if container.demanded == "on_demand":
                 self._sandboxes.make_one()
-        self._fill()
+            self._fill()
 
     def forget(self, container: Container) -> None:
         """A container that waits for its sandbox is not wanted any more."""
@@ -144,7 +147,7 @@ class Keeper:
     def rename(self, container: JoinedContainer) -> None:
         """A spare has become this container."""
         self._containers[container.spec.id] = container
-        self._fill()
+        self._fill_later()
 
     # forks
 
@@ -158,7 +161,14 @@ class Keeper:
             self._fork(self._waiting.popleft(), sandbox)
         self._fill()
 
+    def _fill_later(self) -> None:
+        """Not beside a start that is under way: it would have to share the cores, and the kernel's locks."""
+        if not self._fills:
+            self._fills = True
+            self._around.timers.at(self._around.now_s() + _REFILL_AFTER_S, self._fill)
+
     def _fill(self) -> None:
+        self._fills = False
         if self._closing or not self._inner_pid:
             return
         self._sandboxes.fill(waiting=len(self._waiting))
