@@ -22,7 +22,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-USER = "squall-fresh"
+# Of this run alone: there may be another one.
+USER = f"squall-fresh-{os.getpid()}"
 # The kernel refuses namespaces from here on, and mounts are refused too.
 WITHOUT_NAMESPACES = (
     "unshare",
