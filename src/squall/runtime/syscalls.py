@@ -2,6 +2,7 @@
 
 import ctypes
 import errno
+import functools
 import os
 import signal
 import struct
@@ -218,10 +219,7 @@ def replace_command_line(title: str) -> None:
 
     What was in its first environment is wiped too; `os.environ` is left alone.
     """
-    with open("/proc/self/stat", "rb") as file:
-        # The name in brackets may hold anything, so fields are counted behind its end: the third is the first here.
-        fields = file.read().rpartition(b")")[2].split()
-    arg_start, arg_end, env_start, env_end = map(int, fields[45:49])
+    arg_start, arg_end, env_start, env_end = _first_words()
     if not 0 < arg_start < arg_end <= env_start <= env_end:
         return
     room = arg_end - arg_start
@@ -229,6 +227,16 @@ def replace_command_line(title: str) -> None:
     shown = title.encode()[: room - 2].ljust(room - 1, b"\0") + b" "
     ctypes.memmove(arg_start, shown, room)
     ctypes.memset(env_start, 0, env_end - env_start)
+
+
+@functools.cache
+def _first_words() -> tuple[int, int, int, int]:
+    """Where the arguments and the environment lie that a program was started with: forks have them at the same place."""
+    with open("/proc/self/stat", "rb") as file:
+        # The name in brackets may hold anything, so fields are counted behind its end: the third is the first here.
+        fields = file.read().rpartition(b")")[2].split()
+    arg_start, arg_end, env_start, env_end = map(int, fields[45:49])
+    return arg_start, arg_end, env_start, env_end
 
 
 def become_subreaper() -> None:
