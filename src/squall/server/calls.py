@@ -268,8 +268,6 @@ class Calls:
             return
         worker.progress_s = record.heard_s = now = self._clock()
         worker.interrupted_s = None
-        # What made way tells it while its long input goes on.
-        worker.yielding = worker.yielding and "y" in head
         for run in runs:
             if worker.outlived and run.part.call not in record.line.calls:
                 self.returning.keep(worker, run)
@@ -278,6 +276,8 @@ class Calls:
             record.pace = record.pace.seen(seconds=run.seconds, inputs=len(run.part))
         for part in back:
             record.line.give_back(worker.id, part)
+        # What made way tells it while its long input goes on; it may say so with that input's outcome, as its last word.
+        worker.yielding = worker.yielding and "y" in head and bool(record.line.leases.get(worker.id))
         worker.retiring = worker.retiring or (record.function.single_use and bool(runs))
         self.go_on(record, worker, now)
         if back:

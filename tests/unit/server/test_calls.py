@@ -302,3 +302,19 @@ def test_a_caller_that_has_just_gone_is_not_the_containers_fault() -> None:
         assert worker.state is ContainerState.IDLE
 
     play(scene)
+
+
+def test_who_made_way_with_its_last_outcome_is_given_inputs_again() -> None:
+    async def scene() -> None:
+        stage = Stage()
+        box = await stage.container()
+        await stage.submit(name="fc-1")
+        stage.calls.make_way(stage.calls.workers[box.id])
+        await settle()
+        # Asked to make way just when its outcome was about to leave: nothing runs there any more.
+        box.say({"t": "out", "L": [["fc-1", 0, 1, [1], 0, 0.01]], "y": 1}, b"0")
+        await settle()
+        await stage.submit(name="fc-2")
+        assert box.leases[-1][0] == "fc-2"
+
+    play(scene)
