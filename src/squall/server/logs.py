@@ -41,6 +41,7 @@ class Logs:
         app: AppRecord | None = self._house.apps.apps.get(app_id)
         if app is not None and app.stream is not None and app.stream.live:
             _send(app.stream, {"log": function, "container": container, "L": head["L"]}, payload)
+            self._house.calls.has_printed(app_id)
         for follower, wish in list(self._followers.items()):
             if not follower.live:
                 del self._followers[follower]
