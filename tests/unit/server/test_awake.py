@@ -58,7 +58,7 @@ def test_it_looks_until_its_time_is_over_and_once_an_iteration_however_often_it_
 def test_the_next_hop_may_have_the_processor_in_between() -> None:
     loop = Loop()
     awake = loop.awake()
-    loop.away_s = AWAY_S / 2
+    loop.away_s = min(AWAY_S, LOOK_S) / 8
     awake.touch()
     assert [loop.turn() for _ in range(4)] == [1, 1, 1, 1]
 
