@@ -11,6 +11,7 @@ ContainerId = NewType("ContainerId", str)
 NodeId = NewType("NodeId", str)
 
 APP, FUNCTION, CALL, CONTAINER, NODE, BUILD = "ap", "fu", "fc", "co", "no", "bu"
+_HEX = frozenset("0123456789abcdef")
 _PREFIXES = frozenset({APP, FUNCTION, CALL, CONTAINER, NODE, BUILD})
 
 
@@ -34,7 +35,7 @@ def is_id(text: str, prefix: str) -> bool:
     return (
         text.startswith(f"{prefix}-")
         and len(text) == len(prefix) + 33
-        and all(digit in "0123456789abcdef" for digit in text[len(prefix) + 1 :])
+        and _HEX.issuperset(text[len(prefix) + 1 :])
     )
 
 

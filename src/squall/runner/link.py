@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import select
 import socket
 import threading
 from collections import deque
 from collections.abc import Callable
 from typing import Any
 
+from squall.model.errors import Error
 from squall.wire.blocking import BlockingLink
 from squall.wire.codec import Frame, Kind, write_head
 
@@ -23,6 +26,9 @@ class RunnerLink:
 
     The launcher hands over a channel for each agent that attaches. What the server has not acknowledged is
     kept and sent again on the next channel, after a frame that says what this container has in hand.
+
+    Frames are read by a thread of its own, in `run`; while the main thread has nothing to run, by the main thread, in
+    `read_here`. So an input is taken up by the thread that the kernel woke, and the other one sleeps on.
     """
 
     def __init__(self, control: socket.socket) -> None:
@@ -33,6 +39,10 @@ class RunnerLink:
         self._sent = 0
         self._outbox: deque[tuple[int, Frame, tuple[Any, ...]]] = deque()
         self._listener: Callable[[Any], None] | None = None
+        # Who holds it takes frames from the channel and hands them out, so that they keep their order.
+        self._turn = threading.Lock()
+        self._read_elsewhere = False
+        self._watch: Watch | None = None
         self.on_serve: Callable[[Head, Frame], None] = lambda _head, _frame: None
         self.holding: Callable[[], Head] = dict
 
@@ -77,18 +87,50 @@ class RunnerLink:
         """Reads frames for ever, from one channel after another; ends the process when the launcher is gone."""
         while True:
             channel = self._next_channel()
+            self._watch = watch = Watch(channel)
             self._resume(channel)
-            while True:
-                try:
-                    frame = channel.recv()
-                except Exception:  # noqa: BLE001 - whatever is wrong with a channel, the next one is better
-                    frame = None
-                if frame is None:
-                    break
-                self._dispatch(frame)
+            while self._read(channel, watch):
+                pass
             self._channel = None
+            watch.close()
             if self._listener is not None:
                 self._listener(None)
+
+    def read_here(self, done: Callable[[], bool], timeout_s: float | None = None) -> None:
+        """Reads frames in this thread in place of `run`, until `done` or nothing has come for so long.
+
+        Returns early when the channel ends, and at once where there is none: what comes then, `run` reads.
+        """
+        channel, watch = self._channel, self._watch
+        if channel is None or watch is None:
+            return
+        with self._turn:
+            self._read_elsewhere = True
+        watch.pause()
+        try:
+            while not done():
+                if not watch.readable(timeout_s):
+                    return
+                frames = _ready(channel)
+                if frames is None:
+                    watch.end()
+                    return
+                for frame in frames:
+                    self._dispatch(frame)
+        finally:
+            self._read_elsewhere = False
+            watch.resume()
+
+    def _read(self, channel: BlockingLink, watch: Watch) -> bool:
+        """Reads what comes next, once nobody else does; False: the channel has ended."""
+        watch.wait()
+        with self._turn:
+            if self._read_elsewhere:
+                return True
+            frames = _ready(channel)
+            for frame in frames or ():
+                self._dispatch(frame)
+        return frames is not None
 
     def _next_channel(self) -> BlockingLink:
         while True:
@@ -126,6 +168,56 @@ class RunnerLink:
                     self._listener(None)
         elif self._listener is not None:
             self._listener(frame)
+
+
+def _ready(channel: BlockingLink) -> list[Frame] | None:
+    """The frames that a channel has now, None at its end."""
+    try:
+        return channel.recv_ready()
+    except (OSError, Error):
+        # Whatever is wrong with a channel, the next one is better.
+        return None
+
+
+class Watch:
+    """Wakes the thread that waits for frames of a channel, except while another one reads them."""
+
+    def __init__(self, channel: BlockingLink) -> None:
+        self._fd = channel.fileno()
+        self._epoll = select.epoll()
+        self._epoll.register(self._fd, select.EPOLLIN)
+        # A descriptor that is closed wakes nobody: the end is told apart.
+        self._ended = os.eventfd(0, os.EFD_CLOEXEC)
+        self._epoll.register(self._ended, select.EPOLLIN)
+        self._poll = select.poll()
+        self._poll.register(self._fd, select.POLLIN)
+
+    def wait(self) -> None:
+        """Returns when there is something to read, and nobody else reads."""
+        self._epoll.poll()
+
+    def pause(self) -> None:
+        """`wait` sleeps on, whatever comes; only the end of the channel still wakes it."""
+        self._epoll.modify(self._fd, 0)
+
+    def resume(self) -> None:
+        """`wait` wakes again, at once for what has come meanwhile."""
+        with contextlib.suppress(OSError, ValueError):
+            self._epoll.modify(self._fd, select.EPOLLIN)
+
+    def end(self) -> None:
+        """The channel has ended: `wait` wakes."""
+        os.eventfd_write(self._ended, 1)
+
+    def readable(self, timeout_s: float | None) -> bool:
+        """Whether there is something to read, within timeout_s; the end of the channel is nothing to read."""
+        found = self._poll.poll(None if timeout_s is None else timeout_s * 1e3)
+        return bool(found) and found[0][1] == select.POLLIN
+
+    def close(self) -> None:
+        """Lets go of it."""
+        self._epoll.close()
+        os.close(self._ended)
 
 
 def _dumps(head: Head) -> bytes:

@@ -12,7 +12,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from queue import Empty, SimpleQueue
+from queue import SimpleQueue
 from typing import Any
 
 from squall.context.current import CurrentInput, current_input
@@ -136,12 +136,18 @@ class InputRunner:
 
     def _next_lease(self) -> deque[LeasedInput] | None:
         """What to run next, None at the end; memory of a large argument is kept a while for the next one."""
+        inbox, link = self._inbox, self._link
         if self._borrowed.is_kept:
-            try:
-                return self._inbox.get(timeout=KEPT_S)
-            except Empty:
+            if inbox.empty():
+                link.read_here(self._has_lease, KEPT_S)
+            if inbox.empty():
                 self._borrowed.drop()
-        return self._inbox.get()
+        if inbox.empty():
+            link.read_here(self._has_lease)
+        return inbox.get()
+
+    def _has_lease(self) -> bool:
+        return not self._inbox.empty()
 
     def _run_lease(self, lease: deque[LeasedInput]) -> None:
         begun = flushed = time.perf_counter()

@@ -17,7 +17,7 @@ from squall.model.ids import CALL, CallId, input_id
 from squall.sdk.client import Client, post as loop_post
 from squall.sdk.outcome import Failure, outcomes_in
 from squall.wire import payload
-from squall.wire.codec import Frame, Kind
+from squall.wire.codec import Frame, Kind, write_head
 from squall.wire.lent import LentFile
 from squall.wire.session import Session
 from squall.wire.stream import Stream
@@ -114,6 +114,7 @@ class OneCall:
         self._parent = parent()
         self._stream: Stream | None = None
         self._attached = 0
+        self._printed = False
         self._answer: tuple[Frame, list[Any]] | None = None
         self._error: Error | None = None
         self.on_done: Callable[[], object] = lambda: None
@@ -122,14 +123,28 @@ class OneCall:
         """Sends it; on the client's loop."""
         self._target.client.add(self)
 
+    def carried(self) -> bool:
+        """Whether it was sent and answered in this very thread; else it has to be started."""
+        if self._packed.fds:
+            # Memory that is lent comes back on the loop.
+            return False
+        client = self._target.client
+        line = client.direct
+        if line is None:
+            return False
+        header = write_head({"t": "call", **self._head()})
+        if not line.carry(header, self._packed.buffers, self._on_frame):
+            return False
+        if self._printed:
+            client.catch_up()
+        return True
+
     def attach(self, session: Session) -> None:
         """See Lasting."""
-        head = {"call": self.id, "fn": self._target.function, "verb": Verb.REMOTE, "d": [self._packed.size]}
-        head |= self._parent
         self._attached += 1
         try:
             self._stream = session.open(
-                "call", head, *self._packed.buffers, fds=self._packed.fds, on_frame=self._on_frame
+                "call", self._head(), *self._packed.buffers, fds=self._packed.fds, on_frame=self._on_frame
             )
         except ConnectionLost:
             return
@@ -160,6 +175,10 @@ class OneCall:
             raise value.error
         return value
 
+    def _head(self) -> dict[str, Any]:
+        head = {"call": self.id, "fn": self._target.function, "verb": Verb.REMOTE, "d": [self._packed.size]}
+        return head | self._parent if self._parent else head
+
     def _on_frame(self, frame: Frame) -> None:
         kind = frame.kind
         if kind is Kind.FAIL:
@@ -170,6 +189,7 @@ class OneCall:
         elif kind is Kind.END or kind is Kind.DATA:
             known = frame.head()
             head = known.get("o")
+            self._printed = "p" in known
             if "u" in known and self._attached == 1:
                 # Sent once, and its one reader has let go: before the caller is awake, who may call again at once.
                 self._packed.give_back()
@@ -189,6 +209,8 @@ class OneCall:
 def call_blocking(target: Target, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """One call, waited for in this thread; an interrupt cancels it."""
     call = OneCall(target, args, kwargs, lent=True)
+    if call.carried():
+        return call.result()
     done = threading.Lock()
     done.acquire()
     call.on_done = done.release

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import random
@@ -13,6 +14,7 @@ from typing import Any, Protocol
 from squall.context.current import in_container
 from squall.model.errors import ConnectionLost, Error
 from squall.sdk.blocking import loop_thread, run_blocking
+from squall.sdk.direct import DirectLine
 from squall.sdk.link_channel import LinkChannel
 from squall.sdk.local_server import ensure_server, require_named
 from squall.settings.client import named_server
@@ -56,6 +58,9 @@ class Client:
         # A container's own calls may go to functions that it shares nothing with.
         self._files = LentFiles(options.values_pool_bytes) if paths is not None else None
         self._dropping = False
+        # A container's own calls go over the runner's link, the only way out.
+        address = named if named is not None else paths.server_socket if paths is not None else None
+        self._line = DirectLine(lambda: connect(address)) if address is not None else None
         self.pid = os.getpid()
 
     @staticmethod
@@ -86,6 +91,21 @@ class Client:
     def lend(self, function: str, buffers: Sequence[Buffer]) -> LentFile | None:
         """A file with a large value for one call of a function; None where one that nobody can change has to do."""
         return self._files.lend(function, buffers) if self._files is not None else None
+
+    @property
+    def direct(self) -> DirectLine | None:
+        """The line for calls that a thread waits for, once the server knows this client's apps; None where there is none."""
+        session = self._session
+        if session is None or session.error is not None or session.channel.closed:
+            return None
+        return self._line
+
+    def catch_up(self) -> None:
+        """Returns once everything has been shown that the server has passed on by now. Blocks."""
+        session = self._session
+        if session is not None:
+            with contextlib.suppress(OSError, Error):
+                run_blocking(session.ping())
 
     # -- on the loop
 

@@ -17,7 +17,7 @@ from squall.model.errors import (
     InputCancelled,
     TooManyInputs,
 )
-from squall.model.ids import CallId, ContainerId, FunctionId
+from squall.model.ids import AppId, CallId, ContainerId, FunctionId
 from squall.scheduling.chunk import chunk_size, may_prefetch
 from squall.scheduling.inputs import Lease, Segment
 from squall.scheduling.retry import delay_after_raise_s
@@ -67,6 +67,7 @@ class Calls:
         self.on_outcomes: OnOutcomes = _nobody_records
         self.on_lease: Callable[[], None] = lambda: None
         self.on_dropped: Callable[[CallId], None] = lambda _call: None
+        self._printed_s: dict[AppId, float] = {}
         self.pending_bytes = 0
         self.fenced = 0
         self.next_look_s = math.inf
@@ -151,6 +152,10 @@ class Calls:
             if any(part.call == call for part in function.line.held(worker.id))
         ]
 
+    def has_printed(self, app: AppId) -> None:
+        """Output of an app was passed on to its client: who is answered on another connection is told so ("p")."""
+        self._printed_s[app] = self._clock()
+
     def credit(self, call: CallRecord, items: int) -> None:
         """The consumer of a generator takes this many more items."""
         worker = self.workers.get(call.generating) if call.generating else None
@@ -169,6 +174,7 @@ class Calls:
                 self.on_dropped(call)
             self.cancel(call, AppStopped("the app was stopped, and its calls with it"))
         self.functions.pop(function, None)
+        self._printed_s.pop(record.function.app, None)
 
     # -- to containers
 
@@ -268,8 +274,6 @@ class Calls:
             return
         worker.progress_s = record.heard_s = now = self._clock()
         worker.interrupted_s = None
-        # What made way tells it while its long input goes on.
-        worker.yielding = worker.yielding and "y" in head
         for run in runs:
             if worker.outlived and run.part.call not in record.line.calls:
                 self.returning.keep(worker, run)
@@ -278,6 +282,8 @@ class Calls:
             record.pace = record.pace.seen(seconds=run.seconds, inputs=len(run.part))
         for part in back:
             record.line.give_back(worker.id, part)
+        # What made way tells it while its long input goes on; it may say so with that input's outcome, as its last word.
+        worker.yielding = worker.yielding and "y" in head and bool(record.line.leases.get(worker.id))
         worker.retiring = worker.retiring or (record.function.single_use and bool(runs))
         self.go_on(record, worker, now)
         if back:
@@ -403,6 +409,8 @@ class Calls:
         head: dict[str, Any] = {"o": [run.part.start, run.sizes, run.kinds or 0]}
         if run.let_go:
             head["u"] = 1
+        if self._printed_s and self._printed_s.get(record.function.app, -math.inf) >= call.created_s:
+            head["p"] = 1
         fds = run.fds if run.fds and any(type(size) is dict for size in run.sizes) else ()
         if line is not None and line.done:
             _pass_on(stream.end, head, run.payload, fds)

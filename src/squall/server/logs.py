@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any, Protocol
 
+from squall.model.errors import ChannelClosed
 from squall.model.ids import AppId, ContainerId, FunctionId
 from squall.server.records import AppRecord, Worker
 from squall.state.log_lines import LogEntry, LogStream
@@ -38,7 +40,8 @@ class Logs:
             entries.append(LogEntry(at_s=when, container=container, function=name, stream=stream, text=text))
         app: AppRecord | None = self._house.apps.apps.get(app_id)
         if app is not None and app.stream is not None and app.stream.live:
-            app.stream.send({"log": function, "container": container, "L": head["L"]}, payload)
+            _send(app.stream, {"log": function, "container": container, "L": head["L"]}, payload)
+            self._house.calls.has_printed(app_id)
         for follower, wish in list(self._followers.items()):
             if not follower.live:
                 del self._followers[follower]
@@ -46,7 +49,7 @@ class Logs:
                 wish.get(key) in (None, value)
                 for key, value in (("app", app_id), ("function", function), ("container", container))
             ):
-                follower.send({"log": function, "container": container, "L": head["L"]}, payload)
+                _send(follower, {"log": function, "container": container, "L": head["L"]}, payload)
         if app_id:
             self._house.log_store.append(app_id, entries)
 
@@ -59,3 +62,9 @@ class Logs:
         function = worker.function if worker is not None else str(head.get("function", ""))
         app, _, name = function.partition("/")
         return AppId(app), name
+
+
+def _send(stream: Stream, head: dict[str, Any], payload: memoryview) -> None:
+    """Output of a container to a client. That this one has just gone is nothing that the container's node did wrong."""
+    with contextlib.suppress(ChannelClosed):
+        stream.send(head, payload)

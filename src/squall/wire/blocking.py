@@ -12,6 +12,7 @@ from squall.model.errors import ChannelClosed, ConnectionLost, FrameError
 from squall.wire.codec import Buffer, Frame, encode
 from squall.wire.rights import (
     ANCILLARY_SIZE,
+    CUT,
     KERNEL_BUFFER,
     MOST_BUFFERS,
     NO_ROOM,
@@ -24,12 +25,13 @@ from squall.wire.rights import (
 )
 
 _READ_SIZE: Final = 64 * 1024
+_AT_ONCE: Final = int(getattr(socket, "MSG_DONTWAIT", 0))
 
 
 class BlockingLink:
     """Frames over `sock`, a connected blocking UNIX stream socket that it owns from here on.
 
-    One thread receives; any thread may send, and `close` ends both.
+    One thread receives at a time; any thread may send, and `close` ends both.
     """
 
     def __init__(self, sock: socket.socket) -> None:
@@ -56,6 +58,30 @@ class BlockingLink:
                 self.close()
                 raise
         return self._frames.popleft()
+
+    def recv_ready(self) -> list[Frame] | None:
+        """The frames that are here, none when nothing is, None at the end; waits only for the rest of a frame.
+
+        For whoever was told that `fileno` is readable. Otherwise like `recv`.
+        """
+        try:
+            if not self._read(READ_FLAGS | _AT_ONCE):
+                return None
+            while not self._frames and not self._decoder.idle:
+                if not self._read():
+                    return None
+        except BlockingIOError:
+            return []
+        except FrameError:
+            self.close()
+            raise
+        frames = list(self._frames)
+        self._frames.clear()
+        return frames
+
+    def fileno(self) -> int:
+        """The socket's descriptor, to wait until it is readable; -1 once the link is closed."""
+        return self._sock.fileno()
 
     def send(self, frame: Frame, *more: Buffer) -> None:
         """Send `frame`, its payload continued by the buffers in `more`; returns when all of it is in the kernel.
@@ -96,20 +122,23 @@ class BlockingLink:
         self._frames.clear()
         self._arrivals.close()
 
-    def _read(self) -> bool:
+    def _read(self, read_flags: int = READ_FLAGS) -> bool:
         hole = self._decoder.hole()
         try:
             if hole is None:
-                data, ancillary, flags, _ = self._sock.recvmsg(_READ_SIZE, ANCILLARY_SIZE, READ_FLAGS)
+                data, ancillary, flags, _ = self._sock.recvmsg(_READ_SIZE, ANCILLARY_SIZE, read_flags)
                 count = len(data)
             else:
-                count, ancillary, flags, _ = self._sock.recvmsg_into([hole], ANCILLARY_SIZE, READ_FLAGS)
+                count, ancillary, flags, _ = self._sock.recvmsg_into([hole], ANCILLARY_SIZE, read_flags)
+        except BlockingIOError:
+            raise
         except OSError as error:
             if self._closed:
                 return False
             self.close()
             raise ConnectionLost(f"the connection broke: {error}") from error
-        self._arrivals.note(ancillary, flags)
+        if ancillary or flags & CUT:
+            self._arrivals.note(ancillary, flags)
         if not count:
             return self._ended()
         done = self._decoder.feed(data) if hole is None else self._decoder.filled(count)

@@ -302,3 +302,42 @@ def test_a_caller_that_has_just_gone_is_not_the_containers_fault() -> None:
         assert worker.state is ContainerState.IDLE
 
     play(scene)
+
+
+def test_an_answer_says_whether_the_app_has_printed_since_the_call_came() -> None:
+    async def scene() -> None:
+        stage = Stage()
+        box = await stage.container()
+        quiet = await stage.submit(name="fc-1")
+        quiet.record.created_s = stage.now_s
+        box.finish(box.leases[0])
+        await settle()
+        loud = await stage.submit(name="fc-2")
+        loud.record.created_s = stage.now_s
+        stage.calls.has_printed(stage.record.function.app)
+        box.finish(box.leases[1])
+        await settle()
+        stage.now_s += 1
+        later = await stage.submit(name="fc-3")
+        later.record.created_s = stage.now_s
+        box.finish(box.leases[2])
+        await settle()
+        assert ["p" in client.frames[-1][1] for client in (quiet, loud, later)] == [False, True, False]
+
+    play(scene)
+
+
+def test_who_made_way_with_its_last_outcome_is_given_inputs_again() -> None:
+    async def scene() -> None:
+        stage = Stage()
+        box = await stage.container()
+        await stage.submit(name="fc-1")
+        stage.calls.make_way(stage.calls.workers[box.id])
+        await settle()
+        # Asked to make way just when its outcome was about to leave: nothing runs there any more.
+        box.say({"t": "out", "L": [["fc-1", 0, 1, [1], 0, 0.01]], "y": 1}, b"0")
+        await settle()
+        await stage.submit(name="fc-2")
+        assert box.leases[-1][0] == "fc-2"
+
+    play(scene)

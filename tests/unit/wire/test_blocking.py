@@ -11,7 +11,7 @@ import pytest
 
 from squall.model.errors import ChannelClosed, ConnectionLost, FrameError
 from squall.wire.blocking import BlockingLink
-from squall.wire.codec import MAX_PAYLOAD, PREFIX, VERSION, Frame, Kind
+from squall.wire.codec import MAX_PAYLOAD, PREFIX, VERSION, Frame, Kind, encode
 from squall.wire.rights import rights
 
 
@@ -198,3 +198,21 @@ def test_closing_closes_what_was_received_and_not_taken(links: tuple[BlockingLin
     right.recv()
     right.close()
     assert len(os.listdir("/dev/fd")) == before + 2 - 1  # what recv gave is the caller's
+
+
+def test_what_is_here_is_given_without_waiting_and_a_frame_that_has_begun_is_waited_for(
+    link_and_peer: tuple[BlockingLink, socket.socket],
+) -> None:
+    link, peer = link_and_peer
+    assert link.recv_ready() == []
+    (small,) = encode(Frame(Kind.DATA, 1, payload=b"one"))
+    peer.sendall(bytes(small) * 2)
+    found = link.recv_ready()
+    assert found is not None
+    assert [frame.payload for frame in found] == [b"one", b"one"]
+    peer.sendall(bytes(small)[:20])
+    threading.Timer(0.02, peer.sendall, (bytes(small)[20:],)).start()
+    assert [frame.payload for frame in link.recv_ready() or ()] == [b"one"]
+    peer.close()
+    assert link.recv_ready() is None
+    assert link.fileno() == -1
