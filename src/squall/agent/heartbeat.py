@@ -16,7 +16,8 @@ _log = logging.getLogger("squall.agent")
 
 
 async def beat(session: Session, stream: Stream, patience: Patience) -> None:
-    """Says every heartbeat on `stream` that this agent lives; closes a session whose server is silent too long.
+    """Says every heartbeat on `stream` that this agent lives; closes a session whose server is silent too long, or has
+    ended the stream: a node joins once with each connection, so only a new one brings it back.
 
     Returns when the session has ended. Silence while this agent was itself stopped does not count.
     """
@@ -40,6 +41,9 @@ async def beat(session: Session, stream: Stream, patience: Patience) -> None:
             _log.warning("the server has not answered for %g s: connecting anew", now_s - answered_s)
             session.close()
             return
+    if not session.channel.closed:
+        _log.warning("the server has let go of this node: connecting anew")
+        session.close()
 
 
 async def _ask(session: Session) -> None:

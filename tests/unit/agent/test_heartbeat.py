@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from squall.agent.heartbeat import beat
+from squall.model.errors import Error
 from squall.scheduling.liveness import Patience
 from squall.wire.codec import Frame
 from squall.wire.memory_channel import pair
@@ -41,6 +42,18 @@ def test_a_server_that_answers_nothing_is_left() -> None:
     async def scene() -> None:
         left, right = pair()
         right.start(lambda _frame: None, lambda _error: None)
+        agent = Session(left, dialer=True)
+        async with asyncio.timeout(10):
+            await beat(agent, agent.open("join"), QUICK)
+        assert left.closed
+
+    asyncio.run(scene())
+
+
+def test_a_server_that_has_let_go_of_the_node_is_left() -> None:
+    async def scene() -> None:
+        left, right = pair()
+        Session(right, dialer=False, on_open=lambda stream, _head, _frame: stream.fail(Error("something broke")))
         agent = Session(left, dialer=True)
         async with asyncio.timeout(10):
             await beat(agent, agent.open("join"), QUICK)
