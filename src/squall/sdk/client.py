@@ -214,6 +214,8 @@ class Client:
 
     def _lost(self, _error: Exception | None) -> None:
         self._session = None
+        if self._line is not None:
+            self._line.let_go()
         if self._lasting and self._connecting is None:
             self._connecting = asyncio.ensure_future(self._connect())
 

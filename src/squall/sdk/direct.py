@@ -26,6 +26,18 @@ class DirectLine:
         self._link: BlockingLink | None = None
         self._last_id = -1
 
+    def __del__(self) -> None:
+        # Nobody else closes it as the program ends.
+        self._close()
+
+    def let_go(self) -> None:
+        """The server is gone, as the client's own connection has found: no call shall find that out again."""
+        if self._taken.acquire(blocking=False):
+            try:
+                self._close()
+            finally:
+                self._taken.release()
+
     def carry(self, header: bytes, buffers: Sequence[Buffer], on_frame: Callable[[Frame], None]) -> bool:
         """Opens a stream and hands every frame of its answer to on_frame, up to the last one; False: not answered.
 

@@ -206,7 +206,8 @@ def test_a_class_of_the_script_that_runs_here_is_found_in_main(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     main = sys.modules["__main__"]
-    monkeypatch.setattr(main, "__file__", str(tmp_path / "script.py"))
+    # Where the tests have several processes, their main module has no file.
+    monkeypatch.setattr(main, "__file__", str(tmp_path / "script.py"), raising=False)
     monkeypatch.setattr(main, "Mine", Rich, raising=False)
     head, payload = describe(ValueError("x"), source_root="/app")
     head["nodes"][0].update(module="script", qualname="Mine", file="script.py")
