@@ -16,6 +16,7 @@ from squall.runner.place import take_place
 
 _OURS = frozenset({"squall", "cloudpickle"})
 _MOST_NAMED = 64
+_LONGEST = 64
 REMOTE_CALL_HINT = (
     "make remote calls inside functions: code that calls one while it is imported gets no template"
 )
@@ -72,4 +73,5 @@ def _packages(before: set[str], source: str) -> list[str]:
 
 def _is_of_a_package(top: str, source: str) -> bool:
     path = getattr(sys.modules.get(top), "__file__", None)
-    return top.isidentifier() and isinstance(path, str) and not path.startswith(f"{source}/")
+    named = top.isidentifier() and len(top) <= _LONGEST
+    return named and isinstance(path, str) and not path.startswith(f"{source}/")
