@@ -19,6 +19,8 @@ from squall.scheduling.template_order import Opened, Remembered, Room, templates
 from squall.settings.options import Options
 
 _log = logging.getLogger("squall.agent")
+QUIET_S = 0.25
+"""A run that calls as soon as it has opened its app loads the code then, as without a record: nothing is made beside it."""
 SAVE_S = 2.0
 """How long a change of the record may wait for others before it is written."""
 
@@ -47,6 +49,7 @@ class Ahead:
         self.templates = templates
         self._options = options
         self._make = make
+        self.quiet_s = QUIET_S
         self._known: dict[str, _Known] = {}
         self._work: asyncio.Task[None] | None = None
         self._saving: asyncio.TimerHandle | None = None
@@ -60,7 +63,10 @@ class Ahead:
                 self._known[function.id] = _Known(function, named)
 
     def ready(self, functions: Iterable[Function]) -> None:
-        """The image of these lies here: templates can be made of it."""
+        """The image of these lies here: templates are made of it, but of those that are called at once."""
+        asyncio.get_running_loop().call_later(self.quiet_s, self._may_be_made, tuple(functions))
+
+    def _may_be_made(self, functions: tuple[Function, ...]) -> None:
         for function in functions:
             known = self._known.get(function.id)
             if known is not None:
@@ -96,6 +102,7 @@ class Ahead:
     def _settled(self, function: Function, state: str, told: Message, size: int) -> None:
         """There is a template of a function, or there is none."""
         known = self._known.get(function.id)
+        self._go_on()
         if known is None or state not in {"ready", "refused"}:
             return
         if state == "ready":
@@ -134,7 +141,7 @@ class Ahead:
             if known.ready and not known.tried and _may_have_one(known.function)
             if not self.templates.asked_for(known.function.id)
         )
-        if count < 1 or not opened:
+        if count < 1 or not opened or self.templates.leave_alone:
             return None
         room = Room(count=count, bytes=int(self._options.templates_bytes) - self.templates.taken_bytes)
         return next(iter(templates_to_make(opened, self.record.rows, room=room, now_s=time.time())), None)

@@ -110,6 +110,11 @@ class Templates:
         return any(asked.function.id == function for asked in self._asked.values())
 
     @property
+    def leave_alone(self) -> bool:
+        """Whether the first containers of a function load its code just now, and no template yet."""
+        return any(asked.state == "" for asked in self._asked.values())
+
+    @property
     def unused(self) -> int:
         """How many were made ahead, or are being made, that no container has been started from."""
         return sum(

@@ -40,6 +40,7 @@ class Stage:
         self.begun: list[str] = []
         self.done: list[asyncio.Future[None]] = []
         self.ahead = Ahead(self.record, self.templates, Options(**options), self.make)
+        self.ahead.quiet_s = 0.0
 
     async def make(self, one: Function) -> None:
         self.begun.append(one.name)
@@ -60,7 +61,7 @@ def named(one: Function, app: str = "shop") -> Remembered:
 
 
 async def settle() -> None:
-    for _ in range(5):
+    for _ in range(8):
         await asyncio.sleep(0)
 
 
@@ -218,6 +219,28 @@ def test_one_that_was_made_ahead_is_taken_by_the_first_container(tmp_path: Path)
         await making
         assert await stage.templates.before_start(launcher.link, one, spec("co-1")) == ""
         assert stage.templates.asked_for(one.id)
+        launcher.close()
+
+    play(scene)
+
+
+def test_what_is_called_at_once_has_nothing_made_beside_it(tmp_path: Path) -> None:
+    async def scene() -> None:
+        launcher, stage = Launcher(), Stage(tmp_path)
+        called, other = function("called"), function("other")
+        for one in (called, other):
+            stage.was_busy(one, 3)
+        stage.opens(called, other)
+        assert await stage.templates.before_start(launcher.link, called, spec("co-1")) == ""
+        await settle()
+        assert stage.begun == []
+        # Once its own template is there, others are made.
+        assert (await launcher.hears())["t"] == "template"
+        launcher.says({"t": "template", "state": "ready", "pid": 0})
+        while not stage.begun:
+            await asyncio.sleep(0.01)
+        assert stage.begun == ["other"]
+        stage.ahead.close()
         launcher.close()
 
     play(scene)

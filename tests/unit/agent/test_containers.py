@@ -102,8 +102,9 @@ def test_of_an_app_that_ended_while_its_image_was_made_no_template_is_made(tmp_p
         containers = containers_of(pools, tmp_path)
         known = busy_before(containers)
         containers.want(told())
+        containers.ahead.quiet_s = 0.0
         containers.ahead.ready(known)
-        for _turn in range(5):
+        for _turn in range(8):
             await asyncio.sleep(0)
         assert not pools.asked.is_set()
         launcher.close()
