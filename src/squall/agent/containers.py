@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
 
+from squall.agent.ahead import Ahead
 from squall.agent.gpus import GpuRoom, GpusHeldBack
 from squall.agent.launcher_link import LauncherLink, Message
 from squall.agent.network import Network
@@ -21,12 +22,15 @@ from squall.agent.pools import Pools, uid_base
 from squall.agent.prepared import Images
 from squall.agent.relay import LocalContainer, Relay
 from squall.agent.sandboxes import BuildSandboxes
+from squall.agent.start_clock import StartClock
+from squall.agent.template_record import TemplateRecord
 from squall.agent.templates import Templates
+from squall.context.fresh import fresh_id
 from squall.model.container import ContainerEnd, WantedContainer
 from squall.model.errors import ConnectionLost, ContainerStartError, Error, FrameError
 from squall.model.function import Function
 from squall.model.gpu import Gpus
-from squall.model.ids import ContainerId
+from squall.model.ids import CONTAINER, ContainerId
 from squall.model.jsonable import from_json, to_json
 from squall.scheduling.node_diff import Start, Stop, plan_node
 from squall.settings.options import Options
@@ -47,6 +51,7 @@ class Means:
     relay: Relay
     builds: BuildSandboxes
     templates: Templates
+    record: TemplateRecord
     network: Network
 
 
@@ -77,6 +82,19 @@ class Containers:
         means.relay.on_gone = self._channel_gone
         means.templates.tell = lambda event: self.tell(event)
         means.templates.printed = self._printed_by_template
+        self.ahead = Ahead(means.record, means.templates, options, self._make_template)
+
+    def know(self, wants: Message) -> tuple[Function, ...]:
+        """The functions of an app that is being opened, as `wants` to be prepared names them: known until it ends."""
+        image = {"image": wants["image"], "client_python": wants["client_python"]}
+        try:
+            functions = tuple(from_json(Function, {**plain, **image}) for plain in wants.get("functions", ()))
+        except ValueError as problem:
+            _log.warning("functions that an app may call are not understood here: %s", problem)
+            return ()
+        self._wanted |= {function.id for function in functions}
+        self.ahead.know(str(wants.get("app", "")), functions)
+        return functions
 
     def want(self, payload: bytes) -> None:
         """The server's whole wanted set: starts what is missing, stops what is too much."""
@@ -100,6 +118,7 @@ class Containers:
         for container in described.get("kill", ()):
             self.kill(container)
         before, self._wanted = self._wanted, frozenset((*functions, *described.get("known", ())))
+        self.ahead.keep_only(self._wanted)
         for gone in before - self._wanted:
             self._release_if_empty(gone)
 
@@ -124,6 +143,8 @@ class Containers:
     async def adopt(self, links: list[LauncherLink]) -> None:
         """Takes over the containers that an earlier agent left running."""
         alive: set[str] = set()
+        # Those whose function the server does not know any more go as it says what it wants.
+        self._wanted |= {link.function for link in links if link.function} - {"build"}
         for link in links:
             try:
                 listed = await link.listed()
@@ -163,22 +184,10 @@ class Containers:
 
     async def _start(self, wanted: WantedContainer) -> None:
         container = wanted.id
-        link: LauncherLink | None = None
+        clock = StartClock(container, lambda event: self.tell(event))
         try:
-            prepared = await self._images.wait_for(wanted.function)
-            link = await self._pools.launcher(wanted.function.id)
-            if wanted.gpus is not None:
-                await self.gpus.take(container, wanted.gpus)
-            spec = self._images.spec_for(wanted, prepared, uid_base=uid_base(link.uid_slot))
-            spec = await self._network.join(spec, blocked=wanted.function.block_network)
-            spec = self.gpus.equip(container, spec, prepared.python.executable)
-            await self._templates.before_start(link, wanted.function, spec)
-            message, fds = await link.start(container, spec.to_json(), path=wanted.function.start_path)
-            message["why"] = self._templates.words(link, message["rung"])
-            self._network.started(container, message["address"])
+            link, message, fds = await self._have_started(wanted, clock)
         except asyncio.CancelledError:
-            if link is not None:
-                link.tell("kill", container=container)
             self.starting.pop(container, None)
             self._report_end(container, ContainerEnd(cause="killed"))
             return
@@ -205,8 +214,56 @@ class Containers:
                     {"t": "event", "event": "refused", "container": container, "error": error.to_wire()}
                 )
             return
+        finally:
+            clock.leave()
         self.starting.pop(container, None)
         self._add(link, message, fds)
+        self.ahead.started(wanted.function.id, message["rung"])
+
+    async def _have_started(
+        self, wanted: WantedContainer, clock: StartClock
+    ) -> tuple[LauncherLink, Message, tuple[int, ...]]:
+        """The launcher that has started a container, what it says of it, and its descriptors."""
+        container, function = wanted.id, wanted.function
+        clock.enter("image")
+        prepared = await self._images.wait_for(function)
+        clock.enter("launcher")
+        link = await self._pools.launcher(function.id)
+        try:
+            if wanted.gpus is not None:
+                clock.enter("gpus")
+                await self.gpus.take(container, wanted.gpus)
+            clock.enter("network")
+            spec = self._images.spec_for(wanted, prepared, uid_base=uid_base(link.uid_slot))
+            spec = await self._network.join(spec, blocked=function.block_network)
+            spec = self.gpus.equip(container, spec, prepared.python.executable)
+            clock.enter("template")
+            path = await self._templates.before_start(link, function, spec)
+            clock.enter("sandbox")
+            # The launcher says itself how long each step of what follows took.
+            waited_ms = {"waited_ms": dict(clock.waited_ms)}
+            message, fds = await link.start(container, spec.to_json(), path=path)
+        except asyncio.CancelledError:
+            link.tell("kill", container=container)
+            raise
+        message |= {"why": self._templates.words(link, message["rung"])} | waited_ms
+        self._network.started(container, message["address"])
+        return link, message, fds
+
+    async def _make_template(self, function: Function) -> None:
+        """The template of a function, before a container of it is wanted."""
+        prepared = await self._images.wait_for(function)
+        link = await self._pools.launcher(function.id)
+        nobody = WantedContainer(id=ContainerId(fresh_id(CONTAINER)), function=function)
+        spec = self._images.spec_for(nobody, prepared, uid_base=uid_base(link.uid_slot))
+        spec = await self._network.join(spec, blocked=function.block_network)
+        # Its sandboxes are each given an address of their own.
+        self._network.release(nobody.id)
+        if function.id not in self._wanted:
+            # Its app has ended meanwhile, perhaps before it had a launcher.
+            self._release_if_empty(function.id)
+        elif link in self._pools.all:
+            await self._templates.make_ahead(link, function, spec)
 
     def _add(self, link: LauncherLink, message: Message, fds: tuple[int, ...]) -> None:
         channel, log, out, err = fds
@@ -222,6 +279,7 @@ class Containers:
             why=message.get("why", ""),
             level=message.get("level", ""),
             phases_ms=message.get("phases_ms", {}),
+            waited_ms=message.get("waited_ms", {}),
             gpus=self.gpus.describe(message["container"]),
         )
         self.present[local.id] = local

@@ -12,6 +12,7 @@ import platform
 import random
 import secrets
 import signal
+from collections.abc import Coroutine
 from dataclasses import replace
 from typing import Any
 
@@ -24,11 +25,13 @@ from squall.agent.pools import Pools
 from squall.agent.prepared import Images
 from squall.agent.relay import Relay
 from squall.agent.sandboxes import BuildSandboxes
+from squall.agent.template_record import TemplateRecord
 from squall.agent.templates import Templates
 from squall.blobs.checkout import Checkouts
 from squall.blobs.disk_blobs import DiskBlobs
 from squall.context.fresh import fresh_id
 from squall.model.errors import ChannelClosed, ConnectionLost, Error, NotFoundError
+from squall.model.function import Function
 from squall.model.ids import NODE, NodeId
 from squall.model.jsonable import to_json
 from squall.model.node import Node
@@ -103,12 +106,14 @@ class Agent:
         )
         self._levels = Levels(self._paths, host)
         self._images = Images(self._paths, checkouts, builds, self._levels)
+        self._templates = Templates(blobs, self._options, cores=cores())
         means = Means(
             pools=self._pools,
             images=self._images,
             relay=self._relay,
             builds=builds,
-            templates=Templates(blobs, self._options, cores=cores()),
+            templates=self._templates,
+            record=TemplateRecord(self._paths.template_record),
             network=self._network,
         )
         self._containers = Containers(means, self._options)
@@ -125,6 +130,7 @@ class Agent:
         serving = loop.create_task(self._serve_servers())
         await self._end.wait()
         serving.cancel()
+        self._containers.ahead.close()
         await sweeping
         if self._take_all_down:
             await self._take_down()
@@ -217,12 +223,18 @@ class Agent:
         else:
             self._spawn(handler(stream, head, frame), stream)
 
-    async def _prepare(self, stream: Stream, _head: dict[str, Any], frame: Frame) -> None:
+    def _prepare(self, stream: Stream, _head: dict[str, Any], frame: Frame) -> Coroutine[Any, Any, None]:
+        wants = json.loads(bytes(frame.payload))
+        # Before anything that comes after it: a word that the app has ended must find that it was there.
+        return self._make_ready(stream, wants, self._containers.know(wants))
+
+    async def _make_ready(
+        self, stream: Stream, wants: dict[str, Any], functions: tuple[Function, ...]
+    ) -> None:
         def say(line: str) -> None:
             if stream.live:
                 stream.send({"line": line})
 
-        wants = json.loads(bytes(frame.payload))
         level = await self._levels.give(wants.get("level", "sandbox"))
         prepared = await self._images.prepare(wants, say)
         notes = list(prepared.plan.warnings)
@@ -231,9 +243,18 @@ class Agent:
         elif level == "sandbox" and await self._network.ready() == "host":
             notes.append("host network")
         stream.end({"notes": notes})
+        self._containers.ahead.ready(functions)
 
     async def _launchers(self, stream: Stream, _head: dict[str, Any], _frame: Frame) -> None:
-        rows = [{"pid": link.pid, "name": link.name, "function": link.function} for link in self._pools.all]
+        rows = [
+            {
+                "pid": link.pid,
+                "name": link.name,
+                "function": link.function,
+                "template": self._templates.state_of(link),
+            }
+            for link in self._pools.all
+        ]
         stream.end({}, json.dumps({"pid": os.getpid(), "launchers": rows}).encode())
 
     async def _exec(self, stream: Stream, head: dict[str, Any], _frame: Frame) -> None:

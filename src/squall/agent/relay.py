@@ -35,6 +35,7 @@ class LocalContainer:
     why: str = ""
     level: str = ""
     phases_ms: dict[str, float] = field(default_factory=dict)
+    waited_ms: dict[str, float] = field(default_factory=dict)
     gpus: dict[str, Any] = field(default_factory=dict)
     channel: Channel | None = None
     output: Output | None = None
@@ -56,6 +57,7 @@ class LocalContainer:
             "why": self.why,
             "level": self.level,
             "phases_ms": self.phases_ms,
+            "waited_ms": self.waited_ms,
             **self.gpus,
         }
 

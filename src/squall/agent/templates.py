@@ -26,7 +26,7 @@ _log = logging.getLogger("squall.agent")
 ALONE_S = 1.0
 """How long the first containers of a function are left alone: they load the same code, and a short run needs no others."""
 _LEVELS = frozenset({"sandbox", "sandbox-strict"})
-_FROM_TEMPLATE = frozenset({"spare", "pooled", "on_demand"})
+FROM_TEMPLATE = frozenset({"spare", "pooled", "on_demand"})
 _IDENTITY = frozenset({"SQUALL_CONTAINER"})
 _LARGEST = PACKET * 3 // 4
 # Refusals of which the owner hears by the way that is taken then, or that are none of the owner's doing.
@@ -35,13 +35,14 @@ _TOLD_OTHERWISE = frozenset({"import", "ended", "code"})
 
 @dataclass(slots=True)
 class _Asked:
-    """One launcher's template. state: as its launcher says, "" until it has been asked for."""
+    """One launcher's template. state: as its launcher says, "" until it has been asked for. ahead: of any container."""
 
     function: Function
     spec: SandboxSpec
     link: LauncherLink
     used_s: float
     begun: int = 0
+    ahead: bool = False
     state: str = ""
     pid: int = 0
     why: Message = field(default_factory=dict)
@@ -51,7 +52,8 @@ class _Asked:
 class Templates:
     """What each launcher was asked for.
 
-    tell: an event to the server; printed: what code prints while it is loaded, "o" or "e", for its function's log.
+    tell: an event to the server; printed: what code prints while it is loaded, "o" or "e", for its function's log;
+    settled: of a function, whether there is a template (its state), what its launcher said, and the bytes that it takes.
     """
 
     def __init__(self, blobs: BlobStore, options: Options, *, cores: int) -> None:
@@ -63,27 +65,67 @@ class Templates:
         self._sweeping = False
         self.tell: Callable[[Message], None] = lambda _event: None
         self.printed: Callable[[str, str, str], None] = lambda _function, _stream, _text: None
+        self.settled: Callable[[Function, str, Message, int], None] = lambda _function, _state, _told, _size: (
+            None
+        )
 
-    async def before_start(self, link: LauncherLink, function: Function, spec: SandboxSpec) -> None:
-        """What a start waits for: a template that is being made.
+    async def before_start(self, link: LauncherLink, function: Function, spec: SandboxSpec) -> str:
+        """What a start waits for, a template that is being made; then the only rung that it may take, "" for any.
 
         The first containers of a function, one for each core, wait for none: loading the code keeps the cores busy, and
-        a template that does the same would be ready no sooner.
+        a template that does the same would be ready no sooner. One that is made ahead keeps one of the cores busy itself.
         """
-        if spec.level not in _LEVELS or spec.interpreter is not None or spec.argv is not None:
-            return
-        now_s = asyncio.get_running_loop().time()
+        if not _can_be_forked(spec):
+            return function.start_path
         asked = self._asked.get(link.name)
         if asked is None:
-            asked = self._asked[link.name] = _Asked(function, spec, link, now_s)
-            link.on_template = lambda message: self._take(asked, message)
+            asked = self._note(link, function, spec)
             self._later(ALONE_S, lambda: self._ask_if_new(asked))
-        asked.used_s = now_s
+        asked.used_s = asyncio.get_running_loop().time()
         asked.begun += 1
-        alone = asked.state == "" and asked.begun <= self._cores and not function.start_path
-        if not alone and function.start_path in {"", *_FROM_TEMPLATE}:
+        being_made = asked.ahead and asked.state == "building"
+        alone = asked.begun <= self._cores - being_made and not function.start_path
+        if alone and being_made:
+            return "parked"
+        if not (alone and asked.state == "") and function.start_path in {"", *FROM_TEMPLATE}:
             await self._ask_if_new(asked)
             await asked.settled.wait()
+        return function.start_path
+
+    async def make_ahead(self, link: LauncherLink, function: Function, spec: SandboxSpec) -> None:
+        """Has a template made before any container of its function is wanted; until it is known whether there is one."""
+        if _can_be_forked(spec) and link.name not in self._asked:
+            asked = self._note(link, function, spec)
+            asked.ahead = True
+            await self._ask_if_new(asked)
+            await asked.settled.wait()
+
+    def state_of(self, link: LauncherLink) -> str:
+        """How the template of a launcher stands: "building", "ready", "refused" or "gone"; "" where there is none."""
+        asked = self._asked.get(link.name)
+        return "" if asked is None else asked.state
+
+    def asked_for(self, function: str) -> bool:
+        """Whether a template of this function has been asked for, or will be, whatever has come of it."""
+        return any(asked.function.id == function for asked in self._asked.values())
+
+    @property
+    def leave_alone(self) -> bool:
+        """Whether the first containers of a function load its code just now, and no template yet."""
+        return any(asked.state == "" for asked in self._asked.values())
+
+    @property
+    def unused(self) -> int:
+        """How many were made ahead, or are being made, that no container has been started from."""
+        return sum(
+            asked.ahead and not asked.begun and asked.state in {"building", "ready"}
+            for asked in self._asked.values()
+        )
+
+    @property
+    def taken_bytes(self) -> int:
+        """What those that are ready have in memory, each alone."""
+        return sum(_private_bytes(asked.pid) for asked in self._asked.values() if asked.state == "ready")
 
     def words(self, link: LauncherLink, rung: str) -> str:
         """Why a container that was started just now got this rung, for people."""
@@ -97,6 +139,8 @@ class Templates:
                 return "forked from the template; every sandbox that was made ahead was taken"
             case "parked" if asked is not None and asked.state in {"refused", "gone"}:
                 return f"without a template: {asked.why.get('why', 'it ended')}"
+            case "parked" if asked is not None and asked.ahead:
+                return "a warm interpreter; its template was still being made"
             case "parked":
                 return "a warm interpreter; the template comes after the first containers"
             case _:
@@ -124,6 +168,7 @@ class Templates:
         if asked.state == "building":
             return
         asked.settled.set()
+        self.settled(function, asked.state, message, _private_bytes(asked.pid))
         self._tell_of(asked)
         if asked.state == "ready" and not self._sweeping:
             self._sweeping = True
@@ -134,6 +179,12 @@ class Templates:
                 hint = f"; {message['hint']}" if message.get("hint") else ""
                 text = f"squall: {function.name} starts without a template: {message['why']}{hint}\n"
                 self.printed(function.id, "e", text)
+
+    def _note(self, link: LauncherLink, function: Function, spec: SandboxSpec) -> _Asked:
+        asked = _Asked(function, spec, link, asyncio.get_running_loop().time())
+        self._asked[link.name] = asked
+        link.on_template = lambda message: self._take(asked, message)
+        return asked
 
     def _tell_of(self, asked: _Asked) -> None:
         told: Message = {
@@ -189,6 +240,10 @@ class Templates:
         task = asyncio.get_running_loop().create_task(wait_and_do())
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+
+def _can_be_forked(spec: SandboxSpec) -> bool:
+    return spec.level in _LEVELS and spec.interpreter is None and spec.argv is None
 
 
 def _spec_of(spec: SandboxSpec) -> SandboxSpec:

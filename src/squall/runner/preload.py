@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +14,9 @@ from squall.model.jsonable import from_json
 from squall.runner import load
 from squall.runner.place import take_place
 
+_OURS = frozenset({"squall", "cloudpickle"})
+_MOST_NAMED = 64
+_LONGEST = 64
 REMOTE_CALL_HINT = (
     "make remote calls inside functions: code that calls one while it is imported gets no template"
 )
@@ -30,7 +34,7 @@ _done: list[Preloaded] = []
 
 
 def preload(asked: Mapping[str, Any]) -> dict[str, Any]:
-    """Import what `asked` names, and say {"t": "ready"} or {"t": "refused"} with a reason; see runtime.template.
+    """Import what `asked` names, and say {"t": "ready"} with its "modules", or {"t": "refused"} with a reason; see runtime.template.
 
     asked: "function" as JSON, and "pickled" in base64 for code that travels by value. The way that a container takes
     without a template tells the user what is wrong with code that cannot be imported, so here a word will do.
@@ -39,6 +43,7 @@ def preload(asked: Mapping[str, Any]) -> dict[str, Any]:
     function = from_json(Function, asked["function"])
     pickled = base64.b64decode(asked["pickled"]) if asked.get("pickled") else None
     current.enter_container(current.Container(id="", function=function.id, app=function.app, link=None))
+    before = set(sys.modules)
     try:
         call_user = load.load(function.code, pickled=pickled, source_dir=source)
     except current.NotInTemplateError:
@@ -51,9 +56,22 @@ def preload(asked: Mapping[str, Any]) -> dict[str, Any]:
             "why": f"{type(error).__name__} while the code was imported",
         }
     _done.append(Preloaded(code=function.code, call_user=call_user))
-    return {"t": "ready"}
+    return {"t": "ready", "modules": _packages(before, source)}
 
 
 def preloaded(code: Code) -> Callable[..., Any] | None:
     """The user's function, where this process was forked from a template that has loaded this very code."""
     return next((one.call_user for one in _done if one.code == code), None)
+
+
+def _packages(before: set[str], source: str) -> list[str]:
+    """The top-level modules that were loaded since `before` and come from packages: not Python's, ours, or the user's."""
+    since = set(sys.modules) - before
+    tops = {name.partition(".")[0] for name in since if isinstance(name, str)} - sys.stdlib_module_names
+    return sorted(top for top in tops - before - _OURS if _is_of_a_package(top, source))[:_MOST_NAMED]
+
+
+def _is_of_a_package(top: str, source: str) -> bool:
+    path = getattr(sys.modules.get(top), "__file__", None)
+    named = top.isidentifier() and len(top) <= _LONGEST
+    return named and isinstance(path, str) and not path.startswith(f"{source}/")

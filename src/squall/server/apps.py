@@ -127,7 +127,7 @@ class Apps:
                     "no agent has joined this server, so nothing can run",
                     remedy="look at `squall status` and at `agent.log` in the state directory's logs",
                 ) from None
-        seen: set[str] = set()
+        together: dict[str, tuple[dict[str, Any], list[Function]]] = {}
         for known in functions:
             function = known.function
             if function.code.pickled is not None and known.pickled is None:
@@ -138,10 +138,12 @@ class Apps:
                 "source": function.code.source,
                 "level": function.level,
             }
-            key = json.dumps(wants, sort_keys=True)
-            if key not in seen:
-                seen.add(key)
-                await self._prepare({**wants, "installer": record.installer}, tell)
+            together.setdefault(json.dumps(wants, sort_keys=True), (wants, []))[1].append(function)
+        for wants, sharing in together.values():
+            # What they share is said once.
+            plain = [to_json(replace(function, image={}, client_python={})) for function in sharing]
+            whose = {"installer": record.installer, "app": record.name, "functions": plain}
+            await self._prepare({**wants, **whose}, tell)
         self._capacity.wake()
 
     async def _prepare(self, wants: dict[str, Any], tell: Callable[[dict[str, Any]], None]) -> None:

@@ -14,9 +14,11 @@ from squall.model.ids import ContainerId
 from squall.model.jsonable import to_json
 from squall.scheduling.inputs import Segment, singles
 from squall.scheduling.loss import End, Suspect, describe_end, is_own_doing, plan_loss
+from squall.scheduling.start_words import duration, start_in_words
 from squall.server.calls import Calls, error_text
 from squall.server.outcome_runs import read_segment
 from squall.server.records import FunctionRecord, Worker
+from squall.server.slow_starts import seen_of
 from squall.wire.codec import Frame, Kind, write_head
 from squall.wire.stream import Stream
 
@@ -25,7 +27,11 @@ _log = logging.getLogger("squall.server")
 
 
 class Containers:
-    """The life of every container as the server sees it. `changed` is told the function when something changed."""
+    """The life of every container as the server sees it.
+
+    changed: told the function when something changed. say: a line for the log of a container's function, such as where the
+    time of a start went that took slow_start_s seconds or more; 0: none does.
+    """
 
     def __init__(self, calls: Calls, *, clock: Callable[[], float], wake: Callable[[], None]) -> None:
         self._calls = calls
@@ -35,6 +41,8 @@ class Containers:
         self.changed: Callable[[FunctionRecord], None] = lambda _record: None
         self.broken: Callable[[Worker], None] = lambda _worker: None
         self.lifted: Callable[[Worker, ContainerEnd], None] = lambda _worker, _end: None
+        self.slow_start_s = 10.0
+        self.say: Callable[[Worker, str], None] = lambda _worker, _line: None
 
     def expect(self, container: ContainerId, record: FunctionRecord) -> Worker:
         """A container that has been wanted, or that an agent already has: not ready yet."""
@@ -45,6 +53,12 @@ class Containers:
         record.workers[container] = worker
         self._calls.workers[container] = worker
         return worker
+
+    def runs(self, worker: Worker) -> None:
+        """Its node says that it runs: its runner is the next to be heard of."""
+        worker.waits_for = ""
+        if worker.started_s is None:
+            worker.started_s = self._clock()
 
     def serve(self, worker: Worker, stream: Stream, head: dict[str, Any]) -> None:
         """A container opened its serving stream: the first time, or again after a connection was lost."""
@@ -68,6 +82,8 @@ class Containers:
     def _take_up(self, record: FunctionRecord, worker: Worker, head: dict[str, Any]) -> None:
         ready = head.get("ready")
         if ready is None:
+            if worker.loading_s is None:
+                worker.loading_s = self._clock()
             self._send_function(record, worker)
         elif not ready.get("failed"):
             worker.missing_at = int(head.get("sent", worker.seen))
@@ -97,7 +113,7 @@ class Containers:
         if worker in record.free:
             record.free.remove(worker)
         if not worker.ready and not worker.retiring and end.cause != "unplaced":
-            self._failed_to_start(record, end)
+            self._failed_to_start(record, worker, end)
         self._apply_loss(record, worker, end)
         self._calls.feed(record)
         self.changed(record)
@@ -172,6 +188,7 @@ class Containers:
             if not worker.outlived:
                 took_s = self._clock() - worker.created_s
                 record.starts = record.starts.seen(seconds=took_s, beside=worker.beside, cores=worker.cores)
+                self._say_if_slow(worker, ready=True)
             self._serves(record, worker)
 
     def _serves(self, record: FunctionRecord, worker: Worker) -> None:
@@ -220,7 +237,7 @@ class Containers:
             self._calls.go_on(record, worker, self._clock())
             self._calls.feed(record)
 
-    def _failed_to_start(self, record: FunctionRecord, end: ContainerEnd) -> None:
+    def _failed_to_start(self, record: FunctionRecord, worker: Worker, end: ContainerEnd) -> None:
         record.start_failures += 1
         record.not_before_s = self._clock() + min(5.0, 0.1 * 2**record.start_failures)
         if record.start_failures < START_TRIES and record.last_failure is None:
@@ -233,8 +250,11 @@ class Containers:
             text = error_text(error)
         else:
             tries = record.start_failures
+            how = start_in_words(seen_of(worker, self._clock()))
             text = error_text(
-                FunctionNeverStarts(f"{name} never starts: {tries} containers ended first. {error}")
+                FunctionNeverStarts(
+                    f"{name} never starts: {tries} containers ended first. {error}; of the last one: {how}"
+                )
             )
         self._calls.fail_waiting(record, text)
         record.start_failures = 0
@@ -244,8 +264,20 @@ class Containers:
         """A container took longer to load its code than it may: it goes, and who waits is told."""
         worker.retiring = True
         limit = record.function.startup_timeout_s
-        error = StartupTimeout(f"{record.function.name} was not ready within {limit:g} s", limit_s=limit)
+        how = start_in_words(seen_of(worker, self._clock()))
+        error = StartupTimeout(
+            f"{record.function.name} was not ready within {limit:g} s: {how}", limit_s=limit
+        )
+        self._say_if_slow(worker, ready=False)
         self._calls.fail_waiting(record, error_text(error))
+
+    def _say_if_slow(self, worker: Worker, *, ready: bool) -> None:
+        """Where the time of a start went that is over, or given up."""
+        seen = seen_of(worker, self._clock())
+        if 0 < self.slow_start_s <= seen.took_s:
+            over = "took" if ready else "was given up after"
+            how = start_in_words(seen, ready=ready)
+            self.say(worker, f"squall: the start of {worker.id} {over} {duration(seen.took_s)}: {how}\n")
 
     def _apply_loss(self, record: FunctionRecord, worker: Worker, end: ContainerEnd) -> None:
         """What the container had in hand runs again or ends, the last of it first: so the line keeps its order."""

@@ -26,6 +26,7 @@ from squall.server.logs import Logs
 from squall.server.node_events import NodeEvents
 from squall.server.nodes import AgentNodes, Event
 from squall.server.records import AppRecord, CallRecord, FunctionRecord, Worker
+from squall.server.slow_starts import why_waits
 from squall.server.sweeps import Sweeps
 from squall.settings.options import Options
 from squall.state.log_store import LogStore
@@ -38,6 +39,7 @@ _log = logging.getLogger("squall.server")
 
 
 WAIT_TOLD_S = 1.0
+START_TOLD_S = 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +79,8 @@ class House:
         self.capacity = Capacity(self.calls, self.nodes, clock=self.clock)
         self.containers = Containers(self.calls, clock=self.clock, wake=self._wake)
         self.containers.largest_value = options.max_value_bytes
+        self.containers.slow_start_s = options.slow_start_s
+        self.containers.say = self._say_in_log
         self.capacity.containers = self.containers
         self.apps = Apps(self.calls, self.capacity, self.nodes, stores.blobs, clock=self.clock)
         self.logs = Logs(self)
@@ -187,20 +191,38 @@ class House:
             _log.warning("calls of %s on record could not be gone on with: %s", record.function.id, problem)
 
     def tell_waits(self) -> None:
-        """Tells an app's client why inputs have been waiting for more than a second; once for each reason."""
+        """Tells an app's client why inputs have been waiting for more than a second; once for each reason.
+
+        Of a container that is starting it is told later, and once more when its start is a slow one.
+        """
         now = self.clock()
         for record in self.calls.functions.values():
             if not record.line.waiting:
                 record.told_reason = ""
                 continue
-            reason = record.wait_reason or WaitReason.BUSY
-            if reason == record.told_reason or now - record.waiting_since_s < WAIT_TOLD_S:
+            why = why_waits(record, now)
+            slow = 0 < self.options.slow_start_s <= (why.starting_s or 0.0)
+            reason = f"{why.reason} slow" if slow else str(why.reason)
+            early = now - record.waiting_since_s < WAIT_TOLD_S
+            if why.starting_s is not None:
+                early = why.starting_s < START_TOLD_S
+            if early or reason == record.told_reason:
                 continue
             record.told_reason = reason
             app = self.apps.apps.get(record.function.app)
             if app is not None and app.stream is not None and app.stream.live and reason != WaitReason.BUSY:
-                told = {"waiting": record.line.waiting, "function": record.function.name, "reason": reason}
-                app.stream.send({**told, "words": record.wait_words} if record.wait_words else told)
+                told = {
+                    "waiting": record.line.waiting,
+                    "function": record.function.name,
+                    "reason": why.reason,
+                }
+                app.stream.send({**told, "words": why.words} if why.words else told)
+
+    def _say_in_log(self, worker: Worker, line: str) -> None:
+        """A line of ours among what a container's function prints."""
+        text = line.encode()
+        head = {"container": worker.id, "function": worker.function, "L": [["e", len(text), time.time()]]}
+        self.logs.take(head, memoryview(text))
 
     def _note_end(self, worker: Worker, end: ContainerEnd) -> None:
         """A container's life, for the history: its seconds and its peak are counted from the first one on."""

@@ -12,6 +12,7 @@ from squall.model.errors import ConnectionLost, Error, NotFoundError
 from squall.model.ids import AppId, CallId, ContainerId, FunctionId
 from squall.server.house import House
 from squall.server.records import Worker
+from squall.server.slow_starts import why_waits
 from squall.settings.version import PROTOCOL, VERSION
 from squall.state.log_lines import LogFilter
 from squall.wire.codec import Frame, Kind
@@ -37,17 +38,7 @@ async def status(house: House, _head: dict[str, Any]) -> dict[str, Any]:
         "launchers": launchers,
         "containers": [container_row(house, worker) for worker in house.calls.workers.values()],
         "apps": apps(house),
-        "waiting": [
-            {
-                "function": name,
-                "inputs": record.line.waiting,
-                "reason": record.wait_reason or "containers_busy",
-                "words": record.wait_words,
-                "oldest_s": round(house.clock() - record.waiting_since_s, 3),
-            }
-            for name, record in house.calls.functions.items()
-            if record.line.waiting
-        ],
+        "waiting": waiting(house),
         "calls": len(house.calls.calls),
         "unrecorded": {"inputs": house.durable.unrecorded, "reason": house.durable.trouble},
         "fenced": sum(record.line.fenced for record in house.calls.functions.values()),
@@ -62,6 +53,18 @@ async def status(house: House, _head: dict[str, Any]) -> dict[str, Any]:
             for node in house.nodes.nodes()
         ],
     }
+
+
+def waiting(house: House) -> list[dict[str, Any]]:
+    """The functions whose inputs wait, and why."""
+    rows = []
+    for name, record in house.calls.functions.items():
+        if record.line.waiting:
+            why = why_waits(record, house.clock())
+            oldest_s = round(house.clock() - record.waiting_since_s, 3)
+            row = {"function": name, "inputs": record.line.waiting, "reason": why.reason, "words": why.words}
+            rows.append({**row, "oldest_s": oldest_s})
+    return rows
 
 
 def apps(house: House) -> list[dict[str, Any]]:
@@ -91,6 +94,7 @@ def container_row(house: House, worker: Worker) -> dict[str, Any]:
         "rung": worker.rung,
         "why": worker.rung_why,
         "phases_ms": worker.phases_ms,
+        "waited_ms": worker.waited_ms,
         "gpus": None if worker.gpus is None else str(worker.gpus),
         "gpu_ids": list(worker.gpu_ids),
         "inputs": sum(lease.count for lease in held),

@@ -96,6 +96,8 @@ class NodeEvents:
                 self._capacity.tell()
             case "started":
                 self._started(ContainerId(event["container"]), event)
+            case "starting":
+                self._starting(ContainerId(event["container"]), event)
             case "template":
                 self._template(node, event)
             case "ended":
@@ -230,6 +232,12 @@ class NodeEvents:
             record.template_on.discard(node)
             record.image_on.discard(node)
 
+    def _starting(self, container: ContainerId, row: Event) -> None:
+        """A start that takes long: what it waits for on its node."""
+        worker = self._calls.workers.get(container)
+        if worker is not None and worker.started_s is None:
+            worker.waits_for, worker.waited_ms = str(row["waits_for"]), dict(row["waited_ms"])
+
     def _started(self, container: ContainerId, row: Event) -> None:
         worker = self._calls.workers.get(container)
         if worker is not None:
@@ -241,7 +249,8 @@ class NodeEvents:
             worker.rung_why = str(row.get("why", ""))
             worker.level = str(row.get("level", ""))
             worker.launcher_pid = row.get("launcher_pid")
-            worker.phases_ms = row.get("phases_ms", {})
+            worker.phases_ms, worker.waited_ms = row.get("phases_ms", {}), row.get("waited_ms", {})
+            self._containers.runs(worker)
             if row.get("gpus"):
                 worker.gpus = from_json(Gpus, row["gpus"])
                 worker.gpu_ids = tuple(row.get("gpu_ids", ()))

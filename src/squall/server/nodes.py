@@ -62,8 +62,8 @@ class Nodes(Protocol):
     def listen(self, on_event: Callable[[NodeId, Event], None]) -> None:
         """Where a node's events go: {"event": …, …}.
 
-        "joined", "gone" of its connection; "suspect", "dead", "alive" of its silence; "started", "ended", "refused" of
-        one of its containers; "template" of what a function's containers are forked from there: "function", and "state",
+        "joined", "gone" of its connection; "suspect", "dead", "alive" of its silence; "starting" of a container that is late:
+        "waits_for", and "waited_ms" for what before; "started", "ended", "refused" of one of its containers; "template" of what a function's containers are forked from there: "function", and "state",
         which is "ready" or anything else; "changed" of what it has, which `nodes` gives from then on.
         """
         ...

@@ -45,7 +45,8 @@ class Worker:
     how many runs each; acknowledged: what it was told that it need not send again. outlived: it was there before this
     server. silent: its node does not answer. missing: what it was leased and says it never got, to be given back once
     its messages up to missing_at are in. beside: how many containers were starting when it began to, itself included;
-    cores: on how many cores. gpus: the devices that it was given; gpu_ids: which, once its
+    cores: on how many cores. phases_ms, waited_ms, waits_for: see
+    `scheduling.start_words.StartSeen`; started_s, loading_s: when it ran, and when it was given its function. gpus: the devices that it was given; gpu_ids: which, once its
     node has told.
     """
 
@@ -77,6 +78,10 @@ class Worker:
     level: str = ""
     launcher_pid: int | None = None
     phases_ms: dict[str, float] = field(default_factory=dict)
+    waited_ms: dict[str, float] = field(default_factory=dict)
+    waits_for: str = ""
+    started_s: float | None = None
+    loading_s: float | None = None
     gpus: Gpus | None = None
     gpu_ids: tuple[str, ...] = ()
     ended: bool = False

@@ -70,6 +70,19 @@ class Options:
     template_sweep_s: float = _option(
         30.0, least=0.1, most=3600.0, means="how often templates are looked at for whether they stay"
     )
+    templates_ahead: int = _option(
+        4,
+        least=0,
+        most=64,
+        means="templates of functions that were busy before, made as their app is opened, that nobody has "
+        "called yet; 0 means none",
+    )
+    slow_start_s: float = _option(
+        10.0,
+        least=0.0,
+        most=DAY_S,
+        means="a start that takes longer says in the function's log where the time went; 0 means none does",
+    )
     # calls
     inline_bytes: int = _option(
         2 * MIB, least=64 * KIB, most=4 * MIB, means="values above this travel beside the wire, not in it"

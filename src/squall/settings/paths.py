@@ -67,6 +67,11 @@ class StatePaths:
         return self.run / "network.json"
 
     @property
+    def template_record(self) -> Path:
+        """Which templates were worth it; outlives every process and every start of the machine."""
+        return self.state / "templates.json"
+
+    @property
     def launchers(self) -> Path:
         return self.run / "launchers"
 

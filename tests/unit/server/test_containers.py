@@ -10,6 +10,7 @@ from squall.model.container import ContainerEnd, ContainerState
 from squall.model.ids import ContainerId
 from squall.scheduling.retry import MOST_LOSSES
 from squall.server.containers import START_TRIES
+from squall.server.slow_starts import Wait, why_waits
 from tests.unit.server.stage import NODE, FakeContainer, Stage, error_in, play, settle
 
 LOST = ContainerEnd(cause="signal", signal=9)
@@ -80,6 +81,7 @@ def test_containers_that_never_start_end_what_waits_with_the_reason() -> None:
         await settle()
         errors = [error_in(client.outcomes()[index])["message"] for index in range(3)]
         assert all("never starts" in error and "no such library" in error for error in errors)
+        assert all("of the last one: " in error and "your code's imports" in error for error in errors)
 
     play(scene)
 
@@ -122,6 +124,95 @@ def test_code_that_loads_too_long_is_ended_and_told() -> None:
         await settle()
         assert "not ready within 5 s" in error_in(client.outcomes()[0])["message"]
         assert stage.calls.workers[box.id].state is ContainerState.STOPPING
+
+    play(scene)
+
+
+PARKED = {"pid": 7, "rung": "parked", "why": "a warm interpreter", "waited_ms": {"image": 100.0}}
+
+
+def test_a_start_that_is_given_up_says_where_its_time_went() -> None:
+    async def scene() -> None:
+        stage = Stage(startup_timeout_s=30.0)
+        said: list[str] = []
+        stage.containers.say = lambda _worker, line: said.append(line)
+        client = await stage.submit()
+        box = await stage.container(ready=False)
+        phases = {"built": 12.0, "running": 32.0}
+        started = {"event": "started", "container": box.id, "phases_ms": phases}
+        stage.nodes.report(NODE.id, started | PARKED)
+        stage.wait(30.5)
+        stage.capacity.plan_once()
+        await settle()
+        how = (
+            "it was started as 'parked' (a warm interpreter): image 0.1 s, sandbox 12 ms, runner 20 ms, "
+            "then 30.5 s in your code's imports and it has not said that it is ready"
+        )
+        assert error_in(client.outcomes()[0])["message"] == f"f was not ready within 30 s: {how}"
+        assert said == [f"squall: the start of {box.id} was given up after 30.5 s: {how}\n"]
+
+    play(scene)
+
+
+def test_a_start_that_never_came_to_its_runner_says_what_it_waited_for() -> None:
+    async def scene() -> None:
+        stage = Stage(startup_timeout_s=30.0)
+        client = await stage.submit()
+        worker = stage.containers.expect(ContainerId("co-1"), stage.record)
+        stage.capacity.placed[worker.id] = NODE.id
+        late = {
+            "event": "starting",
+            "container": "co-1",
+            "waits_for": "template",
+            "waited_ms": {"image": 5.0},
+        }
+        stage.nodes.report(NODE.id, late)
+        stage.wait(30.5)
+        stage.capacity.plan_once()
+        await settle()
+        message = error_in(client.outcomes()[0])["message"]
+        assert message == "f was not ready within 30 s: image 5 ms, then 30.5 s waiting for its template"
+
+    play(scene)
+
+
+@pytest.mark.parametrize(
+    ("slow_s", "took_s", "lines"), [(10.0, 12.0, 1), (10.0, 9.0, 0), (0.0, 500.0, 0), (1.0, 1.0, 1)]
+)
+def test_a_start_that_was_slow_leaves_one_line_in_the_log(slow_s: float, took_s: float, lines: int) -> None:
+    async def scene() -> None:
+        stage = Stage(startup_timeout_s=600.0)
+        said: list[str] = []
+        stage.containers.slow_start_s = slow_s
+        stage.containers.say = lambda _worker, line: said.append(line)
+        box = await stage.container(ready=False)
+        stage.nodes.report(NODE.id, {"event": "started", "container": box.id} | PARKED)
+        stage.wait(took_s)
+        box.say({"t": "ready", "seconds": took_s})
+        await settle()
+        assert len(said) == lines
+        assert all(" took " in line and "in your code's imports\n" in line for line in said)
+
+    play(scene)
+
+
+def test_what_waits_for_a_container_that_is_starting_is_told_how_far_it_is() -> None:
+    async def scene() -> None:
+        stage = Stage()
+        await stage.submit()
+        assert why_waits(stage.record, stage.now_s) == Wait(reason="containers_busy")
+        box = await stage.container(ready=False)
+        stage.nodes.report(NODE.id, {"event": "started", "container": box.id} | PARKED)
+        stage.wait(4.0)
+        why = why_waits(stage.record, stage.now_s)
+        assert (why.reason, why.starting_s) == ("container_starting", 4.0)
+        assert "starting for 4.0 s: it was started as 'parked'" in why.words
+        assert "4.0 s in your code's imports" in why.words
+        stage.record.wait_reason, stage.record.wait_words = "no_capacity", "no room"
+        assert why_waits(stage.record, stage.now_s) == Wait(reason="no_capacity", words="no room")
+        stage.record.wait_reason = stage.record.wait_words = ""
+        await stage.container()
+        assert why_waits(stage.record, stage.now_s).reason == "containers_busy"
 
     play(scene)
 

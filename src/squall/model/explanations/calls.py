@@ -23,7 +23,8 @@ def train(): ...""",
     ),
     "SQ-1302": Explanation(
         """From its start to the moment it can take inputs - imports, and the hooks that run once - a container has
-`startup_timeout` seconds; unless you give it, that is `timeout`.""",
+`startup_timeout` seconds; unless you give it, that is `timeout`. The message says how it was started, how long each part took, and in
+which part it was when it was given up.""",
         """@app.function(startup_timeout=600)
 def f(): ...""",
     ),

@@ -14,7 +14,7 @@ from squall.runtime.template.joined import JoinedContainer
 from squall.runtime.template.keeper import Keeper, Tell
 
 Message = dict[str, Any]
-_TOLD = frozenset({"reason", "why", "hint", "seconds", "notes"})
+_TOLD = ("reason", "why", "hint", "seconds", "modules", "notes")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,9 +118,7 @@ class Templates:
 
     def changed(self, keeper: Keeper) -> None:
         """Tell the agent how it stands, and start what has waited for it."""
-        told = {
-            key: keeper.why[key] for key in ("reason", "why", "hint", "seconds", "notes") if key in keeper.why
-        }
+        told = {key: keeper.why[key] for key in _TOLD if key in keeper.why}
         self._tell({"t": "template", "state": keeper.state, "pid": keeper.pid} | told)
         self._begin_waiting(keeper)
         self._earlier = [one for one in self._earlier if one.is_live]

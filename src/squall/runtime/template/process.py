@@ -92,9 +92,7 @@ def _serve(line: socket.socket, start: TemplateStart) -> None:
         verdict = gate.judge(before, observe.look())
         child = _Child(start, verdict.keep, settings, quiet.after_imports())
         told = (
-            _refusal(verdict)
-            or _settle(child)
-            or {"t": "ready", "notes": [str(one) for one in verdict.warnings]}
+            _refusal(verdict) or _settle(child) or {**told, "notes": [str(one) for one in verdict.warnings]}
         )
     packet.send(line, {**told, "seconds": round(loaded_s, 6), "took_s": round(time.monotonic() - began, 6)})
     if told["t"] == "ready":
