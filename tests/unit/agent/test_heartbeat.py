@@ -53,7 +53,9 @@ def test_a_server_that_answers_nothing_is_left() -> None:
 def test_a_server_that_has_let_go_of_the_node_is_left() -> None:
     async def scene() -> None:
         left, right = pair()
-        Session(right, dialer=False, on_open=lambda stream, _head, _frame: stream.fail(Error("something broke")))
+        Session(
+            right, dialer=False, on_open=lambda stream, _head, _frame: stream.fail(Error("something broke"))
+        )
         agent = Session(left, dialer=True)
         async with asyncio.timeout(10):
             await beat(agent, agent.open("join"), QUICK)
