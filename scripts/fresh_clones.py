@@ -23,7 +23,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 # Of this run alone: there may be another one.
-USER = f"squall-fresh-{os.getpid()}"
+USER = f"squall-{os.getpid()}"
 # The kernel refuses namespaces from here on, and mounts are refused too.
 WITHOUT_NAMESPACES = (
     "unshare",

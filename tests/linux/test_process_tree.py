@@ -348,8 +348,11 @@ def _ensure_once(house: TestHouse) -> None:
 def _launcher(path: Path) -> subprocess.Popen[bytes]:
     """A process that listens like a launcher and ends with 7 when it is asked to quit."""
     program = (
-        "import socket, sys\n"
-        "listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET); listener.bind(sys.argv[1])\n"
+        "import os, socket, sys\n"
+        # A path of an address has 107 bytes at most, which the folder of a test may exceed.
+        "os.chdir(os.path.dirname(sys.argv[1]))\n"
+        "listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)\n"
+        "listener.bind(os.path.basename(sys.argv[1]))\n"
         "listener.listen(); print('up', flush=True)\n"
         "asked, _ = listener.accept()\n"
         "sys.exit(7 if b'quit' in asked.recv(65536) else 1)"
