@@ -45,7 +45,8 @@ class Arrival:
     """A fork of a template that has entered its sandbox.
 
     told: its socket to the launcher, for one word. kept: descriptors of the user's code that stay open. renew: what it
-    does to share nothing with its siblings. spare: it waits to be told who it is.
+    does to share nothing with its siblings. spare: it waits to be told who it is. inner_pid: what the template's init knows
+    it by, where nobody else can tell that.
     """
 
     entry: str
@@ -56,6 +57,7 @@ class Arrival:
     kept: tuple[int, ...]
     renew: Callable[[], None]
     spare: bool = False
+    inner_pid: int = 0
 
 
 def run_arrived(arrival: Arrival) -> NoReturn:
@@ -75,7 +77,7 @@ def run_arrived(arrival: Arrival) -> NoReturn:
         syscalls.set_dumpable(dumpable=True)
         arrival.renew()
         with socket.socket(fileno=told) as last:
-            packet.send(last, {"t": "running", "at": time.monotonic()})
+            packet.send(last, {"t": "running", "at": time.monotonic(), "inner_pid": arrival.inner_pid})
         if arrival.spare:
             _await_identity()
     except BaseException as problem:  # noqa: BLE001 - nothing may unwind into the template's own stack

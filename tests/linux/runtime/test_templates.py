@@ -93,6 +93,14 @@ def test_a_strict_template_has_no_capability_and_its_forks_are_like_any_other(bo
     assert box.run("sum(range(3_000_000))", level="sandbox-strict").exited["cpu_s"] > 0.01
 
 
+@pytest.mark.parametrize("level", ["sandbox", "sandbox-strict"])
+def test_how_a_fork_ended_is_told_however_soon_that_was(box: Box, level: str) -> None:
+    box.template(level=level)
+    code = "import os, signal; os.kill(os.getpid(), signal.SIGSEGV)"
+    ended = [box.run(code, level=level).exited for _ in range(15)]
+    assert {(one["cause"], one["signal"]) for one in ended} == {("signal", signal.SIGSEGV)}
+
+
 def test_a_fork_hears_that_it_shall_stop(box: Box) -> None:
     box.template()
     code = "import signal, sys, time; signal.signal(signal.SIGTERM, lambda *_: sys.exit(5)); print('up', flush=True); time.sleep(60)"

@@ -30,7 +30,7 @@ class JoinedContainer(Container):
     demanded: Rung | None = None
     asked_spec: SandboxSpec = field(init=False)
     attacher: Attacher | None = None
-    on_entered: Callable[["JoinedContainer", int], None] | None = None
+    on_entered: Callable[["JoinedContainer", int, int], None] | None = None
     made_for: bool = False
     spare: bool = False
     was_spare: bool = False
@@ -154,10 +154,10 @@ class JoinedContainer(Container):
         if self.sandbox is not None:
             self.sandbox.kill()
 
-    def entered(self, pid: int) -> None:
-        """The runner has said its first word: it has this pid."""
+    def entered(self, pid: int, inner_pid: int) -> None:
+        """The runner has said its first word: it has this pid. inner_pid: as it says that the template's init counts."""
         if self.on_entered is not None:
-            self.on_entered(self, pid)
+            self.on_entered(self, pid, inner_pid)
         try:
             self._runner_fd = os.pidfd_open(pid)
         except ProcessLookupError:
@@ -171,7 +171,7 @@ class JoinedContainer(Container):
 
     def _take(self, got: Any, announce: Callable[[dict[str, Any], tuple[int, ...]], None]) -> None:
         if got.message.get("t") == "running" and self.phase == "building":
-            self.entered(got.sender)
+            self.entered(got.sender, int(got.message.get("inner_pid", 0)))
         match got.message.get("t"):
             case "execed":
                 self._commands[got.message["exec"]] = got.sender

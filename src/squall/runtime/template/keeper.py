@@ -203,9 +203,12 @@ class Keeper:
         container.on_entered = self._entered
         container.beside = self._around.beside
 
-    def _entered(self, container: JoinedContainer, pid: int) -> None:
-        """A runner has said its first word. The template may not have told of it: a strict one cannot, one that ended did not."""
-        inner_pid = _inner_pid(pid)
+    def _entered(self, container: JoinedContainer, pid: int, said_inner_pid: int) -> None:
+        """A runner has said its first word. The template may not have told of it: a strict one cannot, one that ended did not.
+
+        A runner that has ended by now is nowhere to be looked at: then it counts what it says itself.
+        """
+        inner_pid = _inner_pid(pid) or said_inner_pid
         if (end := self._early_ends.pop(inner_pid, None)) is not None:
             container.runner_ended(*end)
         elif inner_pid:

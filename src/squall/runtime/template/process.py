@@ -147,9 +147,7 @@ class _Child:
         """Enter the sandbox and be its runner."""
         kept = reopen.reopen(self._keep)
         _join(namespaces, told, scoped=self._scoped)
-        if self.strict and os.fork() != 0:
-            # The one that is in the new pid namespace is the runner, and a child of the template's init from now on.
-            os._exit(0)
+        inner_pid = _fork_again() if self.strict else 0
         run_arrived(
             Arrival(
                 entry=self._spec.entry,
@@ -160,6 +158,7 @@ class _Child:
                 kept=kept,
                 renew=self.renew,
                 spare=bool(message.get("spare")),
+                inner_pid=inner_pid,
             )
         )
 
@@ -224,6 +223,18 @@ def _join(namespaces: Mapping[str, int], told: int, *, scoped: bool) -> None:
         with contextlib.suppress(OSError), socket.socket(fileno=told) as line:
             packet.send(line, {"t": "failed", "step": f"entering the sandbox: {problem}"})
         os._exit(BROKEN)
+
+
+def _fork_again() -> int:
+    """Be in the pid namespace that was entered, as a child of the template's init; the pid that one knows this process by."""
+    read, write = os.pipe()
+    if (pid := os.fork()) != 0:
+        os.write(write, b"%d" % pid)
+        os._exit(0)
+    os.close(write)
+    inner_pid = int(os.read(read, 16))
+    os.close(read)
+    return inner_pid
 
 
 def _find(entry: str) -> Callable[..., Any]:
