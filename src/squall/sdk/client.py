@@ -105,7 +105,7 @@ class Client:
         session = self._session
         if session is not None:
             with contextlib.suppress(OSError, Error):
-                run_blocking(session.ping())
+                run_blocking(session.ask("echo"))
 
     # -- on the loop
 

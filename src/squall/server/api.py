@@ -121,6 +121,11 @@ def hello(connection: Connection, stream: Stream, head: dict[str, Any], _frame: 
     )
 
 
+def echo(_connection: Connection, stream: Stream, _head: dict[str, Any], _frame: Frame) -> None:
+    """Nothing: who has the answer has everything that was sent before it. A ping is not answered beside a flood."""
+    stream.end({})
+
+
 def join(connection: Connection, stream: Stream, head: dict[str, Any], _frame: Frame) -> None:
     """An agent offers its machine."""
     node = from_json(Node, head["node"])
@@ -375,6 +380,7 @@ def call_info(connection: Connection, stream: Stream, head: dict[str, Any], _fra
 
 HANDLERS: dict[str, Handler] = {
     "hello": hello,
+    "echo": echo,
     "join": join,
     "serve": serve,
     "app": app,
