@@ -7,8 +7,8 @@ import os
 import time
 from collections.abc import Callable
 
-LOOK_S = 0.000_3
-AWAY_S = 0.000_4
+LOOK_S = 0.001
+AWAY_S = 0.002
 REST_S = 0.05
 # Not every system has it.
 _YIELD: Callable[[], object] = getattr(os, "sched_yield", int)
