@@ -118,19 +118,19 @@ class Container:
 
     def _fork(self) -> None:
         line, inner_line = a_line()
-        control, readable, ends = runner_channels()
+        channels = runner_channels()
         flags = 0
         for name in self._plan.namespaces:
             flags |= apply.NAMESPACES[name]
         try:
             self.init_pid = syscalls.clone(flags)
             if self.init_pid == 0:
-                init.live(init.Birth(spec=self.spec, plan=self._plan, line=inner_line, ends=ends))
+                init.live(init.Birth(spec=self.spec, plan=self._plan, line=inner_line, ends=channels.ends))
             pidfd = open_or_end(self.init_pid)
         finally:
             inner_line.close()
-            ends.close()
-        self.held = Held(line=line, control=control, pidfd=pidfd, readable=readable)
+            channels.ends.close()
+        self.held = Held(line=line, control=channels.control, pidfd=pidfd, readable=channels.readable)
 
     def hear(self, announce: Callable[[dict[str, Any], tuple[int, ...]], None]) -> None:
         """Take in what the first process says now; answers for the agent go to `announce`."""
@@ -388,8 +388,26 @@ def a_line() -> tuple[socket.socket, socket.socket]:
     return line, inner
 
 
-def runner_channels() -> tuple[socket.socket, tuple[int, int, int], Ends]:
-    """The control socket of a runner, what its log, output and errors are read from, and its own ends of them."""
+@dataclass(frozen=True, slots=True)
+class Channels:
+    """Those between a launcher and a runner. control: the launcher's socket; readable: what it reads the runner's log, output
+    and errors from; ends: the runner's.
+    """
+
+    control: socket.socket
+    readable: tuple[int, int, int]
+    ends: Ends
+
+    def close(self) -> None:
+        """Let go of all of them, where no runner came."""
+        self.control.close()
+        for fd in self.readable:
+            os.close(fd)
+        self.ends.close()
+
+
+def runner_channels() -> Channels:
+    """New ones, for one runner."""
     control, inner_control = packet.pair()
     log, inner_log = packet.pair()
     for end in (log, inner_log):
@@ -397,7 +415,7 @@ def runner_channels() -> tuple[socket.socket, tuple[int, int, int], Ends]:
     (out, inner_out), (err, inner_err) = os.pipe(), os.pipe()
     control.setblocking(False)
     ends = Ends(control=inner_control.detach(), log=inner_log.detach(), out=inner_out, err=inner_err)
-    return control, (log.detach(), out, err), ends
+    return Channels(control, (log.detach(), out, err), ends)
 
 
 def open_or_end(pid: int) -> int:

@@ -226,7 +226,8 @@ def replace_command_line(title: str) -> None:
     # The kernel takes what ends in no zero byte for a title, and shows it up to its first zero byte.
     shown = title.encode()[: room - 2].ljust(room - 1, b"\0") + b" "
     ctypes.memmove(arg_start, shown, room)
-    ctypes.memset(env_start, 0, env_end - env_start)
+    if ctypes.string_at(env_start, 1) != b"\0":
+        ctypes.memset(env_start, 0, env_end - env_start)
 
 
 @functools.cache

@@ -4,31 +4,36 @@ import os
 import selectors
 import signal
 import sys
+import time
 from collections.abc import Callable
 
 from squall.runtime import scratch
 from squall.runtime.host import Host
 from squall.runtime.leftovers import remove_leftovers
 from squall.runtime.namespaces import do_as_container_root
+from squall.runtime.timers import Timers
 
 # What a child ends with whose own code failed.
 BROKEN = 70
+_SWEEP_AFTER_S = 0.05
 
 
 class Beside:
     """The children of one launcher that help it out."""
 
-    def __init__(self, selector: selectors.BaseSelector, host: Host, instance: str) -> None:
+    def __init__(self, selector: selectors.BaseSelector, timers: Timers, host: Host, instance: str) -> None:
         self._selector = selector
+        self._timers = timers
         self._host = host
         self._instance = instance
         self._helpers: dict[int, int] = {}
         self._tidied: set[str] = set()
+        self._to_sweep: list[str] = []
 
     @property
     def busy(self) -> bool:
-        """Whether any of them has not ended."""
-        return bool(self._helpers)
+        """Whether any of them has not ended, or has still to begin."""
+        return bool(self._helpers or self._to_sweep)
 
     def do(self, do: Callable[[], int], *, then: Callable[[int], None] | None = None) -> None:
         """Let a child `do` what may take long; `then` gets its exit code."""
@@ -52,8 +57,16 @@ class Beside:
             then(code)
 
     def sweep(self, path: str) -> None:
-        """Remove what a container left: it may be much, and slow."""
-        self._as_container_root(lambda: _remove(path))
+        """Remove what a container left: it may be much, and slow. Of containers that end together one child does it, a moment
+        later: who starts just now would have to share the cores and the kernel's locks with it.
+        """
+        self._to_sweep.append(path)
+        if len(self._to_sweep) == 1:
+            self._timers.at(time.monotonic() + _SWEEP_AFTER_S, self._sweep_all)
+
+    def _sweep_all(self) -> None:
+        paths, self._to_sweep = self._to_sweep, []
+        self._as_container_root(lambda: max(map(_remove, paths)))
 
     def tidy(self, directory: str) -> None:
         """Once for each directory: remove what launchers that were killed have left in it."""

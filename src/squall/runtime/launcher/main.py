@@ -1,6 +1,5 @@
 """The launcher's main: looks at the machine, warms up what its containers are forked from, and serves."""
 
-import argparse
 import gc
 import importlib
 import os
@@ -19,12 +18,7 @@ from squall.runtime.spec import PRELOAD_ENTRY, RENEW_ENTRY, RUNNER_ENTRY, USER_E
 
 def main(arguments: Sequence[str]) -> int:
     """Run a launcher on the socket that the command line names, until nobody needs it; its exit status."""
-    parser = argparse.ArgumentParser(prog="squall-launcher", description=__doc__)
-    parser.add_argument("socket", help="where to listen for the agent")
-    parser.add_argument("--state", default="", help="the state directory, whose containers these are")
-    given = parser.parse_args(arguments)
-    path = os.path.abspath(given.socket)
-    state = os.path.abspath(given.state) if given.state else os.path.dirname(path)
+    path, state = _where(arguments)
     # Whatever directory we were started in stays free to be removed.
     os.chdir("/")
     _raise_file_limit()
@@ -48,6 +42,20 @@ def main(arguments: Sequence[str]) -> int:
         with suppress(OSError):
             os.unlink(path)
     return 0
+
+
+def _where(arguments: Sequence[str]) -> tuple[str, str]:
+    """The socket, and the state directory whose containers these are: SOCKET [--state DIRECTORY].
+
+    Read by hand: what a launcher loads, it hands on to every container, and each start pays for its pages.
+    """
+    match list(arguments):
+        case [socket]:
+            path = os.path.abspath(socket)
+            return path, os.path.dirname(path)
+        case [socket, "--state", state]:
+            return os.path.abspath(socket), os.path.abspath(state)
+    sys.exit("usage: squall-launcher SOCKET [--state DIRECTORY]")
 
 
 def _raise_file_limit() -> None:

@@ -65,7 +65,7 @@ class Launcher:
         self._agent_gone_at = time.monotonic()
         self._watch = MemoryWatch()
         self._sampling = False
-        self._beside = Beside(self._selector, host, instance)
+        self._beside = Beside(self._selector, self._timers, host, instance)
         self._joining = Joining(self._selector, tell=self._tell, beside=self._beside.do)
         around = Around(
             host=host,

@@ -9,7 +9,7 @@ from typing import Any
 from squall.runtime import packet
 from squall.runtime.attacher import Attacher
 from squall.runtime.command import Command
-from squall.runtime.container import Container, Held, runner_channels
+from squall.runtime.container import Container, Held
 from squall.runtime.ladder import Rung
 from squall.runtime.runner_start import Ends
 from squall.runtime.spec import SandboxSpec
@@ -46,17 +46,19 @@ class JoinedContainer(Container):
 
     def take(self, sandbox: Sandbox) -> Ends:
         """Have this sandbox for its own; the ends of the descriptors that its runner is to get, the caller's to close."""
-        control, readable, ends = runner_channels()
+        channels = sandbox.take_channels()
         self.sandbox = sandbox
         self.phase = "building"
         self.spec = replace(self.spec, scratch=sandbox.scratch, veth=sandbox.veth)
-        self.held = Held(line=sandbox.line, control=control, pidfd=sandbox.pidfd, readable=readable)
+        self.held = Held(
+            line=sandbox.line, control=channels.control, pidfd=sandbox.pidfd, readable=channels.readable
+        )
         self.init_pid = sandbox.pid
         self.group = sandbox.group
         self.tmpfs = sandbox.tmpfs
         self._hold = sandbox.hold
         self._mark("sandbox")
-        return ends
+        return channels.ends
 
     def give_up_sandbox(self) -> Sandbox | None:
         """The sandbox that it had, which goes back to whoever gave it; its own channels are closed."""

@@ -219,7 +219,9 @@ class Keeper:
         try:
             if self._control is None:
                 raise BrokenPipeError("the template is gone")
-            message: Message = {"t": "fork", "container": container.spec.id, "env": dict(container.spec.env)}
+            had = self.spec.env
+            changed = {name: value for name, value in container.spec.env.items() if had.get(name) != value}
+            message: Message = {"t": "fork", "container": container.spec.id, "env": changed}
             message["spare"] = container.spare
             packet.send(self._control, message, (*sandbox.namespaces, *ends.all(), sandbox.inner.fileno()))
         except (OSError, ValueError) as problem:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from squall.runtime import scratch
 from squall.runtime.cgroups import Group
+from squall.runtime.container import Channels, runner_channels
 from squall.runtime.spec import Veth
 
 
@@ -18,7 +19,7 @@ class Sandbox:
     scratch: its directory on the host, held by the descriptor `hold`. line: to its first process; inner: the other end,
     for whoever else speaks of it. inner_pid: its first process as the template's init counts; pid, pidfd: as the
     launcher does. veth: how it is joined to the host's network, where it has an address. namespaces: descriptors of what
-    a runner enters it by, in the order in which it does. rests: its first process does nothing any more but reap.
+    a runner enters it by, in the order in which it does. channels: for the runner, made ahead too. rests: its first process does nothing any more but reap.
     """
 
     id: str
@@ -32,6 +33,7 @@ class Sandbox:
     pid: int = 0
     pidfd: int = -1
     namespaces: tuple[int, ...] = ()
+    channels: Channels | None = None
     tmpfs: tuple[int, ...] = ()
     cpu_s: float = 0.0
     veth: Veth | None = None
@@ -46,6 +48,11 @@ class Sandbox:
             except ProcessLookupError:
                 pass  # It has ended by itself.
 
+    def take_channels(self) -> Channels:
+        """Those for its runner, the caller's from now on."""
+        channels, self.channels = self.channels, None
+        return runner_channels() if channels is None else channels
+
     def close_doors(self) -> None:
         """No runner enters it any more."""
         for fd in self.namespaces:
@@ -55,6 +62,9 @@ class Sandbox:
     def discard(self) -> None:
         """Let go of all of it, after the end of its first process, where no container has taken it."""
         self.close_doors()
+        if self.channels is not None:
+            self.channels.close()
+            self.channels = None
         self.inner.close()
         self.line.close()
         for fd in (self.pidfd, self.hold, *self.tmpfs):

@@ -9,7 +9,7 @@ from typing import Any
 
 from squall.runtime import packet
 from squall.runtime.cgroups import make_group
-from squall.runtime.container import a_line
+from squall.runtime.container import a_line, runner_channels
 from squall.runtime.spec import SandboxSpec
 from squall.runtime.template.around import Around
 from squall.runtime.template.init_link import InitLink
@@ -202,6 +202,7 @@ class Sandboxes:
             case "prepared":
                 sandbox.namespaces = tuple(os.dup(fd) for fd in got.fds)
                 sandbox.rests = bool(message.get("rests"))
+                sandbox.channels = runner_channels()
                 self._making.pop(sandbox.id, None)
                 self._failures = 0
                 self._pool.append(sandbox)
