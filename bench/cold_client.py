@@ -96,6 +96,16 @@ def things() -> dict[str, int]:
     return leak_count.look(find_state().state, roots)
 
 
+def settled_things() -> dict[str, int]:
+    """The same, once nothing is made any more for the start that was just now."""
+    seen = things()
+    while True:
+        time.sleep(2 * SETTLE_S)
+        before, seen = seen, things()
+        if seen == before:
+            return seen
+
+
 def left_after(before: dict[str, int]) -> dict[str, int]:
     """What there is more of than before, once all that goes by itself has had the time to."""
     until = time.monotonic() + LEFT_S
@@ -107,7 +117,7 @@ def left_after(before: dict[str, int]) -> dict[str, int]:
 def burst(app: Any, width: int, hold_s: float) -> dict[str, Any]:
     """A map that needs `width` containers at once, from none; then how long it takes until none is left."""
     wait_for_template("hold", lambda: app.hold.remote(HOLD_WARM_S))
-    before = things()
+    before = settled_things()
     asked = time.monotonic()
     held: list[tuple[float, float]] = []
     alive: list[dict[str, Any]] = []

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from squall.runtime.spec import Mount
+from squall.runtime.template.pool_plan import THICK, WINDOW_S
 from tests.linux.runtime.box import Box, eventually, limits
 
 _STATUS = """
@@ -238,6 +239,19 @@ def test_a_rung_on_demand_is_served_however_many_sandboxes_are_ready(box: Box) -
         started = box.start(box.spec("print('up')"), path="on_demand")
         assert started.message["rung"] == "on_demand"
         assert box.finish(started).out == "up\n"
+
+
+def test_the_second_spare_goes_when_starts_are_rare_again(box: Box) -> None:
+    box.template()
+
+    def spares() -> int:
+        box.say({"t": "list"})
+        return int(box.hear("containers").message["spares"])
+
+    for _ in range(THICK):
+        box.run()
+    eventually(lambda: spares() == 2)
+    eventually(lambda: spares() == 1, within_s=6 * WINDOW_S)
 
 
 def test_a_burst_beyond_the_pool_is_served(box: Box) -> None:

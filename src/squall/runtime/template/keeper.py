@@ -134,11 +134,19 @@ class Keeper:
     @property
     def spares(self) -> int:
         """How many forks wait to be asked for."""
-        return sum(one.spare and one.phase == "running" for one in self._containers.values())
+        return len(self._idle_spares)
+
+    @property
+    def _idle_spares(self) -> list[JoinedContainer]:
+        return [one for one in self._containers.values() if one.spare and one.phase == "running"]
+
+    @property
+    def _spares_wanted(self) -> int:
+        return spares_wanted(self._sandboxes.seen, now_s=self._around.now_s())
 
     def take_spare(self) -> JoinedContainer | None:
         """One that is forked already and waits, if there is one: the caller's from now on, under its own name."""
-        found = next((one for one in self._containers.values() if one.spare and one.phase == "running"), None)
+        found = next(iter(self._idle_spares), None)
         if found is not None:
             self._sandboxes.count_start()
             del self._containers[found.spec.id]
@@ -172,7 +180,7 @@ class Keeper:
         if self._closing or not self._inner_pid:
             return
         self._sandboxes.fill(waiting=len(self._waiting))
-        if not self._trims and self._sandboxes.ready > LEAST:
+        if not self._trims and (self._sandboxes.ready > LEAST or self.spares > 1):
             self._trims = True
             self._around.timers.at(self._around.now_s() + 2 * WINDOW_S, self._trim)
         if self.state == "ready" and not self._waiting:
@@ -182,11 +190,13 @@ class Keeper:
         self._trims = False
         if not self._closing:
             self._sandboxes.trim()
+            for spare in self._idle_spares[self._spares_wanted :]:
+                spare.kill()
             self._fill()
 
     def _keep_spares(self) -> None:
         spares = sum(one.spare for one in self._containers.values())
-        for _ in range(spares_wanted(self._sandboxes.seen, now_s=self._around.now_s()) - spares):
+        for _ in range(self._spares_wanted - spares):
             sandbox = self._sandboxes.take()
             if sandbox is None:
                 return
