@@ -79,21 +79,32 @@ def _empty_some(top: int) -> bool:
     """
     flat = True
     for name in os.listdir(top):
-        if not _is_directory(top, name):
-            os.unlink(name, dir_fd=top)
-            continue
-        fd = _open_directory(top, name)
         try:
-            for inner in os.listdir(fd):
-                if _is_directory(fd, inner):
-                    flat = False
-                    _open_up(fd, inner)
-                    os.rename(inner, f".{os.urandom(8).hex()}", src_dir_fd=fd, dst_dir_fd=top)
-                else:
-                    os.unlink(inner, dir_fd=fd)
-        finally:
-            os.close(fd)
-        os.rmdir(name, dir_fd=top)
+            flat = _remove_entry(top, name) and flat
+        except FileNotFoundError:
+            # Somebody else was quicker with it.
+            flat = False
+    return flat
+
+
+def _remove_entry(top: int, name: str) -> bool:
+    """Remove this entry of `top`; False where directories in it were moved up to be entries of `top` themselves."""
+    if not _is_directory(top, name):
+        os.unlink(name, dir_fd=top)
+        return True
+    flat = True
+    fd = _open_directory(top, name)
+    try:
+        for inner in os.listdir(fd):
+            if _is_directory(fd, inner):
+                flat = False
+                _open_up(fd, inner)
+                os.rename(inner, f".{os.urandom(8).hex()}", src_dir_fd=fd, dst_dir_fd=top)
+            else:
+                os.unlink(inner, dir_fd=fd)
+    finally:
+        os.close(fd)
+    os.rmdir(name, dir_fd=top)
     return flat
 
 
