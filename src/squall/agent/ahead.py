@@ -11,10 +11,11 @@ from typing import Any
 
 from squall.agent.launcher_link import Message
 from squall.agent.template_record import TemplateRecord, version_of
-from squall.agent.templates import FROM_TEMPLATE, Templates
+from squall.agent.templates import Templates
 from squall.model.errors import Error
 from squall.model.function import Function
 from squall.model.ids import FunctionId
+from squall.scheduling.start_words import TEMPLATE_RUNGS
 from squall.scheduling.template_order import Opened, Remembered, Room, templates_to_make
 from squall.settings.options import Options
 
@@ -84,7 +85,7 @@ class Ahead:
     def started(self, function: str, rung: str) -> None:
         """A container was started by this rung."""
         known = self._known.get(function)
-        if known is not None and rung in FROM_TEMPLATE:
+        if known is not None and rung in TEMPLATE_RUNGS:
             self.record.started(known.named, time.time())
             self._save_soon()
         if known is not None and known.tried:
@@ -157,4 +158,4 @@ class Ahead:
 
 def _may_have_one(function: Function) -> bool:
     """A container with devices gets an interpreter that is new, and one whose rung is demanded may take no template."""
-    return not function.gpu and function.start_path in {"", *FROM_TEMPLATE}
+    return not function.gpu and function.start_path in {"", *TEMPLATE_RUNGS}

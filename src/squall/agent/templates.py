@@ -19,6 +19,7 @@ from squall.model.function import Function
 from squall.model.ids import FunctionId
 from squall.model.jsonable import to_json
 from squall.runtime.spec import SandboxSpec
+from squall.scheduling.start_words import TEMPLATE_RUNGS
 from squall.scheduling.template_sweep import TemplateView, templates_to_drop
 from squall.settings.options import Options
 
@@ -26,7 +27,6 @@ _log = logging.getLogger("squall.agent")
 ALONE_S = 1.0
 """How long the first containers of a function are left alone: they load the same code, and a short run needs no others."""
 _LEVELS = frozenset({"sandbox", "sandbox-strict"})
-FROM_TEMPLATE = frozenset({"spare", "pooled", "on_demand"})
 _IDENTITY = frozenset({"SQUALL_CONTAINER"})
 _LARGEST = PACKET * 3 // 4
 # Refusals of which the owner hears by the way that is taken then, or that are none of the owner's doing.
@@ -87,7 +87,7 @@ class Templates:
         alone = asked.begun <= self._cores - being_made and not function.start_path
         if alone and being_made:
             return "parked"
-        if not (alone and asked.state == "") and function.start_path in {"", *FROM_TEMPLATE}:
+        if not (alone and asked.state == "") and function.start_path in {"", *TEMPLATE_RUNGS}:
             await self._ask_if_new(asked)
             await asked.settled.wait()
         return function.start_path

@@ -61,7 +61,6 @@ _SEGMENT = struct.Struct("<IIQQQQQQ")
 
 # memfd_create(2): so that it may be run; kernels before 6.3 do not know it, and need no asking.
 _MFD_EXEC = 0x10
-_BROKEN = 70
 
 
 def program(machine: str) -> bytes | None:
@@ -114,10 +113,7 @@ def _file_in_memory() -> int:
 
 
 def rest(file: int, line: socket.socket) -> NoReturn:
-    """Become the program. The line stays open in it: its end tells nobody anything."""
+    """Become the program. The line stays open in it: its end tells nobody anything. Raises OSError where it cannot."""
     line.set_inheritable(True)
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD})
-    try:
-        os.execve(file, ["squall-init"], {})  # noqa: S606 - no shell is the point
-    finally:
-        os._exit(_BROKEN)
+    os.execve(file, ["squall-init"], {})  # noqa: S606 - no shell is the point

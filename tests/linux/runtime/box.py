@@ -454,6 +454,21 @@ def _running(spec: SandboxSpec, got: packet.Packet) -> Running:
     )
 
 
+def read_to_end(fd: int) -> str:
+    """All that comes from a pipe or a terminal, which ends with an error; the descriptor is closed."""
+    said = b""
+    while True:
+        try:
+            got = os.read(fd, 4096)
+        except OSError:
+            break
+        if not got:
+            break
+        said += got
+    os.close(fd)
+    return said.decode()
+
+
 def _read_all(fd: int) -> bytes:
     read = b""
     while got := os.read(fd, 65536):

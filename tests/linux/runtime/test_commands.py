@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from squall.runtime import packet
-from tests.linux.runtime.box import Box, Running, eventually, limits
+from tests.linux.runtime.box import Box, Running, eventually, limits, read_to_end
 
 _WAIT = "import signal; print('up', flush=True); signal.pause()"
 
@@ -28,7 +28,7 @@ def test_a_command_runs_beside_the_runner_in_the_same_sandbox(box: Box, rung: st
     )
     os.write(stdin, b"typed\n")
     os.close(stdin)
-    said = _read(stdout).split()
+    said = read_to_end(stdout).split()
     assert said[:2] == ["0", "typed"]
     fields = dict(zip(said[2:-1:2], said[3:-1:2], strict=True))
     assert int(fields["CapEff:"], 16) == int(fields["CapBnd:"], 16) == 0
@@ -50,7 +50,7 @@ def test_a_shell_has_a_terminal_of_its_own_that_cannot_be_typed_into(box: Box, r
         "except OSError as e: print('refused', e.errno)\n"
     )
     (terminal,) = _execute(box, running.spec.id, [box.python, "-c", code], tty=True, rows=31, cols=99)
-    said = _read(terminal)
+    said = read_to_end(terminal)
     assert "/dev/pts/" in said
     assert "columns=99, lines=31" in said
     assert "refused 1" in said
@@ -88,7 +88,7 @@ while True:
 def test_a_program_that_is_not_there_ends_with_127(box: Box, rung: str) -> None:
     running = _waiting(box, rung)
     stdin, stdout, stderr = _execute(box, running.spec.id, ["/no/such/program"])
-    assert "No such file" in _read(stderr)
+    assert "No such file" in read_to_end(stderr)
     _close(stdin, stdout)
     assert box.hear("exec_exited").message["code"] == 127
     box.say({"t": "kill", "container": running.spec.id})
@@ -123,7 +123,7 @@ def test_two_commands_run_at_a_time(box: Box, rung: str) -> None:
     for place, got in enumerate((second, first)):
         os.write(got.fds[0], f"{place}".encode())
         os.close(got.fds[0])
-        assert _read(got.fds[1]) == f"{place}"
+        assert read_to_end(got.fds[1]) == f"{place}"
         os.close(got.fds[2])
         assert box.hear("exec_exited").message["exec"] == got.message["exec"]
     _end(box, running)
@@ -177,18 +177,3 @@ def _execed(box: Box, container: str, argv: list[str], *, name: str = "e1", **ho
     assert got.message["t"] == "execed", got.message
     assert got.message["pid"] > 0
     return got
-
-
-def _read(fd: int) -> str:
-    """All that comes from a pipe or a terminal, which ends with an error; the descriptor is closed."""
-    said = b""
-    while True:
-        try:
-            got = os.read(fd, 4096)
-        except OSError:
-            break
-        if not got:
-            break
-        said += got
-    os.close(fd)
-    return said.decode()

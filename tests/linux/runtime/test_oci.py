@@ -10,7 +10,7 @@ from typing import Any
 
 from squall.runtime.spec import Limits
 from squall.wire.codec import PREFIX, VERSION, Kind
-from tests.linux.runtime.box import Running
+from tests.linux.runtime.box import Running, read_to_end
 from tests.linux.runtime.oci_box import WAIT, Oci
 
 _MIB = 1 << 20
@@ -187,8 +187,8 @@ def test_a_command_runs_beside_the_runner_without_powers(oci: Oci) -> None:
     stdin, stdout, stderr = _execute(oci, running, ["/bin/sh", "-c", script], **how)
     os.write(stdin, b"typed\n")
     os.close(stdin)
-    said = _read(stdout).split()
-    assert said[:2] == ["0", "typed"], (said, _read(stderr))
+    said = read_to_end(stdout).split()
+    assert said[:2] == ["0", "typed"], (said, read_to_end(stderr))
     assert int(said[3], 16) == int(said[5], 16) == 0
     assert said[6:] == ["/app", "set"]
     assert oci.box.hear("exec_exited").message["code"] == 3
@@ -205,7 +205,7 @@ def test_a_shell_has_a_terminal_that_cannot_be_typed_into(oci: Oci) -> None:
         "except OSError as e: print('refused', e.errno)\n"
     )
     (terminal,) = _execute(oci, running, [oci.box.python, "-c", code], tty=True, rows=31, cols=99)
-    said = _read(terminal)
+    said = read_to_end(terminal)
     assert "True" in said
     assert "refused" in said, said
     assert "columns=99, lines=31" in said, said
@@ -295,20 +295,6 @@ def _execute(oci: Oci, running: Running, argv: list[str], **how: Any) -> tuple[i
     got = oci.box.hear("execed", "refused", of=running.spec.id)
     assert got.message["t"] == "execed", got.message
     return got.fds
-
-
-def _read(fd: int) -> str:
-    said = b""
-    while True:
-        try:
-            got = os.read(fd, 4096)
-        except OSError:
-            break
-        if not got:
-            break
-        said += got
-    os.close(fd)
-    return said.decode()
 
 
 def _is_alive(pid: int) -> bool:

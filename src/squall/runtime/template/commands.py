@@ -9,12 +9,10 @@ from squall.runtime import command, packet, syscalls
 from squall.runtime.apply import Site
 from squall.runtime.cgroups import Group
 from squall.runtime.host import Host
-from squall.runtime.init import joined_namespaces, leave_the_launcher
+from squall.runtime.init import BROKEN, joined_namespaces, leave_the_launcher
 from squall.runtime.plan import LeadNowhere, NewNamespace, SetLimit, Step
 from squall.runtime.spec import SandboxSpec
 from squall.runtime.template.plan import plan_nested
-
-_ENDED, _BROKEN = 0, 70
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,10 +38,10 @@ def run(entry: Entry, asked: command.Command) -> int:
         _, status, usage = os.wait4(pid, 0)
     except OSError as problem:
         packet.send(entry.line, {"t": "exec_failed", "exec": asked.id, "why": str(problem)})
-        return _BROKEN
+        return BROKEN
     cpu_s = usage.ru_utime + usage.ru_stime
     packet.send(entry.line, {"t": "exec_ended", "exec": asked.id, "status": status, "cpu_s": cpu_s})
-    return _ENDED
+    return 0
 
 
 def _enter(entry: Entry) -> None:

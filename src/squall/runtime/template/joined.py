@@ -81,9 +81,7 @@ class JoinedContainer(Container):
     ) -> None:
         """Be the container that was asked for, in place of a spare. Raises OSError where the spare has ended."""
         assert self.sandbox is not None, "a spare has its sandbox"
-        had = self.spec.env
-        changed = {name: value for name, value in spec.env.items() if had.get(name) != value}
-        packet.send(self.held.control, {"t": "begin", "env": changed})
+        packet.send(self.held.control, {"t": "begin", "env": changed_env(self.spec, spec)})
         self.spare, self.was_spare = False, True
         self.asked_spec, self.asked_at = spec, asked_at
         self.spec = replace(spec, scratch=self.sandbox.scratch, veth=self.sandbox.veth)
@@ -172,9 +170,9 @@ class JoinedContainer(Container):
             self.attacher.attach(self.group, pid)
 
     def _take(self, got: Any, announce: Callable[[dict[str, Any], tuple[int, ...]], None]) -> None:
-        if got.message.get("t") == "running" and self.phase == "building":
-            self.entered(got.sender, int(got.message.get("inner_pid", 0)))
         match got.message.get("t"):
+            case "running" if self.phase == "building":
+                self.entered(got.sender, int(got.message.get("inner_pid", 0)))
             case "execed":
                 self._commands[got.message["exec"]] = got.sender
             case "exec_ended":
@@ -192,3 +190,8 @@ class JoinedContainer(Container):
         if self.sandbox is not None:
             self.sandbox.inner.close()
         return self._runner_cpu_s + (0.0 if self.sandbox is None else self.sandbox.cpu_s)
+
+
+def changed_env(had: SandboxSpec, wanted: SandboxSpec) -> dict[str, str]:
+    """What of the environment that is wanted a process with the other one still has to be told."""
+    return {name: value for name, value in wanted.env.items() if had.env.get(name) != value}

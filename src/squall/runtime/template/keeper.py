@@ -15,7 +15,7 @@ from squall.runtime.container import Container, a_line
 from squall.runtime.spec import SandboxSpec
 from squall.runtime.template.around import Around
 from squall.runtime.template.init_link import InitLink
-from squall.runtime.template.joined import JoinedContainer
+from squall.runtime.template.joined import JoinedContainer, changed_env
 from squall.runtime.template.plan import is_strict
 from squall.runtime.template.pool_plan import LEAST, WINDOW_S, spares_wanted
 from squall.runtime.template.prepared import Sandbox
@@ -229,10 +229,8 @@ class Keeper:
         try:
             if self._control is None:
                 raise BrokenPipeError("the template is gone")
-            had = self.spec.env
-            changed = {name: value for name, value in container.spec.env.items() if had.get(name) != value}
-            message: Message = {"t": "fork", "container": container.spec.id, "env": changed}
-            message["spare"] = container.spare
+            message: Message = {"t": "fork", "container": container.spec.id, "spare": container.spare}
+            message["env"] = changed_env(self.spec, container.spec)
             packet.send(self._control, message, (*sandbox.namespaces, *ends.all(), sandbox.inner.fileno()))
         except (OSError, ValueError) as problem:
             self._fall(container, f"{problem}")
