@@ -26,6 +26,7 @@ REMEDIES = {
     "namespaces": "allow user namespaces: sysctl user.max_user_namespaces above 0, and no profile that forbids them",
     "cgroups": "run as root, or in a session whose cgroup is delegated (systemd-run --user --scope -p Delegate=yes)",
     "subordinate_ids": "install newuidmap (Debian: uidmap) and give the user ranges in /etc/subuid and /etc/subgid",
+    "iproute": "install ip and nsenter (Debian: iproute2, util-linux)",
     "network": "connect the machine to its package index",
     "crun": "install crun (Debian: crun)",
     "runc": "install runc (Debian: runc)",
@@ -43,13 +44,21 @@ def facts() -> dict[str, bool]:
         "root": root,
         "namespaces": linux and _namespaces(),
         "cgroups": linux and _cgroups(),
-        "subordinate_ids": linux and (root or _subordinate_ids()),
+        "subordinate_ids": linux and _has("newuidmap") and (root or _subordinate_ids()),
+        "iproute": linux and _has("ip", "nsenter"),
         "network": True,  # what installed the test packages reached the index
-        **{
-            name: linux and shutil.which(name, path=_PROGRAMS) is not None
-            for name in ("crun", "runc", "runsc")
-        },
+        **{name: linux and _has(name) for name in ("crun", "runc", "runsc")},
     }
+
+
+def mount_points() -> set[str]:
+    """Where this machine has something mounted."""
+    lines = Path("/proc/self/mountinfo").read_text(encoding="utf-8").splitlines()
+    return {line.split()[4] for line in lines}
+
+
+def _has(*programs: str) -> bool:
+    return all(shutil.which(name, path=_PROGRAMS) for name in programs)
 
 
 def _root() -> bool:
@@ -89,8 +98,7 @@ def _subordinate_ids() -> bool:
     except OSError:
         return False
     names = {str(os.getuid()), _user_name()}
-    has_tool = any(os.access(Path(folder, "newuidmap"), os.X_OK) for folder in os.get_exec_path())
-    return has_tool and any(line.split(":")[0] in names for line in granted.splitlines())
+    return any(line.split(":")[0] in names for line in granted.splitlines())
 
 
 def _user_name() -> str:

@@ -20,7 +20,7 @@ from tests.end_to_end.terminal import SOURCES, Terminal, fresh_folder, left_of, 
 from tests.end_to_end.test_host_rows import USER, copy_sources, make_venv
 from tests.networks import ABSTRACT, BEHIND, CARRIERS, HERE, METADATA, THERE, enter, two_machines, wrapper_of
 
-pytestmark = pytest.mark.needs("linux", "namespaces", "root")
+pytestmark = pytest.mark.needs("linux", "namespaces", "root", "iproute")
 
 PROGRAM = Path(__file__).parent / "programs" / "look_around.py"
 

@@ -18,6 +18,9 @@ from tests.linux import leaks
 
 pytestmark = pytest.mark.needs("namespaces")
 
+# More containers than cores, for each of which one starts without a template: the others wait for it.
+MOST = 3 * len(os.sched_getaffinity(0))
+
 APP = """
 import os, random, threading, time
 import squall
@@ -30,7 +33,7 @@ def draw():
     global drawn
     drawn = random.random()
 
-@app.function(max_containers=6)
+@app.function(max_containers={most})
 def naps(seconds):
     time.sleep(seconds)
     return os.environ["SQUALL_CONTAINER"], drawn
@@ -48,7 +51,7 @@ def waits(seconds):
 
 @app.local_entrypoint()
 def main():
-    print(dict(naps.map([1.5] * 6)))
+    print(dict(naps.map([1.5] * {most})))
 
 @app.local_entrypoint()
 def twice(flag: str):
@@ -73,7 +76,7 @@ def eventually(holds: Callable[[], Any], within_s: float = 30.0) -> Any:
 
 
 def started(house: Any, flag: Path, *options: str) -> Any:
-    program = house.program(APP.format(more=""))
+    program = house.program(APP.format(most=MOST, more=""))
     return house.start("-m", "squall", "run", *options, f"{program}::twice", "--flag", str(flag))
 
 
@@ -95,7 +98,7 @@ def template_of(launcher: int) -> int | None:
 
 
 def run(house: Any, target: str, *flags: str, more: str = "") -> Any:
-    program = house.program(APP.format(more=more))
+    program = house.program(APP.format(most=MOST, more=more))
     return house.run("-m", "squall", "run", *flags, f"{program}::{target}")
 
 
@@ -160,14 +163,14 @@ app = squall.App("remembered")
 if not squall.is_local():
     time.sleep({loading_s})
 
-@app.function(max_containers=6)
+@app.function(max_containers={most})
 def naps(seconds):
     time.sleep(seconds)
     return os.environ["SQUALL_CONTAINER"]
 
 @app.local_entrypoint()
 def many():
-    print(len(set(naps.map([1.0] * 6))))
+    print(len(set(naps.map([1.0] * {most}))))
 
 @app.local_entrypoint()
 def once(flag: str):
@@ -186,8 +189,9 @@ def hot() -> Iterator[House]:
     folder = leaks.fresh_folder(prefix="squall-hot-")
     house = House(folder)
     try:
-        # More containers than cores: the others have waited for a template.
-        done = house.run("-m", "squall", "run", f"{house.program(HOT.format(loading_s=0.5))}::many")
+        done = house.run(
+            "-m", "squall", "run", f"{house.program(HOT.format(most=MOST, loading_s=0.5))}::many"
+        )
         assert done.returncode == 0, done.stderr
         assert house.run("-m", "squall", "down").returncode == 0
         yield house
@@ -205,7 +209,7 @@ def launcher_of(house: House, function: str, *states: str) -> Any:
 
 
 def opened(house: House, flag: Path, *, loading_s: float) -> Any:
-    program = house.program(HOT.format(loading_s=loading_s))
+    program = house.program(HOT.format(most=MOST, loading_s=loading_s))
     client = house.start("-m", "squall", "run", f"{program}::once", "--flag", str(flag))
     assert client.stdout is not None
     assert client.stdout.readline() == "open\n"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from squall.agent.addresses import Addresses
@@ -54,3 +54,16 @@ class Node(RuleBasedStateMachine):
 
 
 TestNode = Node.TestCase
+
+
+@given(st.lists(st.integers(0, _ROOM - 2), min_size=1, unique=True), st.data())
+def test_what_leaves_an_agent_that_has_just_come_is_not_given_at_once(
+    numbers: list[int], data: st.DataObject
+) -> None:
+    addresses = Addresses()
+    for number in numbers:
+        addresses.adopt(f"c{number}", number, launcher="")
+    left = data.draw(st.sampled_from(numbers))
+    addresses.release(f"c{left}")
+    # The devices that it was joined by may still be being taken down.
+    assert addresses.give("another", _ROOM) != left

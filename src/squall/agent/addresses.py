@@ -33,15 +33,14 @@ class Addresses:
             number = free_number(set(self._numbers.values()), self._last, room)
             if number is None:
                 return None
+            self._hold(holder, number, launcher)
             self._last = number
-            self.adopt(holder, number, launcher=launcher)
         return number
 
     def adopt(self, holder: str, number: int, *, launcher: str) -> None:
-        """It has this one already."""
-        self._numbers[holder] = number
-        if launcher:
-            self._launchers[holder] = launcher
+        """It has this one already, from an earlier agent: who comes next gets one beyond, so that none is reused at once."""
+        self._hold(holder, number, launcher)
+        self._last = max(self._last, number)
 
     def release(self, holder: str) -> None:
         """It has ended."""
@@ -52,3 +51,8 @@ class Addresses:
         """A launcher has ended, and all that it had with it."""
         for holder in [name for name, of in self._launchers.items() if of == launcher]:
             self.release(holder)
+
+    def _hold(self, holder: str, number: int, launcher: str) -> None:
+        self._numbers[holder] = number
+        if launcher:
+            self._launchers[holder] = launcher

@@ -163,7 +163,6 @@ class Containers:
                     _log.warning("container %s could not be taken over: %s", row["container"], refused)
                     continue
                 self._add(link, {**row, **message}, fds)
-        self._network.all_adopted()
         self.gpus.keep_only(alive)
 
     def describe(self) -> list[Message]:

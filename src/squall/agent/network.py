@@ -49,7 +49,7 @@ class Network:
         self._standing: firewall.Standing | None = None
         self._watching: socket.socket | None = None
         self._addresses = Addresses()
-        self._adopted = asyncio.Event()
+        self._swept = asyncio.Event()
         self._starting = asyncio.get_running_loop().create_task(self._start())
 
     async def ready(self) -> sandbox.Network:
@@ -94,6 +94,7 @@ class Network:
             return spec
         match await self.ready():
             case "veth":
+                await self._swept.wait()
                 return self._with_veth(spec, self._veth_for(spec.id))
             case "host" if spec.level == "sandbox":
                 return replace(spec, network="host")
@@ -119,10 +120,10 @@ class Network:
     async def give(self, name: str, launcher: str) -> sandbox.Veth:
         """How a sandbox that a launcher makes ahead is joined, until it is released.
 
-        Waits until all that an earlier agent gave away is known. Raises ContainerStartError where there is nothing to give.
+        Waits until all that an earlier agent gave away is known, and what nobody has is gone. Raises ContainerStartError
+        where there is nothing to give.
         """
-        await self.ready()
-        await self._adopted.wait()
+        await self._swept.wait()
         return self._veth_for(name, launcher)
 
     def adopt(self, launcher: str, addresses: Mapping[str, str]) -> None:
@@ -135,10 +136,6 @@ class Network:
                 self._addresses.adopt(holder, number_of(network, address), launcher=launcher)
             except ValueError:
                 _log.warning("%s has %s, which is none of ours", holder, address)
-
-    def all_adopted(self) -> None:
-        """Every launcher that an earlier agent left has said what it has."""
-        self._adopted.set()
 
     def started(self, container: str, address: str | None) -> None:
         """A container runs with this address: if that is its sandbox's, the one that was meant for it is free."""
@@ -155,17 +152,22 @@ class Network:
         self._addresses.lost(launcher)
 
     async def sweep(self) -> None:
-        """Removes devices that no container has, which an earlier agent left; once all that live are adopted."""
+        """Removes devices that no container has, which an earlier agent left; once all that live are adopted.
+
+        Nobody is given an address before: it may be one whose device is still there.
+        """
         await self.ready()
-        if self._standing is not None:
-            there = firewall.devices_of(self._instance)
-            # Looked up after the devices: one of a container that starts meanwhile is not among them, or is known.
-            kept = {firewall.device_of(self._instance, number) for number in self._addresses.all()}
-            gone = tuple(name for name in there if name not in kept)
-            try:
-                await asyncio.to_thread(firewall.remove_devices, gone)
-            except OSError:
-                _log.exception("devices of containers that are gone stay")
+        try:
+            if self._standing is not None:
+                there = firewall.devices_of(self._instance)
+                kept = {firewall.device_of(self._instance, number) for number in self._addresses.all()}
+                await asyncio.to_thread(
+                    firewall.remove_devices, tuple(name for name in there if name not in kept)
+                )
+        except OSError:
+            _log.exception("devices of containers that are gone stay")
+        finally:
+            self._swept.set()
 
     async def take_down(self) -> None:
         """Leaves the host as it was."""

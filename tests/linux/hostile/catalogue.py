@@ -12,6 +12,7 @@ from tests.linux.hostile.probe import Elsewhere, NotStopped, NotTried, Probe, St
 _BUILD = f"{BUILD_CAPABILITIES:x}"
 _SYS_ADMIN = f"{1 << 21:x}"
 _NOBODY = "nobody has any from the start, with or without a sandbox"
+_NO_MODULES = "this kernel may have loading switched off"
 _NO_RESOURCES = "the root of a machine that is itself a container may not do it either"
 _NO_FILE = "ENOENT|EACCES|EPERM"
 _HIDDEN = "ENOENT|ESRCH"
@@ -81,7 +82,8 @@ KERNEL = (
         code="kernel.the_machine",
         refused={"*": "EPERM"},
         unproven={
-            "init_module": "this kernel may have loading switched off",
+            "init_module": _NO_MODULES,
+            "finit_module": _NO_MODULES,
             "kexec_load": "this kernel may have it switched off",
         },
         process=_USER,
@@ -132,7 +134,10 @@ KERNEL = (
         title="realtime priority, locked memory, all terminals",
         code="kernel.limits",
         refused={"lock all memory": "ENOMEM|EPERM", "terminals": "at most 64", "*": _CLOSED},
-        unproven={"raise rtprio": _NO_RESOURCES},
+        unproven={
+            "raise rtprio": _NO_RESOURCES,
+            "realtime": "the group that the tests run in may have no share of it",
+        },
         process=_NOTHING,
     ),
 )

@@ -16,7 +16,7 @@ from squall.runtime.spec import Carrier, Veth
 from tests.linux.runtime.box import ORDINARY_USER, Box, a_box, eventually
 from tests.networks import ABSTRACT, CARRIERS, HERE, THERE, enter, two_machines, wrapper_of
 
-pytestmark = pytest.mark.needs("linux", "namespaces", "root")
+pytestmark = pytest.mark.needs("linux", "namespaces", "root", "iproute")
 
 VETH = Veth(name="sqtests0", address="10.88.0.16", gateway="10.88.0.1", mtu=1400)
 ASK = f"""

@@ -42,9 +42,6 @@ class Pools:
     def adopt(self, launcher: str, addresses: Any) -> None:
         """No container has ever been joined."""
 
-    def all_adopted(self) -> None:
-        """Nobody waits for it."""
-
 
 def containers_of(pools: Pools, folder: Path) -> Containers:
     nothing = cast("Any", pools)

@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+import traceback
 from collections.abc import Callable
 from typing import Any
 
@@ -50,7 +51,7 @@ def look_around(*, with_torch: bool) -> Figures:
     }
     if with_torch:
         torch = importlib.import_module("torch")
-        seen |= {"torch": torch.__version__, "devices": torch.cuda.device_count()}
+        seen |= {"torch": str(torch.__version__), "devices": torch.cuda.device_count()}
         seen |= {"name": torch.cuda.get_device_name(0), "cuda": torch.version.cuda}
     return seen
 
@@ -374,6 +375,12 @@ def wait_until(holds: Callable[[], bool], within_s: float, why: str) -> None:
         time.sleep(0.05)
 
 
+def where(wrong: BaseException) -> str:
+    """Where something was raised that nobody expected: the last lines of its way, innermost last."""
+    frames = traceback.extract_tb(wrong.__traceback__)[-4:]
+    return " > ".join(f"{os.path.basename(frame.filename)}:{frame.lineno} {frame.name}" for frame in frames)
+
+
 def main(name: str) -> None:
     """Runs one check, and prints what came of it."""
     began_s = time.perf_counter()
@@ -385,7 +392,7 @@ def main(name: str) -> None:
     except Failed as failed:
         told |= {"why": str(failed), "figures": failed.figures}
     except (Error, Exception) as wrong:  # noqa: BLE001 - whatever goes wrong is the check's own figure
-        told["why"] = f"{type(wrong).__name__}: {wrong}"
+        told["why"] = f"{type(wrong).__name__}: {wrong} ({where(wrong)})"
     told["took_s"] = round(time.perf_counter() - began_s, 3)
     print("RESULT " + json.dumps(told), flush=True)
 
