@@ -26,10 +26,10 @@ H100 = "GPU-00000000-0000-4000-8000-000000000000"
 NODES = ["nvidia-uvm", "nvidia-uvm-tools", "nvidia0", "nvidiactl"] if os.geteuid() == 0 else []
 
 
-@pytest.fixture(params=["h100"])
+@pytest.fixture(params=["h100.by-hand", "h100"])
 def terminal(request: pytest.FixtureRequest) -> Iterator[Terminal]:
     folder = fresh_folder()
-    recording = RECORDINGS / f"{request.param}.by-hand.json"
+    recording = RECORDINGS / f"{request.param}.json"
     one = Terminal(
         folder=folder, environ={"SQUALL_GPU_RECORDING": str(recording), "SQUALL_STOP_GRACE_S": "1"}
     )
@@ -123,7 +123,7 @@ def test_a_container_keeps_its_device_when_the_agent_is_killed(terminal: Termina
     assert "FIRST" in out
 
 
-@pytest.mark.parametrize("terminal", ["h100-held"], indirect=True)
+@pytest.mark.parametrize("terminal", ["h100-held.by-hand"], indirect=True)
 def test_a_device_that_still_holds_memory_is_held_back_and_status_says_why(terminal: Terminal) -> None:
     assert "GOT" in run(terminal, "first", "0")
     client = begin(terminal, "second")

@@ -149,7 +149,7 @@ class Agent:
         while self._containers.present and loop.time() < until:
             await asyncio.sleep(0.02)
         self._pools.quit_all()
-        while self._pools.all and loop.time() < until:
+        while not self._pools.empty and loop.time() < until:
             await asyncio.sleep(0.02)
         await self._network.take_down()
 

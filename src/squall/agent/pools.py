@@ -37,6 +37,8 @@ class Pools:
         self._parked: list[LauncherLink] = []
         self._silent: list[LauncherLink] = []
         self._parking: set[asyncio.Task[None]] = set()
+        self._spawning = 0
+        self._quitting = False
         self._lock = asyncio.Lock()
         self.on_exit: Callable[[LauncherLink, Message], None] = lambda _link, _message: None
         self.on_veth: Callable[[LauncherLink, Message], None] = lambda _link, _message: None
@@ -46,6 +48,11 @@ class Pools:
     def all(self) -> list[LauncherLink]:
         """Every launcher that is connected."""
         return [*self._by_function.values(), *self._parked, *self._silent]
+
+    @property
+    def empty(self) -> bool:
+        """Whether there is no launcher, nor one that is being started."""
+        return not self.all and not self._spawning
 
     async def adopt(self) -> list[LauncherLink]:
         """Connects to the launchers that an earlier agent left; what does not answer is swept away."""
@@ -74,6 +81,8 @@ class Pools:
 
     def park(self) -> None:
         """Fills up the spares, beside everything else."""
+        if self._quitting:
+            return
         missing = self._spares - len(self._parked) - len(self._parking)
         for _ in range(missing):
             task = asyncio.get_running_loop().create_task(self._park_one())
@@ -106,7 +115,8 @@ class Pools:
             link.tell("quit")
 
     def quit_all(self) -> None:
-        """Every launcher ends, and its containers with it."""
+        """Every launcher ends, and its containers with it; one that is being started ends once it is there."""
+        self._quitting = True
         for link in self.all:
             link.tell("quit")
 
@@ -133,6 +143,17 @@ class Pools:
             _log.exception("no launcher could be parked")
 
     async def _spawn(self) -> LauncherLink:
+        self._spawning += 1
+        try:
+            link = await self._start()
+        finally:
+            self._spawning -= 1
+        if self._quitting:
+            link.tell("quit")
+        return link
+
+    async def _start(self) -> LauncherLink:
+        """A launcher that is new, once it can be reached."""
         name = secrets.token_hex(6)
         path = self._paths.launcher_socket(name)
         await asyncio.to_thread(

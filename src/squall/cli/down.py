@@ -79,6 +79,10 @@ def _tell(found: dict[str, Any], *, as_json: bool) -> None:
         "launchers": [launcher.get("pid") for launcher in found["launchers"]],
         **{name: found[name]["pid"] for name in ("agent", "server", "supervisor") if found[name]},
     }
+    if not any(stopped.values()):
+        # What a launcher left that has just ended is all that there was.
+        _tell_nothing(as_json=as_json)
+        return
     if as_json:
         say_json({"stopped": stopped})
         return

@@ -9,7 +9,7 @@ import shutil
 import time
 from collections import deque
 from collections.abc import Callable, Coroutine, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -25,7 +25,7 @@ from squall.images.plan import LAYERS_ROOT, ImagePlan, LayerBuild
 from squall.images.redact import Redactor
 from squall.images.seen import index_directories, look as look_here
 from squall.images.sweep import Layer
-from squall.images.tools import find_pip, find_uv, uv_places
+from squall.images.tools import find_pip, find_uv, uv_places, with_authorities
 from squall.model.errors import DiskFull, ImageBuildError, InternalFailure
 from squall.model.image import PipInstall
 from squall.runtime.spec import Level, Limits, Mount, SandboxSpec
@@ -85,6 +85,7 @@ class Builder:
         await self._sweep()
         for warning in self._warnings(plan, job):
             say(f"warning: {warning}")
+        job = replace(job, settings=with_authorities(job.settings))
         for build in plan.builds:
             await self._join(build.key, say, partial(self._build_one, build, job))
         missing = [key for key in plan.layers if key not in self._layers]

@@ -12,8 +12,9 @@ from urllib.parse import quote, unquote
 
 HIDDEN: Final = "****"
 
+# From the first letter that can be of it, and never back: a line without any URL is gone through once.
 _USERINFO = re.compile(
-    r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*://)(?P<userinfo>[^/\s@\"'<>]+(?:@[^/\s@\"'<>]+)*)@"
+    r"(?<![A-Za-z0-9+.-])(?P<scheme>[A-Za-z0-9+.-]++://)(?P<userinfo>[^/\s@\"'<>]+(?:@[^/\s@\"'<>]+)*)@"
 )
 _PLACEHOLDER = re.compile(r"\$\{([A-Z0-9_]+)\}")
 _EVERYBODY: Final = "git"  # the user that everybody is to a server of repositories

@@ -5,15 +5,23 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from squall.images.command import Tool
+from squall.images.installer import InstallerSettings
 from squall.model.image import ClientPython
 
 _ELF = b"\x7fELF"
 _VERSION_TIMEOUT_S = 20.0
+# Where distributions keep the certificate authorities that their administrator trusts, in one file.
+_AUTHORITIES = (
+    "/etc/ssl/certs/ca-certificates.crt",  # Debian, Ubuntu, Arch
+    "/etc/pki/tls/certs/ca-bundle.crt",  # Fedora, RHEL
+    "/etc/ssl/ca-bundle.pem",  # openSUSE
+    "/etc/ssl/cert.pem",  # Alpine
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +59,15 @@ async def find_uv(places: tuple[UvPlace, ...], version: str | None) -> Tool | No
         if found is not None and version in {None, found}:
             return Tool(kind="uv", argv=(place.path,), origin=place.origin, version=found, uv=place.path)
     return None
+
+
+def with_authorities(
+    settings: InstallerSettings, *, there: Callable[[str], bool] = os.path.isfile
+) -> InstallerSettings:
+    """`settings`, trusting whom this machine trusts where they do not say whom: pip does so by itself, uv does not."""
+    if settings.cert:
+        return settings
+    return replace(settings, cert=next(filter(there, _AUTHORITIES), None))
 
 
 def find_pip(python: ClientPython) -> Tool | None:

@@ -82,3 +82,14 @@ def test_urls_lose_user_and_password() -> None:
         without_userinfo("git+https://t@x.org/a.git http://u:p@y.org")
         == "git+https://x.org/a.git http://y.org"
     )
+
+
+def test_a_url_is_found_wherever_it_begins() -> None:
+    assert without_userinfo("1https://u:p@x.org 2://u:p@y.org") == "1https://x.org 2://y.org"
+
+
+def test_a_line_without_any_url_is_gone_through_once() -> None:
+    # Once for each letter would take hours.
+    text = "y" * 2**20
+    assert without_userinfo(text) == text
+    assert without_userinfo(f"{text}://u:p@x.org") == f"{text}://x.org"

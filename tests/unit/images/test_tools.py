@@ -5,8 +5,9 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from squall.images.tools import UvPlace, find_pip, find_uv, uv_places
-from squall.model.image import ClientPython
+from squall.images.installer import InstallerSettings, uv_environment
+from squall.images.tools import UvPlace, find_pip, find_uv, uv_places, with_authorities
+from squall.model.image import ClientPython, PipInstall
 
 NOWHERE = ClientPython(executable="/no/python", prefix="/no", base_prefix="/no", version="3.12.1")
 
@@ -53,3 +54,15 @@ def test_pip_is_found_installed_or_bundled_or_not_at_all(tmp_path: Path) -> None
     installed = find_pip(replace(NOWHERE, site_dirs=(str(tmp_path / "site"),)))
     assert installed is not None
     assert installed.argv == ("/no/python", str(tmp_path / "site/pip"))
+
+
+def test_uv_trusts_whom_the_machine_trusts_unless_it_is_told_whom() -> None:
+    fedora = {"/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem"}.__contains__
+    trusting = with_authorities(InstallerSettings(), there=fedora)
+    assert (
+        uv_environment(PipInstall(packages=("six",)), trusting)["SSL_CERT_FILE"]
+        == "/etc/pki/tls/certs/ca-bundle.crt"
+    )
+    told = InstallerSettings(cert="/etc/corp.pem")
+    assert with_authorities(told, there=fedora) == told
+    assert with_authorities(InstallerSettings(), there=lambda _path: False) == InstallerSettings()
