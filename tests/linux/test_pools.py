@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -22,10 +23,21 @@ _PATIENCE_S = 20.0
 @pytest.fixture
 def paths() -> Iterator[StatePaths]:
     folder = leaks.fresh_folder(prefix="squall-pools-")
+    before = children()
     try:
         yield open_state(str(folder / "state"))
     finally:
+        # Where an agent would have reaped them a moment later.
+        for pid in children() - before:
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(pid, 0)
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def children() -> set[int]:
+    return {
+        int(pid) for path in Path("/proc/self/task").glob("*/children") for pid in path.read_text().split()
+    }
 
 
 def launchers(paths: StatePaths) -> list[str]:
