@@ -152,6 +152,24 @@ def test_code_that_calls_remotely_while_it_is_imported_gets_no_template_and_work
     assert "makes a remote call while it is imported" in done.stderr
 
 
+def test_code_that_travels_by_value_is_forked_whatever_its_size(house: Any) -> None:
+    text = """
+import squall
+app = squall.App("by-value")
+table = bytes(range(256)) * 4000
+
+@app.function(serialized=True)
+def total():
+    return sum(table)
+
+@app.local_entrypoint()
+def main():
+    print(total.remote())
+"""
+    done = house.run("-m", "squall", "run", "--start-path", "pooled", f"{house.program(text)}::main")
+    assert done.stdout.strip() == str(255 * 128 * 4000), done.stderr
+
+
 # -- remembered over restarts
 
 HOT = """

@@ -43,7 +43,7 @@ class LauncherLink:
         self._loop = asyncio.get_running_loop()
         self._answers: dict[tuple[str, str], asyncio.Future[tuple[Message, tuple[int, ...]]]] = {}
         self._execs: dict[str, Callable[[Message], None]] = {}
-        self._unsent: list[bytes] = []
+        self._unsent: list[tuple[bytes, tuple[int, ...]]] = []
         self._closed = False
         self._listed: list[Message] = []
         self._loop.add_reader(sock.fileno(), self._on_readable)
@@ -73,10 +73,10 @@ class LauncherLink:
         self._execs[name] = on_end
         return await self._ask("exec", container, {"exec": name, **how})
 
-    def tell(self, kind: str, **message: Any) -> None:
-        """Sends a message that has no answer."""
+    def tell(self, kind: str, fds: tuple[int, ...] = (), **message: Any) -> None:
+        """Sends a message that has no answer; the descriptors stay the caller's."""
         if not self._closed:
-            self._send({"t": kind, **message})
+            self._send({"t": kind, **message}, fds)
 
     def close(self) -> None:
         """Lets go of the launcher, which lives on."""
@@ -101,20 +101,20 @@ class LauncherLink:
         finally:
             self._answers.pop(key, None)
 
-    def _send(self, message: Message) -> None:
+    def _send(self, message: Message, fds: tuple[int, ...] = ()) -> None:
         data = json.dumps(message).encode()
         if len(data) > PACKET:
             raise ContainerStartError(
                 f"what a launcher is told fits into {PACKET} bytes; this has {len(data)}"
             )
-        if self._unsent or not self._try(data):
+        if self._unsent or not self._try(data, fds):
             if not self._unsent:
                 self._loop.add_writer(self._sock.fileno(), self._on_writable)
-            self._unsent.append(data)
+            self._unsent.append((data, tuple(map(os.dup, fds))))
 
-    def _try(self, data: bytes) -> bool:
+    def _try(self, data: bytes, fds: tuple[int, ...]) -> bool:
         try:
-            self._sock.send(data)
+            socket.send_fds(self._sock, [data], fds)
         except BlockingIOError:
             return False
         except OSError:
@@ -123,8 +123,8 @@ class LauncherLink:
         return True
 
     def _on_writable(self) -> None:
-        while self._unsent and self._try(self._unsent[0]):
-            self._unsent.pop(0)
+        while self._unsent and self._try(*self._unsent[0]):
+            _close_all(self._unsent.pop(0)[1])
         if not self._unsent:
             self._loop.remove_writer(self._sock.fileno())
 
@@ -179,8 +179,7 @@ class LauncherLink:
                 on_end(message)
         else:
             _log.warning("the launcher %s said %r, which nobody asked", self.name, kind)
-        for fd in fds:
-            os.close(fd)
+        _close_all(fds)
 
     def _lose(self, *, quiet: bool = False) -> None:
         if self._closed:
@@ -189,9 +188,17 @@ class LauncherLink:
         self._loop.remove_reader(self._sock.fileno())
         if self._unsent:
             self._loop.remove_writer(self._sock.fileno())
+        for _, fds in self._unsent:
+            _close_all(fds)
+        self._unsent.clear()
         self._sock.close()
         for answer in self._answers.values():
             if not answer.done():
                 answer.set_exception(ConnectionLost(f"the launcher {self.name} ended"))
         if not quiet:
             self.on_lost()
+
+
+def _close_all(fds: tuple[int, ...]) -> None:
+    for fd in fds:
+        os.close(fd)

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import logging
+import os
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import PurePath
 from typing import Any
 
-from squall.agent.launcher_link import PACKET, LauncherLink, Message
+from squall.agent.launcher_link import LauncherLink, Message
 from squall.blobs.blob_store import BlobStore
 from squall.blobs.digest import Digest
 from squall.model.errors import Error
@@ -22,13 +22,13 @@ from squall.runtime.spec import SandboxSpec
 from squall.scheduling.start_words import TEMPLATE_RUNGS
 from squall.scheduling.template_sweep import TemplateView, templates_to_drop
 from squall.settings.options import Options
+from squall.wire.sealed import seal
 
 _log = logging.getLogger("squall.agent")
 ALONE_S = 1.0
 """How long the first containers of a function are left alone: they load the same code, and a short run needs no others."""
 _LEVELS = frozenset({"sandbox", "sandbox-strict"})
 _IDENTITY = frozenset({"SQUALL_CONTAINER"})
-_LARGEST = PACKET * 3 // 4
 # Refusals of which the owner hears by the way that is taken then, or that are none of the owner's doing.
 _TOLD_OTHERWISE = frozenset({"import", "ended", "code"})
 
@@ -199,19 +199,20 @@ class Templates:
         asked.state = "building"
         asked.settled.clear()
         try:
-            load = await self._load_of(asked.function)
-            asked.link.tell("template", spec=_spec_of(asked.spec).to_json(), load=load)
+            await self._declare(asked)
         except (Error, OSError, ValueError) as problem:
             self._take(asked, {"t": "template", "state": "refused", "reason": "code", "why": str(problem)})
 
-    async def _load_of(self, function: Function) -> dict[str, Any]:
-        load: dict[str, Any] = {"function": to_json(function)}
-        if function.code.pickled is not None:
-            pickled = await self._blobs.get(Digest(function.code.pickled))
-            if len(pickled) * 4 // 3 > _LARGEST:
-                raise ValueError("its code travels by value, and is too large for a template")
-            load["pickled"] = base64.b64encode(pickled).decode()
-        return load
+    async def _declare(self, asked: _Asked) -> None:
+        """Tells the launcher; code that travels by value goes along as a file, of whatever size."""
+        by_value = asked.function.code.pickled
+        fds = () if by_value is None else (seal([await self._blobs.get(Digest(by_value))]),)
+        try:
+            load = {"function": to_json(asked.function)}
+            asked.link.tell("template", fds, spec=_spec_of(asked.spec).to_json(), load=load)
+        finally:
+            for fd in fds:
+                os.close(fd)
 
     async def _sweep(self) -> None:
         """Lets go of what has not been used for long, or takes too much; looks again while there is any."""

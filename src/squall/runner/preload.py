@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -36,12 +35,12 @@ _done: list[Preloaded] = []
 def preload(asked: Mapping[str, Any]) -> dict[str, Any]:
     """Import what `asked` names, and say {"t": "ready"} with its "modules", or {"t": "refused"} with a reason; see runtime.template.
 
-    asked: "function" as JSON, and "pickled" in base64 for code that travels by value. The way that a container takes
+    asked: "function" as JSON, and "pickled", bytes, of code that travels by value. The way that a container takes
     without a template tells the user what is wrong with code that cannot be imported, so here a word will do.
     """
     source = take_place()
     function = from_json(Function, asked["function"])
-    pickled = base64.b64decode(asked["pickled"]) if asked.get("pickled") else None
+    pickled = asked.get("pickled")
     current.enter_container(current.Container(id="", function=function.id, app=function.app, link=None))
     before = set(sys.modules)
     try:

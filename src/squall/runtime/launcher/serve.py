@@ -151,11 +151,9 @@ class Launcher:
             self._agent.send(message, fds)
 
     def _obey(self, got: packet.Packet) -> None:
-        for fd in got.fds:
-            os.close(fd)
         message = got.message
         try:
-            self._carry_out(message)
+            self._carry_out(message, got.fds)
         except Error as problem:
             about: Message = {name: message[name] for name in ("container", "exec") if name in message}
             self._tell({"t": "refused", **about, **problem.to_wire()})
@@ -163,8 +161,11 @@ class Launcher:
             self._tell(
                 {"t": "refused", **InvalidError(f"this message makes no sense: {problem!r}").to_wire()}
             )
+        finally:
+            for fd in got.fds:
+                os.close(fd)
 
-    def _carry_out(self, message: Message) -> None:
+    def _carry_out(self, message: Message, fds: tuple[int, ...]) -> None:
         match message.get("t"):
             case "start":
                 self._start(message)
@@ -180,7 +181,7 @@ class Launcher:
                         str((message.get("spec") or {}).get("scratch") or self._listener.getsockname())
                     )
                 )
-                self._templates.declare(message)
+                self._templates.declare(message, code=fds[0] if fds else None)
             case "veth":
                 self._joining.given(message)
             case "drop_template":

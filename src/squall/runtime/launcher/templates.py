@@ -77,8 +77,11 @@ class Templates:
         """How many forks wait to be asked for."""
         return 0 if self._current is None else self._current.spares
 
-    def declare(self, message: Mapping[str, Any]) -> None:
-        """There shall be a template for containers like this; one that is there is told of again."""
+    def declare(self, message: Mapping[str, Any], *, code: int | None = None) -> None:
+        """There shall be a template for containers like this; one that is there is told of again.
+
+        code: a file with the code that travels by value; it stays the caller's.
+        """
         try:
             spec = SandboxSpec.from_json(message.get("spec") or {})
             load = dict(message["load"])
@@ -89,7 +92,7 @@ class Templates:
             self.changed(current)
             return
         self._retire()
-        keeper = Keeper(spec, load, self._around, self._tell_launcher)
+        keeper = Keeper(spec, load, self._around, self._tell_launcher, code=code)
         self._current = keeper
         try:
             keeper.start()

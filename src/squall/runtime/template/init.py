@@ -94,7 +94,7 @@ class _TemplateInit:
         return True
 
     def _start_template(self, got: packet.Packet) -> None:
-        control, out, err = got.fds
+        control, out, err, *code = got.fds
         if (pid := os.fork()) == 0:
             process.live(
                 process.TemplateStart(
@@ -102,6 +102,7 @@ class _TemplateInit:
                     build=plan_own_root(self._birth.spec, self._birth.host, self._ways),
                     confine=self._birth.plan.confine,
                     load=got.message["load"],
+                    code=code[0] if code else None,
                     control=control,
                     out=out,
                     err=err,

@@ -52,12 +52,21 @@ class Tell:
 class Keeper:
     """One template, its prepared sandboxes, and the containers that were forked from it."""
 
-    def __init__(self, spec: SandboxSpec, load: Mapping[str, Any], around: Around, tell: Tell) -> None:
+    def __init__(
+        self,
+        spec: SandboxSpec,
+        load: Mapping[str, Any],
+        around: Around,
+        tell: Tell,
+        *,
+        code: int | None = None,
+    ) -> None:
         self.spec = spec
         self.state: State = "building"
         self.why: Message = {}
         self.pid = 0
         self._load = dict(load)
+        self._code = () if code is None else (os.dup(code),)
         self._around = around
         self._tell = tell
         self._init = InitLink(spec, around, hear=self._hear_init, ended=self._init_ended)
@@ -338,6 +347,7 @@ class Keeper:
     def _init_ended(self) -> None:
         """All that was below it has ended with it."""
         self._close_control()
+        self._let_go_of_code()
         told = self.state in {"building", "ready"}
         if told:
             self.state = "refused" if self.state == "building" else "gone"
@@ -357,18 +367,25 @@ class Keeper:
         control, inner = a_line()
         self._control = control
         (out, inner_out), (err, inner_err) = os.pipe(), os.pipe()
+        ends = (inner.fileno(), inner_out, inner_err)
         try:
-            self._init.say({"t": "template", "load": self._load}, (inner.fileno(), inner_out, inner_err))
+            self._init.say({"t": "template", "load": self._load}, (*ends, *self._code))
         finally:
             inner.close()
             os.close(inner_out)
             os.close(inner_err)
+            self._let_go_of_code()
         selector = self._around.selector
         selector.register(control, selectors.EVENT_READ, self._hear_template)
         for stream, fd in ((1, out), (2, err)):
             os.set_blocking(fd, False)
             self._printed[fd] = stream
             selector.register(fd, selectors.EVENT_READ, partial(self._read_printed, fd))
+
+    def _let_go_of_code(self) -> None:
+        for fd in self._code:
+            os.close(fd)
+        self._code = ()
 
     def _read_printed(self, fd: int) -> None:
         """What the user's code prints while it is loaded: read also where nobody asks, so that it does not wait."""

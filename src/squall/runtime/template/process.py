@@ -29,13 +29,15 @@ class TemplateStart:
     """What the process of a template starts with.
 
     build, confine: how it gets a root like that of its containers, and gives up its powers. load: what the entry named
-    in it is called with, which imports the user's code. control, out, err: its ends of the launcher's socket and pipes.
+    in it is called with, which imports the user's code. code: a file with what of it travels by value, which is in
+    load as "pickled" then. control, out, err: its ends of the launcher's socket and pipes.
     """
 
     spec: SandboxSpec
     build: tuple[Step, ...]
     confine: tuple[Step, ...]
     load: Mapping[str, Any]
+    code: int | None
     control: int
     out: int
     err: int
@@ -45,10 +47,11 @@ def live(start: TemplateStart) -> NoReturn:
     """Become the template, then fork whenever the launcher asks; never returns."""
     control = start.control
     try:
+        load = {**start.load, **_by_value(start.code)}
         _become(start)
         control = _CONTROL_FD
         with socket.socket(fileno=os.dup(_CONTROL_FD)) as line:
-            _serve(line, start)
+            _serve(line, start, load)
     except BaseException as problem:  # noqa: BLE001 - nothing may unwind into the init's own stack
         with contextlib.suppress(OSError), socket.socket(fileno=control) as line:
             packet.send(
@@ -56,6 +59,12 @@ def live(start: TemplateStart) -> NoReturn:
             )
     finally:
         os._exit(BROKEN)
+
+
+def _by_value(code: int | None) -> dict[str, bytes]:
+    if code is None:
+        return {}
+    return {"pickled": os.pread(code, os.fstat(code).st_size, 0)}
 
 
 def _become(start: TemplateStart) -> None:
@@ -81,12 +90,12 @@ def _become(start: TemplateStart) -> None:
     os.environ.update(start.spec.env)
 
 
-def _serve(line: socket.socket, start: TemplateStart) -> None:
+def _serve(line: socket.socket, start: TemplateStart, load: Mapping[str, Any]) -> None:
     began = time.monotonic()
     settings = quiet.before_imports(os.environ)
     before = observe.look()
-    preload = _find(str(start.load.get("entry", PRELOAD_ENTRY)))
-    told: Message = preload(start.load)
+    preload = _find(str(load.get("entry", PRELOAD_ENTRY)))
+    told: Message = preload(load)
     loaded_s = time.monotonic() - began
     if told["t"] == "ready":
         verdict = gate.judge(before, observe.look())
