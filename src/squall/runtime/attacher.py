@@ -8,7 +8,7 @@ import os
 import signal
 
 from squall.runtime import syscalls
-from squall.runtime.cgroups import Group
+from squall.runtime.cgroups import Group, write_file
 
 
 class Attacher:
@@ -50,16 +50,8 @@ def _serve(read: int) -> None:
             for line in asked:
                 pid, _, path = line.rstrip("\n").partition(" ")
                 try:
-                    _put(path, pid)
+                    write_file(path, pid)
                 except OSError:
                     continue  # The process or its group is gone.
     finally:
         os._exit(0)
-
-
-def _put(path: str, pid: str) -> None:
-    fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
-    try:
-        os.write(fd, pid.encode())
-    finally:
-        os.close(fd)

@@ -57,18 +57,18 @@ class GroupV1:
         for path in self._paths.values():
             os.mkdir(path, 0o755)
         if (memory := self._paths.get("memory")) and limits.memory_bytes is not None:
-            _write(f"{memory}/memory.limit_in_bytes", limits.memory_bytes)
+            write_file(f"{memory}/memory.limit_in_bytes", limits.memory_bytes)
             if os.path.exists(f"{memory}/memory.memsw.limit_in_bytes"):
-                _write(f"{memory}/memory.memsw.limit_in_bytes", limits.memory_bytes)
+                write_file(f"{memory}/memory.memsw.limit_in_bytes", limits.memory_bytes)
         if (cpu := self._paths.get("cpu")) and limits.cpu_milli is not None:
-            _write(f"{cpu}/cpu.cfs_period_us", _PERIOD_US)
-            _write(f"{cpu}/cpu.cfs_quota_us", _quota_us(limits.cpu_milli))
+            write_file(f"{cpu}/cpu.cfs_period_us", _PERIOD_US)
+            write_file(f"{cpu}/cpu.cfs_quota_us", _quota_us(limits.cpu_milli))
         if (pids := self._paths.get("pids")) and limits.pids is not None:
-            _write(f"{pids}/pids.max", limits.pids)
+            write_file(f"{pids}/pids.max", limits.pids)
 
     def add(self, pid: int) -> None:
         for path in self.files:
-            _write(path, pid)
+            write_file(path, pid)
 
     @property
     def files(self) -> tuple[str, ...]:
@@ -92,7 +92,7 @@ class GroupV1:
         try:
             opened.append(os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC))
             opened.append(os.open(f"{memory}/memory.oom_control", os.O_RDONLY | os.O_CLOEXEC))
-            _write(f"{memory}/cgroup.event_control", f"{opened[0]} {opened[1]}")
+            write_file(f"{memory}/cgroup.event_control", f"{opened[0]} {opened[1]}")
         except OSError:
             # Not every kernel tells; the end of the runner still does.
             for fd in opened:
@@ -120,19 +120,19 @@ class GroupV2:
         self._path = f"{base}/{name}"
 
     def make(self, limits: Limits) -> None:
-        _write(f"{self._base}/cgroup.subtree_control", " ".join(f"+{name}" for name in self._controllers))
+        write_file(f"{self._base}/cgroup.subtree_control", " ".join(f"+{name}" for name in self._controllers))
         os.mkdir(self._path, 0o755)
         if limits.memory_bytes is not None:
-            _write(f"{self._path}/memory.max", limits.memory_bytes)
+            write_file(f"{self._path}/memory.max", limits.memory_bytes)
             _write_where_there(f"{self._path}/memory.swap.max", 0)
             _write_where_there(f"{self._path}/memory.oom.group", 1)
         if limits.cpu_milli is not None and "cpu" in self._controllers:
-            _write(f"{self._path}/cpu.max", f"{_quota_us(limits.cpu_milli)} {_PERIOD_US}")
+            write_file(f"{self._path}/cpu.max", f"{_quota_us(limits.cpu_milli)} {_PERIOD_US}")
         if limits.pids is not None and "pids" in self._controllers:
-            _write(f"{self._path}/pids.max", limits.pids)
+            write_file(f"{self._path}/pids.max", limits.pids)
 
     def add(self, pid: int) -> None:
-        _write(self.files[0], pid)
+        write_file(self.files[0], pid)
 
     @property
     def files(self) -> tuple[str, ...]:
@@ -240,7 +240,8 @@ def _quota_us(cpu_milli: int) -> int:
     return max(1000, cpu_milli * _PERIOD_US // 1000)
 
 
-def _write(path: str, value: int | str) -> None:
+def write_file(path: str, value: int | str) -> None:
+    """Write a file of the kernel's, which must be there, in one piece. Raises OSError."""
     fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
     try:
         os.write(fd, str(value).encode())
@@ -250,7 +251,7 @@ def _write(path: str, value: int | str) -> None:
 
 def _write_where_there(path: str, value: int | str) -> None:
     try:
-        _write(path, value)
+        write_file(path, value)
     except FileNotFoundError:
         pass  # A kernel built without it, or with swap switched off.
 

@@ -7,6 +7,9 @@ import socket
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+# What a process of ours ends with when its own code fails, which is not the user's doing.
+BROKEN = 70
+
 
 @dataclass(frozen=True, slots=True)
 class Ended:

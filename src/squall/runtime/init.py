@@ -10,13 +10,11 @@ from typing import Any, NoReturn
 
 from squall.runtime import children, command, packet, resting, syscalls
 from squall.runtime.apply import Site, StepError
+from squall.runtime.children import BROKEN
 from squall.runtime.oci.keeper import Keeper
 from squall.runtime.plan import Plan
 from squall.runtime.runner_start import Ends, start_runner
 from squall.runtime.spec import SandboxSpec
-
-# What a process of ours ends with when its own code fails, which is not the user's doing.
-BROKEN = 70
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

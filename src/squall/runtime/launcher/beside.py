@@ -8,13 +8,12 @@ import time
 from collections.abc import Callable
 
 from squall.runtime import scratch
+from squall.runtime.children import BROKEN
 from squall.runtime.host import Host
 from squall.runtime.leftovers import remove_leftovers
 from squall.runtime.namespaces import do_as_container_root
 from squall.runtime.timers import Timers
 
-# What a child ends with whose own code failed.
-BROKEN = 70
 _SWEEP_AFTER_S = 0.05
 
 

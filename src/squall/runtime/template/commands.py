@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from squall.runtime import command, packet, syscalls
 from squall.runtime.apply import Site
 from squall.runtime.cgroups import Group
+from squall.runtime.children import BROKEN
 from squall.runtime.host import Host
-from squall.runtime.init import BROKEN, joined_namespaces, leave_the_launcher
+from squall.runtime.init import joined_namespaces, leave_the_launcher
 from squall.runtime.plan import LeadNowhere, NewNamespace, SetLimit, Step
 from squall.runtime.spec import SandboxSpec
 from squall.runtime.template.plan import plan_nested

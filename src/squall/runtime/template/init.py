@@ -9,8 +9,9 @@ from typing import Any, NoReturn
 
 from squall.runtime import children, init, overlay, packet, resting, syscalls
 from squall.runtime.apply import NAMESPACES, Site, StepError
+from squall.runtime.children import BROKEN
 from squall.runtime.host import Host
-from squall.runtime.init import BROKEN, Birth, await_word, leave_the_launcher
+from squall.runtime.init import Birth, await_word, leave_the_launcher
 from squall.runtime.namespaces import write_map
 from squall.runtime.spec import SandboxSpec
 from squall.runtime.template import process

@@ -12,7 +12,8 @@ from typing import Any, NoReturn
 
 from squall.runtime import children, packet, syscalls
 from squall.runtime.apply import NAMESPACES, Site
-from squall.runtime.init import BROKEN, joined_namespaces, leave_the_launcher
+from squall.runtime.children import BROKEN
+from squall.runtime.init import joined_namespaces, leave_the_launcher
 from squall.runtime.plan import ScopeSockets, Step
 from squall.runtime.runner_start import Arrival, Ends, place, run_arrived
 from squall.runtime.spec import PRELOAD_ENTRY, RENEW_ENTRY, SandboxSpec
