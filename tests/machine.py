@@ -26,6 +26,7 @@ REMEDIES = {
     "namespaces": "allow user namespaces: sysctl user.max_user_namespaces above 0, and no profile that forbids them",
     "cgroups": "run as root, or in a session whose cgroup is delegated (systemd-run --user --scope -p Delegate=yes)",
     "subordinate_ids": "install newuidmap (Debian: uidmap) and give the user ranges in /etc/subuid and /etc/subgid",
+    "venv": "install the venv module (Debian: python3-venv)",
     "iproute": "install ip and nsenter (Debian: iproute2, util-linux)",
     "network": "connect the machine to its package index",
     "crun": "install crun (Debian: crun)",
@@ -45,10 +46,19 @@ def facts() -> dict[str, bool]:
         "namespaces": linux and _namespaces(),
         "cgroups": linux and _cgroups(),
         "subordinate_ids": linux and _has("newuidmap") and (root or _subordinate_ids()),
+        "venv": _venv(),
         "iproute": linux and _has("ip", "nsenter"),
         "network": True,  # what installed the test packages reached the index
         **{name: linux and _has(name) for name in ("crun", "runc", "runsc")},
     }
+
+
+def _venv() -> bool:
+    # Not by looking whether it is there: Debian leaves a part of it out, and says so when it is imported.
+    return (
+        subprocess.run([sys.executable, "-c", "import venv"], capture_output=True, check=False).returncode
+        == 0
+    )
 
 
 def mount_points() -> set[str]:

@@ -19,6 +19,7 @@ from squall.testing.gpu.run import BUDGET_S, CHECKS, WITHOUT_A_DEVICE
 ROOT = Path(__file__).parents[2]
 RECORDING = ROOT / "tests" / "recordings" / "h100.by-hand.json"
 EIGHT_MINUTES_S = 480
+needs_venv = pytest.mark.needs("venv")
 
 
 @pytest.fixture(scope="module")
@@ -46,6 +47,7 @@ def run(python: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+@needs_venv
 def test_a_plain_checkout_needs_no_package_and_tells_every_check(bare: str, tmp_path: Path) -> None:
     done = run(bare, "--json", "--fake", str(RECORDING), "--record", str(tmp_path), "--commit", "abc")
     found: dict[str, Any] = json.loads(done.stdout)
@@ -61,6 +63,7 @@ def test_a_plain_checkout_needs_no_package_and_tells_every_check(bare: str, tmp_
     assert recorded.devices == read_recording(RECORDING).devices
 
 
+@needs_venv
 def test_a_machine_without_a_device_is_told_so_and_nothing_is_claimed(bare: str, tmp_path: Path) -> None:
     broken = tmp_path / "broken.json"
     broken.write_text("{}")

@@ -189,7 +189,7 @@ ROWS = [
     pytest.param("delegated user", marks=pytest.mark.needs("root", "cgroups", "subordinate_ids")),
     "bare user",
     "refused",
-    "private home",
+    pytest.param("private home", marks=pytest.mark.needs("venv")),
 ]
 
 

@@ -380,10 +380,4 @@ NOT_TRIED = (
         title="foreign ABIs of 64-bit ARM",
         why="these tests run on x86-64 only",
     ),
-    NotTried(
-        id="gvisor",
-        title="this whole list at that level",
-        why="mounts, devices, subsystems and the machine are tried there, by what the host shows after: "
-        "`tests/linux/runtime/test_oci_hostile.py`",
-    ),
 )

@@ -14,7 +14,7 @@ from tests.linux.hostile.starts import OCI, STARTS, Start
 def _param(start: Start) -> object:
     needs = ["namespaces"] if start.kind == "user" else ["root", "namespaces"]
     if start.level in OCI:
-        needs.append(start.level)
+        needs.append(OCI[start.level])
     return pytest.param(start, id=str(start), marks=pytest.mark.needs(*needs))
 
 

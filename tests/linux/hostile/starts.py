@@ -75,8 +75,8 @@ RUNGS: dict[str, Callable[[Box], Mapping[str, Any]]] = {
     "exec": lambda box: {"interpreter": box.python},
 }
 
-# Levels at which an OCI runtime makes the inner half, on the kernel of the host.
-OCI = ("crun", "runc")
+# Levels at which an OCI runtime makes the inner half, each with its program; gVisor's brings a kernel of its own.
+OCI = {"crun": "crun", "runc": "runc", "gvisor": "runsc"}
 
 # The same list as for a sandbox: it is to be stricter in how a template forks.
 STRICT = "sandbox-strict"

@@ -40,7 +40,9 @@ def test_the_host_is_as_it_was(played: Played) -> None:
 def test_its_root_is_no_user_of_the_host_but_its_own(played: Played) -> None:
     if played.start.isolated and played.start.place != "loading":
         own = UID_BASE if played.start.kind == "root" else user_of(played.start.kind)
-        assert played.root_on_host == own
+        # gVisor's own process is one of the container's other users, where there are any.
+        most = 2**16 if played.start.level == "gvisor" and played.start.kind == "root" else 1
+        assert own <= played.root_on_host < own + most
 
 
 @pytest.mark.needs("root", "namespaces")
@@ -59,6 +61,9 @@ def test_without_a_sandbox_the_same_attempts_get_what_they_want(outside: Played,
 @pytest.mark.needs("root", "namespaces")
 @each_probe
 def test_what_is_tried_outside_is_tried_inside_too(played: Played, outside: Played, probe: Probe) -> None:
+    tried = set(played.first[probe.code])
+    # A kernel of its own may end the container for an attempt, or never answer it: then it says no more.
+    cut_short = played.start.level == "gvisor" and tried in ({"everything"}, {"broken"})
     # Descriptors are named by their numbers, and outside there is one more.
-    if probe.code != "self.descriptors":
-        assert set(outside.first[probe.code]) <= set(played.first[probe.code])
+    if probe.code != "self.descriptors" and not cut_short:
+        assert set(outside.first[probe.code]) <= tried

@@ -1,20 +1,15 @@
-"""What hostile code tries in containers of OCI runtimes, and what it meets there; gVisor is judged by effects on the host."""
+"""What is of OCI runtimes alone: whose their processes are, and what an image's first process says. tests/linux/hostile tries the rest."""
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from squall.runtime.syscall_numbers import NUMBERS
-from tests.linux.runtime import probes
 from tests.linux.runtime.oci_box import WAIT, Oci
 
-_MACHINE = os.uname().machine
-_NUMBERS = {"NUMBERS": " ".join(f"{name}={number}" for name, number in NUMBERS.get(_MACHINE, {}).items())}
 _EVIL = """#!{python}
 import os, socket, time
 line = socket.socket(fileno=0)
@@ -22,59 +17,6 @@ line.send(b"\\x01\\0\\0\\0\\0")
 line.send(bytes.fromhex(os.environ["SAYS"]))
 time.sleep(1)
 """
-
-
-def inside(oci: Oci, probe: str) -> dict[str, str]:
-    """What `probe` meets in the container."""
-    found: dict[str, str] = oci.run(probes.program(probe), env=_NUMBERS).json()
-    return found
-
-
-_REFUSALS: dict[str, tuple[str, Callable[[dict[str, str]], bool]]] = {
-    "E01 E02 E03": (
-        probes.NAMESPACES,
-        lambda met: (
-            met.pop("clone3") == "ENOSYS"
-            and met.pop("setns") == "EPERM"
-            and {got for name, got in met.items() if not name.startswith("open ns")} == {"exit 1"}
-        ),
-    ),
-    "E04": (probes.MOUNTS, lambda met: set(met.values()) == {"EPERM"}),
-    "E05": (probes.DEVICES, lambda met: met.pop("mkfifo") == "done" and set(met.values()) == {"EPERM"}),
-    "E06": (
-        probes.OTHERS,
-        lambda met: (
-            met["pidfd_getfd"] == met["kcmp"] == "EPERM"
-            and met["ptrace outside"] == met["process_vm_readv outside"] == "ESRCH"
-            and met["ptrace inside"] == "done"
-            and met["ptrace init"] == "EPERM"
-        ),
-    ),
-    "E07 E11 E12": (probes.SUBSYSTEMS, lambda met: set(met.values()) == {"EPERM"}),
-    "E08": (probes.MACHINE, lambda met: set(met.values()) == {"EPERM"}),
-    "E09": (
-        probes.SOCKETS,
-        lambda met: (
-            {met.pop(name) for name in ("tcp", "udp6", "unix", "route", "cloexec tcp")} == {"done"}
-            and set(met.values()) <= {"EPERM", "EAFNOSUPPORT"}
-        ),
-    ),
-    "E14 E15 E16": (
-        probes.KERNEL_FILES,
-        lambda met: set(met.values()) <= {"EROFS", "EACCES", "EPERM", "ENOENT", "empty"},
-    ),
-}
-
-
-def test_hostile_code_meets_what_it_meets_in_a_sandbox(shared: Oci) -> None:
-    met = {checks: inside(shared, probe) for checks, (probe, _) in _REFUSALS.items()}
-    wrong = {checks: met[checks] for checks, (_, holds) in _REFUSALS.items() if not holds(dict(met[checks]))}
-    assert not wrong
-
-
-@pytest.mark.skipif(_MACHINE != "x86_64", reason="needs linux: the foreign ABIs of x86-64")
-def test_e10_a_foreign_abi_ends_the_process(shared: Oci) -> None:
-    assert inside(shared, probes.FOREIGN) == {"x32": "SIGSYS", "i386": "SIGSYS"}
 
 
 def test_e17_e20_no_process_and_no_id_of_the_host_is_seen(oci: Oci) -> None:
@@ -91,12 +33,7 @@ print(open("/proc/self/uid_map").read().split()[1])
     assert own != "0" or oci.level == "gvisor"
 
 
-def test_what_gvisor_does_reaches_no_kernel_but_its_own(gvisor: Oci) -> None:
-    """Judged by its effects on the host, whatever the calls inside say."""
-    mounts, name = Path("/proc/self/mountinfo").read_text(), os.uname().nodename
-    met = inside(gvisor, probes.MOUNTS + probes.MACHINE + probes.DEVICES + probes.SUBSYSTEMS)
-    assert (Path("/proc/self/mountinfo").read_text(), os.uname().nodename) == (mounts, name)
-    assert met["mount"] != "done"
+def test_the_kernel_of_gvisor_is_another_one(gvisor: Oci) -> None:
     release, version = gvisor.run(
         "import os; print(os.uname().release); print(open('/proc/version').read())"
     ).out.split("\n")[:2]

@@ -21,13 +21,12 @@ _PATIENCE_S = 20.0
 
 
 def main() -> None:
-    """Make the attempts that the environment names, and print one JSON object: for each, what it met."""
+    """Make the attempts that the environment names, and print a JSON object for each: what it met, by its name."""
     asked: dict[str, Any] = json.loads(os.environ["HOSTILE"])
     facts: Facts = asked["facts"]
-    met: dict[str, Met] = {}
     for code in asked["attempts"]:
-        met[code] = _here(code, facts) if code in asked["here"] else _apart(code, facts)
-    print(json.dumps(met), flush=True)
+        met = _here(code, facts) if code in asked["here"] else _apart(code, facts)
+        print(json.dumps({code: met}), flush=True)
 
 
 def _here(code: str, facts: Facts) -> Met:

@@ -46,12 +46,12 @@ def powers(_facts: Facts) -> Met:
     libc = ctypes.CDLL(None, use_errno=True)
     after = subprocess.run(["cat", "/proc/self/status"], capture_output=True, text=True, check=True).stdout
     (effective,) = re.findall(r"^CapEff:\s*(\w+)", after, re.MULTILINE)
-    met = {name: f"{int(own[name], 16):x}" for name in _CAPABILITIES}
+    met = {name: f"{int(own[name], 16):x}" if name in own else "not told" for name in _CAPABILITIES}
     return {
         **met,
         "CapEff of a program": f"{int(effective, 16):x}",
-        "NoNewPrivs": own["NoNewPrivs"],
-        "Seccomp": own["Seccomp"],
+        "NoNewPrivs": own.get("NoNewPrivs", "not told"),
+        "Seccomp": own.get("Seccomp", "not told"),
         "secure bits": str(libc.prctl(27, 0, 0, 0, 0)),
         "groups": "none" if not own["Groups"] or set(own["Groups"].split()) == {"65534"} else "some",
     }
