@@ -123,6 +123,7 @@ class Network:
         Waits until all that an earlier agent gave away is known, and what nobody has is gone. Raises ContainerStartError
         where there is nothing to give.
         """
+        await self.ready()
         await self._swept.wait()
         return self._veth_for(name, launcher)
 

@@ -87,7 +87,11 @@ class Keeper:
 
     def start(self) -> None:
         """Begin; what follows is told. Raises OSError where not even its init could be made."""
-        self._init.start()
+        try:
+            self._init.start()
+        except OSError:
+            self._let_go_of_code()
+            raise
 
     def close(self) -> None:
         """Send nothing out any more; it goes with the last of its containers."""
