@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from squall.model.errors import ConnectionLost, ContainerStartError, Error
+from squall.wire.rights import close_all
 
 ANSWER_S = 30.0
 """How long a launcher may take to answer: starting a container is a matter of milliseconds."""
@@ -124,7 +125,7 @@ class LauncherLink:
 
     def _on_writable(self) -> None:
         while self._unsent and self._try(*self._unsent[0]):
-            _close_all(self._unsent.pop(0)[1])
+            close_all(self._unsent.pop(0)[1])
         if not self._unsent:
             self._loop.remove_writer(self._sock.fileno())
 
@@ -179,7 +180,7 @@ class LauncherLink:
                 on_end(message)
         else:
             _log.warning("the launcher %s said %r, which nobody asked", self.name, kind)
-        _close_all(fds)
+        close_all(fds)
 
     def _lose(self, *, quiet: bool = False) -> None:
         if self._closed:
@@ -189,7 +190,7 @@ class LauncherLink:
         if self._unsent:
             self._loop.remove_writer(self._sock.fileno())
         for _, fds in self._unsent:
-            _close_all(fds)
+            close_all(fds)
         self._unsent.clear()
         self._sock.close()
         for answer in self._answers.values():
@@ -197,8 +198,3 @@ class LauncherLink:
                 answer.set_exception(ConnectionLost(f"the launcher {self.name} ended"))
         if not quiet:
             self.on_lost()
-
-
-def _close_all(fds: tuple[int, ...]) -> None:
-    for fd in fds:
-        os.close(fd)

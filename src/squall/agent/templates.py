@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -22,6 +21,7 @@ from squall.runtime.spec import SandboxSpec
 from squall.scheduling.start_words import TEMPLATE_RUNGS
 from squall.scheduling.template_sweep import TemplateView, templates_to_drop
 from squall.settings.options import Options
+from squall.wire.rights import close_all
 from squall.wire.sealed import seal
 
 _log = logging.getLogger("squall.agent")
@@ -211,8 +211,7 @@ class Templates:
             load = {"function": to_json(asked.function)}
             asked.link.tell("template", fds, spec=_spec_of(asked.spec).to_json(), load=load)
         finally:
-            for fd in fds:
-                os.close(fd)
+            close_all(fds)
 
     async def _sweep(self) -> None:
         """Lets go of what has not been used for long, or takes too much; looks again while there is any."""

@@ -18,9 +18,9 @@ from squall.model.function import Function
 from squall.model.jsonable import from_json
 from squall.runner import load, place, preload, raised, stdio
 from squall.runner.link import RunnerLink
-from squall.runner.outcomes import close_all
 from squall.runner.run import InputRunner, LeasedInput, exit_now, is_stopping, stop_on_sigterm
 from squall.wire.codec import Frame
+from squall.wire.rights import close_all
 
 Head = dict[str, Any]
 
@@ -148,5 +148,5 @@ def _inputs(head: Head, frame: Frame) -> deque[LeasedInput]:
             else:
                 found.append(LeasedInput((call, index, attempt), size, b"", (fds[size["f"]],)))
     used = {fd for item in found for fd in item.fds}
-    close_all(tuple(fd for fd in fds if fd not in used))
+    close_all(fd for fd in fds if fd not in used)
     return found

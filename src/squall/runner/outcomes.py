@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import pickle
 import threading
 from typing import Any
@@ -161,9 +160,3 @@ def _carried(value: Any, largest: int) -> tuple[Any, list[Any], int | None]:
 def _is_flat(value: Any) -> bool:
     """Whether it is a short tuple or list of what pickles the same everywhere: looking costs less than `pack` does."""
     return type(value) in (tuple, list) and len(value) <= _FLAT_ITEMS and _FLAT.issuperset(map(type, value))
-
-
-def close_all(fds: tuple[int, ...]) -> None:
-    """Closes descriptors that came with a frame."""
-    for fd in fds:
-        os.close(fd)

@@ -20,9 +20,10 @@ from squall.model.errors import Error, FunctionTimeout, InputCancelled, ResultTo
 from squall.model.function import Function
 from squall.runner import limits, raised, stdio
 from squall.runner.link import RunnerLink
-from squall.runner.outcomes import Outcomes, Where, close_all
+from squall.runner.outcomes import Outcomes, Where
 from squall.wire import payload
 from squall.wire.lent import Borrowed
+from squall.wire.rights import close_all
 from squall.wire.sealed import read_sealed
 
 INTERRUPT = signal.SIGRTMIN + 7

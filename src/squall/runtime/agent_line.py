@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Callable
 
 from squall.runtime import packet
+from squall.wire.rights import close_all
 
 # An agent that does not read for so many messages is no agent any more; it gets what matters again when it comes back.
 _MOST_UNSENT = 10_000
@@ -71,7 +72,7 @@ class AgentLine:
             self._selector.unregister(self._connection)
             self._connection.close()
             for _, fds in self._unsent:
-                _close_all(fds)
+                close_all(fds)
             self._unsent.clear()
 
     def _on_ready(self) -> None:
@@ -94,7 +95,7 @@ class AgentLine:
             if not self._try(data, fds):
                 return
             self._unsent.popleft()
-            _close_all(fds)
+            close_all(fds)
             if not self._unsent and self._open:
                 self._selector.modify(self._connection, selectors.EVENT_READ, self._on_ready)
 
@@ -135,8 +136,3 @@ def listen(path: str) -> socket.socket:
     listener.listen(16)
     listener.setblocking(False)
     return listener
-
-
-def _close_all(fds: tuple[int, ...]) -> None:
-    for fd in fds:
-        os.close(fd)

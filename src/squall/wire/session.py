@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, TypeAlias
@@ -19,6 +18,7 @@ from squall.model.errors import (
 )
 from squall.wire.channel import Channel, OnFrame
 from squall.wire.codec import Buffer, Frame, Kind, write_head
+from squall.wire.rights import close_all
 from squall.wire.stream import Head, Stream, write_error
 
 OnOpen: TypeAlias = Callable[[Stream, dict[str, Any], Frame], None]
@@ -135,11 +135,11 @@ class Session:
             frame = await answer
         except asyncio.CancelledError:
             if answer.done() and not answer.cancelled():
-                _close_all(answer.result().take_fds())
+                close_all(answer.result().take_fds())
             stream.cancel()
             raise
         if frame.kind is _FAIL:
-            _close_all(frame.take_fds())
+            close_all(frame.take_fds())
             raise from_wire(frame.head())
         return frame
 
@@ -340,11 +340,6 @@ class _Route:
 def _set(turn: asyncio.Future[None]) -> None:
     if not turn.done():
         turn.set_result(None)
-
-
-def _close_all(fds: Sequence[int]) -> None:
-    for fd in fds:
-        os.close(fd)
 
 
 __all__ = ["STREAM_LIMIT", "ChannelClosed", "Head", "Session", "Stream"]
