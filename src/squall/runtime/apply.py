@@ -87,7 +87,7 @@ class Site:
             case plan.SetLimit():
                 _set_limit(step.name, step.value)
             case plan.DropPrivileges():
-                _drop_privileges(step.kept, root_is_nobody=step.root_is_nobody)
+                _drop_privileges(step)
             case plan.InstallFilter():
                 syscalls.install_filter(seccomp.filter_for(step.machine, may_join=step.may_join))
             case _:
@@ -164,10 +164,11 @@ def _set_limit(name: str, value: int) -> None:
     resource.setrlimit(which, (value, value))
 
 
-def _drop_privileges(kept: int, *, root_is_nobody: bool) -> None:
+def _drop_privileges(step: plan.DropPrivileges) -> None:
     try:
         syscalls.new_session_keyring()
     except OSError:
         pass  # No keys in this kernel, or too many already; the filter keeps the container from all of them.
-    syscalls.keep_capabilities(kept, securebits=syscalls.SECUREBITS_NO_ROOT if root_is_nobody else 0)
+    securebits = syscalls.SECUREBITS_NO_ROOT if step.root_is_nobody else 0
+    syscalls.keep_capabilities(step.kept, securebits=securebits, held=step.held)
     syscalls.set_no_new_privileges()

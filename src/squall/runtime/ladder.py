@@ -8,7 +8,7 @@ from squall.runtime.spec import SandboxSpec
 Rung = Literal["spare", "pooled", "on_demand", "parked", "exec"]
 RUNGS: tuple[Rung, ...] = ("spare", "pooled", "on_demand", "parked", "exec")
 _OF_TEMPLATE = frozenset({"spare", "pooled", "on_demand"})
-TemplateState = Literal["none", "building", "ready", "refused", "gone"]
+TemplateState = Literal["none", "building", "ready", "refused", "gone", "resting"]
 
 
 @dataclass(frozen=True, slots=True)

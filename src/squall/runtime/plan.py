@@ -222,11 +222,13 @@ class SetLimit:
 class DropPrivileges:
     """Give up all capabilities but `kept` (a bit set), and every way of getting them back.
 
-    root_is_nobody: no program that is run from here on has a capability for being run by root.
+    root_is_nobody: no program that is run from here on has a capability for being run by root. held: what this very process
+    keeps beside `kept`, until it gives that up itself.
     """
 
     kept: int
     root_is_nobody: bool
+    held: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

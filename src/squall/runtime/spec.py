@@ -24,6 +24,10 @@ USER_ENTRY = "squall.sdk.app:App"
 # What a template calls to have the code loaded, and what each fork of it calls before anything else.
 PRELOAD_ENTRY = "squall.runner.preload:preload"
 RENEW_ENTRY = "squall.runner.fresh:renew"
+# What a template calls before that to have the packages imported which the code begins with, and one of a later version to
+# see whether they are what its code begins with too.
+PACKAGES_ENTRY = "squall.runner.packages:ahead"
+SUITS_ENTRY = "squall.runner.packages:suits"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -250,13 +250,21 @@ def set_no_new_privileges() -> None:
     _control(_PR_SET_NO_NEW_PRIVS, 1)
 
 
-def keep_capabilities(kept: int, *, securebits: int) -> None:
-    """Give up every capability but the `kept` (a bit set), for this process and whatever it will ever run."""
+def keep_capabilities(kept: int, *, securebits: int, held: int = 0) -> None:
+    """Give up every capability but the `kept` (a bit set), for this process and whatever it will ever run.
+
+    held: those that this process keeps beside them, and nothing that it runs has.
+    """
     for number in range(64):
         if not kept >> number & 1 and not _drop_bound(number):
             break
     _control(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL)
     _control(_PR_SET_SECUREBITS, securebits)
+    set_capabilities(kept | held)
+
+
+def set_capabilities(kept: int) -> None:
+    """Give up every capability but the `kept` (a bit set) in this process, which needs none for that."""
     header = ctypes.create_string_buffer(struct.pack("=Ii", _CAPABILITY_VERSION_3, 0), 8)
     low, high = kept & 0xFFFFFFFF, kept >> 32
     data = ctypes.create_string_buffer(struct.pack("=6I", low, low, 0, high, high, 0), 24)

@@ -23,38 +23,12 @@ from squall.runtime import packet
 from squall.runtime.instance import instance_of
 from squall.runtime.spec import Limits, Mount, SandboxSpec
 from tests.linux import leaks
+from tests.linux.runtime.probe import LAUNCH, RUNNER
 
 ORDINARY_USER = 54_321
 UID_BASE = 0x6000_0000
 _SOURCE = Path(__file__).parents[3] / "src"
 _SYSTEM = ("/usr", "/lib", "/lib64", "/bin", "/sbin")
-_RUNNER = '''
-"""Runs the Python code that the environment holds; `control` and `log` are there for it to use."""
-import os, sys
-
-loaded = {}
-
-def main(control, log):
-    names = {"control": control, "log": log, "loaded": loaded, "__name__": "probe"}
-    exec(compile(os.environ["CODE"], "probe", "exec"), names)
-
-def preload(load):
-    try:
-        exec(compile(load["code"], "loaded", "exec"), loaded)
-    except Exception as error:
-        return {"t": "refused", "reason": "import", "why": type(error).__name__}
-    return {"t": "ready"}
-
-if __name__ == "__main__":
-    main(*map(int, os.environ["SQUALL_RUNNER_FDS"].split(",")))
-'''
-_LAUNCH = """
-import sys
-sys.path[:0] = {path!r}
-import {warm}
-from squall.runtime.launcher.main import main
-sys.exit(main({arguments!r}))
-"""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -136,7 +110,7 @@ class Box:
         for name in ("state", "lower/app", "lower/etc", "modules"):
             (self.top / name).mkdir(parents=True)
         shutil.copytree(_SOURCE, self.top / "src", ignore=shutil.ignore_patterns("__pycache__"))
-        (self.top / "modules" / "probe_runner.py").write_text(_RUNNER)
+        (self.top / "modules" / "probe_runner.py").write_text(RUNNER)
         for path in [self.top, *self.top.rglob("*")]:
             path.chmod(0o755 if path.is_dir() else 0o644)
             if os.geteuid() == 0:
@@ -146,7 +120,7 @@ class Box:
         """Start a launcher and connect to it."""
         path = [str(self.top / "modules"), str(self.top / "src")]
         arguments = [str(self.top / "l.sock"), "--state", str(self.state)]
-        program = _LAUNCH.format(path=path, warm="probe_runner", arguments=arguments)
+        program = LAUNCH.format(path=path, warm="probe_runner", arguments=arguments)
         identity: dict[str, Any] = {}
         if os.geteuid() != self.uid and not self.drops:
             identity = {"user": self.uid, "group": self.uid, "extra_groups": []}
@@ -281,12 +255,25 @@ class Box:
         wish = {} if path is None else {"path": path}
         self.say({"t": "start", "container": spec.id, "spec": spec.to_json(), **wish})
 
-    def template(self, code: str = "", **changed: Any) -> dict[str, Any]:
-        """Have a template made that has run `code`; how it stands once that is known."""
+    def template(
+        self,
+        code: str = "",
+        *,
+        packages: str = "",
+        names: tuple[str, ...] = ("some",),
+        heavy_s: float = 0.0,
+        source: str | None = None,
+        **changed: Any,
+    ) -> dict[str, Any]:
+        """Have a template made that has run `packages`, then `code`; how it stands once that is known."""
         spec = self.spec(**changed)
         env = {name: value for name, value in spec.env.items() if name != "CODE"}
-        load = {"entry": "probe_runner:preload", "code": code}
-        self.say({"t": "template", "spec": replace(spec, env=env, veth=None).to_json(), "load": load})
+        load: dict[str, Any] = {"entry": "probe_runner:preload", "code": code}
+        if source is not None:
+            load |= {"ahead": "probe_runner:ahead", "suits": "probe_runner:suits"}
+            load |= {"packages": packages, "names": list(names), "heavy_s": heavy_s}
+        wish = {"spec": replace(spec, env=env, veth=None).to_json(), "load": load, "source": source}
+        self.say({"t": "template", **wish})
         while (told := self.hear("template").message)["state"] == "building":
             pass
         self.templates = True

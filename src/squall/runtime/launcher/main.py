@@ -13,7 +13,7 @@ from squall.runtime.instance import instance_of
 from squall.runtime.launcher.serve import Launcher
 from squall.runtime.probe import probe
 from squall.runtime.seccomp import filter_for
-from squall.runtime.spec import PRELOAD_ENTRY, RENEW_ENTRY, RUNNER_ENTRY, USER_ENTRY
+from squall.runtime.spec import PACKAGES_ENTRY, PRELOAD_ENTRY, RENEW_ENTRY, RUNNER_ENTRY, USER_ENTRY
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -24,7 +24,7 @@ def main(arguments: Sequence[str]) -> int:
     _raise_file_limit()
     listener = listen(path)
     try:
-        for entry in (RUNNER_ENTRY, USER_ENTRY, PRELOAD_ENTRY, RENEW_ENTRY):
+        for entry in (RUNNER_ENTRY, USER_ENTRY, PRELOAD_ENTRY, PACKAGES_ENTRY, RENEW_ENTRY):
             _warm(entry)
         host = probe(state)
         if not host.sandbox_refused:

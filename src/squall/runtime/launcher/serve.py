@@ -186,6 +186,8 @@ class Launcher:
                 self._joining.given(message)
             case "drop_template":
                 self._templates.close()
+            case "rest":
+                self._templates.rest()
             case "stop" | "kill" if self._templates.drop_waiting(str(message.get("container"))):
                 raise ContainerStartError("it was let go before it started")
             case "stop":

@@ -11,7 +11,7 @@ from squall.runtime.ladder import Rung
 from squall.runtime.spec import SandboxSpec
 from squall.runtime.template.around import Around
 from squall.runtime.template.joined import JoinedContainer
-from squall.runtime.template.keeper import Keeper, Tell
+from squall.runtime.template.keeper import Keeper, Tell, Version
 
 Message = dict[str, Any]
 _TOLD = ("reason", "why", "hint", "seconds", "modules", "notes")
@@ -80,19 +80,28 @@ class Templates:
     def declare(self, message: Mapping[str, Any], *, code: int | None = None) -> None:
         """There shall be a template for containers like this; one that is there is told of again.
 
-        code: a file with the code that travels by value; it stays the caller's.
+        Where the packages of an earlier version stay, and are what this one has too, it comes from them. code: a file with the code that
+        travels by value; it stays the caller's.
         """
         try:
-            spec = SandboxSpec.from_json(message.get("spec") or {})
-            load = dict(message["load"])
+            version = Version(
+                spec=SandboxSpec.from_json(message.get("spec") or {}),
+                load=dict(message["load"]),
+                code=code,
+                source=None if message.get("source") is None else str(message["source"]),
+            )
         except (KeyError, TypeError, ValueError) as problem:
             raise InvalidError(f"this describes no template: {problem}") from problem
         current = self._current
-        if current is not None and current.fits(spec) and current.state in {"building", "ready"}:
+        if current is not None and current.fits(version.spec) and current.state in {"building", "ready"}:
+            self.changed(current)
+            return
+        if current is not None and current.can_renew(version):
+            current.renew(version)
             self.changed(current)
             return
         self._retire()
-        keeper = Keeper(spec, load, self._around, self._tell_launcher, code=code)
+        keeper = Keeper(version, self._around, self._tell_launcher)
         self._current = keeper
         try:
             keeper.start()
@@ -122,6 +131,8 @@ class Templates:
     def changed(self, keeper: Keeper) -> None:
         """Tell the agent how it stands, and start what has waited for it."""
         told = {key: keeper.why[key] for key in _TOLD if key in keeper.why}
+        if keeper.packages.stays:
+            told["packages"] = {"pid": keeper.packages.pid, "names": keeper.packages.names}
         self._tell({"t": "template", "state": keeper.state, "pid": keeper.pid} | told)
         self._begin_waiting(keeper)
         self._earlier = [one for one in self._earlier if one.is_live]
@@ -141,6 +152,11 @@ class Templates:
         """Pass on what code has printed while it was loaded."""
         text = data.decode("utf-8", "replace")
         self._tell({"t": "printed", "stream": stream, "at": time.time(), "text": text})
+
+    def rest(self) -> None:
+        """No container is wanted from the one that there is: its packages stay, for a later version."""
+        if self._current is not None:
+            self._current.rest()
 
     def close(self) -> None:
         """Every one of them goes, with the last of its containers."""

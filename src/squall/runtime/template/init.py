@@ -67,7 +67,7 @@ class _TemplateInit:
     def __init__(self, birth: TemplateBirth) -> None:
         self._birth = birth
         self._line = birth.line
-        self._ways = overlay.ways_to(birth.spec.lowers, birth.spec.mounts)
+        self._use(birth.spec)
         self._resting = resting.program_file(birth.host.machine)
         with open("/proc/self/uid_map", encoding="ascii") as file:
             self._ids = [(int(first), int(count)) for first, _, count in map(str.split, file)]
@@ -79,6 +79,11 @@ class _TemplateInit:
     def _take(self, one: children.Ended) -> None:
         packet.send(self._line, {"t": "ended", "pid": one.pid, "status": one.status, "cpu_s": one.cpu_s})
 
+    def _use(self, spec: SandboxSpec) -> None:
+        """The template and the sandboxes that are made from here on are like this."""
+        self._spec = spec
+        self._ways = overlay.ways_to(spec.lowers, spec.mounts)
+
     def _obey(self) -> bool:
         got = packet.receive(self._line)
         match got and got.message.get("t"):
@@ -86,8 +91,12 @@ class _TemplateInit:
                 self._start_template(got)
             case "sandbox" if got is not None:
                 self._make_sandbox(got)
+            case "spec" if got is not None:
+                self._use(SandboxSpec.from_json(got.message["spec"]))
+            case "door" if got is not None:
+                self._make_door(got)
             case "kill" if got is not None:
-                os.kill(got.message["pid"], signal.SIGKILL)
+                _kill(got.message["pid"])
             case _:
                 return False
         for fd in got.fds if got is not None else ():
@@ -95,25 +104,32 @@ class _TemplateInit:
         return True
 
     def _start_template(self, got: packet.Packet) -> None:
-        control, out, err, *code = got.fds
+        control, out, err, *more = got.fds
+        packages = more.pop(0) if got.message["packages"] else None
         if (pid := os.fork()) == 0:
             process.live(
                 process.TemplateStart(
-                    spec=self._birth.spec,
-                    build=plan_own_root(self._birth.spec, self._birth.host, self._ways),
+                    spec=self._spec,
+                    build=plan_own_root(self._spec, self._birth.host, self._ways),
                     confine=self._birth.plan.confine,
                     load=got.message["load"],
-                    code=code[0] if code else None,
+                    code=more[0] if more else None,
                     control=control,
                     out=out,
                     err=err,
+                    packages=packages,
                 )
             )
-        packet.send(self._line, {"t": "template", "pid": pid})
+        packet.send(self._line, {"t": "template", "pid": pid, "number": got.message["number"]})
+
+    def _make_door(self, got: packet.Packet) -> None:
+        """Have the root of a template made by a child, which hands out the way into it and ends."""
+        if os.fork() == 0:
+            process.make_door(self._spec, plan_own_root(self._spec, self._birth.host, self._ways), got.fds[0])
 
     def _make_sandbox(self, got: packet.Packet) -> None:
         message = got.message
-        spec = replace(self._birth.spec, id=message["sandbox"], scratch=message["scratch"], uid_base=None)
+        spec = replace(self._spec, id=message["sandbox"], scratch=message["scratch"], uid_base=None)
         plan = plan_nested(spec, self._birth.host, self._ways)
         flags = 0
         for name in plan.namespaces:
@@ -147,6 +163,13 @@ class _TemplateInit:
             write_map(pid, "setgroups", "deny")
         write_map(pid, "uid_map", whole)
         write_map(pid, "gid_map", whole)
+
+
+def _kill(pid: int) -> None:
+    try:
+        os.kill(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        pass  # It has ended, which the launcher has not heard yet.
 
 
 def _tell(line: socket.socket, message: Message) -> None:

@@ -22,18 +22,20 @@ Message = dict[str, Any]
 
 
 class InitLink:
-    """One init. hear gets what it says; ended is called once, when it and all below it have ended."""
+    """One init. source: as for its plan; hear gets what it says; ended is called once, when it and all below it have ended."""
 
     def __init__(
         self,
         spec: SandboxSpec,
         around: Around,
         *,
+        source: str | None,
         hear: Callable[[Message], None],
         ended: Callable[[], None],
     ) -> None:
         self.attacher: Attacher | None = None
         self._spec = spec
+        self._source = source
         self._around = around
         self._hear = hear
         self._ended = ended
@@ -47,13 +49,10 @@ class InitLink:
         """Begin. Raises OSError where it could not even be forked."""
         host, top = self._around.host, self._spec.scratch
         own = replace(self._spec, scratch=f"{boxes_of(top)}/template")
-        owner = self._spec.uid_base if host.privileged else None
-        plan = plan_template(self._spec, host, top=top)
+        plan = plan_template(self._spec, host, top=top, source=self._source)
         self._hold = scratch.make(top)
         for path in (boxes_of(top), own.scratch):
-            os.mkdir(path, 0o700)
-            if owner is not None:
-                os.chown(path, owner, owner)
+            self._make_own_directory(path)
         if host.cgroup.usable:
             self._group = make_group(host.cgroup, self._around.group_name(self._spec.id), self._spec.limits)
             self.attacher = Attacher()
@@ -84,6 +83,17 @@ class InitLink:
     def say(self, message: Message, fds: tuple[int, ...] = ()) -> None:
         """Tell it something. Raises OSError where it is gone."""
         packet.send(self._line, message, fds)
+
+    def use(self, spec: SandboxSpec, name: str) -> None:
+        """What is made from here on is like `spec`; name: of the directory for its template. Raises OSError, ValueError."""
+        own = replace(spec, scratch=f"{boxes_of(self._spec.scratch)}/{name}")
+        self._make_own_directory(own.scratch)
+        self.say({"t": "spec", "spec": own.to_json()})
+
+    def _make_own_directory(self, path: str) -> None:
+        os.mkdir(path, 0o700)
+        if self._around.host.privileged and (owner := self._spec.uid_base) is not None:
+            os.chown(path, owner, owner)
 
     def map_ids(self) -> None:
         """It has made its user namespace and waits: as root's its ids are mapped now."""

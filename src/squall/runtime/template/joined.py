@@ -22,8 +22,7 @@ class JoinedContainer(Container):
     """As its launcher holds it, in phase "waiting" until it has a sandbox.
 
     made_for: its sandbox was only made when it was asked for. spare: it is forked already, and waits to be asked for.
-    was_spare: it did. demanded: the only rung that will do. asked_spec: as it was
-    asked for; its directory is the sandbox's. killed: who is to be told when it is killed. beside: has a child do something.
+    was_spare: it did; doomed: nobody will. demanded: the only rung that will do. asked_spec: as it was asked for; its directory is the sandbox's. killed: who is to be told when it is killed. beside: has a child do something.
     """
 
     sandbox: Sandbox | None = None
@@ -33,6 +32,7 @@ class JoinedContainer(Container):
     on_entered: Callable[["JoinedContainer", int, int], None] | None = None
     made_for: bool = False
     spare: bool = False
+    doomed: bool = False
     was_spare: bool = False
     killed: Callable[["JoinedContainer"], None] | None = None
     beside: Callable[[Callable[[], int]], None] | None = None

@@ -1,34 +1,28 @@
 """The launcher's half of a template: has the code loaded and sandboxes prepared, and sends forks out."""
 
-import os
-import selectors
-import signal
-import socket
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any, Literal
 
-from squall.runtime import packet
-from squall.runtime.container import Container, a_line
+from squall.runtime.container import Container
 from squall.runtime.spec import SandboxSpec
 from squall.runtime.template.around import Around
 from squall.runtime.template.init_link import InitLink
 from squall.runtime.template.joined import JoinedContainer, changed_env
-from squall.runtime.template.plan import is_strict
+from squall.runtime.template.packages_link import PackagesLink
+from squall.runtime.template.plan import is_strict, without_source
 from squall.runtime.template.pool_plan import LEAST, WINDOW_S, spares_wanted
 from squall.runtime.template.prepared import Sandbox
+from squall.runtime.template.runners import Runners, how_ended
 from squall.runtime.template.sandboxes import Sandboxes, TellOfSandboxes
+from squall.runtime.template.template_link import TemplateLink
 
 Message = dict[str, Any]
-State = Literal["building", "ready", "refused", "gone"]
+State = Literal["building", "ready", "refused", "gone", "resting"]
 
-# As JSON it is up to six times as much, and a packet holds 64 KiB.
-_READ = 8 * 1024
 # A template that does not take up the end of what it has forked keeps the container's namespaces from ending.
 _REAP_PATIENCE_S = 2.0
-_EARLY_ENDS = 256
 _REFILL_AFTER_S = 0.01
 
 
@@ -49,36 +43,50 @@ class Tell:
     fell: Callable[[JoinedContainer, str], None]
 
 
-class Keeper:
-    """One template, its prepared sandboxes, and the containers that were forked from it."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Version:
+    """What a template is made of.
 
-    def __init__(
-        self,
-        spec: SandboxSpec,
-        load: Mapping[str, Any],
-        around: Around,
-        tell: Tell,
-        *,
-        code: int | None = None,
-    ) -> None:
-        self.spec = spec
+    spec: of the containers that are forked from it; load: what its entry is called with, and code a file with what of that travels
+    by value, which stays the caller's. source: that of the lower directories which a later version has another of, if one may follow.
+    """
+
+    spec: SandboxSpec
+    load: Mapping[str, Any]
+    code: int | None = None
+    source: str | None = None
+
+
+class Keeper:
+    """One template, its prepared sandboxes, and the containers that were forked from it.
+
+    While its packages stay, another version can take the place of one that nobody wants any more.
+    """
+
+    def __init__(self, version: Version, around: Around, tell: Tell) -> None:
+        self.spec = spec = version.spec
+        self._shared = without_source(spec, version.source)
         self.state: State = "building"
         self.why: Message = {}
         self.pid = 0
-        self._load = dict(load)
-        self._code = () if code is None else (os.dup(code),)
         self._around = around
         self._tell = tell
-        self._init = InitLink(spec, around, hear=self._hear_init, ended=self._init_ended)
+        self._init = InitLink(
+            spec,
+            around,
+            source=None if self._shared is None else version.source,
+            hear=self._hear_init,
+            ended=self._init_ended,
+        )
         told = TellOfSandboxes(prepared=self._go_on, useless=self._no_sandboxes, spoke=self._spoke)
         self._sandboxes = Sandboxes(spec, around, self._init, told)
         self._waiting: deque[JoinedContainer] = deque()
         self._containers: dict[str, JoinedContainer] = {}
-        self._runners: dict[int, JoinedContainer] = {}
-        self._early_ends: dict[int, tuple[int, float]] = {}
-        self._inner_pid = 0
-        self._control: socket.socket | None = None
-        self._printed: dict[int, int] = {}
+        self._runners = Runners()
+        self._template = TemplateLink(
+            around, self._init, hear=self._take, born=self._template_born, printed=tell.printed
+        )
+        self._template.load_next(spec, version.load, version.code, may_stay=self._shared is not None)
         self._closing = False
         self._trims = False
         self._fills = False
@@ -90,30 +98,70 @@ class Keeper:
         try:
             self._init.start()
         except OSError:
-            self._let_go_of_code()
+            self._template.close()
             raise
 
     def close(self) -> None:
         """Send nothing out any more; it goes with the last of its containers."""
+        self._template.packages.close()
+        self._let_go("gone")
+        self._end_if_unused()
+
+    def rest(self) -> None:
+        """Keep nothing but the packages, for a later version; without them it is closed."""
+        if not self._template.packages.stays:
+            self.close()
+            return
+        self._let_go("resting")
+        self.state = "resting"
+
+    def can_renew(self, version: Version) -> bool:
+        """Whether this version can take the place of the one before."""
+        shared = without_source(version.spec, version.source)
+        left = all(one.doomed for one in self._containers.values())
+        idle = self._closing and left and self.is_live and self.packages.stays
+        return idle and shared is not None and shared == self._shared
+
+    def renew(self, version: Version) -> None:
+        """Become the template of another version, from the packages that stay."""
+        self.spec = replace(version.spec, id=self.spec.id, scratch=self.spec.scratch)
+        self._sandboxes.spec = self.spec
+        self.state, self.why, self.pid = "building", {}, 0
+        self._closing = False
+        try:
+            self._template.load_next(self.spec, version.load, version.code, may_stay=True)
+            self._template.start_from_packages()
+        except (OSError, ValueError):
+            # What its init cannot be told any more ends with it.
+            self._init.kill()
+
+    def _let_go(self, state: State) -> None:
+        """No template any more, and no sandbox but those that containers are in."""
+        if self.state in {"building", "ready"}:
+            self.state = state
         if self._closing:
             return
         self._closing = True
-        if self.state in {"building", "ready"}:
-            self.state = "gone"
         self._drop_waiting("its template is closed")
-        # At the end of its socket it ends by itself, unless it hangs.
-        self._close_control()
-        self._kill_template()
+        self._template.hang_up()
+        self._template.kill()
+        for container in self._containers.values():
+            container.doomed = container.spare
         in_use = [one.sandbox for one in self._containers.values() if not one.spare]
         for sandbox in self._sandboxes.all:
             if sandbox not in in_use:
                 sandbox.kill()
-        self._end_if_unused()
+        self._sandboxes.give_up_all()
 
     @property
     def is_live(self) -> bool:
         """Whether anything of it runs."""
         return self._init.is_live
+
+    @property
+    def packages(self) -> PackagesLink:
+        """Those from which a later version may come."""
+        return self._template.packages
 
     # what it is asked for
 
@@ -151,7 +199,11 @@ class Keeper:
 
     @property
     def _idle_spares(self) -> list[JoinedContainer]:
-        return [one for one in self._containers.values() if one.spare and one.phase == "running"]
+        return [
+            one
+            for one in self._containers.values()
+            if one.spare and one.phase == "running" and not one.doomed
+        ]
 
     @property
     def _spares_wanted(self) -> int:
@@ -190,7 +242,7 @@ class Keeper:
 
     def _fill(self) -> None:
         self._fills = False
-        if self._closing or not self._inner_pid:
+        if self._closing or not self._template.inner_pid:
             return
         self._sandboxes.fill(waiting=len(self._waiting))
         if not self._trims and (self._sandboxes.ready > LEAST or self.spares > 1):
@@ -208,7 +260,7 @@ class Keeper:
             self._fill()
 
     def _keep_spares(self) -> None:
-        spares = sum(one.spare for one in self._containers.values())
+        spares = sum(one.spare and not one.doomed for one in self._containers.values())
         for _ in range(self._spares_wanted - spares):
             sandbox = self._sandboxes.take()
             if sandbox is None:
@@ -223,28 +275,15 @@ class Keeper:
     def _equip(self, container: JoinedContainer) -> None:
         container.attacher = self._init.attacher
         container.killed = self._watch_end_of
-        container.on_entered = self._entered
+        container.on_entered = self._runners.entered
         container.beside = self._around.beside
-
-    def _entered(self, container: JoinedContainer, pid: int, said_inner_pid: int) -> None:
-        """A runner has said its first word. The template may not have told of it: a strict one cannot, one that ended did not.
-
-        A runner that has ended by now is nowhere to be looked at: then it counts what it says itself.
-        """
-        inner_pid = _inner_pid(pid) or said_inner_pid
-        if (end := self._early_ends.pop(inner_pid, None)) is not None:
-            container.runner_ended(*end)
-        elif inner_pid:
-            self._runners[inner_pid] = container
 
     def _fork(self, container: JoinedContainer, sandbox: Sandbox) -> None:
         ends = container.take(sandbox)
         try:
-            if self._control is None:
-                raise BrokenPipeError("the template is gone")
             message: Message = {"t": "fork", "container": container.spec.id, "spare": container.spare}
             message["env"] = changed_env(self.spec, container.spec)
-            packet.send(self._control, message, (*sandbox.namespaces, *ends.all(), sandbox.inner.fileno()))
+            self._template.send(message, (*sandbox.namespaces, *ends.all(), sandbox.inner.fileno()))
         except (OSError, ValueError) as problem:
             self._fall(container, f"{problem}")
         else:
@@ -286,7 +325,7 @@ class Keeper:
 
         def look() -> None:
             if container.is_live:
-                self._kill_template()
+                self._template.kill()
 
         self._around.timers.at(self._around.now_s() + _REAP_PATIENCE_S, look)
 
@@ -297,10 +336,9 @@ class Keeper:
             case "ready":
                 self._init.map_ids()
             case "settled":
-                self._start_template()
+                self._template.start()
             case "template":
-                self._inner_pid = message["pid"]
-                self._fill()
+                self._template.forked(message)
             case "made":
                 self._sandboxes.made(message["sandbox"], message["pid"])
             case "unmade":
@@ -312,18 +350,18 @@ class Keeper:
 
     def _ended(self, inner_pid: int, status: int, cpu_s: float) -> None:
         """A child of its init has ended: the template, the first process of a sandbox, or a runner that it inherited."""
-        if inner_pid == self._inner_pid:
+        if inner_pid == self._template.inner_pid:
             self._template_ended(status)
-        elif (container := self._runners.pop(inner_pid, None)) is not None:
-            container.runner_ended(status, cpu_s)
+        elif inner_pid == self.packages.inner_pid:
+            self.packages.ended()
+            self._end_if_unused()
+        elif self._runners.ended(inner_pid, status, cpu_s):
+            pass
         elif (sandbox := self._sandboxes.by_inner_pid(inner_pid)) is not None:
             sandbox.cpu_s = cpu_s
             self._sandbox_ended(sandbox)
         else:
-            # A runner whose first word has not been read yet.
-            self._early_ends[inner_pid] = (status, cpu_s)
-            while len(self._early_ends) > _EARLY_ENDS:
-                del self._early_ends[next(iter(self._early_ends))]
+            self._runners.ended_early(inner_pid, status, cpu_s)
 
     def _sandbox_ended(self, sandbox: Sandbox) -> None:
         container = self._holder_of(sandbox)
@@ -331,7 +369,7 @@ class Keeper:
             self._sandboxes.ended(sandbox)
         else:
             # What the template has said of its child may still be on its way.
-            self._hear_template()
+            self._template.listen()
             del self._containers[container.spec.id]
             if container.spare:
                 container.give_up_sandbox()
@@ -345,13 +383,13 @@ class Keeper:
         self._end_if_unused()
 
     def _end_if_unused(self) -> None:
-        if self._closing and self.is_live and all(one.spare for one in self._containers.values()):
+        unused = all(one.spare for one in self._containers.values())
+        if self._closing and self.is_live and unused and not self.packages.stays:
             self._init.kill()
 
     def _init_ended(self) -> None:
         """All that was below it has ended with it."""
-        self._close_control()
-        self._let_go_of_code()
+        self._template.close()
         told = self.state in {"building", "ready"}
         if told:
             self.state = "refused" if self.state == "building" else "gone"
@@ -360,68 +398,16 @@ class Keeper:
         self._drop_waiting("the init of its template ended")
         for sandbox in self._sandboxes.all:
             self._sandbox_ended(sandbox)
-        for fd in list(self._printed):
-            self._close_printed(fd)
         if told:
             self._tell.changed(self)
 
     # the template
 
-    def _start_template(self) -> None:
-        control, inner = a_line()
-        self._control = control
-        (out, inner_out), (err, inner_err) = os.pipe(), os.pipe()
-        ends = (inner.fileno(), inner_out, inner_err)
-        try:
-            self._init.say({"t": "template", "load": self._load}, (*ends, *self._code))
-        finally:
-            inner.close()
-            os.close(inner_out)
-            os.close(inner_err)
-            self._let_go_of_code()
-        selector = self._around.selector
-        selector.register(control, selectors.EVENT_READ, self._hear_template)
-        for stream, fd in ((1, out), (2, err)):
-            os.set_blocking(fd, False)
-            self._printed[fd] = stream
-            selector.register(fd, selectors.EVENT_READ, partial(self._read_printed, fd))
-
-    def _let_go_of_code(self) -> None:
-        for fd in self._code:
-            os.close(fd)
-        self._code = ()
-
-    def _read_printed(self, fd: int) -> None:
-        """What the user's code prints while it is loaded: read also where nobody asks, so that it does not wait."""
-        data = os.read(fd, _READ)
-        if data:
-            self._tell.printed(self._printed[fd], data)
-        else:
-            self._close_printed(fd)
-
-    def _close_printed(self, fd: int) -> None:
-        del self._printed[fd]
-        self._around.unlisten(fd)
-        os.close(fd)
-
-    def _hear_template(self) -> None:
-        while self._control is not None:
-            try:
-                got = packet.receive(self._control)
-            except BlockingIOError:
-                return
-            except (OSError, ValueError):
-                got = None
-            if got is None:
-                self._close_control()
-                return
-            for fd in got.fds:
-                os.close(fd)
-            try:
-                self._take(got.message, got.sender)
-            except (ArithmeticError, KeyError, TypeError, ValueError):
-                # User code runs in there: what makes no sense ends the template, and nothing else.
-                self._kill_template()
+    def _template_born(self) -> None:
+        """It is there, and what it loads is under way: sandboxes can be made meanwhile."""
+        self._fill()
+        if (end := self._runners.take_early(self._template.inner_pid)) is not None:
+            self._template_ended(end[0])
 
     def _take(self, message: Message, sender: int) -> None:
         match message.get("t"):
@@ -437,64 +423,37 @@ class Keeper:
                 if container is not None and "why" in message and container.phase == "building":
                     self._fall(container, str(message["why"]))
                 elif container is not None and not is_strict(self.spec):
-                    self._runners[int(message["pid"])] = container
+                    self._runners.forked(int(message["pid"]), container)
             case "ended":
-                container = self._runners.pop(int(message["pid"]), None)
-                if container is not None:
-                    container.runner_ended(int(message["status"]), float(message["cpu_s"]))
+                self._runners.ended(int(message["pid"]), int(message["status"]), float(message["cpu_s"]))
 
     def _refuse(self, why: Message) -> None:
         if self.state in {"building", "ready"}:
             self.state, self.why = "refused", why
             self._drop_waiting(str(why.get("why", "")))
             self._tell.changed(self)
-            self.close()
+            if why.get("reason") == "sandbox":
+                self.packages.close()
+            self._let_go("refused")
+            self._end_if_unused()
 
     def _no_sandboxes(self, why: str) -> None:
         self._refuse({"reason": "sandbox", "why": f"its sandboxes cannot be made: {why}"})
 
     def _template_ended(self, status: int) -> None:
         """Its containers go on: only nothing is forked from it any more."""
-        self._hear_template()
-        self._inner_pid = 0
-        self._close_control()
+        self._template.listen()
+        self._template.inner_pid = 0
+        self._template.hang_up()
         if self.state in {"building", "ready"}:
             why = (
                 "it ran out of memory while it loaded the code"
                 if self._init.ran_out_of_memory()
-                else _how(status)
+                else how_ended(status)
             )
             self.state = "refused" if self.state == "building" else "gone"
             self.why = {"reason": "ended", "why": why}
             self._drop_waiting(why)
             self._tell.changed(self)
-        self.close()
-
-    def _kill_template(self) -> None:
-        if self._inner_pid and self.is_live:
-            try:
-                self._init.say({"t": "kill", "pid": self._inner_pid})
-            except OSError:
-                pass  # Its init has ended, and the template with it.
-
-    def _close_control(self) -> None:
-        if self._control is not None:
-            self._around.unlisten(self._control.fileno())
-            self._control.close()
-            self._control = None
-
-
-def _inner_pid(pid: int) -> int:
-    """The pid that this process has for the template's init, one namespace further in; 0 where it has ended."""
-    try:
-        with open(f"/proc/{pid}/status", encoding="utf-8", errors="replace") as file:
-            numbers = next(line for line in file if line.startswith("NSpid:")).split()[1:]
-        return int(numbers[-2])
-    except (OSError, StopIteration, IndexError, ValueError):
-        return 0
-
-
-def _how(status: int) -> str:
-    if os.WIFSIGNALED(status):
-        return f"it was ended by {signal.Signals(os.WTERMSIG(status)).name}"
-    return f"it exited with code {os.WEXITSTATUS(status)}"
+            self.close()
+        self._end_if_unused()

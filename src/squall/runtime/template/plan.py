@@ -28,7 +28,9 @@ from squall.runtime.spec import UID_RANGE, Mount, SandboxSpec
 
 # The one capability of a template: to send a child into the pid namespace of a prepared sandbox. A strict one has none:
 # its child enters that namespace by itself, and forks once more to be in it.
-_SYS_ADMIN = 1 << 21
+SYS_ADMIN = 1 << 21
+# What it takes beside that to enter another root, as a template of a later version does: only packages run with it.
+_SYS_CHROOT = 1 << 18
 # Libraries find that they were forked by comparing pids: a template has one that no runner in a sandbox of its own has.
 _SKIPPED_PIDS = 10_000
 
@@ -53,8 +55,12 @@ class TemplatePlan:
     confine: tuple[Step, ...]
 
 
-def plan_template(spec: SandboxSpec, host: Host, *, top: str) -> TemplatePlan:
-    """The steps that make the template from which containers like `spec` are forked, with its files below `top`."""
+def plan_template(spec: SandboxSpec, host: Host, *, top: str, source: str | None = None) -> TemplatePlan:
+    """The steps that make the template from which containers like `spec` are forked, with its files below `top`.
+
+    source: that of the lower directories which is another in later versions, and lies beside those then; None where no
+    template of a later version is made from it.
+    """
     host_steps: list[HostStep] = [MakeScratch(path=top)]
     if host.cgroup.usable:
         host_steps.append(MakeCgroup(name=spec.id, limits=spec.limits))
@@ -63,7 +69,7 @@ def plan_template(spec: SandboxSpec, host: Host, *, top: str) -> TemplatePlan:
     network: tuple[Namespace, ...] = () if spec.network == "host" else ("net",)
     workshop = (
         HideMounts(),
-        MountWorkshop(target=f"{top}/workshop", shown=_shown(spec, top)),
+        MountWorkshop(target=f"{top}/workshop", shown=_shown(spec, top, source)),
         EnterRoot(detach_old=True),
         SkipPids(last=_SKIPPED_PIDS),
         *leave,
@@ -76,7 +82,11 @@ def plan_template(spec: SandboxSpec, host: Host, *, top: str) -> TemplatePlan:
         confine=(
             NewNamespace(namespace="cgroup"),
             *scope_of(spec, host),
-            DropPrivileges(kept=0 if is_strict(spec) else _SYS_ADMIN, root_is_nobody=True),
+            DropPrivileges(
+                kept=0 if is_strict(spec) else SYS_ADMIN,
+                root_is_nobody=True,
+                held=0 if source is None else _SYS_CHROOT,
+            ),
             InstallFilter(machine=host.machine, may_join=True),
         ),
     )
@@ -89,6 +99,18 @@ def template_namespaces(spec: SandboxSpec) -> tuple[Namespace, ...]:
     lets none of its children return there.
     """
     return ("mount", "ipc", "uts") if spec.network == "host" else ("mount", "ipc", "uts", "net")
+
+
+def without_source(spec: SandboxSpec, source: str | None) -> SandboxSpec | None:
+    """What all versions of a function have in common, given where the source of this one lies; None where no version can follow it.
+
+    A strict template has no power to enter another root. Anything but a folder in a folder is nothing that others lie beside.
+    """
+    if source is None or is_strict(spec) or len(spec.lowers) < 2 or spec.lowers[0] != source:
+        return None
+    if source.count("/") < 2:
+        return None
+    return replace(spec, id="any", scratch="/", veth=None, lowers=spec.lowers[1:])
 
 
 def is_strict(spec: SandboxSpec) -> bool:
@@ -134,9 +156,10 @@ def _has_groups(host: Host) -> bool:
     return host.privileged or host.subordinate is not None
 
 
-def _shown(spec: SandboxSpec, top: str) -> tuple[Mount, ...]:
+def _shown(spec: SandboxSpec, top: str, source: str | None) -> tuple[Mount, ...]:
     """What the workshop shows of the host, each at its own path: outer ones first, so that none covers another."""
-    wanted = {path: Mount(source=path, target=path) for path in spec.lowers}
+    lowers = [path.rpartition("/")[0] if path == source else path for path in spec.lowers]
+    wanted = {path: Mount(source=path, target=path) for path in lowers}
     wanted |= {
         mount.source: Mount(source=mount.source, target=mount.source, writable=mount.writable)
         for mount in spec.mounts

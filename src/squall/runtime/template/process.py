@@ -1,7 +1,6 @@
 """The process of a template: loads the user's code once, and forks it into prepared sandboxes."""
 
 import contextlib
-import importlib
 import os
 import signal
 import socket
@@ -17,12 +16,11 @@ from squall.runtime.init import joined_namespaces, leave_the_launcher
 from squall.runtime.plan import ScopeSockets, Step
 from squall.runtime.runner_start import Arrival, Ends, place, run_arrived
 from squall.runtime.spec import PRELOAD_ENTRY, RENEW_ENTRY, SandboxSpec
-from squall.runtime.template import canary, collapse, gate, observe, quiet, reopen
+from squall.runtime.template import canary, collapse, gate, observe, packages, quiet, reopen
+from squall.runtime.template.packages import CONTROL_FD, PACKAGES_FD, find
 from squall.runtime.template.plan import is_strict, template_namespaces
 
 Message = dict[str, Any]
-# The descriptor by which a template speaks with the launcher, out of the way of what user code opens.
-_CONTROL_FD = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,7 +29,8 @@ class TemplateStart:
 
     build, confine: how it gets a root like that of its containers, and gives up its powers. load: what the entry named
     in it is called with, which imports the user's code. code: a file with what of it travels by value, which is in
-    load as "pickled" then. control, out, err: its ends of the launcher's socket and pipes.
+    load as "pickled" then. control, out, err: its ends of the launcher's socket and pipes. packages: a socket for its packages,
+    if they may stay for later versions.
     """
 
     spec: SandboxSpec
@@ -42,17 +41,22 @@ class TemplateStart:
     control: int
     out: int
     err: int
+    packages: int | None = None
 
 
 def live(start: TemplateStart) -> NoReturn:
     """Become the template, then fork whenever the launcher asks; never returns."""
     control = start.control
     try:
-        load = {**start.load, **_by_value(start.code)}
+        load = packages.with_code(start.load, start.code)
         _become(start)
-        control = _CONTROL_FD
-        with socket.socket(fileno=os.dup(_CONTROL_FD)) as line:
-            _serve(line, start, load)
+        control = CONTROL_FD
+        settings = quiet.before_imports(os.environ)
+        if start.packages is None:
+            grown = packages.Grown(load=load, before=observe.look())
+        else:
+            grown = _grow(load, start.spec.workdir)
+        _serve(socket.socket(fileno=CONTROL_FD), start, grown, settings)
     except BaseException as problem:  # noqa: BLE001 - nothing may unwind into the init's own stack
         with contextlib.suppress(OSError), socket.socket(fileno=control) as line:
             packet.send(
@@ -62,48 +66,71 @@ def live(start: TemplateStart) -> NoReturn:
         os._exit(BROKEN)
 
 
-def _by_value(code: int | None) -> dict[str, bytes]:
-    if code is None:
-        return {}
-    return {"pickled": os.pread(code, os.fstat(code).st_size, 0)}
+def make_door(spec: SandboxSpec, build: tuple[Step, ...], line_fd: int) -> NoReturn:
+    """Make the root of a template in a mount namespace that nobody is in, and hand that out; never returns."""
+    try:
+        leave_the_launcher((line_fd,), "squall-template-root")
+        with socket.socket(fileno=line_fd) as line:
+            try:
+                _have_own_root(spec, build)
+                door = os.open("/proc/self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
+                packet.send(line, {"t": "door"}, (door,))
+            except OSError as problem:
+                packet.send(line, {"t": "no_door", "why": str(problem)})
+    finally:
+        os._exit(0)
 
 
-def _become(start: TemplateStart) -> None:
-    leave_the_launcher((start.control, start.out, start.err), "squall-template")
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+def _grow(load: Mapping[str, Any], workdir: str) -> packages.Grown:
+    """Its packages first; where they are not what the code would have, another process loads all of it by itself."""
+    try:
+        return packages.grow(load, workdir)
+    except BaseException as problem:  # noqa: BLE001 - packages end here, and what they say is no fault yet
+        with socket.socket(fileno=CONTROL_FD) as line:
+            packet.send(line, {"t": "unfit", "why": f"{type(problem).__name__}: {problem}"[:500]})
+        os._exit(0)
+
+
+def _have_own_root(spec: SandboxSpec, build: tuple[Step, ...]) -> None:
     flags = 0
-    for name in template_namespaces(start.spec):
+    for name in template_namespaces(spec):
         flags |= NAMESPACES[name]
     syscalls.unshare(flags)
     site = Site()
     os.umask(0)
-    site.carry_out(start.build)
+    site.carry_out(build)
     os.umask(0o022)
     for fd in site.memory_fds:
         os.close(fd)
-    site.carry_out(start.confine)
+
+
+def _become(start: TemplateStart) -> None:
+    packages_fd = {} if start.packages is None else {PACKAGES_FD: start.packages}
+    leave_the_launcher((start.control, start.out, start.err, *packages_fd.values()), "squall-template")
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    _have_own_root(start.spec, start.build)
+    Site().carry_out(start.confine)
     syscalls.set_dumpable(dumpable=True)
     null = os.open("/dev/null", os.O_RDONLY)
-    place({0: null, 1: start.out, 2: start.err, _CONTROL_FD: start.control})
+    place({0: null, 1: start.out, 2: start.err, CONTROL_FD: start.control, **packages_fd})
     os.chdir(start.spec.workdir)
     os.environ.clear()
     os.environ.update(start.spec.env)
 
 
-def _serve(line: socket.socket, start: TemplateStart, load: Mapping[str, Any]) -> None:
+def _serve(
+    line: socket.socket, start: TemplateStart, grown: packages.Grown, settings: tuple[quiet.Setting, ...]
+) -> None:
     began = time.monotonic()
-    settings = quiet.before_imports(os.environ)
-    before = observe.look()
-    preload = _find(str(load.get("entry", PRELOAD_ENTRY)))
-    told: Message = preload(load)
-    loaded_s = time.monotonic() - began
+    preload = find(str(grown.load.get("entry", PRELOAD_ENTRY)))
+    told: Message = preload(grown.load)
+    loaded_s = grown.seconds + time.monotonic() - began
     if told["t"] == "ready":
-        verdict = gate.judge(before, observe.look())
-        child = _Child(start, verdict.keep, settings, quiet.after_imports())
-        told = (
-            _refusal(verdict) or _settle(child) or {**told, "notes": [str(one) for one in verdict.warnings]}
-        )
+        verdict = gate.judge(grown.before, observe.look())
+        child = _Child(start, (*grown.keep, *verdict.keep), settings, quiet.after_imports())
+        notes = [*grown.notes, *(str(one) for one in verdict.warnings)]
+        told = _refusal(verdict) or _settle(child) or {**told, "notes": notes}
     packet.send(line, {**told, "seconds": round(loaded_s, 6), "took_s": round(time.monotonic() - began, 6)})
     if told["t"] == "ready":
         _Forks(line, child).serve()
@@ -144,7 +171,7 @@ class _Child:
         self._settings = settings
         self._wakers = wakers
         self._own_pid = os.getpid()
-        self._renew: Callable[[int], object] = _find(str(start.load.get("renew", RENEW_ENTRY)))
+        self._renew: Callable[[int], object] = find(str(start.load.get("renew", RENEW_ENTRY)))
         cpu = start.spec.limits.cpu_milli
         self._threads = len(os.sched_getaffinity(0)) if cpu is None else max(1, -(-cpu // 1000))
 
@@ -245,9 +272,3 @@ def _fork_again() -> int:
     inner_pid = int(os.read(read, 16))
     os.close(read)
     return inner_pid
-
-
-def _find(entry: str) -> Callable[..., Any]:
-    module, _, name = entry.partition(":")
-    found: Callable[..., Any] = getattr(importlib.import_module(module), name)
-    return found

@@ -34,10 +34,10 @@ class TellOfSandboxes:
 
 
 class Sandboxes:
-    """Those of one template."""
+    """Those of one template. spec: what those that are made from now on are like."""
 
     def __init__(self, spec: SandboxSpec, around: Around, init: InitLink, tell: TellOfSandboxes) -> None:
-        self._spec = spec
+        self.spec = spec
         self._around = around
         self._init = init
         self._tell = tell
@@ -98,6 +98,11 @@ class Sandboxes:
         for _ in range(len(self._pool) - wanted(self._seen, now_s=self._around.now_s())):
             self._pool.popleft().kill()
 
+    def give_up_all(self) -> None:
+        """Those that are ready, or will be, are for nobody: whoever let them go ends them, or they do as they are made."""
+        self._pool.clear()
+        self._making.clear()
+
     def made(self, name: str, inner_pid: int) -> None:
         """The template's init has forked the first process of this one."""
         self._all[name].inner_pid = inner_pid
@@ -143,9 +148,9 @@ class Sandboxes:
     def _make(self) -> None:
         host = self._around.host
         self._count += 1
-        name = f"{self._spec.id}.{self._count}"
-        path = f"{boxes_of(self._spec.scratch)}/{self._count}"
-        hold = make_directory(path, self._spec.uid_base if host.privileged else None)
+        name = f"{self.spec.id}.{self._count}"
+        path = f"{boxes_of(self.spec.scratch)}/{self._count}"
+        hold = make_directory(path, self.spec.uid_base if host.privileged else None)
         line, inner = a_line()
         sandbox = Sandbox(
             id=name,
@@ -158,13 +163,13 @@ class Sandboxes:
         )
         try:
             if host.cgroup.usable:
-                sandbox.group = make_group(host.cgroup, self._around.group_name(name), self._spec.limits)
+                sandbox.group = make_group(host.cgroup, self._around.group_name(name), self.spec.limits)
             self._init.say({"t": "sandbox", "sandbox": name, "scratch": path}, (inner.fileno(),))
         except OSError:
             self.bury(sandbox)
             raise
         self._making[name] = self._all[name] = sandbox
-        self._around.joining.want(name, self._spec)
+        self._around.joining.want(name, self.spec)
         self._around.selector.register(line, selectors.EVENT_READ, lambda: self._hear(sandbox))
 
     def _hear(self, sandbox: Sandbox) -> None:
@@ -192,14 +197,17 @@ class Sandboxes:
             case "ready":
                 sandbox.pid = got.sender
                 sandbox.pidfd = os.pidfd_open(got.sender)
+                if sandbox.id not in self._making:
+                    sandbox.kill()
+                    return
                 if not self._around.host.cgroup.limits_memory:
                     sandbox.tmpfs = tuple(os.dup(fd) for fd in got.fds)
                 if sandbox.group is not None and self._init.attacher is not None:
                     self._init.attacher.attach(sandbox.group, sandbox.pid)
                 self._around.joining.join(
-                    sandbox.id, self._spec, sandbox.pid, lambda why: self._joined(sandbox, why)
+                    sandbox.id, self.spec, sandbox.pid, lambda why: self._joined(sandbox, why)
                 )
-            case "prepared":
+            case "prepared" if sandbox.id in self._making:
                 sandbox.namespaces = tuple(os.dup(fd) for fd in got.fds)
                 sandbox.rests = bool(message.get("rests"))
                 sandbox.channels = runner_channels()
