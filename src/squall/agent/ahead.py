@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from squall.agent.launcher_link import Message
-from squall.agent.template_record import TemplateRecord, version_of
+from squall.agent.template_record import TemplateRecord, family_of, version_of
 from squall.agent.templates import Templates
 from squall.model.errors import Error
 from squall.model.function import Function
@@ -62,6 +62,11 @@ class Ahead:
             if function.id not in self._known:
                 named = Remembered(app=app, function=function.name, version=version_of(function))
                 self._known[function.id] = _Known(function, named)
+
+    def family_of(self, function: Function) -> str:
+        """What its versions have in common on this node; "" where its app is not known."""
+        known = self._known.get(function.id)
+        return "" if known is None else family_of(known.named.app, function)
 
     def ready(self, functions: Iterable[Function]) -> None:
         """The image of these lies here: templates are made of it, but of those that are called at once."""

@@ -80,6 +80,7 @@ class Containers:
         means.pools.on_veth = self._ask_for_address
         means.pools.on_lost = self._launcher_lost
         means.relay.on_gone = self._channel_gone
+        means.templates.resting = means.pools.resting
         means.templates.tell = lambda event: self.tell(event)
         means.templates.printed = self._printed_by_template
         self.ahead = Ahead(means.record, means.templates, options, self._make_template)
@@ -227,7 +228,7 @@ class Containers:
         clock.enter("image")
         prepared = await self._images.wait_for(function)
         clock.enter("launcher")
-        link = await self._pools.launcher(function.id)
+        link = await self._pools.launcher(function.id, self.ahead.family_of(function))
         try:
             if wanted.gpus is not None:
                 clock.enter("gpus")
@@ -252,7 +253,7 @@ class Containers:
     async def _make_template(self, function: Function) -> None:
         """The template of a function, before a container of it is wanted."""
         prepared = await self._images.wait_for(function)
-        link = await self._pools.launcher(function.id)
+        link = await self._pools.launcher(function.id, self.ahead.family_of(function))
         nobody = WantedContainer(id=ContainerId(fresh_id(CONTAINER)), function=function)
         spec = self._images.spec_for(nobody, prepared, uid_base=uid_base(link.uid_slot))
         spec = await self._network.join(spec, blocked=function.block_network)
@@ -377,8 +378,11 @@ class Containers:
         self._release_if_empty(function)
 
     def _release_if_empty(self, function: str) -> None:
-        if not any(local.function == function for local in self.present.values()):
-            self._pools.release(function)
+        if any(local.function == function for local in self.present.values()):
+            return
+        link = self._pools.release(function)
+        if link is not None:
+            self._templates.forget(link)
 
 
 def cores() -> int:

@@ -23,7 +23,8 @@ Message = dict[str, Any]
 
 
 class LauncherLink:
-    """One launcher. on_exit gets each "exited" message, on_template what it says of its template, on_veth what it says of addresses, on_lost is called once
+    """One launcher. family: what its function's versions have in common, "" where none follows another; packages_pid: the process with
+    packages that stays for them, 0 for none; rested: it has such from the version before. on_exit gets each "exited" message, on_template what it says of its template, on_veth what it says of addresses, on_lost is called once
     when the launcher is gone.
     """
 
@@ -34,6 +35,9 @@ class LauncherLink:
         self.function: str | None = None
         self.image_key = ""
         self.uid_slot: int | None = None
+        self.family = ""
+        self.packages_pid = 0
+        self.rested = False
         self.silent = False
         self.answer_s = ANSWER_S
         self.on_exit: Callable[[Message], None] = lambda _message: None

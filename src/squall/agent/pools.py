@@ -13,6 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from squall.agent.launcher_link import LauncherLink, Message
+from squall.agent.resting import Resting
 from squall.model.errors import ContainerStartError
 from squall.runtime.spawn import spawn_launcher
 from squall.settings.paths import StatePaths
@@ -28,13 +29,14 @@ BUILD_SLOT = 0
 
 
 class Pools:
-    """Launchers by function. A parked one becomes a function's when its first container is wanted."""
+    """Launchers by function. A parked one becomes a function's when its first container is wanted, unless one rests for it."""
 
     def __init__(self, paths: StatePaths, *, spares: int) -> None:
         self._paths = paths
         self._spares = spares
         self._by_function: dict[str, LauncherLink] = {}
         self._parked: list[LauncherLink] = []
+        self.resting = Resting()
         self._silent: list[LauncherLink] = []
         self._parking: set[asyncio.Task[None]] = set()
         self._spawning = 0
@@ -47,7 +49,7 @@ class Pools:
     @property
     def all(self) -> list[LauncherLink]:
         """Every launcher that is connected."""
-        return [*self._by_function.values(), *self._parked, *self._silent]
+        return [*self._by_function.values(), *self._parked, *self.resting, *self._silent]
 
     @property
     def empty(self) -> bool:
@@ -72,7 +74,11 @@ class Pools:
                 about = {}
             link.function = about.get("function")
             link.uid_slot = about.get("uid_slot")
-            if link.function is None:
+            link.family = str(about.get("family") or "")
+            link.packages_pid = int(about.get("packages") or 0)
+            if link.function is None and link.packages_pid:
+                self.resting.add(link, asyncio.get_running_loop().time())
+            elif link.function is None:
                 self._parked.append(link)
             else:
                 self._by_function[link.function] = link
@@ -89,8 +95,8 @@ class Pools:
             self._parking.add(task)
             task.add_done_callback(self._parking.discard)
 
-    async def launcher(self, function: str) -> LauncherLink:
-        """The launcher of a function, from the spares if it has none yet."""
+    async def launcher(self, function: str, family: str = "") -> LauncherLink:
+        """The launcher of a function; if it has none yet, the one that rests for its family, or one of the spares."""
         async with self._lock:
             known = self._by_function.get(function)
             if known is not None and not known.silent:
@@ -100,19 +106,31 @@ class Pools:
                 self._silent.append(self._by_function.pop(function))
             if not self._parked and self._parking:
                 await asyncio.wait(set(self._parking))
-            link = self._parked.pop() if self._parked else await self._spawn()
-            link.function = function
-            link.uid_slot = self._free_slot()
+            link = self.resting.take(family)
+            if link is None:
+                link = self._parked.pop() if self._parked else await self._spawn()
+                link.uid_slot = self._free_slot()
+            else:
+                link.rested = True
+            link.function, link.family = function, family
             self._by_function[function] = link
             self._note(link)
         self.park()
         return link
 
-    def release(self, function: str) -> None:
-        """A function has no container here and wants none: its launcher goes."""
+    def release(self, function: str) -> LauncherLink | None:
+        """A function has no container here and wants none: its launcher goes, or rests where its packages stay: that one, then."""
         link = self._by_function.pop(function, None)
-        if link is not None:
+        if link is None:
+            return None
+        if not (link.packages_pid and link.family):
             link.tell("quit")
+            return None
+        link.function = None
+        link.tell("rest")
+        self.resting.add(link, asyncio.get_running_loop().time())
+        self._note(link)
+        return link
 
     def quit_all(self) -> None:
         """Every launcher ends, and its containers with it; one that is being started ends once it is there."""
@@ -124,6 +142,7 @@ class Pools:
         """A launcher is gone."""
         if link in self._parked:
             self._parked.remove(link)
+        self.resting.forget(link)
         if link in self._silent:
             self._silent.remove(link)
         if link.function is not None and self._by_function.get(link.function) is link:
@@ -195,7 +214,8 @@ class Pools:
         """Leaves a word for the agent after this one: which function this launcher is for."""
         path = self._paths.launcher_socket(link.name).with_suffix(".json")
         fresh = path.with_suffix(".new")
-        fresh.write_text(json.dumps({"function": link.function, "uid_slot": link.uid_slot}))
+        rests = {"family": link.family, "packages": link.packages_pid} if link in self.resting else {}
+        fresh.write_text(json.dumps({"function": link.function, "uid_slot": link.uid_slot, **rests}))
         os.replace(fresh, path)
 
 

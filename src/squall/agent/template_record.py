@@ -32,6 +32,12 @@ def version_of(function: Function) -> str:
     return hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()
 
 
+def family_of(app: str, function: Function) -> str:
+    """What all versions of a function have in common that may use the same packages: everything but its code."""
+    made_of = [app, function.name, *(to_json(getattr(function, name)) for name in _MADE_OF if name != "code")]
+    return hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()
+
+
 class TemplateRecord:
     """The rows of the record, by names and version. What cannot be read is forgotten; what cannot be written is said once."""
 

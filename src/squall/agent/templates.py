@@ -11,11 +11,12 @@ from pathlib import PurePath
 from typing import Any
 
 from squall.agent.launcher_link import LauncherLink, Message
+from squall.agent.memory import private_bytes
+from squall.agent.resting import Resting
 from squall.blobs.blob_store import BlobStore
 from squall.blobs.digest import Digest
 from squall.model.errors import Error
 from squall.model.function import Function
-from squall.model.ids import FunctionId
 from squall.model.jsonable import to_json
 from squall.runtime.spec import SandboxSpec
 from squall.scheduling.start_words import TEMPLATE_RUNGS
@@ -35,7 +36,9 @@ _TOLD_OTHERWISE = frozenset({"import", "ended", "code"})
 
 @dataclass(slots=True)
 class _Asked:
-    """One launcher's template. state: as its launcher says, "" until it has been asked for. ahead: of any container."""
+    """One launcher's template. state: as its launcher says, "" until it has been asked for. ahead: of any container. derives: from
+    packages of an earlier version.
+    """
 
     function: Function
     spec: SandboxSpec
@@ -43,6 +46,7 @@ class _Asked:
     used_s: float
     begun: int = 0
     ahead: bool = False
+    derives: bool = False
     state: str = ""
     pid: int = 0
     why: Message = field(default_factory=dict)
@@ -63,6 +67,7 @@ class Templates:
         self._asked: dict[str, _Asked] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._sweeping = False
+        self.resting = Resting()
         self.tell: Callable[[Message], None] = lambda _event: None
         self.printed: Callable[[str, str, str], None] = lambda _function, _stream, _text: None
         self.settled: Callable[[Function, str, Message, int], None] = lambda _function, _state, _told, _size: (
@@ -73,7 +78,8 @@ class Templates:
         """What a start waits for, a template that is being made; then the only rung that it may take, "" for any.
 
         The first containers of a function, one for each core, wait for none: loading the code keeps the cores busy, and
-        a template that does the same would be ready no sooner. One that is made ahead keeps one of the cores busy itself.
+        a template that does the same would be ready no sooner. One that is made ahead keeps one of the cores busy itself. Where the
+        packages of an earlier version stay, they all wait: that is a matter of milliseconds.
         """
         if not _can_be_forked(spec):
             return function.start_path
@@ -84,7 +90,7 @@ class Templates:
         asked.used_s = asyncio.get_running_loop().time()
         asked.begun += 1
         being_made = asked.ahead and asked.state == "building"
-        alone = asked.begun <= self._cores - being_made and not function.start_path
+        alone = asked.begun <= self._cores - being_made and not function.start_path and not asked.derives
         if alone and being_made:
             return "parked"
         if not (alone and asked.state == "") and function.start_path in {"", *TEMPLATE_RUNGS}:
@@ -101,8 +107,10 @@ class Templates:
             await asked.settled.wait()
 
     def state_of(self, link: LauncherLink) -> str:
-        """How the template of a launcher stands: "building", "ready", "refused" or "gone"; "" where there is none."""
+        """How the template of a launcher stands: "building", "ready", "refused", "gone" or "resting"; "" where there is none."""
         asked = self._asked.get(link.name)
+        if link in self.resting:
+            return "resting"
         return "" if asked is None else asked.state
 
     def asked_for(self, function: str) -> bool:
@@ -124,8 +132,9 @@ class Templates:
 
     @property
     def taken_bytes(self) -> int:
-        """What those that are ready have in memory, each alone."""
-        return sum(_private_bytes(asked.pid) for asked in self._asked.values() if asked.state == "ready")
+        """What those that are ready have in memory, and packages that stay, each alone."""
+        ready = sum(_taken(asked) for asked in self._asked.values() if asked.state == "ready")
+        return ready + self.resting.taken_bytes
 
     def words(self, link: LauncherLink, rung: str) -> str:
         """Why a container that was started just now got this rung, for people."""
@@ -151,6 +160,7 @@ class Templates:
         asked = self._asked.pop(link.name, None)
         if asked is not None:
             asked.settled.set()
+            link.on_template = lambda _message: None
 
     def report(self) -> None:
         """A new server is there: tell it how each stands."""
@@ -165,10 +175,11 @@ class Templates:
             self.printed(function.id, "o" if message["stream"] == 1 else "e", message["text"])
             return
         asked.state, asked.why, asked.pid = message["state"], message, int(message.get("pid") or 0)
+        asked.link.packages_pid = int(message.get("packages", {}).get("pid", 0))
         if asked.state == "building":
             return
         asked.settled.set()
-        self.settled(function, asked.state, message, _private_bytes(asked.pid))
+        self.settled(function, asked.state, message, _taken(asked))
         self._tell_of(asked)
         if asked.state == "ready" and not self._sweeping:
             self._sweeping = True
@@ -181,7 +192,8 @@ class Templates:
                 self.printed(function.id, "e", text)
 
     def _note(self, link: LauncherLink, function: Function, spec: SandboxSpec) -> _Asked:
-        asked = _Asked(function, spec, link, asyncio.get_running_loop().time())
+        asked = _Asked(function, spec, link, asyncio.get_running_loop().time(), derives=link.rested)
+        link.rested = False
         self._asked[link.name] = asked
         link.on_template = lambda message: self._take(asked, message)
         return asked
@@ -205,30 +217,38 @@ class Templates:
 
     async def _declare(self, asked: _Asked) -> None:
         """Tells the launcher; code that travels by value goes along as a file, of whatever size."""
-        by_value = asked.function.code.pickled
-        fds = () if by_value is None else (seal([await self._blobs.get(Digest(by_value))]),)
+        code, spec = asked.function.code, asked.spec
+        fds = () if code.pickled is None else (seal([await self._blobs.get(Digest(code.pickled))]),)
         try:
-            load = {"function": to_json(asked.function)}
-            asked.link.tell("template", fds, spec=_spec_of(asked.spec).to_json(), load=load)
+            load = {"function": to_json(asked.function), "heavy_s": self._options.packages_stay_s}
+            # The source is the uppermost layer, where there is one.
+            source = spec.lowers[0] if code.source is not None and asked.link.family else None
+            asked.link.tell("template", fds, spec=_spec_of(spec).to_json(), load=load, source=source)
         finally:
             close_all(fds)
 
     async def _sweep(self) -> None:
         """Lets go of what has not been used for long, or takes too much; looks again while there is any."""
-        ready = {asked.function.id: asked for asked in self._asked.values() if asked.state == "ready"}
+        ready: dict[str, _Asked] = {
+            asked.function.id: asked for asked in self._asked.values() if asked.state == "ready"
+        }
         now_s = asyncio.get_running_loop().time()
-        views = tuple(
-            TemplateView(
-                function=FunctionId(name), idle_s=now_s - asked.used_s, bytes=_private_bytes(asked.pid)
-            )
+        resting = self.resting.views(now_s)
+        views = [
+            TemplateView(name=name, idle_s=now_s - asked.used_s, bytes=_taken(asked))
             for name, asked in ready.items()
-        )
+        ]
         for name in templates_to_drop(
-            views, idle_s=self._options.template_idle_s, most_bytes=self._options.templates_bytes
+            (*views, *(view for _link, view in resting.values())),
+            idle_s=self._options.template_idle_s,
+            most_bytes=self._options.templates_bytes,
         ):
+            if name in resting:
+                resting[name][0].tell("quit")
+                continue
             ready[name].link.tell("drop_template")
             self._take(ready[name], {"t": "template", "state": "gone", "why": "it was not used for long"})
-        self._sweeping = any(asked.state == "ready" for asked in self._asked.values())
+        self._sweeping = bool(resting) or any(asked.state == "ready" for asked in self._asked.values())
         if self._sweeping:
             self._later(self._options.template_sweep_s, self._sweep)
 
@@ -253,11 +273,6 @@ def _spec_of(spec: SandboxSpec) -> SandboxSpec:
     return replace(spec, id=name, scratch=str(PurePath(spec.scratch).with_name(name)), env=env, veth=None)
 
 
-def _private_bytes(pid: int) -> int:
-    """What the process alone has in memory; 0 where it cannot be seen."""
-    try:
-        with open(f"/proc/{pid}/status", encoding="utf-8", errors="replace") as file:
-            fields = dict(line.split(":", 1) for line in file if ":" in line)
-    except OSError:
-        return 0
-    return int(fields.get("RssAnon", "0 kB").split()[0]) * 1024
+def _taken(asked: _Asked) -> int:
+    """What a template and its packages have in memory, each alone."""
+    return private_bytes(asked.pid) + private_bytes(asked.link.packages_pid)

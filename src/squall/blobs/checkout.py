@@ -139,6 +139,8 @@ class Checkouts:
         self._boot = self._root / boot
         for directory in (self._root, self._root / _STAGING, self._boot):
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # Where all of them are shown together, a container's own ids find those that they know the names of.
+        self._boot.chmod(0o711)
         for old in self._root.iterdir():
             if old.name not in {_STAGING, boot}:
                 shutil.rmtree(old, ignore_errors=True)

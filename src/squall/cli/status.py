@@ -41,7 +41,8 @@ def _show(found: dict[str, Any]) -> None:
         if found[name]:
             say(f"{name}: process {found[name]['pid']}")
     for launcher in found["launchers"]:
-        say(f"launcher: process {launcher.get('pid')}")
+        rests = ", which keeps packages for the next version of a function"
+        say(f"launcher: process {launcher.get('pid')}{rests if launcher.get('template') == 'resting' else ''}")
     if found["running"]:
         show_containers(found["containers"])
     for line in found.get("waiting", []):

@@ -21,7 +21,8 @@ def named(code: Code, source: str) -> tuple[str, ...]:
     if code.pickled is not None or _READ_BY_PACKAGES & set(_listed(source)):
         return ()
     walk = _Walk(source)
-    if code.file is not None and (code.main or not code.module.isidentifier()):
+    by_path = code.main or (not code.module.isidentifier() and "." not in code.module)
+    if code.file is not None and by_path:
         walk.file(os.path.join(source, code.file), package="")
     else:
         walk.take(Import(code.module), package="")

@@ -77,6 +77,13 @@ class Options:
         means="templates of functions that were busy before, made as their app is opened, that nobody has "
         "called yet; 0 means none",
     )
+    packages_stay_s: float = _option(
+        0.3,
+        least=0.0,
+        most=3600.0,
+        means="packages that a function begins with, and that take this long of a core to be imported, stay in a "
+        "process of their own for its next versions",
+    )
     slow_start_s: float = _option(
         10.0,
         least=0.0,

@@ -11,6 +11,7 @@ import pytest
 
 from squall.agent.containers import Containers, Means
 from squall.agent.relay import Relay
+from squall.agent.resting import Resting
 from squall.agent.template_record import TemplateRecord, version_of
 from squall.agent.templates import Templates
 from squall.model.container import WantedContainer
@@ -31,6 +32,7 @@ class Pools:
 
     on_exit: Any = None
     on_lost: Any = None
+    resting: Any = Resting()
 
     def __init__(self) -> None:
         self.released: list[str] = []
@@ -155,7 +157,7 @@ class SlowPools(Pools):
         self.all = [launcher.link]
         self.asked, self.there = asyncio.Event(), asyncio.Event()
 
-    async def launcher(self, _function: str) -> Any:
+    async def launcher(self, _function: str, _family: str = "") -> Any:
         self.asked.set()
         await self.there.wait()
         return self.all[0]

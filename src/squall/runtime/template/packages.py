@@ -20,8 +20,6 @@ from squall.runtime.template.plan import SYS_ADMIN
 
 Message = dict[str, Any]
 
-HEAVY_S = 0.3
-"""Packages that cost less of a core than this are imported again: a process that stays takes memory."""
 # Where a template has its lines to the launcher, out of the way of what user code opens: its own, and that of its packages.
 CONTROL_FD = 3
 PACKAGES_FD = 4
@@ -31,7 +29,8 @@ PACKAGES_FD = 4
 class Grown:
     """A template that has its packages, and loads the user's code next.
 
-    load: what the entry named in it is called with. before: how the process was before it imported what is not judged yet. keep,
+    load: what the entry named in it is called with; its "heavy_s" is how many seconds of a core packages take that are worth a
+    process. before: how the process was before it imported what is not judged yet. keep,
     notes: of the verdict on what is; seconds: how long that took.
     """
 
@@ -95,7 +94,7 @@ def _import(load: Mapping[str, Any], before: gate.Seen) -> _Imported | None:
     """What was imported; None where that is not worth a process that stays, or where none may be forked."""
     began, used = time.monotonic(), time.process_time()
     names: list[str] = find(str(load.get("ahead", PACKAGES_ENTRY)))(load)
-    if not names or time.process_time() - used < float(load.get("heavy_s", HEAVY_S)):
+    if not names or time.process_time() - used < float(load["heavy_s"]):
         return None
     seconds = time.monotonic() - began
     verdict = gate.judge(before, observe.look())
