@@ -41,8 +41,9 @@ def _show(found: dict[str, Any]) -> None:
         if found[name]:
             say(f"{name}: process {found[name]['pid']}")
     for launcher in found["launchers"]:
-        rests = ", which keeps packages for the next version of a function"
-        say(f"launcher: process {launcher.get('pid')}{rests if launcher.get('template') == 'resting' else ''}")
+        rests = launcher.get("template") == "resting"
+        keeps = ", which keeps packages for the next version of a function" if rests else ""
+        say(f"launcher: process {launcher.get('pid')}{keeps}")
     if found["running"]:
         show_containers(found["containers"])
     for line in found.get("waiting", []):
