@@ -86,7 +86,9 @@ def test_the_next_version_is_forked_from_the_packages_of_the_one_before(busy: Ho
 def test_a_version_that_prepares_for_its_packages_imports_them_itself(busy: House) -> None:
     """What it sets before the import must be seen by the import."""
     prepares = "import os; os.environ['NUMPY_MADE_UP'] = '1'"
-    assert run(busy, "two", first=prepares, more="import os, sys; assert os.environ['NUMPY_MADE_UP']") == "two 6"
+    assert (
+        run(busy, "two", first=prepares, more="import os, sys; assert os.environ['NUMPY_MADE_UP']") == "two 6"
+    )
 
 
 def test_packages_outlive_the_agent(busy: House) -> None:
@@ -108,7 +110,9 @@ def test_packages_that_died_are_imported_again(busy: House) -> None:
 
 def test_status_says_what_a_launcher_without_a_function_is_for(busy: House) -> None:
     told = busy.run("-m", "squall", "status").stdout
-    assert f"launcher: process {resting(busy)}, which keeps packages for the next version of a function" in told
+    assert (
+        f"launcher: process {resting(busy)}, which keeps packages for the next version of a function" in told
+    )
 
 
 def test_down_leaves_none(busy: House) -> None:

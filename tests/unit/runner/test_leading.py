@@ -152,7 +152,11 @@ def of(source: Path, module: str = "app", **code: object) -> list[str]:
 
 
 def test_packages_are_found_through_the_users_own_modules(source: Path) -> None:
-    write(source, app="import numpy\nimport settings\nimport torch\n", settings="import os\nimport yaml.nodes\nX = 1\n")
+    write(
+        source,
+        app="import numpy\nimport settings\nimport torch\n",
+        settings="import os\nimport yaml.nodes\nX = 1\n",
+    )
     assert of(source) == ["numpy", "yaml.nodes", "torch"]
 
 
