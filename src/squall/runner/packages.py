@@ -16,6 +16,9 @@ from squall.runner.place import take_place
 _OURS = frozenset({"squall", "cloudpickle"})
 
 
+_without: list[frozenset[str]] = []
+
+
 class UnfitError(Exception):
     """The packages were imported, and are not what the user's code would have imported itself."""
 
@@ -27,6 +30,7 @@ def ahead(asked: Mapping[str, Any]) -> list[str]:
     """
     source = take_place()
     names = _named(asked, source)
+    _without.append(frozenset(sys.modules))
     before = list(sys.path)
     # The user's own modules are not theirs to find, and change from version to version.
     sys.path[:] = [place for place in sys.path if place and not _is_below(place, source)]
@@ -49,6 +53,11 @@ def suits(asked: Mapping[str, Any], imported: list[str]) -> None:
     _check_apart(source)
     # It knows what lay in these directories before.
     sys.path_importer_cache.clear()
+
+
+def without_packages() -> frozenset[str]:
+    """The modules that this process, or the one that it is a fork of, had before any package was imported."""
+    return _without[0] if _without else frozenset(sys.modules)
 
 
 def _named(asked: Mapping[str, Any], source: str) -> list[str]:

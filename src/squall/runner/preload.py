@@ -11,6 +11,7 @@ from squall.context import current
 from squall.model.function import Code, Function
 from squall.model.jsonable import from_json
 from squall.runner import load
+from squall.runner.packages import without_packages
 from squall.runner.place import take_place
 
 _OURS = frozenset({"squall", "cloudpickle"})
@@ -42,7 +43,7 @@ def preload(asked: Mapping[str, Any]) -> dict[str, Any]:
     function = from_json(Function, asked["function"])
     pickled = asked.get("pickled")
     current.enter_container(current.Container(id="", function=function.id, app=function.app, link=None))
-    before = set(sys.modules)
+    before = without_packages()
     try:
         call_user = load.load(function.code, pickled=pickled, source_dir=source)
     except current.NotInTemplateError:
@@ -63,7 +64,7 @@ def preloaded(code: Code) -> Callable[..., Any] | None:
     return next((one.call_user for one in _done if one.code == code), None)
 
 
-def _packages(before: set[str], source: str) -> list[str]:
+def _packages(before: frozenset[str], source: str) -> list[str]:
     """The top-level modules that were loaded since `before` and come from packages: not Python's, ours, or the user's."""
     since = set(sys.modules) - before
     tops = {name.partition(".")[0] for name in since if isinstance(name, str)} - sys.stdlib_module_names

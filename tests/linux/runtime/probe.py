@@ -28,7 +28,7 @@ def preload(load):
     return {"t": "ready"}
 
 if __name__ == "__main__":
-    main(*map(int, os.environ["SQUALLRUNNER_FDS"].split(",")))
+    main(*map(int, os.environ["SQUALL_RUNNER_FDS"].split(",")))
 '''
 LAUNCH = """
 import sys
