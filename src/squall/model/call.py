@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from enum import IntEnum, StrEnum
 
+LARGEST_VALUE = 4 * 2**30
+"""Bytes of the arguments, and of the result, of one input, unless a server is set otherwise."""
+
 
 class Verb(StrEnum):
     """How a call was made; the durable ones are on disk before the client hears of them."""

@@ -7,13 +7,11 @@ import pickle
 import threading
 from typing import Any
 
-from squall.model.call import OutcomeKind
+from squall.model.call import LARGEST_VALUE, OutcomeKind
 from squall.model.errors import Error, ResultNotSerializable, ResultTooLarge
 from squall.runner.link import RunnerLink
 from squall.wire import payload
 
-# The bound where the server names none.
-LARGEST = 4 * 2**30
 FRAME_BYTES = 1024 * 1024
 _PLAIN = frozenset({int, float, bool, type(None), str, bytes})
 _FLAT = frozenset({int, float, bool, type(None), str})
@@ -35,7 +33,7 @@ class Outcomes:
 
     def __init__(self, link: RunnerLink) -> None:
         self._link = link
-        self.largest = LARGEST
+        self.largest = LARGEST_VALUE
         self._lock = threading.Lock()
         self._runs: list[list[Any]] = []
         self._buffers: list[Any] = []

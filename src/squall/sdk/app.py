@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
 import sys
 from collections.abc import Callable, Coroutine, Mapping, Sequence
@@ -16,7 +17,6 @@ from squall.sdk.declare import Amount, declare
 from squall.sdk.entrypoint import LocalEntrypoint
 from squall.sdk.function import AsyncFunction, Function, is_generator
 from squall.sdk.image import Image
-from squall.sdk.session import AppRun
 from squall.sdk.watch import Watcher
 
 P = ParamSpec("P")
@@ -30,6 +30,22 @@ class Decorate(Protocol):
     def __call__(self, raw: Callable[P, Coroutine[Any, Any, R]], /) -> AsyncFunction[P, R]: ...
     @overload
     def __call__(self, raw: Callable[P, R], /) -> Function[P, R]: ...
+
+
+class Run(Protocol):
+    """One run of an app; see squall.sdk.session."""
+
+    def prepare(self) -> None:
+        """What blocks, before anything is opened."""
+
+    async def open(self) -> None:
+        """The functions can be called."""
+
+    async def add(self, function: Any) -> None:
+        """One more function."""
+
+    async def close(self) -> None:
+        """All of it ends."""
 
 
 class App:
@@ -47,7 +63,7 @@ class App:
         self.include_source = include_source
         self.functions: dict[str, Function[Any, Any]] = {}
         self.entrypoints: dict[str, LocalEntrypoint] = {}
-        self._run: AppRun | None = None
+        self._run: Run | None = None
 
     def __repr__(self) -> str:
         return f"App({self.name!r})"
@@ -168,7 +184,7 @@ class App:
         if self._run is not None:
             run_blocking(self._run.add(function))
 
-    def set_run(self, run: AppRun | None) -> None:
+    def set_run(self, run: Run | None) -> None:
         """The run that new functions join, for cells that are evaluated while the app runs."""
         self._run = run
 
@@ -178,7 +194,8 @@ class RunContext:
 
     def __init__(self, app: App, watcher: Watcher | None) -> None:
         self._app = app
-        self._run = AppRun(app, watcher)
+        # A container declares its app too, and opens none: each fork of a template would pay for what that takes.
+        self._run: Run = importlib.import_module("squall.sdk.session").AppRun(app, watcher)
 
     def __enter__(self) -> App:
         """Opens the app; returns when its functions can be called."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import importlib
 import json
 import os
 import random
@@ -12,14 +13,11 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from squall.context.current import in_container
+from squall.model.call import LARGEST_VALUE
 from squall.model.errors import ConnectionLost, Error
 from squall.sdk.blocking import loop_thread, run_blocking
 from squall.sdk.direct import DirectLine
 from squall.sdk.link_channel import LinkChannel
-from squall.sdk.local_server import ensure_server, require_named
-from squall.settings.client import named_server
-from squall.settings.options import Options, read_options
-from squall.settings.paths import StatePaths, find_state
 from squall.wire.address import connect
 from squall.wire.channel import Channel
 from squall.wire.codec import Buffer
@@ -45,22 +43,43 @@ class Lasting(Protocol):
         """No connection could be made for too long."""
 
 
+class Home(Protocol):
+    """Where a server is found and started; see squall.sdk.home."""
+
+    @property
+    def address(self) -> Path:
+        """Of its socket."""
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether it is this machine's own, started where it does not run."""
+
+    @property
+    def largest_value(self) -> int:
+        """Bytes that the arguments of one input may have."""
+
+    @property
+    def pool_bytes(self) -> int | None:
+        """Bytes for the files of large arguments."""
+
+    def start(self, progress: Progress | None) -> None:
+        """Make sure that it answers."""
+
+
 class Client:
     """The connection of this process. Lives on the client's loop; `Client.here()` is the one to use."""
 
-    def __init__(self, paths: StatePaths | None, options: Options, named: Path | None = None) -> None:
-        self._paths = paths
-        self._named = named
-        self._options = options
+    def __init__(self, home: Home | None) -> None:
+        self._home = home
         self._session: Session | None = None
         self._lasting: dict[Lasting, None] = {}
         self._connecting: asyncio.Task[Session] | None = None
         # A container's own calls may go to functions that it shares nothing with.
-        self._files = LentFiles(options.values_pool_bytes) if paths is not None else None
+        pool_bytes = home.pool_bytes if home is not None else None
+        self._files = LentFiles(pool_bytes) if pool_bytes is not None else None
         self._dropping = False
         # A container's own calls go over the runner's link, the only way out.
-        address = named if named is not None else paths.server_socket if paths is not None else None
-        self._line = DirectLine(lambda: connect(address)) if address is not None else None
+        self._line = DirectLine(lambda: connect(home.address)) if home is not None else None
         self.pid = os.getpid()
 
     @staticmethod
@@ -68,25 +87,20 @@ class Client:
         """The client of this process."""
         global _here  # noqa: PLW0603 - one connection a process
         if _here is None or _here.pid != os.getpid():
-            named = None if in_container() is not None else named_server()
-            paths = None if in_container() is not None or named is not None else find_state()
-            options = read_options(paths.config) if paths is not None else Options()
-            _here = Client(paths, options, named)
+            home = None if in_container() is not None else importlib.import_module("squall.sdk.home").find()
+            _here = Client(home)
         return _here
 
     def start(self, progress: Progress | None = None) -> None:
         """Makes sure that a server runs and answers; starts one on this machine where none does. Blocks."""
-        if self._session is None:
-            if self._named is not None:
-                require_named(self._named)
-            elif self._paths is not None:
-                ensure_server(self._paths, self._options, progress)
+        if self._session is None and self._home is not None:
+            self._home.start(progress)
         run_blocking(self.session())
 
     @property
     def largest_value(self) -> int:
         """Bytes that the arguments of one input may have."""
-        return self._options.max_value_bytes
+        return LARGEST_VALUE if self._home is None else self._home.largest_value
 
     def lend(self, function: str, buffers: Sequence[Buffer]) -> LentFile | None:
         """A file with a large value for one call of a function; None where one that nobody can change has to do."""
@@ -195,15 +209,15 @@ class Client:
         if container is not None:
             assert container.link is not None, "a template has no loop to come here on"
             return LinkChannel(container.link)
-        if self._named is not None:
-            return SocketChannel(connect(self._named))
-        assert self._paths is not None
-        paths = self._paths
+        assert self._home is not None
+        home = self._home
         try:
-            return SocketChannel(connect(paths.server_socket))
+            return SocketChannel(connect(home.address))
         except OSError:
-            await asyncio.to_thread(ensure_server, paths, self._options, None)
-            return SocketChannel(connect(paths.server_socket))
+            if not home.is_ours:
+                raise
+            await asyncio.to_thread(home.start, None)
+            return SocketChannel(connect(home.address))
 
     def _drop_files(self) -> None:
         assert self._files is not None

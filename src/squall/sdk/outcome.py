@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 from collections.abc import Iterator
@@ -9,7 +10,6 @@ from typing import Any
 
 from squall.model.call import OutcomeKind
 from squall.model.errors import DeserializationError, Error
-from squall.sdk.missing_module import with_explanation
 from squall.sdk.raised import rebuild
 from squall.wire import payload
 from squall.wire.codec import Frame
@@ -64,5 +64,9 @@ def _outcome(kind: int, size: Any, part: memoryview, fds: tuple[int, ...], root:
     if kind == OutcomeKind.RAISED:
         text, pickled = payload.split(part, size)
         raised = rebuild(json.loads(bytes(text)), bytes(pickled) or None, source_root_local=root)
-        return Failure(with_explanation(raised, root=root))
+        if root is not None and isinstance(raised, ModuleNotFoundError):
+            # Looks for what is here: a container gets outcomes too, and each fork of a template would pay for that.
+            explain = importlib.import_module("squall.sdk.missing_module").with_explanation
+            raised = explain(raised, root=root)
+        return Failure(raised)
     return Failure(Error.from_wire(json.loads(bytes(part))))

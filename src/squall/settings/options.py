@@ -8,6 +8,7 @@ from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Any
 
+from squall.model.call import LARGEST_VALUE
 from squall.model.errors import InvalidError
 
 KIB = 1024
@@ -101,7 +102,7 @@ class Options:
         means="buffers above this travel raw beside the pickled rest of a value",
     )
     max_value_bytes: int = _option(
-        4 * GIB,
+        LARGEST_VALUE,
         least=MIB,
         most=1024 * GIB,
         means="the largest argument, and the largest result, of one input",
