@@ -174,16 +174,21 @@ def test_without_packages_that_have_died_the_next_version_is_made_whole(versions
     assert _run(versions, later)["root"] == "2"
 
 
+def test_packages_that_were_stopped_hold_nobody_up(versions: Versions) -> None:
+    told = versions.template(versions.add())
+    versions.rest()
+    os.kill(told["packages"]["pid"], signal.SIGSTOP)
+    later = versions.add()
+    assert versions.template(later)["state"] == "ready"
+    assert _run(versions, later)["root"] == "2"
+    assert not Path(f"/proc/{told['packages']['pid']}").exists()
+
+
 def test_containers_outlive_packages_that_are_killed(versions: Versions) -> None:
     source = versions.add()
     told = versions.template(source)
-    spec = versions.box.spec("input(); print('still here')", lowers=versions.lowers(source))
-    running = versions.box.start(
-        versions.box.spec(
-            "import sys, time; print('up', flush=True); time.sleep(1); print('still here')",
-            lowers=spec.lowers,
-        )
-    )
+    code = "import sys, time; print('up', flush=True); time.sleep(1); print('still here')"
+    running = versions.box.start(versions.box.spec(code, lowers=versions.lowers(source)))
     assert running.read_line() == "up"
     os.kill(told["packages"]["pid"], signal.SIGKILL)
     assert versions.box.finish(running).out == "still here\n"

@@ -16,6 +16,9 @@ from squall.runtime.template.printed import Printed
 
 Message = dict[str, Any]
 
+# User code of the version before may have stopped the packages: it runs with the same ids.
+_BORN_WITHIN_S = 5.0
+
 
 class TemplateLink:
     """One process at a time, and the packages from which the next may come.
@@ -87,6 +90,8 @@ class TemplateLink:
             self._init.say({"t": "door"}, (door.inner.fileno(),))
         finally:
             door.inner.close()
+        number = self._number
+        self._around.timers.at(self._around.now_s() + _BORN_WITHIN_S, lambda: self._see_it_is_born(number))
 
     def forked(self, message: Message) -> None:
         """The init has forked the process that was asked for, unless that is out of date by now."""
@@ -102,11 +107,7 @@ class TemplateLink:
 
     def kill(self) -> None:
         """End the process; the packages stay."""
-        if self.inner_pid and self._init.is_live:
-            try:
-                self._init.say({"t": "kill", "pid": self.inner_pid})
-            except OSError:
-                pass  # Its init has ended, and the template with it.
+        self._kill(self.inner_pid)
 
     def hang_up(self) -> None:
         """Say and hear nothing more: it ends by itself, unless it hangs."""
@@ -163,8 +164,13 @@ class TemplateLink:
         self.inner_pid = inner_pid
         self._born()
 
+    def _see_it_is_born(self, number: int) -> None:
+        if number == self._number and not self.inner_pid and self._door is not None:
+            self._start_again()
+
     def _start_again(self) -> None:
         """The packages were not what the code would have imported. Those of another version end; of its own, it needs none."""
+        self._kill(self.packages.inner_pid)
         self.packages.close()
         try:
             self.start(packages_first=self._derived)
@@ -182,6 +188,13 @@ class TemplateLink:
             self._start_again()
         finally:
             _close_ends(control, out, err)
+
+    def _kill(self, inner_pid: int) -> None:
+        if inner_pid and self._init.is_live:
+            try:
+                self._init.say({"t": "kill", "pid": inner_pid})
+            except OSError:
+                pass  # Its init has ended, and all of them with it.
 
     def _begin(self) -> None:
         self._number += 1
