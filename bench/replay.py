@@ -22,6 +22,7 @@ from squall.model.function import Scaling
 from squall.model.ids import NodeId
 from squall.model.node import Node
 from squall.model.resources import DEFAULT_CPU_MILLI, DEFAULT_MEMORY_MIB, Resources
+from squall.runtime.template.pool_plan import Pool, spares_wanted, wanted
 from squall.simulation.nodes import Starts
 from squall.simulation.report import report
 from squall.simulation.run import Played, Setup, World, function_of
@@ -32,8 +33,12 @@ MOST = 12
 BURST_S = 0.1
 """Within how many seconds the calls of a burst come."""
 LOOK_S = 0.05
-WARM_UP, TRIALS = 3, 15
-"""The first containers start without a template, and are not counted."""
+WARM_UP, TRIALS, BURSTS = 3, 15, 10
+"""The first containers start without a template, and in the first bursts the server believes that calls are as short as
+those before were, and starts fewer: they are not counted.
+"""
+MADE_AHEAD = wanted(Pool(), now_s=0.0) + spares_wanted(Pool(), now_s=0.0)
+"""How many starts find a sandbox that is there: what a template keeps while starts do not come thick."""
 QUARTILES_APART = 1.349
 """How many standard deviations the quartiles of a normal distribution lie apart."""
 FIRST_S = 0.15
@@ -64,35 +69,35 @@ def probe(seconds: float) -> float:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measured:
-    """What the simulation is told of the machine, in seconds: starts one by one, a burst of MOST calls, each of which
-    needs a container, until the last of them runs, and the way of a call to a container that is free.
+    """What the simulation is told of the machine: seconds of starts one by one, of bursts of MOST calls, each of which
+    needs a container, until the last of them runs, and of the way of a call to a container that is free; and how many
+    cores there are.
     """
 
     starts_s: tuple[float, ...]
-    together_s: float
+    bursts_s: tuple[float, ...]
     way_s: float
+    cores: int
 
     @property
     def starts(self) -> Starts:
-        """The same as the simulation takes it: as many start at the same time as makes a burst take so long.
+        """The same as the simulation takes it.
 
-        One that comes alone finds what was made ahead. Where those of a burst take longer each, even one after the
-        other, that is how long a start takes that finds nothing.
+        One that comes alone finds what was made ahead. A burst takes as long as all its starts are work for all cores,
+        each equally much: what is made for those that find nothing is made again for the others, at the same time.
         """
         one_s = max(0.001, statistics.median(self.starts_s) - self.way_s)
         quartiles = statistics.quantiles([math.log(max(0.001, one - self.way_s)) for one in self.starts_s])
         # Of the middle half: one start that the machine was kept from says nothing of the others.
         spread = (quartiles[2] - quartiles[0]) / QUARTILES_APART
-        each_s = max(0.0001, self.together_s - self.way_s) / MOST
-        at_once = max(1, min(MOST, round(one_s / each_s)))
-        on_demand_s = max(one_s, each_s)
+        burst_s = statistics.median(self.bursts_s) - self.way_s
+        each_s = max(one_s, burst_s * self.cores / MOST)
         return Starts(
             pooled_s=one_s,
-            on_demand_s=on_demand_s,
-            pool=1 if on_demand_s > one_s else 0,
-            # Not before a burst is over.
-            refill_s=BURST_S,
-            at_once=at_once,
+            on_demand_s=each_s,
+            pool=MADE_AHEAD,
+            refill_s=each_s - one_s,
+            shared=True,
             spread=spread,
         )
 
@@ -192,8 +197,13 @@ def real(calls: tuple[Arrival, ...]) -> tuple[Figures, Measured]:
     with app.run(), Census() as census:
         census.wait_for_none()
         starts_s = tuple(census.start_s() for _ in range(WARM_UP + TRIALS))[WARM_UP:]
-        together_s = statistics.median(census.together_s() for _ in range(5))
-        measured = Measured(starts_s=starts_s, together_s=together_s, way_s=statistics.median(_warm_waits()))
+        bursts_s = tuple(census.together_s() for _ in range(WARM_UP + BURSTS))[WARM_UP:]
+        measured = Measured(
+            starts_s=starts_s,
+            bursts_s=bursts_s,
+            way_s=statistics.median(_warm_waits()),
+            cores=len(os.sched_getaffinity(0)),
+        )
         nap.remote(FIRST_S)
         census.wait_for_none()
         census.container_s = 0.0
@@ -212,10 +222,9 @@ def _warm_waits() -> list[float]:
 
 def simulated(calls: tuple[Arrival, ...], measured: Measured) -> Figures:
     """What the simulation makes of it, on a machine with the cores and memory of this one."""
-    cores = len(os.sched_getaffinity(0))
     memory_mib = int(float(str(machine()["memory_gib"])) * 1024 * 0.9)
-    capacity = Resources(cpu_milli=OVERBOOKED * 1000 * cores, memory_mib=memory_mib)
-    node = Node(id=NodeId("no-1"), cores=cores, capacity=capacity)
+    capacity = Resources(cpu_milli=OVERBOOKED * 1000 * measured.cores, memory_mib=memory_mib)
+    node = Node(id=NodeId("no-1"), cores=measured.cores, capacity=capacity)
     asks = Resources(cpu_milli=DEFAULT_CPU_MILLI, memory_mib=DEFAULT_MEMORY_MIB)
     scaling = Scaling(max_containers=MOST, scaledown_window_s=WINDOW_S)
     function = function_of("nap", scaling=scaling, asks=asks)
@@ -251,7 +260,7 @@ def main() -> None:
     """Plays the trace on both sides and prints what they say, and where they differ by more than AGREE."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", action="store_true", help="print one JSON object on standard output")
-    parser.add_argument("--length", type=float, default=120.0, help="seconds of the trace (default 120)")
+    parser.add_argument("--length", type=float, default=240.0, help="seconds of the trace (default 240)")
     parser.add_argument("--seed", type=int, default=1, help="of the trace")
     options = parser.parse_args()
     calls = trace_of(options.length, options.seed)
@@ -263,8 +272,8 @@ def main() -> None:
     here, starts = simulated(calls, measured), measured.starts
     say(
         f"{len(calls)} calls in {options.length:g} s; a start takes {starts.pooled_s * 1e3:.1f} ms, "
-        f"one of a burst {starts.on_demand_s * 1e3:.1f}, "
-        f"{starts.at_once} at once, spread {starts.spread:.2f}; a call takes {measured.way_s * 1e3:.2f} ms"
+        f"beyond the {starts.pool} made ahead {starts.on_demand_s * 1e3:.1f}, on {measured.cores} cores, "
+        f"spread {starts.spread:.2f}; a call takes {measured.way_s * 1e3:.2f} ms"
     )
     say(f"{'':<14}{'real':>10}{'simulated':>12}{'off by':>9}")
     differ = {name: off_by(value, asdict(here)[name]) for name, value in asdict(there).items()}

@@ -23,6 +23,7 @@ from squall.simulation.traffic import KINDS, MAP_INPUTS, Arrival, Load, arrivals
 
 ONE = WantedContainer(id=ContainerId("co-1"), function=function_of("f"))
 TWO = WantedContainer(id=ContainerId("co-2"), function=function_of("f"))
+THREE = WantedContainer(id=ContainerId("co-3"), function=function_of("f"))
 
 
 def test_what_falls_on_one_instant_happens_in_the_order_in_which_it_was_asked_for() -> None:
@@ -91,10 +92,10 @@ def test_faults_follow_their_seed() -> None:
 class Site:
     """A machine whose words are kept."""
 
-    def __init__(self, starts: Starts | None = None) -> None:
+    def __init__(self, starts: Starts | None = None, *, cores: int = 16) -> None:
         self.clock = Clock()
         self.said: list[tuple[float, Said]] = []
-        (node,) = nodes_of(1)
+        (node,) = nodes_of(1, cores=cores)
         works = Works(lambda _call, _index: 0.1)
         self.machine = Machine(node, self.clock, self._hear, works, Random(1))
         self.machine.starts = starts or Starts(pooled_s=1.0, on_demand_s=1.0)
@@ -131,12 +132,48 @@ def test_a_machine_starts_what_is_wanted_works_and_stops_what_is_not() -> None:
     assert site.machine.tally.worked_s == pytest.approx(0.1)
 
 
-def test_starts_take_turns_and_prepared_ones_are_faster() -> None:
-    site = Site(Starts(pooled_s=0.5, on_demand_s=2.0, pool=1, refill_s=100.0, at_once=1))
+def ready_of(site: Site) -> list[tuple[float, ContainerId]]:
+    return [(at_s, said.container) for at_s, said in site.said if isinstance(said, Ready)]
+
+
+def test_prepared_starts_are_faster_and_are_prepared_again() -> None:
+    site = Site(Starts(pooled_s=0.5, on_demand_s=2.0, pool=1, refill_s=4.0))
     site.machine.want((ONE, TWO))
+    site.until(5.0)
+    site.machine.want((ONE, TWO, THREE))
     site.until(10.0)
-    ready = [(at_s, said.container) for at_s, said in site.said if isinstance(said, Ready)]
-    assert ready == [(0.5, ONE.id), (2.5, TWO.id)]
+    assert ready_of(site) == [(0.5, ONE.id), (2.0, TWO.id), (5.5, THREE.id)]
+
+
+def test_starts_that_share_two_cores_end_later_together_beside_what_is_prepared_again() -> None:
+    site = Site(Starts(pooled_s=0.5, on_demand_s=2.0, pool=1, refill_s=1.5, shared=True), cores=2)
+    site.machine.want((ONE, TWO, THREE))
+    site.until(10.0)
+    # Four pieces get half a core each, until the shortest of them is done; then three get two thirds.
+    refilled_s = 1.0 + (1.5 - 0.5) / (2 / 3)
+    ready = ready_of(site)
+    assert [name for _, name in ready] == [ONE.id, TWO.id, THREE.id]
+    assert [at_s for at_s, _ in ready] == pytest.approx([1.0, refilled_s + 0.5, refilled_s + 0.5])
+
+
+def test_a_start_that_is_not_wanted_any_more_leaves_its_share_to_the_others() -> None:
+    site = Site(Starts(pooled_s=1.0, on_demand_s=1.0, shared=True), cores=1)
+    site.machine.want((ONE, TWO))
+    site.until(1.0)
+    site.machine.want((ONE,))
+    site.until(10.0)
+    assert ready_of(site) == [(1.5, ONE.id)]
+
+
+def test_what_was_starting_on_a_machine_that_went_down_takes_nothing_of_it_any_more() -> None:
+    site = Site(Starts(pooled_s=1.0, on_demand_s=1.0, pool=1, refill_s=100.0, shared=True), cores=1)
+    site.machine.want((ONE, TWO))
+    site.until(0.5)
+    site.machine.lose_everything()
+    site.machine.starts = Starts(pooled_s=1.0, on_demand_s=1.0, shared=True)
+    site.machine.want((THREE,))
+    site.until(10.0)
+    assert ready_of(site) == [(1.5, THREE.id)]
 
 
 def test_a_container_that_makes_way_keeps_what_it_has_begun() -> None:

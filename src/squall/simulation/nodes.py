@@ -15,6 +15,7 @@ from squall.scheduling.inputs import Segment
 from squall.scheduling.node_diff import Start, plan_node
 from squall.simulation.clock import Clock, Timer
 from squall.simulation.said import Back, Begun, Done, Ended, Ready, Said
+from squall.simulation.sharing import Piece, Sharing
 
 HOP_S = 0.0002
 STOP_S = 0.005
@@ -26,16 +27,16 @@ POST_S = 0.005
 class Starts:
     """How long containers take to start, in seconds.
 
-    pooled_s: with one of the `pool` sandboxes that a machine has prepared; each is prepared again within refill_s.
-    on_demand_s: without. at_once: how many a machine starts at the same time, 0 for any number; the others wait for
-    their turn. spread: how much starts differ (0: not at all).
+    pooled_s: with one of the `pool` sandboxes that a machine has prepared; each is prepared again in refill_s.
+    on_demand_s: without. shared: whether all of this is work for the cores of the machine, which share it as `Sharing`
+    says: it takes so long where it has a core for itself. spread: how much starts differ (0: not at all).
     """
 
     pooled_s: float = 0.5
     on_demand_s: float = 0.5
     pool: int = 0
     refill_s: float = 1.0
-    at_once: int = 0
+    shared: bool = False
     spread: float = 0.0
 
 
@@ -56,10 +57,9 @@ class Body:
     hand: deque[Segment] = field(default_factory=deque)
     running: Segment | None = None
     running_since_s: float = 0.0
-    starting: bool = False
     ready: bool = False
     stopping: bool = False
-    timer: Timer | None = None
+    timer: Timer | Piece | None = None
 
 
 @dataclass(slots=True)
@@ -87,8 +87,7 @@ class Machine:
         self._say = say
         self._works = works
         self._dice = dice
-        self._starting = 0
-        self._turns: deque[Body] = deque()
+        self._cores = Sharing(clock, node.cores)
         self._pooled: int | None = None
 
     @property
@@ -121,11 +120,10 @@ class Machine:
             if isinstance(step, Start):
                 body = Body(step.wanted, self._clock.now_s)
                 self.bodies[step.wanted.id] = body
-                self._turns.append(body)
+                body.timer = self._have_done(self._start_s(), self._started, body)
                 self._say(self.node.id, Begun(step.wanted.id))
             else:
                 self._stop(step.container)
-        self._start_next()
 
     def give(self, container: ContainerId, segments: list[Segment]) -> None:
         """A container is leased inputs; nothing happens if it is gone."""
@@ -163,20 +161,16 @@ class Machine:
         """The machine goes down: what was on it is gone, and nobody says so."""
         for container in list(self.bodies):
             self._remove(container)
-        self._turns.clear()
+        self._cores.stop()
         self.ended.clear()
         self._pooled = None
 
     # -- inside
 
-    def _start_next(self) -> None:
-        while self._turns and (not self.starts.at_once or self._starting < self.starts.at_once):
-            body = self._turns.popleft()
-            if self.bodies.get(body.wanted.id) is not body or body.stopping:
-                continue
-            self._starting += 1
-            body.starting = True
-            body.timer = self._clock.later(self._start_s(), self._started, body)
+    def _have_done(self, seconds: float, callback: Callable[..., object], *args: object) -> Timer | Piece:
+        """Has something happen after so long, or when so much work for the cores is done."""
+        begin = self._cores.begin if self.starts.shared else self._clock.later
+        return begin(seconds, callback, *args)
 
     def _start_s(self) -> float:
         if self._pooled is None:
@@ -184,7 +178,7 @@ class Machine:
         seconds = self.starts.on_demand_s
         if self._pooled:
             self._pooled -= 1
-            self._clock.later(self.starts.refill_s, self._refill)
+            self._have_done(self.starts.refill_s, self._refill)
             seconds = self.starts.pooled_s
         if self.starts.spread:
             seconds *= self._dice.lognormvariate(0.0, self.starts.spread)
@@ -196,15 +190,12 @@ class Machine:
             self._pooled = min(self.starts.pool, self._pooled + 1)
 
     def _started(self, body: Body) -> None:
-        self._starting -= 1
-        body.starting = False
         if self.next_start_fails:
             self.next_start_fails -= 1
             self._end(body.wanted.id, ContainerEnd(cause="exit", code=1))
         else:
             body.ready = True
             self._say(self.node.id, Ready(body.wanted.id))
-        self._start_next()
 
     def _run(self, body: Body) -> None:
         """Runs the next inputs: one, or as many short ones as are told of together."""
@@ -258,7 +249,6 @@ class Machine:
             self._remove(container)
             self.ended.add(container)
             self._say(self.node.id, Ended(container, end))
-            self._start_next()
 
     def _remove(self, container: ContainerId) -> None:
         body = self.bodies.pop(container)
@@ -268,8 +258,5 @@ class Machine:
     def _forget_work(self, body: Body) -> None:
         if body.timer is not None:
             body.timer.cancel()
-        if body.starting:
-            body.starting = False
-            self._starting -= 1
         body.timer = None
         body.running = None

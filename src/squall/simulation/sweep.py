@@ -120,7 +120,8 @@ def _starts(dice: Random) -> Starts:
         pooled_s=quick_s,
         on_demand_s=2 * quick_s,
         pool=dice.choice((0, 2, 8)),
-        at_once=dice.choice((0, 0, 1, 4)),
+        refill_s=quick_s,
+        shared=dice.choice((False, False, True, True)),
         spread=dice.choice((0.0, 0.5)),
     )
 

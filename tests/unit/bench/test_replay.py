@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from random import Random
+
 import pytest
 
 import replay
+from squall.model.container import WantedContainer
+from squall.model.ids import ContainerId, NodeId
+from squall.model.node import Node
+from squall.model.resources import Resources
+from squall.simulation.clock import Clock
+from squall.simulation.nodes import Machine, Works
+from squall.simulation.run import function_of
+from squall.simulation.said import Ready, Said
 
 
 def test_the_trace_follows_its_seed_and_holds_bursts_of_short_works() -> None:
@@ -16,13 +27,35 @@ def test_the_trace_follows_its_seed_and_holds_bursts_of_short_works() -> None:
     assert len(calls) > 20
 
 
-def test_as_many_start_at_once_as_makes_a_dozen_take_as_long_as_they_took() -> None:
-    def measured(together_s: float) -> int:
-        return replay.Measured(starts_s=(0.1, 0.11, 0.09), together_s=together_s, way_s=0.0).starts.at_once
+def measured(*, burst_s: float, cores: int = 2) -> replay.Measured:
+    return replay.Measured(
+        starts_s=(0.02, 0.022, 0.018), bursts_s=(0.0, burst_s, 9.0), way_s=0.0, cores=cores
+    )
 
-    assert measured(1.2) == 1
-    assert measured(0.6) == 2
-    assert measured(0.05) == replay.MOST
+
+@pytest.mark.parametrize("cores", [1, 2, 4])
+def test_a_burst_takes_in_the_simulation_what_it_took_in_truth(cores: int) -> None:
+    told = measured(burst_s=0.4, cores=cores)
+    clock = Clock()
+    node = Node(id=NodeId("no-1"), cores=cores, capacity=Resources())
+    said = list[tuple[float, Said]]()
+    works = Works(lambda _call, _index: 0.3)
+    machine = Machine(node, clock, lambda _node, one: said.append((clock.now_s, one)), works, Random(1))
+    machine.starts = replace(told.starts, spread=0.0)
+    names = [ContainerId(f"co-{number}") for number in range(replay.MOST)]
+    machine.want(tuple(WantedContainer(id=name, function=function_of("f")) for name in names))
+    while clock.step():
+        pass
+    ready_s = [at_s for at_s, one in said if isinstance(one, Ready)]
+    assert len(ready_s) == replay.MOST
+    assert max(ready_s) == pytest.approx(0.4)
+    assert sum(at_s < 0.4 - 1e-9 for at_s in ready_s) == replay.MADE_AHEAD < replay.MOST
+
+
+def test_a_burst_that_is_quick_has_its_starts_take_what_one_alone_takes() -> None:
+    starts = measured(burst_s=0.05).starts
+    assert starts.on_demand_s == starts.pooled_s == pytest.approx(0.02)
+    assert starts.refill_s == 0.0
 
 
 def test_figures_agree_within_their_share_and_where_they_are_next_to_nothing() -> None:
@@ -32,7 +65,7 @@ def test_figures_agree_within_their_share_and_where_they_are_next_to_nothing() -
 
 
 def test_the_simulation_of_the_trace_gives_waits_of_at_least_the_way() -> None:
-    measured = replay.Measured(starts_s=(0.1, 0.1, 0.1), together_s=0.4, way_s=0.002)
-    found = replay.simulated(replay.trace_of(20.0, 1), measured)
+    told = replay.Measured(starts_s=(0.1, 0.1, 0.1), bursts_s=(0.8,), way_s=0.002, cores=2)
+    found = replay.simulated(replay.trace_of(20.0, 1), told)
     assert 0.002 <= found.p50_wait_s <= found.p90_wait_s <= found.p99_wait_s < 1.0
     assert found.container_s > 3.0
