@@ -84,7 +84,7 @@ class Measured:
         """The same as the simulation takes it.
 
         One that comes alone finds what was made ahead. A burst takes as long as all its starts are work for all cores,
-        each equally much: what is made for those that find nothing is made again for the others, at the same time.
+        each equally much: for each a sandbox is made, be it to take the place of one that was there.
         """
         one_s = max(0.001, statistics.median(self.starts_s) - self.way_s)
         quartiles = statistics.quantiles([math.log(max(0.001, one - self.way_s)) for one in self.starts_s])
@@ -96,7 +96,6 @@ class Measured:
             pooled_s=one_s,
             on_demand_s=each_s,
             pool=MADE_AHEAD,
-            refill_s=each_s - one_s,
             shared=True,
             spread=spread,
         )

@@ -137,7 +137,7 @@ def ready_of(site: Site) -> list[tuple[float, ContainerId]]:
 
 
 def test_prepared_starts_are_faster_and_are_prepared_again() -> None:
-    site = Site(Starts(pooled_s=0.5, on_demand_s=2.0, pool=1, refill_s=4.0))
+    site = Site(Starts(pooled_s=0.5, on_demand_s=2.0, pool=1))
     site.machine.want((ONE, TWO))
     site.until(5.0)
     site.machine.want((ONE, TWO, THREE))
@@ -146,7 +146,7 @@ def test_prepared_starts_are_faster_and_are_prepared_again() -> None:
 
 
 def test_starts_that_share_two_cores_end_later_together_beside_what_is_prepared_again() -> None:
-    site = Site(Starts(pooled_s=0.5, on_demand_s=2.0, pool=1, refill_s=1.5, shared=True), cores=2)
+    site = Site(Starts(pooled_s=0.5, on_demand_s=2.0, pool=1, shared=True), cores=2)
     site.machine.want((ONE, TWO, THREE))
     site.until(10.0)
     # Four pieces get half a core each, until the shortest of them is done; then three get two thirds.
@@ -165,8 +165,42 @@ def test_a_start_that_is_not_wanted_any_more_leaves_its_share_to_the_others() ->
     assert ready_of(site) == [(1.5, ONE.id)]
 
 
+def test_who_waits_longest_gets_the_next_sandbox_that_is_made() -> None:
+    site = Site(Starts(pooled_s=0.5, on_demand_s=2.0, pool=1))
+    site.machine.want((ONE,))
+    site.until(1.0)
+    site.machine.want((ONE, TWO))
+    site.until(1.2)
+    site.machine.want((ONE, TWO, THREE))
+    site.until(10.0)
+    # What is made from 0.0 on in place of the first one is ready at 1.5; the next from 1.0 on, at 2.5.
+    assert ready_of(site) == [(0.5, ONE.id), (2.0, TWO.id), (3.0, THREE.id)]
+
+
+def test_what_is_made_for_one_that_is_not_wanted_any_more_is_for_the_next() -> None:
+    site = Site(Starts(pooled_s=0.5, on_demand_s=2.0))
+    site.machine.want((ONE,))
+    site.until(0.25)
+    site.machine.want((ONE, TWO))
+    # It is going still when a sandbox is there.
+    site.until(1.499)
+    site.machine.want((TWO,))
+    site.until(10.0)
+    assert ready_of(site) == [(2.0, TWO.id)]
+
+
+def test_what_was_being_made_on_a_machine_that_went_down_is_for_nobody() -> None:
+    site = Site(Starts(pooled_s=0.5, on_demand_s=2.0))
+    site.machine.want((ONE,))
+    site.until(1.0)
+    site.machine.lose_everything()
+    site.machine.want((TWO,))
+    site.until(10.0)
+    assert ready_of(site) == [(3.0, TWO.id)]
+
+
 def test_what_was_starting_on_a_machine_that_went_down_takes_nothing_of_it_any_more() -> None:
-    site = Site(Starts(pooled_s=1.0, on_demand_s=1.0, pool=1, refill_s=100.0, shared=True), cores=1)
+    site = Site(Starts(pooled_s=1.0, on_demand_s=2.0, pool=1, shared=True), cores=1)
     site.machine.want((ONE, TWO))
     site.until(0.5)
     site.machine.lose_everything()

@@ -27,15 +27,15 @@ POST_S = 0.005
 class Starts:
     """How long containers take to start, in seconds.
 
-    pooled_s: with one of the `pool` sandboxes that a machine has prepared; each is prepared again in refill_s.
-    on_demand_s: without. shared: whether all of this is work for the cores of the machine, which share it as `Sharing`
-    says: it takes so long where it has a core for itself. spread: how much starts differ (0: not at all).
+    pooled_s: with one of the `pool` sandboxes that a machine has prepared. on_demand_s: without, where one is made
+    first. One is made for every start, and whoever waits longest gets it; what nobody waits for fills up the pool.
+    shared: whether all of this is work for the cores of the machine, which share it as `Sharing` says: it takes so long
+    where it has a core for itself. spread: how much starts differ (0: not at all).
     """
 
     pooled_s: float = 0.5
     on_demand_s: float = 0.5
     pool: int = 0
-    refill_s: float = 1.0
     shared: bool = False
     spread: float = 0.0
 
@@ -88,7 +88,9 @@ class Machine:
         self._works = works
         self._dice = dice
         self._cores = Sharing(clock, node.cores)
+        self._waiting: deque[Body] = deque()
         self._pooled: int | None = None
+        self._lives = 0
 
     @property
     def used(self) -> Resources:
@@ -120,7 +122,7 @@ class Machine:
             if isinstance(step, Start):
                 body = Body(step.wanted, self._clock.now_s)
                 self.bodies[step.wanted.id] = body
-                body.timer = self._have_done(self._start_s(), self._started, body)
+                self._start(body)
                 self._say(self.node.id, Begun(step.wanted.id))
             else:
                 self._stop(step.container)
@@ -162,8 +164,10 @@ class Machine:
         for container in list(self.bodies):
             self._remove(container)
         self._cores.stop()
+        self._waiting.clear()
         self.ended.clear()
         self._pooled = None
+        self._lives += 1
 
     # -- inside
 
@@ -172,22 +176,35 @@ class Machine:
         begin = self._cores.begin if self.starts.shared else self._clock.later
         return begin(seconds, callback, *args)
 
-    def _start_s(self) -> float:
+    def _start(self, body: Body) -> None:
         if self._pooled is None:
             self._pooled = self.starts.pool
-        seconds = self.starts.on_demand_s
         if self._pooled:
             self._pooled -= 1
-            self._have_done(self.starts.refill_s, self._refill)
-            seconds = self.starts.pooled_s
-        if self.starts.spread:
-            seconds *= self._dice.lognormvariate(0.0, self.starts.spread)
-        slow_s, self.next_start_slow_s = self.next_start_slow_s, 0.0
-        return seconds + slow_s
+            self._send_out(body)
+        else:
+            self._waiting.append(body)
+        make_s = max(0.0, self.starts.on_demand_s - self.starts.pooled_s)
+        self._have_done(self._spread(make_s), self._made, self._lives)
 
-    def _refill(self) -> None:
-        if self._pooled is not None:
-            self._pooled = min(self.starts.pool, self._pooled + 1)
+    def _made(self, life: int) -> None:
+        """One more sandbox is there: for who waits longest, else for the pool."""
+        if life != self._lives:
+            return
+        while self._waiting:
+            body = self._waiting.popleft()
+            if self.bodies.get(body.wanted.id) is body and not body.stopping:
+                self._send_out(body)
+                return
+        self._pooled = min(self.starts.pool, (self._pooled or 0) + 1)
+
+    def _send_out(self, body: Body) -> None:
+        slow_s, self.next_start_slow_s = self.next_start_slow_s, 0.0
+        body.timer = self._have_done(self._spread(self.starts.pooled_s) + slow_s, self._started, body)
+
+    def _spread(self, seconds: float) -> float:
+        spread = self.starts.spread
+        return seconds * self._dice.lognormvariate(0.0, spread) if spread else seconds
 
     def _started(self, body: Body) -> None:
         if self.next_start_fails:
