@@ -22,7 +22,7 @@ from squall.model.function import Scaling
 from squall.model.ids import NodeId
 from squall.model.node import Node
 from squall.model.resources import DEFAULT_CPU_MILLI, DEFAULT_MEMORY_MIB, Resources
-from squall.runtime.template.pool_plan import Pool, spares_wanted, wanted
+from squall.runtime.template import pool_plan
 from squall.simulation.nodes import Starts
 from squall.simulation.report import report
 from squall.simulation.run import Played, Setup, World, function_of
@@ -33,12 +33,16 @@ MOST = 12
 BURST_S = 0.1
 """Within how many seconds the calls of a burst come."""
 LOOK_S = 0.05
-WARM_UP, TRIALS, BURSTS = 3, 15, 10
-"""The first containers start without a template, and in the first bursts the server believes that calls are as short as
-those before were, and starts fewer: they are not counted.
-"""
-MADE_AHEAD = wanted(Pool(), now_s=0.0) + spares_wanted(Pool(), now_s=0.0)
+WARM_UP, TRIALS, BURSTS = 3, 15, 8
+"""The first containers start without a template, and the first bursts find more made ahead: they are not counted."""
+HOLD_S = 1.0
+"""How long a call of a burst takes, so that none of them waits for another's container."""
+MADE_AHEAD = pool_plan.wanted(pool_plan.Pool(), now_s=0.0) + pool_plan.spares_wanted(
+    pool_plan.Pool(), now_s=0.0
+)
 """How many starts find a sandbox that is there: what a template keeps while starts do not come thick."""
+CALM_S = 2 * pool_plan.WINDOW_S
+"""After so long without a start a template keeps no more than that."""
 QUARTILES_APART = 1.349
 """How many standard deviations the quartiles of a normal distribution lie apart."""
 FIRST_S = 0.15
@@ -157,13 +161,18 @@ class Census:
         return took_s
 
     def together_s(self) -> float:
-        """Seconds until the last of MOST calls runs that come together at no container; no container is left."""
+        """Seconds until the last of MOST containers runs that are started together, of which few find a sandbox that was made
+        ahead; none is left. They are asked for, so that nothing depends on how long the server believes that calls take.
+        """
+        time.sleep(CALM_S)
         asked_s = time.clock_gettime(time.CLOCK_MONOTONIC)
 
         async def all_of_them() -> list[float]:
-            return list(await asyncio.gather(*(probe.remote.aio(0.3) for _ in range(MOST))))
+            return list(await asyncio.gather(*(probe.remote.aio(HOLD_S) for _ in range(MOST))))
 
+        probe.update_autoscaler(min_containers=MOST)
         took_s = max(asyncio.run(all_of_them())) - asked_s
+        probe.update_autoscaler(min_containers=0)
         self.wait_for_none()
         return took_s
 

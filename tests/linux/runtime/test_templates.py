@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import os
 import signal
+import time
 from pathlib import Path
 
 import pytest
 
 from squall.runtime.spec import Mount
+from squall.runtime.template.keeper import REAP_PATIENCE_S
 from squall.runtime.template.pool_plan import THICK, WINDOW_S
 from tests.linux.runtime.box import Box, eventually, limits
 
@@ -241,8 +243,8 @@ def test_a_rung_on_demand_is_served_however_many_sandboxes_are_ready(box: Box) -
         assert box.finish(started).out == "up\n"
 
 
-def test_the_second_spare_goes_when_starts_are_rare_again(box: Box) -> None:
-    box.template()
+def test_the_second_spare_goes_when_starts_are_rare_again_and_its_template_stays(box: Box) -> None:
+    told = box.template()
 
     def spares() -> int:
         box.say({"t": "list"})
@@ -252,6 +254,10 @@ def test_the_second_spare_goes_when_starts_are_rare_again(box: Box) -> None:
         box.run()
     eventually(lambda: spares() == 2)
     eventually(lambda: spares() == 1, within_s=6 * WINDOW_S)
+    # So long a killed container may take to end, before its template is taken for what holds it up.
+    time.sleep(REAP_PATIENCE_S + 0.5)
+    assert Path(f"/proc/{told['pid']}").exists()
+    assert box.finish(box.start(box.spec("print('up')"), path="pooled")).out == "up\n"
 
 
 def test_a_burst_beyond_the_pool_is_served(box: Box) -> None:

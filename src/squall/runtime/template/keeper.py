@@ -22,7 +22,7 @@ Message = dict[str, Any]
 State = Literal["building", "ready", "refused", "gone", "resting"]
 
 # A template that does not take up the end of what it has forked keeps the container's namespaces from ending.
-_REAP_PATIENCE_S = 2.0
+REAP_PATIENCE_S = 2.0
 _REFILL_AFTER_S = 0.01
 
 
@@ -324,10 +324,10 @@ class Keeper:
         """A container was killed: if its end is not taken up in time, the template is what holds it."""
 
         def look() -> None:
-            if container.is_live:
+            if any(one is container for one in self._containers.values()):
                 self._template.kill()
 
-        self._around.timers.at(self._around.now_s() + _REAP_PATIENCE_S, look)
+        self._around.timers.at(self._around.now_s() + REAP_PATIENCE_S, look)
 
     # what its init says
 
