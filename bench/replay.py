@@ -10,9 +10,9 @@ import os
 import statistics
 import threading
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from random import Random
-from typing import Self
+from typing import Any, Self
 
 import squall
 from commands import own_state, stop_server
@@ -22,7 +22,6 @@ from squall.model.function import Scaling
 from squall.model.ids import NodeId
 from squall.model.node import Node
 from squall.model.resources import DEFAULT_CPU_MILLI, DEFAULT_MEMORY_MIB, Resources
-from squall.runtime.template import pool_plan
 from squall.simulation.nodes import Starts
 from squall.simulation.report import report
 from squall.simulation.run import Played, Setup, World, function_of
@@ -33,16 +32,11 @@ MOST = 12
 BURST_S = 0.1
 """Within how many seconds the calls of a burst come."""
 LOOK_S = 0.05
-WARM_UP, TRIALS, BURSTS = 3, 15, 8
-"""The first containers start without a template, and the first bursts find more made ahead: they are not counted."""
-HOLD_S = 1.0
-"""How long a call of a burst takes, so that none of them waits for another's container."""
-MADE_AHEAD = pool_plan.wanted(pool_plan.Pool(), now_s=0.0) + pool_plan.spares_wanted(
-    pool_plan.Pool(), now_s=0.0
-)
-"""How many starts find a sandbox that is there: what a template keeps while starts do not come thick."""
-CALM_S = 2 * pool_plan.WINDOW_S
-"""After so long without a start a template keeps no more than that."""
+WARM_UP, TRIALS = 3, 15
+"""The first containers start without a template, and are not counted."""
+FIRST_TRACE_S, OTHER_SEED = 180.0, 1000
+"""Of another trace, from which is told how much work a start is."""
+LONGEST_START_S = 1.0
 QUARTILES_APART = 1.349
 """How many standard deviations the quartiles of a normal distribution lie apart."""
 FIRST_S = 0.15
@@ -73,36 +67,35 @@ def probe(seconds: float) -> float:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measured:
-    """What the simulation is told of the machine: seconds of starts one by one, of bursts of MOST calls, each of which
-    needs a container, until the last of them runs, and of the way of a call to a container that is free; and how many
-    cores there are.
+    """What the simulation is told of the machine: seconds of starts one by one, and of the way of a call to a container
+    that is free; how many cores there are; and how long the calls of a first trace waited on average.
     """
 
     starts_s: tuple[float, ...]
-    bursts_s: tuple[float, ...]
     way_s: float
     cores: int
+    first: tuple[Arrival, ...]
+    mean_wait_s: float
 
-    @property
     def starts(self) -> Starts:
         """The same as the simulation takes it.
 
-        One that comes alone finds what was made ahead. A burst takes as long as all its starts are work for all cores,
-        each equally much: for each a sandbox is made, be it to take the place of one that was there.
+        One that comes alone finds what was made ahead. How much work it is to make that cannot be seen from outside, as it is
+        done before, beside and after: it is what makes the simulation of the first trace wait as long as the machine did.
         """
         one_s = max(0.001, statistics.median(self.starts_s) - self.way_s)
         quartiles = statistics.quantiles([math.log(max(0.001, one - self.way_s)) for one in self.starts_s])
         # Of the middle half: one start that the machine was kept from says nothing of the others.
         spread = (quartiles[2] - quartiles[0]) / QUARTILES_APART
-        burst_s = statistics.median(self.bursts_s) - self.way_s
-        each_s = max(one_s, burst_s * self.cores / MOST)
-        return Starts(
-            pooled_s=one_s,
-            on_demand_s=each_s,
-            pool=MADE_AHEAD,
-            shared=True,
-            spread=spread,
-        )
+        starts = Starts(pooled_s=one_s, planned=True, shared=True, spread=spread)
+        low_s, high_s = one_s, max(one_s, LONGEST_START_S)
+        while high_s - low_s > one_s / 50:
+            middle_s = (low_s + high_s) / 2
+            waits, _ = played(self.first, replace(starts, on_demand_s=middle_s), self)
+            low_s, high_s = (
+                (low_s, middle_s) if statistics.fmean(waits) > self.mean_wait_s else (middle_s, high_s)
+            )
+        return replace(starts, on_demand_s=low_s)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -160,22 +153,6 @@ class Census:
         self.wait_for_none()
         return took_s
 
-    def together_s(self) -> float:
-        """Seconds until the last of MOST containers runs that are started together, of which few find a sandbox that was made
-        ahead; none is left. They are asked for, so that nothing depends on how long the server believes that calls take.
-        """
-        time.sleep(CALM_S)
-        asked_s = time.clock_gettime(time.CLOCK_MONOTONIC)
-
-        async def all_of_them() -> list[float]:
-            return list(await asyncio.gather(*(probe.remote.aio(HOLD_S) for _ in range(MOST))))
-
-        probe.update_autoscaler(min_containers=MOST)
-        took_s = max(asyncio.run(all_of_them())) - asked_s
-        probe.update_autoscaler(min_containers=0)
-        self.wait_for_none()
-        return took_s
-
     def _run(self) -> None:
         client = running_client()
         last_s = time.monotonic()
@@ -187,35 +164,38 @@ class Census:
             last_s = now_s
 
 
-async def play_trace(calls: tuple[Arrival, ...]) -> list[float]:
-    """The waits of every call of the trace, in its order."""
+async def play_trace(calls: tuple[Arrival, ...], function: Any) -> list[float]:
+    """The waits of every call of the trace to `function`, in its order."""
     began_s = time.clock_gettime(time.CLOCK_MONOTONIC)
 
     async def one(call: Arrival) -> float:
         due_s = began_s + call.at_s
         await asyncio.sleep(max(0.0, due_s - time.clock_gettime(time.CLOCK_MONOTONIC)))
         asked_s = time.clock_gettime(time.CLOCK_MONOTONIC)
-        return float(await nap.remote.aio(call.work_s[0])) - asked_s
+        return float(await function.remote.aio(call.work_s[0])) - asked_s
 
     return list(await asyncio.gather(*(one(call) for call in calls)))
 
 
-def real(calls: tuple[Arrival, ...]) -> tuple[Figures, Measured]:
-    """What the server made of it, and what the simulation is to be told."""
+def real(calls: tuple[Arrival, ...], first: tuple[Arrival, ...]) -> tuple[Figures, Measured]:
+    """What the server made of it, and what the simulation is to be told: of the trace `first`, to another function."""
     with app.run(), Census() as census:
         census.wait_for_none()
         starts_s = tuple(census.start_s() for _ in range(WARM_UP + TRIALS))[WARM_UP:]
-        bursts_s = tuple(census.together_s() for _ in range(WARM_UP + BURSTS))[WARM_UP:]
+        probe.remote(FIRST_S)
+        census.wait_for_none()
+        mean_wait_s = statistics.fmean(asyncio.run(play_trace(first, probe)))
         measured = Measured(
             starts_s=starts_s,
-            bursts_s=bursts_s,
             way_s=statistics.median(_warm_waits()),
             cores=len(os.sched_getaffinity(0)),
+            first=first,
+            mean_wait_s=mean_wait_s,
         )
         nap.remote(FIRST_S)
         census.wait_for_none()
         census.container_s = 0.0
-        waits = asyncio.run(play_trace(calls))
+        waits = asyncio.run(play_trace(calls, nap))
         census.wait_for_none()
         return figures(waits, census.container_s), measured
 
@@ -228,8 +208,13 @@ def _warm_waits() -> list[float]:
     return waits
 
 
-def simulated(calls: tuple[Arrival, ...], measured: Measured) -> Figures:
-    """What the simulation makes of it, on a machine with the cores and memory of this one."""
+def simulated(calls: tuple[Arrival, ...], starts: Starts, measured: Measured) -> Figures:
+    """What the simulation makes of it."""
+    return figures(*played(calls, starts, measured))
+
+
+def played(calls: tuple[Arrival, ...], starts: Starts, measured: Measured) -> tuple[list[float], float]:
+    """The waits in the simulation, on a machine with the cores and memory of this one, and container seconds."""
     memory_mib = int(float(str(machine()["memory_gib"])) * 1024 * 0.9)
     capacity = Resources(cpu_milli=OVERBOOKED * 1000 * measured.cores, memory_mib=memory_mib)
     node = Node(id=NodeId("no-1"), cores=measured.cores, capacity=capacity)
@@ -238,13 +223,13 @@ def simulated(calls: tuple[Arrival, ...], measured: Measured) -> Figures:
     function = function_of("nap", scaling=scaling, asks=asks)
     first = Arrival(at_s=0.0, work_s=(FIRST_S,))
     later = tuple(Arrival(at_s=LATER_S + call.at_s, work_s=call.work_s) for call in calls)
-    found: list[tuple[float, float]] = []
+    found: list[float] = []
     for arrivals in ((first,), (first, *later)):
-        played = Played(function=function, arrivals=arrivals)
-        world = World(Setup(played=(played,), nodes=(node,), starts=measured.starts)).run()
-        found.append((world.callers.got[function.id].waits_s[0], report(world, function.id).container_s))
+        setup = Played(function=function, arrivals=arrivals)
+        world = World(Setup(played=(setup,), nodes=(node,), starts=starts)).run()
+        found.append(report(world, function.id).container_s)
     waits = [wait + measured.way_s for wait in world.callers.got[function.id].waits_s[1:]]
-    return figures(waits, found[1][1] - found[0][1])
+    return waits, found[1] - found[0]
 
 
 def figures(waits: list[float], container_s: float) -> Figures:
@@ -274,13 +259,14 @@ def main() -> None:
     calls = trace_of(options.length, options.seed)
     folder = own_state()
     try:
-        there, measured = real(calls)
+        there, measured = real(calls, trace_of(FIRST_TRACE_S, options.seed + OTHER_SEED))
     finally:
         stop_server(folder)
-    here, starts = simulated(calls, measured), measured.starts
+    starts = measured.starts()
+    here = simulated(calls, starts, measured)
     say(
         f"{len(calls)} calls in {options.length:g} s; a start takes {starts.pooled_s * 1e3:.1f} ms, "
-        f"beyond the {starts.pool} made ahead {starts.on_demand_s * 1e3:.1f}, on {measured.cores} cores, "
+        f"with its sandbox {starts.on_demand_s * 1e3:.1f}, on {measured.cores} cores, "
         f"spread {starts.spread:.2f}; a call takes {measured.way_s * 1e3:.2f} ms"
     )
     say(f"{'':<14}{'real':>10}{'simulated':>12}{'off by':>9}")
@@ -293,7 +279,7 @@ def main() -> None:
             "real": asdict(there),
             "simulated": asdict(here),
             "off_by": differ,
-            "measured": asdict(measured),
+            "measured": {**asdict(measured), "first": len(measured.first), "start_s": starts.on_demand_s},
         }
         print(json.dumps({"machine": machine(), "calls": len(calls), **told}))
 

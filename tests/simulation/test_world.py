@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 from random import Random
 from xml.etree import ElementTree
@@ -10,6 +11,7 @@ import pytest
 
 from squall.model.container import ContainerEnd, WantedContainer
 from squall.model.ids import CallId, ContainerId, NodeId
+from squall.runtime.template.pool_plan import LEAST
 from squall.scheduling.inputs import Segment
 from squall.simulation.clock import Clock
 from squall.simulation.compare import Case, play
@@ -154,6 +156,30 @@ def test_starts_that_share_two_cores_end_later_together_beside_what_is_prepared_
     ready = ready_of(site)
     assert [name for _, name in ready] == [ONE.id, TWO.id, THREE.id]
     assert [at_s for at_s, _ in ready] == pytest.approx([1.0, refilled_s + 0.5, refilled_s + 0.5])
+
+
+def many(count: int, first: int = 0) -> tuple[WantedContainer, ...]:
+    return tuple(replace(ONE, id=ContainerId(f"co-many-{number}")) for number in range(first, first + count))
+
+
+def at_once(site: Site, at_s: float) -> int:
+    """How many of those wanted at that instant found a sandbox that was there."""
+    return sum(ready_s == pytest.approx(at_s + 0.5) for ready_s, _ in ready_of(site))
+
+
+def test_a_planned_pool_is_as_large_as_a_template_plans_it() -> None:
+    site = Site(Starts(pooled_s=0.5, on_demand_s=1.0, planned=True))
+    site.machine.want(many(20))
+    site.until(4.0)
+    assert at_once(site, 0.0) == LEAST + 1
+    site.machine.want(many(40))
+    site.until(6.0)
+    # A fifth of the starts of a window of five seconds, and two spares where they come thick.
+    assert at_once(site, 4.0) == 20 // 5 + 2
+    site.until(30.0)
+    site.machine.want(many(60))
+    site.until(40.0)
+    assert at_once(site, 30.0) == LEAST + 1, "what nobody asked for was let go"
 
 
 def test_a_start_that_is_not_wanted_any_more_leaves_its_share_to_the_others() -> None:

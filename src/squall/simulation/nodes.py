@@ -11,6 +11,7 @@ from squall.model.container import ContainerEnd, WantedContainer
 from squall.model.ids import CallId, ContainerId, NodeId
 from squall.model.node import Node
 from squall.model.resources import Resources
+from squall.runtime.template.pool_plan import Pool, spares_wanted, wanted
 from squall.scheduling.inputs import Segment
 from squall.scheduling.node_diff import Start, plan_node
 from squall.simulation.clock import Clock, Timer
@@ -27,8 +28,9 @@ POST_S = 0.005
 class Starts:
     """How long containers take to start, in seconds.
 
-    pooled_s: with one of the `pool` sandboxes that a machine has prepared. on_demand_s: without, where one is made
-    first. One is made for every start, and whoever waits longest gets it; what nobody waits for fills up the pool.
+    pooled_s: with one of the `pool` sandboxes that a machine has prepared; planned: with as many as a template of ours
+    plans to keep, spares among them. on_demand_s: without, where one is made first. One is made for every start, and whoever waits
+    longest gets it; what nobody waits for fills up the pool.
     shared: whether all of this is work for the cores of the machine, which share it as `Sharing` says: it takes so long
     where it has a core for itself. spread: how much starts differ (0: not at all).
     """
@@ -36,6 +38,7 @@ class Starts:
     pooled_s: float = 0.5
     on_demand_s: float = 0.5
     pool: int = 0
+    planned: bool = False
     shared: bool = False
     spread: float = 0.0
 
@@ -90,6 +93,8 @@ class Machine:
         self._cores = Sharing(clock, node.cores)
         self._waiting: deque[Body] = deque()
         self._pooled: int | None = None
+        self._seen = Pool()
+        self._making = 0
         self._lives = 0
 
     @property
@@ -166,7 +171,7 @@ class Machine:
         self._cores.stop()
         self._waiting.clear()
         self.ended.clear()
-        self._pooled = None
+        self._pooled, self._seen, self._making = None, Pool(), 0
         self._lives += 1
 
     # -- inside
@@ -177,26 +182,41 @@ class Machine:
         return begin(seconds, callback, *args)
 
     def _start(self, body: Body) -> None:
-        if self._pooled is None:
-            self._pooled = self.starts.pool
+        now_s = self._clock.now_s
+        self._seen = seen = self._seen.at(now_s)
+        if self._pooled is None or not (seen.now or seen.before):
+            # What nobody asked for in two windows has been let go.
+            self._pooled = self._kept if self._pooled is None else min(self._pooled, self._kept)
+        self._seen = seen.started(now_s)
         if self._pooled:
             self._pooled -= 1
             self._send_out(body)
         else:
             self._waiting.append(body)
         make_s = max(0.0, self.starts.on_demand_s - self.starts.pooled_s)
-        self._have_done(self._spread(make_s), self._made, self._lives)
+        for _ in range(self._kept + len(self._waiting) - self._pooled - self._making):
+            self._making += 1
+            self._have_done(self._spread(make_s), self._made, self._lives)
+
+    @property
+    def _kept(self) -> int:
+        """How many sandboxes shall be there before anybody asks: of a template, as it plans itself, spares among them."""
+        if not self.starts.planned:
+            return self.starts.pool
+        now_s = self._clock.now_s
+        return wanted(self._seen, now_s=now_s) + spares_wanted(self._seen, now_s=now_s)
 
     def _made(self, life: int) -> None:
         """One more sandbox is there: for who waits longest, else for the pool."""
         if life != self._lives:
             return
+        self._making -= 1
         while self._waiting:
             body = self._waiting.popleft()
             if self.bodies.get(body.wanted.id) is body and not body.stopping:
                 self._send_out(body)
                 return
-        self._pooled = min(self.starts.pool, (self._pooled or 0) + 1)
+        self._pooled = (self._pooled or 0) + 1
 
     def _send_out(self, body: Body) -> None:
         slow_s, self.next_start_slow_s = self.next_start_slow_s, 0.0

@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
+import statistics
 from dataclasses import replace
-from random import Random
 
 import pytest
 
 import replay
-from squall.model.container import WantedContainer
-from squall.model.ids import ContainerId, NodeId
-from squall.model.node import Node
-from squall.model.resources import Resources
-from squall.simulation.clock import Clock
-from squall.simulation.nodes import Machine, Works
-from squall.simulation.run import function_of
-from squall.simulation.said import Ready, Said
+from squall.simulation.traffic import Arrival
 
 
 def test_the_trace_follows_its_seed_and_holds_bursts_of_short_works() -> None:
@@ -27,34 +20,28 @@ def test_the_trace_follows_its_seed_and_holds_bursts_of_short_works() -> None:
     assert len(calls) > 20
 
 
-def measured(*, burst_s: float, cores: int = 2) -> replay.Measured:
+def measured(*, mean_wait_s: float, first: tuple[Arrival, ...]) -> replay.Measured:
     return replay.Measured(
-        starts_s=(0.02, 0.022, 0.018), bursts_s=(0.0, burst_s, 9.0), way_s=0.0, cores=cores
+        starts_s=(0.0055, 0.0056, 0.0054), way_s=0.0005, cores=2, first=first, mean_wait_s=mean_wait_s
     )
 
 
-@pytest.mark.parametrize("cores", [1, 2, 4])
-def test_a_burst_takes_in_the_simulation_what_it_took_in_truth(cores: int) -> None:
-    told = measured(burst_s=0.4, cores=cores)
-    clock = Clock()
-    node = Node(id=NodeId("no-1"), cores=cores, capacity=Resources())
-    said = list[tuple[float, Said]]()
-    works = Works(lambda _call, _index: 0.3)
-    machine = Machine(node, clock, lambda _node, one: said.append((clock.now_s, one)), works, Random(1))
-    machine.starts = replace(told.starts, spread=0.0)
-    names = [ContainerId(f"co-{number}") for number in range(replay.MOST)]
-    machine.want(tuple(WantedContainer(id=name, function=function_of("f")) for name in names))
-    while clock.step():
-        pass
-    ready_s = [at_s for at_s, one in said if isinstance(one, Ready)]
-    assert len(ready_s) == replay.MOST
-    assert max(ready_s) == pytest.approx(0.4)
-    assert sum(at_s < 0.4 - 1e-9 for at_s in ready_s) == replay.MADE_AHEAD < replay.MOST
+@pytest.mark.parametrize("start_s", [0.015, 0.03, 0.06])
+def test_how_much_work_a_start_is_is_found_again_from_how_long_calls_waited(start_s: float) -> None:
+    first = replay.trace_of(replay.FIRST_TRACE_S, 7)
+    machine = measured(mean_wait_s=0.0, first=first)
+    truth = replace(machine.starts(), on_demand_s=start_s)
+    waits, _ = replay.played(first, truth, machine)
+    told = replace(machine, mean_wait_s=statistics.fmean(waits)).starts()
+    again, _ = replay.played(first, told, machine)
+    assert statistics.fmean(again) == pytest.approx(statistics.fmean(waits), rel=0.05)
+    assert told.on_demand_s == pytest.approx(start_s, rel=0.15)
+    assert told.pooled_s == pytest.approx(0.005)
 
 
-def test_a_burst_that_is_quick_has_its_starts_take_what_one_alone_takes() -> None:
-    starts = measured(burst_s=0.05).starts
-    assert starts.on_demand_s == starts.pooled_s == pytest.approx(0.02)
+def test_a_machine_on_which_nobody_waited_long_makes_its_sandboxes_for_nothing() -> None:
+    starts = measured(mean_wait_s=0.0, first=replay.trace_of(30.0, 7)).starts()
+    assert starts.on_demand_s == pytest.approx(starts.pooled_s, rel=0.1)
 
 
 def test_figures_agree_within_their_share_and_where_they_are_next_to_nothing() -> None:
@@ -64,7 +51,7 @@ def test_figures_agree_within_their_share_and_where_they_are_next_to_nothing() -
 
 
 def test_the_simulation_of_the_trace_gives_waits_of_at_least_the_way() -> None:
-    told = replay.Measured(starts_s=(0.1, 0.1, 0.1), bursts_s=(0.8,), way_s=0.002, cores=2)
-    found = replay.simulated(replay.trace_of(20.0, 1), told)
-    assert 0.002 <= found.p50_wait_s <= found.p90_wait_s <= found.p99_wait_s < 1.0
+    told = measured(mean_wait_s=0.1, first=replay.trace_of(30.0, 7))
+    found = replay.simulated(replay.trace_of(20.0, 1), told.starts(), told)
+    assert 0.0005 <= found.p50_wait_s <= found.p90_wait_s <= found.p99_wait_s < 1.0
     assert found.container_s > 3.0
