@@ -1,0 +1,115 @@
+"""Directory renderer: a manifest copied out of its chunks, on any file system."""
+
+from __future__ import annotations
+
+import os
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+from squall.blobs.blob_store import BlobStore
+from squall.blobs.chunks import CHUNK_BYTES
+from squall.blobs.digest import Digest, digest_of
+from squall.blobs.directory_writer import DirectoryWriter
+from squall.blobs.manifest import Entry, File, Part
+from squall.blobs.manifest_bytes import Reader
+from squall.blobs.overlay_notes import Notes
+from squall.blobs.threads import on_disk
+from squall.model.errors import BlobCorrupt
+
+_STEPS_BYTES: Final = 8 << 20
+_CHUNKS_HELD: Final = 32
+_ZEROS: Final = digest_of(bytes(CHUNK_BYTES))
+
+Step = Callable[[], None]
+
+
+class DirectoryRenderer:
+    """A Renderer that copies, a file at a time.
+
+    notes: the directory is a layer for an overlay that looks for its notes there; None: it is a directory like any
+    other, in which whiteouts have nothing to hide. owners: owners and privileged attributes are set, which needs root
+    and fails without; otherwise all belongs to this user, files without set-user-id and set-group-id bits where
+    somebody else was the owner. None: as root only. Nothing is forced to disk: it can be made again.
+    """
+
+    def __init__(self, blobs: BlobStore, *, notes: Notes | None = None, owners: bool | None = None) -> None:
+        self._blobs = blobs
+        self._notes = notes
+        self._owners = os.geteuid() == 0 if owners is None else owners
+
+    async def render(self, manifest: Digest, into: Path) -> None:
+        """As Renderer says; memory stays below some 40 MiB."""
+        writer = DirectoryWriter(into, notes=self._notes, owners=self._owners)
+        threads = ThreadPoolExecutor(max_workers=1, thread_name_prefix="render")
+        try:
+            await on_disk(threads, into, writer.open)
+            async for steps in self._steps(writer, manifest):
+                await on_disk(threads, into, partial(_carry_out, steps))
+            await on_disk(threads, into, writer.end)
+        finally:
+            writer.close()
+            threads.shutdown(wait=False)
+
+    async def _steps(self, writer: DirectoryWriter, manifest: Digest) -> AsyncIterator[list[Step]]:
+        """All that is to be done, in runs small enough to hold."""
+        chunks = _Chunks(self._blobs)
+        async for entries in self._entries(manifest):
+            steps: list[Step] = []
+            for entry in entries:
+                if not isinstance(entry, File):
+                    steps.append(partial(writer.add, entry))
+                    continue
+                steps.append(partial(writer.begin, entry))
+                for part in entry.parts:
+                    if part.chunk == _ZEROS:
+                        steps.append(partial(writer.skip, part.length))
+                        continue
+                    steps.append(partial(writer.write, await chunks.part(part)))
+                    if chunks.fetched >= _STEPS_BYTES:
+                        yield steps
+                        steps, chunks.fetched = [], 0
+                steps.append(partial(writer.finish, entry))
+            yield steps
+
+    async def _entries(self, manifest: Digest) -> AsyncIterator[list[Entry]]:
+        reader = Reader()
+        async for part in self._blobs.stream(manifest):
+            yield reader.feed(part)
+        reader.end()
+
+
+class _Chunks:
+    """The chunks that were used last: small files share theirs with their neighbours.
+
+    fetched: the bytes that came from the store; whoever holds their parts sets it back once they are written.
+    """
+
+    def __init__(self, blobs: BlobStore) -> None:
+        self.fetched = 0
+        self._blobs = blobs
+        self._held: OrderedDict[Digest, bytes] = OrderedDict()
+
+    async def part(self, part: Part) -> memoryview:
+        """These bytes. Raises BlobMissing, BlobCorrupt."""
+        chunk = self._held.pop(part.chunk, None)
+        if chunk is None:
+            chunk = await self._blobs.get(part.chunk, stop=CHUNK_BYTES)
+            self.fetched += len(chunk)
+        self._held[part.chunk] = chunk
+        if len(self._held) > _CHUNKS_HELD:
+            self._held.popitem(last=False)
+        if len(chunk) < part.offset + part.length:
+            raise BlobCorrupt(
+                f"a file has bytes up to {part.offset + part.length} of a chunk of {len(chunk)}",
+                digest=part.chunk,
+            )
+        return memoryview(chunk)[part.offset : part.offset + part.length]
+
+
+def _carry_out(steps: Sequence[Step]) -> None:
+    for step in steps:
+        step()
