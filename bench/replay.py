@@ -37,6 +37,7 @@ WARM_UP, TRIALS = 3, 15
 FIRST_TRACE_S, OTHER_SEED = 180.0, 1000
 """Of another trace, from which is told how much work a start is."""
 LONGEST_START_S = 1.0
+SIMULATIONS = 6
 QUARTILES_APART = 1.349
 """How many standard deviations the quartiles of a normal distribution lie apart."""
 FIRST_S = 0.15
@@ -214,22 +215,28 @@ def simulated(calls: tuple[Arrival, ...], starts: Starts, measured: Measured) ->
 
 
 def played(calls: tuple[Arrival, ...], starts: Starts, measured: Measured) -> tuple[list[float], float]:
-    """The waits in the simulation, on a machine with the cores and memory of this one, and container seconds."""
+    """The waits in simulations, on a machine with the cores and memory of this one, and container seconds of one of them.
+
+    Several, as each draws anew how starts differ: the slowest few calls of one say little.
+    """
     memory_mib = int(float(str(machine()["memory_gib"])) * 1024 * 0.9)
     capacity = Resources(cpu_milli=OVERBOOKED * 1000 * measured.cores, memory_mib=memory_mib)
     node = Node(id=NodeId("no-1"), cores=measured.cores, capacity=capacity)
     asks = Resources(cpu_milli=DEFAULT_CPU_MILLI, memory_mib=DEFAULT_MEMORY_MIB)
-    scaling = Scaling(max_containers=MOST, scaledown_window_s=WINDOW_S)
-    function = function_of("nap", scaling=scaling, asks=asks)
+    function = function_of(
+        "nap", scaling=Scaling(max_containers=MOST, scaledown_window_s=WINDOW_S), asks=asks
+    )
     first = Arrival(at_s=0.0, work_s=(FIRST_S,))
     later = tuple(Arrival(at_s=LATER_S + call.at_s, work_s=call.work_s) for call in calls)
-    found: list[float] = []
-    for arrivals in ((first,), (first, *later)):
-        setup = Played(function=function, arrivals=arrivals)
-        world = World(Setup(played=(setup,), nodes=(node,), starts=starts)).run()
-        found.append(report(world, function.id).container_s)
-    waits = [wait + measured.way_s for wait in world.callers.got[function.id].waits_s[1:]]
-    return waits, found[1] - found[0]
+
+    def world_of(arrivals: tuple[Arrival, ...], seed: int) -> World:
+        one = Played(function=function, arrivals=arrivals)
+        return World(Setup(played=(one,), nodes=(node,), starts=starts, seed=seed)).run()
+
+    before_s = report(world_of((first,), 0), function.id).container_s
+    worlds = [world_of((first, *later), seed) for seed in range(SIMULATIONS)]
+    waits = [wait + measured.way_s for world in worlds for wait in world.callers.got[function.id].waits_s[1:]]
+    return waits, statistics.fmean(report(world, function.id).container_s - before_s for world in worlds)
 
 
 def figures(waits: list[float], container_s: float) -> Figures:

@@ -28,19 +28,19 @@ def measured(*, mean_wait_s: float, first: tuple[Arrival, ...]) -> replay.Measur
 
 @pytest.mark.parametrize("start_s", [0.015, 0.03, 0.06])
 def test_how_much_work_a_start_is_is_found_again_from_how_long_calls_waited(start_s: float) -> None:
-    first = replay.trace_of(replay.FIRST_TRACE_S, 7)
+    first = replay.trace_of(20.0, 7)
     machine = measured(mean_wait_s=0.0, first=first)
     truth = replace(machine.starts(), on_demand_s=start_s)
     waits, _ = replay.played(first, truth, machine)
     told = replace(machine, mean_wait_s=statistics.fmean(waits)).starts()
     again, _ = replay.played(first, told, machine)
     assert statistics.fmean(again) == pytest.approx(statistics.fmean(waits), rel=0.05)
-    assert told.on_demand_s == pytest.approx(start_s, rel=0.15)
+    assert told.on_demand_s == pytest.approx(start_s, rel=0.2)
     assert told.pooled_s == pytest.approx(0.005)
 
 
 def test_a_machine_on_which_nobody_waited_long_makes_its_sandboxes_for_nothing() -> None:
-    starts = measured(mean_wait_s=0.0, first=replay.trace_of(30.0, 7)).starts()
+    starts = measured(mean_wait_s=0.0, first=replay.trace_of(20.0, 7)).starts()
     assert starts.on_demand_s == pytest.approx(starts.pooled_s, rel=0.1)
 
 
@@ -51,7 +51,7 @@ def test_figures_agree_within_their_share_and_where_they_are_next_to_nothing() -
 
 
 def test_the_simulation_of_the_trace_gives_waits_of_at_least_the_way() -> None:
-    told = measured(mean_wait_s=0.1, first=replay.trace_of(30.0, 7))
+    told = measured(mean_wait_s=0.1, first=replay.trace_of(20.0, 7))
     found = replay.simulated(replay.trace_of(20.0, 1), told.starts(), told)
     assert 0.0005 <= found.p50_wait_s <= found.p90_wait_s <= found.p99_wait_s < 1.0
     assert found.container_s > 3.0
