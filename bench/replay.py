@@ -22,6 +22,7 @@ from squall.model.function import Scaling
 from squall.model.ids import NodeId
 from squall.model.node import Node
 from squall.model.resources import DEFAULT_CPU_MILLI, DEFAULT_MEMORY_MIB, Resources
+from squall.runtime.template import pool_plan
 from squall.simulation.nodes import Starts
 from squall.simulation.report import report
 from squall.simulation.run import Played, Setup, World, function_of
@@ -66,6 +67,26 @@ def probe(seconds: float) -> float:
     return nap.local(seconds)
 
 
+class TemplatePool:
+    """What a template keeps ready, as it plans itself: sandboxes, and spares among them."""
+
+    def __init__(self) -> None:
+        self._seen = pool_plan.Pool()
+
+    def started(self, now_s: float) -> None:
+        """A container was asked for."""
+        self._seen = self._seen.started(now_s)
+
+    def kept(self, now_s: float) -> int:
+        """How many shall be there before anybody asks."""
+        return pool_plan.wanted(self._seen, now_s=now_s) + pool_plan.spares_wanted(self._seen, now_s=now_s)
+
+    def is_calm(self, now_s: float) -> bool:
+        """Whether nobody has asked in two windows, at which what is too much is let go."""
+        seen = self._seen.at(now_s)
+        return not (seen.now or seen.before)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measured:
     """What the simulation is told of the machine: seconds of starts one by one, and of the way of a call to a container
@@ -88,7 +109,7 @@ class Measured:
         quartiles = statistics.quantiles([math.log(max(0.001, one - self.way_s)) for one in self.starts_s])
         # Of the middle half: one start that the machine was kept from says nothing of the others.
         spread = (quartiles[2] - quartiles[0]) / QUARTILES_APART
-        starts = Starts(pooled_s=one_s, planned=True, shared=True, spread=spread)
+        starts = Starts(pooled_s=one_s, plan=TemplatePool, shared=True, spread=spread)
         low_s, high_s = one_s, max(one_s, LONGEST_START_S)
         while high_s - low_s > one_s / 50:
             middle_s = (low_s + high_s) / 2

@@ -11,7 +11,6 @@ import pytest
 
 from squall.model.container import ContainerEnd, WantedContainer
 from squall.model.ids import CallId, ContainerId, NodeId
-from squall.runtime.template.pool_plan import LEAST
 from squall.scheduling.inputs import Segment
 from squall.simulation.clock import Clock
 from squall.simulation.compare import Case, play
@@ -162,24 +161,39 @@ def many(count: int, first: int = 0) -> tuple[WantedContainer, ...]:
     return tuple(replace(ONE, id=ContainerId(f"co-many-{number}")) for number in range(first, first + count))
 
 
+class Half:
+    """Keeps one, and half as many as were asked for in the last ten seconds."""
+
+    def __init__(self) -> None:
+        self.asked_s: list[float] = []
+
+    def started(self, now_s: float) -> None:
+        self.asked_s.append(now_s)
+
+    def kept(self, now_s: float) -> int:
+        return 1 + sum(now_s - asked_s < 10.0 for asked_s in self.asked_s) // 2
+
+    def is_calm(self, now_s: float) -> bool:
+        return self.kept(now_s) == 1
+
+
 def at_once(site: Site, at_s: float) -> int:
     """How many of those wanted at that instant found a sandbox that was there."""
     return sum(ready_s == pytest.approx(at_s + 0.5) for ready_s, _ in ready_of(site))
 
 
-def test_a_planned_pool_is_as_large_as_a_template_plans_it() -> None:
-    site = Site(Starts(pooled_s=0.5, on_demand_s=1.0, planned=True))
+def test_a_planned_pool_is_as_large_as_its_plan_says() -> None:
+    site = Site(Starts(pooled_s=0.5, on_demand_s=1.0, plan=Half))
     site.machine.want(many(20))
     site.until(4.0)
-    assert at_once(site, 0.0) == LEAST + 1
+    assert at_once(site, 0.0) == 1
     site.machine.want(many(40))
     site.until(6.0)
-    # A fifth of the starts of a window of five seconds, and two spares where they come thick.
-    assert at_once(site, 4.0) == 20 // 5 + 2
+    assert at_once(site, 4.0) == 11
     site.until(30.0)
     site.machine.want(many(60))
     site.until(40.0)
-    assert at_once(site, 30.0) == LEAST + 1, "what nobody asked for was let go"
+    assert at_once(site, 30.0) == 1, "what nobody asked for was let go"
 
 
 def test_a_start_that_is_not_wanted_any_more_leaves_its_share_to_the_others() -> None:

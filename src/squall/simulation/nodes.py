@@ -6,12 +6,12 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from random import Random
+from typing import Protocol
 
 from squall.model.container import ContainerEnd, WantedContainer
 from squall.model.ids import CallId, ContainerId, NodeId
 from squall.model.node import Node
 from squall.model.resources import Resources
-from squall.runtime.template.pool_plan import Pool, spares_wanted, wanted
 from squall.scheduling.inputs import Segment
 from squall.scheduling.node_diff import Start, plan_node
 from squall.simulation.clock import Clock, Timer
@@ -24,12 +24,25 @@ POST_S = 0.005
 """Outcomes of shorter inputs travel together."""
 
 
+class PoolPlan(Protocol):
+    """How many sandboxes a machine keeps, as whoever starts containers there plans it."""
+
+    def started(self, now_s: float) -> None:
+        """A container was asked for."""
+
+    def kept(self, now_s: float) -> int:
+        """How many shall be there before anybody asks."""
+
+    def is_calm(self, now_s: float) -> bool:
+        """Whether nobody has asked for so long that more than those were let go."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Starts:
     """How long containers take to start, in seconds.
 
-    pooled_s: with one of the `pool` sandboxes that a machine has prepared; planned: with as many as a template of ours
-    plans to keep, spares among them. on_demand_s: without, where one is made first. One is made for every start, and whoever waits
+    pooled_s: with one of the `pool` sandboxes that a machine has prepared, or of as many as `plan` says. on_demand_s: without, where
+    one is made first. One is made for every start, and whoever waits
     longest gets it; what nobody waits for fills up the pool.
     shared: whether all of this is work for the cores of the machine, which share it as `Sharing` says: it takes so long
     where it has a core for itself. spread: how much starts differ (0: not at all).
@@ -38,7 +51,7 @@ class Starts:
     pooled_s: float = 0.5
     on_demand_s: float = 0.5
     pool: int = 0
-    planned: bool = False
+    plan: Callable[[], PoolPlan] | None = None
     shared: bool = False
     spread: float = 0.0
 
@@ -93,7 +106,7 @@ class Machine:
         self._cores = Sharing(clock, node.cores)
         self._waiting: deque[Body] = deque()
         self._pooled: int | None = None
-        self._seen = Pool()
+        self._plan: PoolPlan | None = None
         self._making = 0
         self._lives = 0
 
@@ -171,7 +184,7 @@ class Machine:
         self._cores.stop()
         self._waiting.clear()
         self.ended.clear()
-        self._pooled, self._seen, self._making = None, Pool(), 0
+        self._pooled, self._making = None, 0
         self._lives += 1
 
     # -- inside
@@ -183,11 +196,13 @@ class Machine:
 
     def _start(self, body: Body) -> None:
         now_s = self._clock.now_s
-        self._seen = seen = self._seen.at(now_s)
-        if self._pooled is None or not (seen.now or seen.before):
-            # What nobody asked for in two windows has been let go.
-            self._pooled = self._kept if self._pooled is None else min(self._pooled, self._kept)
-        self._seen = seen.started(now_s)
+        if self._pooled is None:
+            self._plan = self.starts.plan() if self.starts.plan is not None else None
+            self._pooled = self._kept
+        if self._plan is not None:
+            if self._plan.is_calm(now_s):
+                self._pooled = min(self._pooled, self._kept)
+            self._plan.started(now_s)
         if self._pooled:
             self._pooled -= 1
             self._send_out(body)
@@ -200,11 +215,8 @@ class Machine:
 
     @property
     def _kept(self) -> int:
-        """How many sandboxes shall be there before anybody asks: of a template, as it plans itself, spares among them."""
-        if not self.starts.planned:
-            return self.starts.pool
-        now_s = self._clock.now_s
-        return wanted(self._seen, now_s=now_s) + spares_wanted(self._seen, now_s=now_s)
+        """How many sandboxes shall be there before anybody asks."""
+        return self.starts.pool if self._plan is None else self._plan.kept(self._clock.now_s)
 
     def _made(self, life: int) -> None:
         """One more sandbox is there: for who waits longest, else for the pool."""

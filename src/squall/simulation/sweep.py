@@ -120,7 +120,6 @@ def _starts(dice: Random) -> Starts:
         pooled_s=quick_s,
         on_demand_s=2 * quick_s,
         pool=dice.choice((0, 2, 8)),
-        planned=dice.random() < 0.5,
         shared=dice.choice((False, False, True, True)),
         spread=dice.choice((0.0, 0.5)),
     )
