@@ -53,7 +53,12 @@ def begin(terminal: Terminal, *arguments: str) -> subprocess.Popen[str]:
 
 def run(terminal: Terminal, *arguments: str) -> str:
     client = begin(terminal, *arguments)
-    out, _ = client.communicate(timeout=60)
+    try:
+        out, _ = client.communicate(timeout=60)
+    except subprocess.TimeoutExpired:
+        stands = terminal.squall("status").out
+        client.kill()
+        pytest.fail(f"{client.communicate()[0]}\n{stands}\n{terminal.squall('logs', '--agent').out}")
     assert client.returncode == 0, out
     return out
 

@@ -15,6 +15,21 @@ from squall.settings.paths import StatePaths
 from squall.settings.process import ProcessMark, is_alive, mark_of
 
 SOURCES = Path(__file__).parents[2] / "src"
+PROGRAM = """
+import squall
+
+app = squall.App()
+
+
+@app.function()
+def twice(x):
+    return 2 * x
+
+
+@app.local_entrypoint()
+def main():
+    print(twice.remote(2))
+"""
 
 
 class Shell:
@@ -23,6 +38,16 @@ class Shell:
     def __init__(self, state: Path) -> None:
         self.paths = StatePaths(state=state)
         self._environ = {**os.environ, "SQUALL_STATE_DIR": str(state), "PYTHONPATH": str(SOURCES)}
+
+    def begins(self, *arguments: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [sys.executable, "-m", "squall", *arguments],
+            env=self._environ,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
 
     def types(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
@@ -106,6 +131,29 @@ def test_down_by_force_ends_a_server_that_does_not_answer(shell: Shell) -> None:
     assert f"server: process {running['server'].pid}" in status.stdout
     assert shell.types("down", "--force").returncode == 0
     assert all_ended(list(running.values()))
+
+
+def test_down_while_an_app_waits_for_a_machine_is_quick_and_its_client_is_told(shell: Shell) -> None:
+    shell.paths.state.mkdir(mode=0o700)
+    (shell.paths.state / "node-id").mkdir()  # no agent can run like this
+    running = shell.asks("up")
+    program = shell.paths.state.parent / "program.py"
+    program.write_text(PROGRAM)
+    client = shell.begins("run", str(program))
+    try:
+        until_s = time.monotonic() + 20
+        while not shell.asks("status")["apps"]:
+            assert time.monotonic() < until_s
+            time.sleep(0.05)
+        assert shell.types("down").returncode == 0
+        _, said = client.communicate(timeout=20)
+    finally:
+        client.kill()
+    assert client.returncode == 1
+    assert "SQ-1312" in said
+    assert "the app was stopped before it was ready: server ended" in said
+    assert not Path(f"/proc/{running['server']['pid']}").exists()
+    assert '"signal": "kill"' not in shell.paths.log("supervisor").read_text()
 
 
 def test_the_path_of_the_state_directory_may_be_long(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 import time
@@ -140,8 +141,10 @@ class DiskBlobs:
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         with os.scandir(self._root / _INCOMING) as left:
             for entry in left:
-                if self._clock() - entry.stat(follow_symlinks=False).st_mtime > _ABANDONED_S:
-                    os.unlink(entry.path)
+                # Another process may give it its name at this moment.
+                with contextlib.suppress(FileNotFoundError):
+                    if self._clock() - entry.stat(follow_symlinks=False).st_mtime > _ABANDONED_S:
+                        os.unlink(entry.path)
 
     def _path(self, digest: Digest) -> Path:
         parse_digest(digest)
@@ -246,10 +249,13 @@ class DiskBlobs:
             path = self._path(digest)
             if renew and self._renewed(digest):
                 here.add(digest)
-            elif path.exists():
-                here.add(digest)
+                continue
+            with contextlib.suppress(FileNotFoundError):
                 if renew:
                     os.utime(path, (self._clock(), self._clock()))
+                else:
+                    os.stat(path)
+                here.add(digest)
         return frozenset(here)
 
     def _force(self, digests: frozenset[Digest]) -> None:

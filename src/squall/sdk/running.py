@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-from squall.model.errors import ConnectionLost, Error
+from squall.model.errors import AppStopped, ConnectionLost, Error
 from squall.model.jsonable import to_json
 from squall.sdk.client import Client
 from squall.wire.codec import Frame, Kind
@@ -40,7 +40,6 @@ class RunningApp:
         self._stream: Stream | None = None
         self._opened: asyncio.Future[None] | None = None
         self._closed: asyncio.Future[None] | None = None
-        self._error: Error | None = None
         self._added: dict[int, asyncio.Future[None]] = {}
 
     async def open(self) -> None:
@@ -113,7 +112,14 @@ class RunningApp:
         elif frame.kind is Kind.END:
             self._client.remove(self)
             _settle(self._closed)
-            self._watch({"stopped": head.get("stopped", "")}, memoryview(b""))
+            why = str(head.get("stopped", ""))
+            self._watch({"stopped": why}, memoryview(b""))
+            self._fail(
+                AppStopped(
+                    f"the app was stopped before it was ready: {why or 'it was asked to end'}",
+                    remedy="run it again; if it happens again, see `squall logs --agent` and `squall logs --supervisor`",
+                )
+            )
 
     def _note_scaling(self, function: str, scaling: Event) -> None:
         """A function's bounds were changed: a server that comes after this one is told so."""
@@ -123,7 +129,6 @@ class RunningApp:
 
     def _fail(self, error: Error) -> None:
         self._client.remove(self)
-        self._error = error
         for waiting in (self._opened, self._closed, *self._added.values()):
             if waiting is not None and not waiting.done():
                 waiting.set_exception(error)

@@ -320,7 +320,7 @@ def _spawn(house: House, stream: Stream, work: Coroutine[Any, Any, None]) -> Non
         except (KeyError, TypeError, ValueError, OSError) as wrong:
             stream.fail(InternalFailure(f"{type(wrong).__name__}: {wrong}"))
 
-    house.spawn(guarded())
+    house.answer(guarded())
 
 
 def question(connection: Connection, stream: Stream, head: dict[str, Any], _frame: Frame) -> None:

@@ -94,6 +94,7 @@ class House:
         self.apps.added = self._on_function
         self.started_s = time.time()
         self._tasks = tasks
+        self._answers: set[asyncio.Task[None]] = set()
         self.durable = Durable(stores.state, stores.blobs, self.calls)
         self.calls.on_dropped = self._note_dropped
         self.calls.on_lease = Awake(loop).touch
@@ -107,6 +108,17 @@ class House:
     def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Runs work beside everything else, for as long as the server lives."""
         return self._tasks.create_task(work)
+
+    def answer(self, work: Coroutine[Any, Any, None]) -> None:
+        """Runs work that somebody waits for, and who will ask again: it is given up as the server ends."""
+        task = self.spawn(work)
+        self._answers.add(task)
+        task.add_done_callback(self._answers.discard)
+
+    def give_up_answers(self) -> None:
+        """The server ends: what is being made ready, or waited for, is not waited for any more."""
+        for task in self._answers:
+            task.cancel()
 
     def _note_dropped(self, call: CallId) -> None:
         """The app of a call on record has ended: the record says so, and whoever waits for it is told."""
@@ -168,7 +180,7 @@ class House:
         """An agent that is new knows of no image: what apps need is made ready there again."""
         self.apps.joined.set()
         for app in self.apps.apps.values():
-            self.spawn(self._ready_again(app))
+            self.answer(self._ready_again(app))
 
     async def _ready_again(self, app: AppRecord) -> None:
         try:

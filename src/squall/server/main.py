@@ -56,6 +56,7 @@ async def serve(paths: StatePaths, options: Options) -> int:
         for app in list(house.apps.apps):
             with contextlib.suppress(Exception):
                 house.apps.stop(app, why="server ended")
+        house.give_up_answers()
         for task in lasting:
             task.cancel()
     await logs.close()

@@ -172,6 +172,22 @@ def test_what_writers_long_dead_left_goes_and_the_rest_stays(tmp_path: Path) -> 
     with_store(tmp_path, work, now_s=100_000.0)
 
 
+def test_a_blob_that_another_process_names_while_a_store_is_opened_is_no_problem(tmp_path: Path) -> None:
+    put(tmp_path)
+    (tmp_path / "incoming" / "theirs").write_bytes(DATA)
+
+    def settled_by_now() -> float:
+        (tmp_path / "incoming" / "theirs").unlink(missing_ok=True)
+        return 100_000.0
+
+    async def run() -> None:
+        store = await DiskBlobs.open(tmp_path, settled_by_now)
+        assert await store.has_many([DIGEST], renew=True) == {DIGEST}
+        await store.close()
+
+    asyncio.run(run())
+
+
 def test_no_descriptor_stays_open(tmp_path: Path) -> None:
     def held() -> set[str]:
         return {
