@@ -236,7 +236,7 @@ def simulated(calls: tuple[Arrival, ...], starts: Starts, measured: Measured) ->
 
 
 def played(calls: tuple[Arrival, ...], starts: Starts, measured: Measured) -> tuple[list[float], float]:
-    """The waits in simulations, on a machine with the cores and memory of this one, and container seconds of one of them.
+    """The waits in simulations, on a machine with the cores and memory of this one, and container seconds of one of them on average.
 
     Several, as each draws anew how starts differ: the slowest few calls of one say little.
     """

@@ -7,8 +7,10 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -112,3 +114,12 @@ def verbs(at_home: House) -> Iterator[object]:
     verbs_app = importlib.import_module("verbs_app")
     with verbs_app.app.run():
         yield verbs_app
+
+
+def eventually(holds: Callable[[], Any], within_s: float = 30.0) -> Any:
+    """What `holds()` gives once it is something."""
+    until_s = time.monotonic() + within_s
+    while not (found := holds()):
+        assert time.monotonic() < until_s
+        time.sleep(0.05)
+    return found

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.end_to_end.conftest import House
+from tests.end_to_end.conftest import House, eventually
 
 pytestmark = pytest.mark.needs("namespaces")
 
@@ -65,14 +64,6 @@ def launchers(house: House) -> list[dict[str, Any]]:
 def resting(house: House) -> int | None:
     """The launcher that keeps packages, if there is one."""
     return next((row["pid"] for row in launchers(house) if row["template"] == "resting"), None)
-
-
-def eventually(holds: Callable[[], Any], within_s: float = 30.0) -> Any:
-    until_s = time.monotonic() + within_s
-    while not (found := holds()):
-        assert time.monotonic() < until_s
-        time.sleep(0.05)
-    return found
 
 
 def test_the_next_version_is_forked_from_the_packages_of_the_one_before(busy: House) -> None:

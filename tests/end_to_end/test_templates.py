@@ -6,14 +6,13 @@ import json
 import os
 import shutil
 import signal
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.end_to_end.conftest import House
+from tests.end_to_end.conftest import House, eventually
 from tests.linux import leaks
 
 pytestmark = pytest.mark.needs("namespaces")
@@ -65,14 +64,6 @@ def twice(flag: str):
 def rows(house: Any, function: str) -> list[Any]:
     listed = json.loads(house.run("-m", "squall", "container", "list", "--json").stdout)
     return [row for row in listed if row["function"] == function]
-
-
-def eventually(holds: Callable[[], Any], within_s: float = 30.0) -> Any:
-    until_s = time.monotonic() + within_s
-    while not (found := holds()):
-        assert time.monotonic() < until_s
-        time.sleep(0.05)
-    return found
 
 
 def started(house: Any, flag: Path, *options: str) -> Any:

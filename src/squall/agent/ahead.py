@@ -28,10 +28,11 @@ SAVE_S = 2.0
 
 @dataclass(slots=True)
 class _Known:
-    """A function whose app is open. named: as it is remembered; ready: its image lies here; tried: its template was begun."""
+    """A function whose app is open. named: as it is remembered; family: what its versions have in common; ready: its image lies here; tried: its template was begun."""
 
     function: Function
     named: Remembered
+    family: str
     ready: bool = False
     tried: bool = False
 
@@ -61,12 +62,12 @@ class Ahead:
         for function in functions:
             if function.id not in self._known:
                 named = Remembered(app=app, function=function.name, version=version_of(function))
-                self._known[function.id] = _Known(function, named)
+                self._known[function.id] = _Known(function, named, family_of(app, function))
 
     def family_of(self, function: Function) -> str:
         """What its versions have in common on this node; "" where its app is not known."""
         known = self._known.get(function.id)
-        return "" if known is None else family_of(known.named.app, function)
+        return "" if known is None else known.family
 
     def ready(self, functions: Iterable[Function]) -> None:
         """The image of these lies here: templates are made of it, but of those that are called at once."""

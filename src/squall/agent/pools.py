@@ -104,10 +104,10 @@ class Pools:
             if known is not None:
                 # Its containers are its own still; nothing more is asked of it.
                 self._silent.append(self._by_function.pop(function))
-            if not self._parked and self._parking:
-                await asyncio.wait(set(self._parking))
             link = self.resting.take(family)
             if link is None:
+                if not self._parked and self._parking:
+                    await asyncio.wait(set(self._parking))
                 link = self._parked.pop() if self._parked else await self._spawn()
                 link.uid_slot = self._free_slot()
             else:

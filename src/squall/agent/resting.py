@@ -51,13 +51,8 @@ class Resting:
 
     def views(self, now_s: float) -> dict[str, tuple[LauncherLink, TemplateView]]:
         """Each by a name of its own, as the sweep sees it."""
-        return {
-            link.name: (
-                link,
-                TemplateView(
-                    name=link.name, idle_s=now_s - one.since_s, bytes=private_bytes(link.packages_pid)
-                ),
-            )
-            for one in self._by_family.values()
-            for link in (one.link,)
-        }
+        found = {}
+        for one in self._by_family.values():
+            name, size = one.link.name, private_bytes(one.link.packages_pid)
+            found[name] = one.link, TemplateView(name=name, idle_s=now_s - one.since_s, bytes=size)
+        return found

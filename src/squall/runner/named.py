@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 
 from squall.model.function import Code
 from squall.runner.leading import Import, leading_imports
+from squall.runner.place import OURS, own_names
 
-_OURS = frozenset({"squall", "cloudpickle"})
 _MOST_FILES = 200
 _MOST_BYTES = 4 * 2**20
 # Packages read these from the working directory, which is the user's, while they are imported.
@@ -18,9 +18,9 @@ _READ_BY_PACKAGES = frozenset({"matplotlibrc"})
 
 def named(code: Code, source: str) -> tuple[str, ...]:
     """The modules of packages that this code imports before anything else happens, in their order; `source`: where it lies."""
-    if code.pickled is not None or _READ_BY_PACKAGES & set(_listed(source)):
+    if code.pickled is not None or any(os.path.lexists(f"{source}/{name}") for name in _READ_BY_PACKAGES):
         return ()
-    walk = _Walk(source)
+    walk = _Walk(source, own_names(source))
     by_path = code.main or (not code.module.isidentifier() and "." not in code.module)
     if code.file is not None and by_path:
         walk.file(os.path.join(source, code.file), package="")
@@ -31,9 +31,10 @@ def named(code: Code, source: str) -> tuple[str, ...]:
 
 @dataclass(slots=True)
 class _Walk:
-    """Follows imports through the user's own modules. found: of packages, in their order; see `named`."""
+    """Follows imports through the user's own modules, which begin with the names in `own`. found: of packages, in their order; see `named`."""
 
     source: str
+    own: frozenset[str]
     found: dict[str, None] = field(default_factory=dict)
     _seen: dict[str, bool] = field(default_factory=dict)
 
@@ -41,8 +42,8 @@ class _Walk:
         """Whether this import does nothing but import. package: that of the module in which it stands."""
         module = _absolute(one.module, package)
         top = module.partition(".")[0]
-        if not module or not self._is_own(top):
-            if top and top not in _OURS and top not in sys.stdlib_module_names:
+        if not module or top not in self.own:
+            if top and top not in OURS and top not in sys.stdlib_module_names:
                 self.found[module] = None
             return bool(module)
         return self._module(module) and all(
@@ -82,9 +83,6 @@ class _Walk:
                 return False
         return True
 
-    def _is_own(self, top: str) -> bool:
-        return any(name.partition(".")[0] == top for name in _listed(self.source))
-
     def _has(self, module: str) -> bool:
         base = os.path.join(self.source, *module.split("."))
         return os.path.isdir(base) or os.path.exists(f"{base}.py")
@@ -100,10 +98,3 @@ def _absolute(module: str, package: str) -> str:
     if level > len(parents):
         return ""
     return ".".join([*parents[: len(parents) - level + 1], *([name] if name else [])])
-
-
-def _listed(source: str) -> list[str]:
-    try:
-        return os.listdir(source)
-    except OSError:
-        return []

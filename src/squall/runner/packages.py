@@ -11,10 +11,7 @@ from typing import Any
 
 from squall.model.function import Function
 from squall.model.jsonable import from_json
-from squall.runner.place import take_place
-
-_OURS = frozenset({"squall", "cloudpickle"})
-
+from squall.runner.place import OURS, own_names, take_place
 
 _without: list[frozenset[str]] = []
 
@@ -82,19 +79,11 @@ def _named(asked: Mapping[str, Any], source: str) -> list[str]:
 
 def _check_apart(source: str) -> None:
     """See that nothing that is loaded has the name of one of the user's own modules. Raises UnfitError."""
-    own = {name.partition(".")[0] for name in _listed(source)}
-    shared = own & {name.partition(".")[0] for name in sys.modules} - _OURS
+    shared = own_names(source) & {name.partition(".")[0] for name in sys.modules} - OURS
     if shared:
         raise UnfitError(
             f"the code has modules of its own that packages have too: {', '.join(sorted(shared))}"
         )
-
-
-def _listed(source: str) -> list[str]:
-    try:
-        return os.listdir(source)
-    except OSError:
-        return []
 
 
 def _is_below(place: str, source: str) -> bool:

@@ -7,6 +7,9 @@ import sys
 
 from squall.runner import load
 
+OURS = frozenset({"squall", "cloudpickle"})
+"""The packages that are ours and not the user's."""
+
 _taken: list[str] = []
 
 
@@ -22,6 +25,14 @@ def take_place() -> str:
         _taken.append(source)
         _take_place(path, python)
     return source
+
+
+def own_names(source: str) -> frozenset[str]:
+    """The names, up to the first dot, of what lies in the directory of the user's source."""
+    try:
+        return frozenset(name.partition(".")[0] for name in os.listdir(source))
+    except OSError:
+        return frozenset()
 
 
 def _take_place(path: str, python: str) -> None:

@@ -12,9 +12,8 @@ from squall.model.function import Code, Function
 from squall.model.jsonable import from_json
 from squall.runner import load
 from squall.runner.packages import without_packages
-from squall.runner.place import take_place
+from squall.runner.place import OURS, take_place
 
-_OURS = frozenset({"squall", "cloudpickle"})
 _MOST_NAMED = 64
 _LONGEST = 64
 REMOTE_CALL_HINT = (
@@ -68,7 +67,7 @@ def _packages(before: frozenset[str], source: str) -> list[str]:
     """The top-level modules that were loaded since `before` and come from packages: not Python's, ours, or the user's."""
     since = set(sys.modules) - before
     tops = {name.partition(".")[0] for name in since if isinstance(name, str)} - sys.stdlib_module_names
-    return sorted(top for top in tops - before - _OURS if _is_of_a_package(top, source))[:_MOST_NAMED]
+    return sorted(top for top in tops - before - OURS if _is_of_a_package(top, source))[:_MOST_NAMED]
 
 
 def _is_of_a_package(top: str, source: str) -> bool:

@@ -79,11 +79,9 @@ class AgentLine:
         self._flush()
         while self._open:
             try:
-                got = packet.receive(self._connection)
+                got = packet.heard(self._connection)
             except BlockingIOError:
                 return
-            except (OSError, ValueError):
-                got = None
             if got is None:
                 self._lose()
                 return

@@ -50,6 +50,19 @@ def send_encoded(to: socket.socket, data: bytes, fds: tuple[int, ...] = ()) -> N
     to.sendmsg([data], ancillary, socket.MSG_NOSIGNAL)
 
 
+def heard(at: socket.socket) -> Packet | None:
+    """The next message that has come by now; None at the end, which is also where what comes is no message.
+
+    Raises BlockingIOError where none is there yet.
+    """
+    try:
+        return receive(at)
+    except BlockingIOError:
+        raise
+    except (OSError, ValueError):
+        return None
+
+
 def receive(at: socket.socket) -> Packet | None:
     """The next message, None at the end. Descriptors arrive closed at exec.
 

@@ -7,7 +7,7 @@ import inspect
 import sys
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from types import TracebackType
-from typing import Any, ParamSpec, Protocol, TypeVar, overload
+from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar, overload
 
 from squall.context import current
 from squall.model.errors import AlreadyExistsError, InvalidError
@@ -18,6 +18,9 @@ from squall.sdk.entrypoint import LocalEntrypoint
 from squall.sdk.function import AsyncFunction, Function, is_generator
 from squall.sdk.image import Image
 from squall.sdk.watch import Watcher
+
+if TYPE_CHECKING:
+    from squall.sdk.session import AppRun
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -30,22 +33,6 @@ class Decorate(Protocol):
     def __call__(self, raw: Callable[P, Coroutine[Any, Any, R]], /) -> AsyncFunction[P, R]: ...
     @overload
     def __call__(self, raw: Callable[P, R], /) -> Function[P, R]: ...
-
-
-class Run(Protocol):
-    """One run of an app; see squall.sdk.session."""
-
-    def prepare(self) -> None:
-        """What blocks, before anything is opened."""
-
-    async def open(self) -> None:
-        """The functions can be called."""
-
-    async def add(self, function: Any) -> None:
-        """One more function."""
-
-    async def close(self) -> None:
-        """All of it ends."""
 
 
 class App:
@@ -63,7 +50,7 @@ class App:
         self.include_source = include_source
         self.functions: dict[str, Function[Any, Any]] = {}
         self.entrypoints: dict[str, LocalEntrypoint] = {}
-        self._run: Run | None = None
+        self._run: AppRun | None = None
 
     def __repr__(self) -> str:
         return f"App({self.name!r})"
@@ -184,7 +171,7 @@ class App:
         if self._run is not None:
             run_blocking(self._run.add(function))
 
-    def set_run(self, run: Run | None) -> None:
+    def set_run(self, run: AppRun | None) -> None:
         """The run that new functions join, for cells that are evaluated while the app runs."""
         self._run = run
 
@@ -195,7 +182,7 @@ class RunContext:
     def __init__(self, app: App, watcher: Watcher | None) -> None:
         self._app = app
         # A container declares its app too, and opens none: each fork of a template would pay for what that takes.
-        self._run: Run = importlib.import_module("squall.sdk.session").AppRun(app, watcher)
+        self._run: AppRun = importlib.import_module("squall.sdk.session").AppRun(app, watcher)
 
     def __enter__(self) -> App:
         """Opens the app; returns when its functions can be called."""

@@ -9,8 +9,7 @@ import json
 import os
 import random
 from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from squall.context.current import in_container
 from squall.model.call import LARGEST_VALUE
@@ -24,6 +23,9 @@ from squall.wire.codec import Buffer
 from squall.wire.lent import LentFile, LentFiles
 from squall.wire.session import Session
 from squall.wire.socket_channel import SocketChannel
+
+if TYPE_CHECKING:
+    from squall.sdk.home import Home
 
 GIVE_UP_S = 30.0
 IDLE_FILES_S = 5.0
@@ -41,29 +43,6 @@ class Lasting(Protocol):
 
     def give_up(self, error: Error) -> None:
         """No connection could be made for too long."""
-
-
-class Home(Protocol):
-    """Where a server is found and started; see squall.sdk.home."""
-
-    @property
-    def address(self) -> Path:
-        """Of its socket."""
-
-    @property
-    def is_ours(self) -> bool:
-        """Whether it is this machine's own, started where it does not run."""
-
-    @property
-    def largest_value(self) -> int:
-        """Bytes that the arguments of one input may have."""
-
-    @property
-    def pool_bytes(self) -> int | None:
-        """Bytes for the files of large arguments."""
-
-    def start(self, progress: Progress | None) -> None:
-        """Make sure that it answers."""
 
 
 class Client:

@@ -177,11 +177,9 @@ class Keeper:
     def _hear_inner(self) -> None:
         while self._inner.fileno() >= 0:
             try:
-                got = packet.receive(self._inner)
+                got = packet.heard(self._inner)
             except BlockingIOError:
                 return
-            except (OSError, ValueError):
-                got = None
             if got is None:
                 self._inner.close()
             elif got.message.get("t") == "running":

@@ -116,11 +116,9 @@ class InitLink:
         """Take in what it has said by now."""
         while True:
             try:
-                got = packet.receive(self._line)
+                got = packet.heard(self._line)
             except BlockingIOError:
                 return
-            except (OSError, ValueError):
-                got = None
             if got is None:
                 self._around.unlisten(self._line.fileno())
                 return

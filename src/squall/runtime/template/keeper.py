@@ -103,17 +103,19 @@ class Keeper:
 
     def close(self) -> None:
         """Send nothing out any more; it goes with the last of its containers."""
-        self._template.packages.close()
-        self._let_go("gone")
+        self.packages.close()
+        if self.state in {"building", "ready"}:
+            self.state = "gone"
+        self._let_go()
         self._end_if_unused()
 
     def rest(self) -> None:
         """Keep nothing but the packages, for a later version; without them it is closed."""
-        if not self._template.packages.stays:
+        if not self.packages.stays:
             self.close()
             return
-        self._let_go("resting")
         self.state = "resting"
+        self._let_go()
 
     def can_renew(self, version: Version) -> bool:
         """Whether this version can take the place of the one before."""
@@ -135,10 +137,8 @@ class Keeper:
             # What its init cannot be told any more ends with it.
             self._init.kill()
 
-    def _let_go(self, state: State) -> None:
+    def _let_go(self) -> None:
         """No template any more, and no sandbox but those that containers are in."""
-        if self.state in {"building", "ready"}:
-            self.state = state
         if self._closing:
             return
         self._closing = True
@@ -434,7 +434,7 @@ class Keeper:
             self._tell.changed(self)
             if why.get("reason") == "sandbox":
                 self.packages.close()
-            self._let_go("refused")
+            self._let_go()
             self._end_if_unused()
 
     def _no_sandboxes(self, why: str) -> None:

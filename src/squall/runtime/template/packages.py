@@ -17,6 +17,7 @@ from squall.runtime.runner_start import place
 from squall.runtime.spec import PACKAGES_ENTRY, RENEW_ENTRY, SUITS_ENTRY
 from squall.runtime.template import collapse, gate, observe
 from squall.runtime.template.plan import SYS_ADMIN
+from squall.wire.rights import close_all
 
 Message = dict[str, Any]
 
@@ -161,8 +162,7 @@ class _Stem:
             self.asked = True
             self._enter(got)
             return False
-        for fd in got.fds:
-            os.close(fd)
+        close_all(got.fds)
         return True
 
     def _enter(self, got: packet.Packet) -> None:

@@ -1,6 +1,5 @@
 """The launcher's link to the packages of a template: the process that stays, and from which later templates are forked."""
 
-import os
 import selectors
 import socket
 from collections.abc import Callable, Mapping
@@ -9,6 +8,7 @@ from typing import Any
 from squall.runtime import packet
 from squall.runtime.container import a_line
 from squall.runtime.template.around import Around
+from squall.wire.rights import close_all
 
 Message = dict[str, Any]
 
@@ -41,16 +41,13 @@ class PackagesLink:
         """Take in what it has said by now."""
         while self._line is not None:
             try:
-                got = packet.receive(self._line)
+                got = packet.heard(self._line)
             except BlockingIOError:
                 return
-            except (OSError, ValueError):
-                got = None
             if got is None:
                 self.close()
                 return
-            for fd in got.fds:
-                os.close(fd)
+            close_all(got.fds)
             self._take(got)
 
     def derive(self, load: Mapping[str, Any], fds: tuple[int, ...]) -> None:
@@ -95,18 +92,15 @@ class Door:
 
     def _listen(self) -> None:
         try:
-            got = packet.receive(self._line)
+            got = packet.heard(self._line)
         except BlockingIOError:
             return
-        except (OSError, ValueError):
-            got = None
         fds = () if got is None else got.fds
         self.close()
         try:
             self._opened(fds[0] if fds else None)
         finally:
-            for fd in fds:
-                os.close(fd)
+            close_all(fds)
 
     def close(self) -> None:
         """Nobody comes through it any more."""

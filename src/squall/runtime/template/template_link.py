@@ -13,6 +13,7 @@ from squall.runtime.template.around import Around
 from squall.runtime.template.init_link import InitLink
 from squall.runtime.template.packages_link import Door, PackagesLink
 from squall.runtime.template.printed import Printed
+from squall.wire.rights import close_all
 
 Message = dict[str, Any]
 
@@ -112,11 +113,7 @@ class TemplateLink:
     def hang_up(self) -> None:
         """Say and hear nothing more: it ends by itself, unless it hangs."""
         self._let_go_of_code()
-        self._close_door()
-        if self._control is not None:
-            self._around.unlisten(self._control.fileno())
-            self._control.close()
-            self._control = None
+        self._close_lines()
 
     def close(self) -> None:
         """All of it has ended."""
@@ -128,16 +125,13 @@ class TemplateLink:
         """Take in what it has said by now."""
         while self._control is not None:
             try:
-                got = packet.receive(self._control)
+                got = packet.heard(self._control)
             except BlockingIOError:
                 return
-            except (OSError, ValueError):
-                got = None
             if got is None:
                 self.hang_up()
                 return
-            for fd in got.fds:
-                os.close(fd)
+            close_all(got.fds)
             try:
                 self._take(got.message, got.sender)
             except (ArithmeticError, KeyError, TypeError, ValueError):
@@ -199,9 +193,7 @@ class TemplateLink:
     def _begin(self) -> None:
         self._number += 1
         self.inner_pid = 0
-        code, self._code = self._code, ()
-        self.hang_up()
-        self._code = code
+        self._close_lines()
         if self._number > 1:
             # Each has a root of its own.
             self._init.use(self._spec, f"template-{self._number}")
@@ -212,18 +204,20 @@ class TemplateLink:
         self._around.selector.register(self._control, selectors.EVENT_READ, self.listen)
         return (inner, *self._printed.open())
 
-    def _close_door(self) -> None:
+    def _close_lines(self) -> None:
         if self._door is not None:
             self._door.close()
             self._door = None
+        if self._control is not None:
+            self._around.unlisten(self._control.fileno())
+            self._control.close()
+            self._control = None
 
     def _let_go_of_code(self) -> None:
-        for fd in self._code:
-            os.close(fd)
+        close_all(self._code)
         self._code = ()
 
 
 def _close_ends(control: socket.socket, out: int, err: int) -> None:
     control.close()
-    os.close(out)
-    os.close(err)
+    close_all((out, err))
