@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 # What a process of ours ends with when its own code fails, which is not the user's doing.
 BROKEN = 70
+REST_S = 0.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,14 +42,27 @@ def ended() -> Iterator[Ended]:
 
 
 def serve(
-    woken: int, line: socket.socket, *, obey: Callable[[], bool], take: Callable[[Ended], None]
+    woken: int,
+    line: socket.socket,
+    *,
+    obey: Callable[[], bool],
+    take: Callable[[Ended], None],
+    rest: Callable[[], None] | None = None,
 ) -> None:
-    """Wait for words on `line`, for `obey` to read, and for the ends of children, until `obey` says False."""
+    """Wait for words on `line`, for `obey` to read, and for the ends of children, until `obey` says False.
+
+    rest: called once whenever nothing has come for REST_S.
+    """
     poll = select.poll()
     poll.register(woken, select.POLLIN)
     poll.register(line, select.POLLIN)
+    patience_ms = None
     while True:
-        for fd, _ in poll.poll():
+        found = poll.poll(patience_ms)
+        patience_ms = None if not found or rest is None else REST_S * 1e3
+        if not found and rest is not None:
+            rest()
+        for fd, _ in found:
             if fd == woken:
                 os.read(woken, 4096)
                 for one in ended():

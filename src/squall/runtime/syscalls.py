@@ -1,7 +1,6 @@
 """The system calls that Python does not offer: the only module that talks to the kernel through ctypes."""
 
 import ctypes
-import errno
 import functools
 import os
 import signal
@@ -52,12 +51,14 @@ RESOLVE_NO_MAGICLINKS = 0x02
 RESOLVE_NO_SYMLINKS = 0x04
 RESOLVE_BENEATH = 0x08
 RESOLVE_IN_ROOT = 0x10
+_LOOKUPS = 1000
 
 # prctl(2)
 _PR_SET_PDEATHSIG = 1
 _PR_SET_DUMPABLE = 4
 _PR_SET_NAME = 15
 _PR_SET_SECCOMP = 22
+_PR_CAPBSET_READ = 23
 _PR_CAPBSET_DROP = 24
 _PR_SET_SECUREBITS = 28
 _PR_SET_CHILD_SUBREAPER = 36
@@ -185,6 +186,12 @@ def open_at(root_fd: int, path: str, flags: int, *, resolve: int) -> int:
     """openat2(2): a descriptor of `path`, looked up below `root_fd` as `resolve` (RESOLVE_*) allows."""
     name = ctypes.create_string_buffer(os.fsencode(path))
     how = ctypes.create_string_buffer(struct.pack("=QQQ", flags | os.O_CLOEXEC, 0, resolve), 24)
+    for _ in range(_LOOKUPS):
+        try:
+            return _call("openat2", root_fd, ctypes.addressof(name), ctypes.addressof(how), 24, about=path)
+        except BlockingIOError:
+            # Somebody has moved or mounted something, anywhere, while ".." was looked up: the kernel is not sure of it.
+            continue
     return _call("openat2", root_fd, ctypes.addressof(name), ctypes.addressof(how), 24, about=path)
 
 
@@ -255,9 +262,10 @@ def keep_capabilities(kept: int, *, securebits: int, held: int = 0) -> None:
 
     held: those that this process keeps beside them, and nothing that it runs has.
     """
-    for number in range(64):
-        if not kept >> number & 1 and not _drop_bound(number):
-            break
+    for number in range(_capabilities()):
+        if not kept >> number & 1 and _prctl(_PR_CAPBSET_DROP, number, 0, 0, 0) < 0:
+            error = ctypes.get_errno()
+            raise OSError(error, os.strerror(error), f"dropping capability {number}")
     _control(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL)
     _control(_PR_SET_SECUREBITS, securebits)
     set_capabilities(kept | held)
@@ -334,15 +342,10 @@ def raw(name: str, *arguments: int) -> int:
     return _call(name, *arguments)
 
 
-def _drop_bound(number: int) -> bool:
-    """Take a capability out of the bounding set; False where the kernel knows none of this number."""
-    try:
-        _control(_PR_CAPBSET_DROP, number)
-    except OSError as problem:
-        if problem.errno == errno.EINVAL:
-            return False
-        raise
-    return True
+@functools.cache
+def _capabilities() -> int:
+    """How many capabilities the kernel knows."""
+    return next(number for number in range(65) if _prctl(_PR_CAPBSET_READ, number, 0, 0, 0) < 0)
 
 
 def _control(option: int, *arguments: int) -> None:

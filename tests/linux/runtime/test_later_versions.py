@@ -226,7 +226,9 @@ def test_nothing_is_left_of_versions_that_came_and_went(versions: Versions) -> N
         assert _run(versions, source)["mark"]
         versions.rest()
         eventually(
-            lambda: [name for name in _below(box) if name != "squall-attacher"] == left,
+            lambda: (
+                [name for name in _below(box) if name not in {"squall-attacher", "squall-sweeper"}] == left
+            ),
             lambda: str(_below(box)),
         )
         box.say({"t": "list"})

@@ -3,13 +3,12 @@
 import os
 import selectors
 import signal
-import sys
 import time
 from collections.abc import Callable
 
-from squall.runtime import scratch
 from squall.runtime.children import BROKEN
 from squall.runtime.host import Host
+from squall.runtime.launcher.sweeper import Sweeper
 from squall.runtime.leftovers import remove_leftovers
 from squall.runtime.namespaces import do_as_container_root
 from squall.runtime.timers import Timers
@@ -28,11 +27,20 @@ class Beside:
         self._helpers: dict[int, int] = {}
         self._tidied: set[str] = set()
         self._to_sweep: list[str] = []
+        self._sweeper = Sweeper(selector, host)
 
     @property
     def busy(self) -> bool:
-        """Whether any of them has not ended, or has still to begin."""
-        return bool(self._helpers or self._to_sweep)
+        """Whether any of them has not ended what it was begun for, or has still to begin."""
+        return bool(self._helpers or self._to_sweep or self._sweeper.busy)
+
+    def begin(self) -> None:
+        """Begin the one that stays. Raises OSError; it is begun when it is needed then."""
+        self._sweeper.begin()
+
+    def close(self) -> None:
+        """End the one that stays."""
+        self._sweeper.close()
 
     def do(self, do: Callable[[], int], *, then: Callable[[int], None] | None = None) -> None:
         """Let a child `do` what may take long; `then` gets its exit code."""
@@ -56,8 +64,8 @@ class Beside:
             then(code)
 
     def sweep(self, path: str) -> None:
-        """Remove what a container left: it may be much, and slow. Of containers that end together one child does it, a moment
-        later: who starts just now would have to share the cores and the kernel's locks with it.
+        """Remove what a container left: it may be much, and slow. A moment later: who starts just now would have to share
+        the cores and the kernel's locks with that.
         """
         self._to_sweep.append(path)
         if len(self._to_sweep) == 1:
@@ -65,7 +73,7 @@ class Beside:
 
     def _sweep_all(self) -> None:
         paths, self._to_sweep = self._to_sweep, []
-        self._as_container_root(lambda: max(map(_remove, paths)))
+        self._sweeper.remove(paths)
 
     def tidy(self, directory: str) -> None:
         """Once for each directory: remove what launchers that were killed have left in it."""
@@ -78,19 +86,7 @@ class Beside:
             remove_leftovers(directory, self._host, self._instance)
             return 0
 
-        self._as_container_root(tidy)
-
-    def _as_container_root(self, do: Callable[[], int]) -> None:
         if self._host.subordinate is None:
-            self.do(do)
+            self.do(tidy)
         else:
-            self.do(lambda: do_as_container_root(self._host, do))
-
-
-def _remove(path: str) -> int:
-    try:
-        scratch.remove(path)
-    except OSError as problem:
-        print(f"{path} could not be removed: {problem}", file=sys.stderr, flush=True)
-        return BROKEN
-    return 0
+            self.do(lambda: do_as_container_root(self._host, tidy))

@@ -91,6 +91,7 @@ class Launcher:
         signal.signal(signal.SIGTERM, _wake_only)
         signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
         self._timers.at(time.monotonic() + _IDLE_WITHOUT_AGENT_S, self._look_for_agent)
+        guarded(self._beside.begin)
         while not (
             self._quitting and not self._live() and not self._templates.live and not self._beside.busy
         ):
@@ -99,6 +100,7 @@ class Launcher:
                 if self._selector.get_map().get(key.fd) is key:
                     guarded(key.data, then=partial(self._selector.unregister, key.fileobj))
             guarded(lambda: self._timers.run_due(time.monotonic()))
+        self._beside.close()
         if self._agent is not None:
             self._agent.close()
 

@@ -1,7 +1,6 @@
 """A prepared sandbox: everything of a container but its runner, made ahead of the request for it."""
 
 import os
-import shutil
 import signal
 import socket
 from dataclasses import dataclass
@@ -78,5 +77,5 @@ def make_directory(path: str, owner: int | None) -> int:
     """Make the directory of a sandbox, whose root owns it; a descriptor that holds it."""
     hold = scratch.make(path)
     if owner is not None:
-        shutil.chown(path, owner, owner)
+        os.chown(path, owner, owner)
     return hold

@@ -21,6 +21,7 @@ from squall.runtime.template.packages import CONTROL_FD, PACKAGES_FD, find
 from squall.runtime.template.plan import is_strict, template_namespaces
 
 Message = dict[str, Any]
+_FORK_FDS = 10  # about as many as come with a word to fork
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -208,10 +209,23 @@ class _Forks:
         self._child = child
 
     def serve(self) -> None:
-        children.serve(children.wake_for_children(), self._line, obey=self._obey, take=self._take)
+        woken = children.wake_for_children()
+        children.serve(woken, self._line, obey=self._obey, take=self._take, rest=self._rehearse)
+
+    def _rehearse(self) -> None:
+        """After a fork each page that is written to is copied first: those of the way to the next one are, before it counts."""
+        with contextlib.suppress(OSError):
+            ours, theirs = packet.pair()
+            with ours, theirs:
+                packet.send(theirs, {"t": "rehearsal"}, (0,) * _FORK_FDS)
+                self._obey_next(ours)
+            observe.is_single()
 
     def _obey(self) -> bool:
-        got = packet.receive(self._line)
+        return self._obey_next(self._line)
+
+    def _obey_next(self, line: socket.socket) -> bool:
+        got = packet.receive(line)
         if got is None:
             return False
         try:
