@@ -8,6 +8,8 @@ import pytest
 
 from tests import left_out, machine
 
+pytest_plugins = ["tests.seaweed"]
+
 _skips: list[left_out.Skip] = []
 
 

@@ -1,4 +1,4 @@
-"""Both blob stores pass the same checks."""
+"""All blob stores pass the same checks."""
 
 from __future__ import annotations
 
@@ -10,18 +10,44 @@ import pytest
 from squall.blobs.blob_store import BlobStore
 from squall.blobs.disk_blobs import DiskBlobs
 from squall.blobs.memory_blobs import MemoryBlobs
+from squall.blobs.s3_blobs import S3Blobs
+from squall.blobs.tiered_blobs import TieredBlobs
 from squall.testing.conformance import blob_store
 
-
-async def make(kind: str, directory: Path) -> BlobStore:
-    return MemoryBlobs() if kind == "memory" else await DiskBlobs.open(directory / "blobs")
+_BUDGET = 16 << 20
 
 
-@pytest.mark.parametrize("kind", ["memory", "disk"])
+async def make(kind: str, directory: Path, request: pytest.FixtureRequest) -> BlobStore:
+    match kind:
+        case "memory":
+            return MemoryBlobs()
+        case "disk":
+            return await DiskBlobs.open(directory / "blobs")
+        case "s3":
+            return await S3Blobs.open(request.getfixturevalue("address"))
+        case "tiered":
+            return await TieredBlobs.open(MemoryBlobs(), await DiskBlobs.open(directory / "near"), _BUDGET)
+        case _:
+            far = await S3Blobs.open(request.getfixturevalue("address"))
+            return await TieredBlobs.open(far, await DiskBlobs.open(directory / "near"), _BUDGET)
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "memory",
+        "disk",
+        "tiered",
+        pytest.param("s3", marks=pytest.mark.needs("linux")),
+        pytest.param("tiered-s3", marks=pytest.mark.needs("linux")),
+    ],
+)
 @pytest.mark.parametrize("check", blob_store.CHECKS, ids=lambda check: check.__name__)
-def test_blob_store(kind: str, check: blob_store.Check, tmp_path: Path) -> None:
+def test_blob_store(
+    kind: str, check: blob_store.Check, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
     async def run() -> None:
-        store = await make(kind, tmp_path)
+        store = await make(kind, tmp_path, request)
         try:
             await check(store)
         finally:

@@ -4,7 +4,7 @@ from hypothesis import given, strategies as st
 
 from squall.blobs.blob_store import BlobInfo
 from squall.blobs.digest import Digest, digest_of
-from squall.blobs.sweep import Copy, evicted, marked, removable
+from squall.blobs.sweep import Copy, evicted, marked, removable, room_for
 from squall.blobs.tree import File, tree_of
 
 digests = st.sampled_from([digest_of(bytes([number])) for number in range(8)])
@@ -67,6 +67,28 @@ def test_the_cache_fits_or_only_what_is_in_use_is_left(
     if gone:
         last = max(gone, key=lambda copy: (copy.used_s, copy.key))
         assert sum(copy.size for copy in left) + last.size > budget
+
+
+@given(st.integers(0, 300), copies, st.frozensets(st.sampled_from("abcdefgh")), st.integers(0, 400))
+def test_room_is_made_where_it_can_be_and_nothing_goes_in_vain(
+    coming: int, held: list[Copy], in_use: frozenset[str], budget: int
+) -> None:
+    going = room_for(coming, held, in_use=in_use, budget_bytes=budget)
+    total = sum(copy.size for copy in held)
+    staying = sum(copy.size for copy in held if copy.key in in_use)
+    assert (going is None) == (staying + coming > budget and total + coming > budget)
+    if going is None:
+        return
+    left = [copy for copy in held if copy.key not in going]
+    assert not in_use & set(going)
+    assert sum(copy.size for copy in left) + coming <= budget
+    assert bool(going) <= (total + coming > budget)
+    gone = [copy for copy in held if copy.key in going]
+    assert all(one.used_s <= other.used_s for one in gone for other in left if other.key not in in_use)
+    if gone:
+        # Without the last of them, less than a tenth of the budget would be free for the next.
+        last = max(gone, key=lambda copy: (copy.used_s, copy.key))
+        assert sum(copy.size for copy in left) + last.size + coming > budget - budget // 10
 
 
 def test_a_tree_keeps_its_files() -> None:

@@ -16,6 +16,7 @@ LATE_IMPORTS = {
     "main.py": "a process chooses what it becomes",
     "__main__.py": "the same",
     "src/squall/settings/paths.py": "pwd exists on POSIX only",
+    "src/squall/blobs/s3_service.py": "obstore is an extra: who keeps blobs on a disk does not have it",
 }
 
 # Files that import by a name which they do not know beforehand.
@@ -31,7 +32,7 @@ BY_NAME = {
 }
 
 # Third parties that the package may know; everything else is the user's.
-KNOWN_PARTIES = {"click", "cloudpickle", "rich", "uvloop", "IPython", "pytest"}
+KNOWN_PARTIES = {"click", "cloudpickle", "rich", "uvloop", "IPython", "obstore", "pytest"}
 
 
 def test_imports_stand_at_the_top() -> None:

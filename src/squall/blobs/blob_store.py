@@ -20,6 +20,12 @@ class BlobInfo:
     stored_s: float
 
 
+def check_range(start: int, stop: int | None) -> None:
+    """Raises ValueError where no bytes lie between `start` and `stop`."""
+    if start < 0 or (stop is not None and stop < start):
+        raise ValueError(f"no range of bytes: {start} to {stop}")
+
+
 class BlobStore(Protocol):
     """Bytes by digest. What is read was verified; what is half written is never seen.
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 from typing import Final, NewType
 
+from squall.model.errors import DigestMismatch
+
 Digest = NewType("Digest", str)
 Bytes = bytes | bytearray | memoryview
 
@@ -26,6 +28,16 @@ def parse_digest(text: str) -> Digest:
     if not is_digest(text):
         raise ValueError(f"a digest has 64 hexadecimal digits, in small letters: {text[:80]!r}")
     return Digest(text)
+
+
+def agree(digest: Digest, announced: Digest | None) -> None:
+    """Raises DigestMismatch when the bytes that arrived are not those that were announced."""
+    if announced is not None and digest != announced:
+        raise DigestMismatch(
+            f"bytes were announced as {announced}, and those that came are {digest}",
+            announced=announced,
+            arrived=digest,
+        )
 
 
 class Digester:

@@ -13,10 +13,10 @@ from typing import Final, ParamSpec, TypeVar
 
 from squall import faults
 from squall.blobs.blob_file import Seen, fill, force, look, open_blob, read_range, settle
-from squall.blobs.blob_store import PART_BYTES, BlobInfo
-from squall.blobs.digest import Bytes, Digest, Digester, digest_of, is_digest, parse_digest
+from squall.blobs.blob_store import PART_BYTES, BlobInfo, check_range
+from squall.blobs.digest import Bytes, Digest, Digester, agree, digest_of, is_digest, parse_digest
 from squall.blobs.threads import on_disk
-from squall.model.errors import BlobCorrupt, BlobMissing, DigestMismatch, StoreClosed
+from squall.model.errors import BlobCorrupt, BlobMissing, StoreClosed
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -81,8 +81,7 @@ class DiskBlobs:
             incoming.discard()
 
     async def get(self, digest: Digest, *, start: int = 0, stop: int | None = None) -> bytes:
-        if start < 0 or (stop is not None and stop < start):
-            raise ValueError(f"no range of bytes: {start} to {stop}")
+        check_range(start, stop)
         return await self._away(self._read, digest, start, stop)
 
     async def get_many(self, digests: Collection[Digest]) -> dict[Digest, bytes]:
@@ -152,7 +151,7 @@ class DiskBlobs:
 
     def _put_whole(self, incoming: Incoming, data: Bytes, announced: Digest | None) -> Digest:
         digest = digest_of(data)
-        _agree(digest, announced)
+        agree(digest, announced)
         if self._renewed(digest):
             return digest
         try:
@@ -164,7 +163,7 @@ class DiskBlobs:
 
     def _keep(self, incoming: Incoming, digest: Digest, announced: Digest | None) -> Digest:
         """Gives the whole incoming file its name. One that is there already and not known to be good is replaced."""
-        _agree(digest, announced)
+        agree(digest, announced)
         if self._renewed(digest):
             return digest
         faults.point(_WRITTEN)
@@ -325,12 +324,3 @@ class Incoming:
         os.close(self.fd)
         if not self.settled:
             self.path.unlink(missing_ok=True)
-
-
-def _agree(digest: Digest, announced: Digest | None) -> None:
-    if announced is not None and digest != announced:
-        raise DigestMismatch(
-            f"bytes were announced as {announced}, and those that came are {digest}",
-            announced=announced,
-            arrived=digest,
-        )

@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Collection
 
-from squall.blobs.blob_store import PART_BYTES, BlobInfo
-from squall.blobs.digest import Bytes, Digest, digest_of
-from squall.model.errors import BlobCorrupt, BlobMissing, DigestMismatch, StoreClosed
+from squall.blobs.blob_store import PART_BYTES, BlobInfo, check_range
+from squall.blobs.digest import Bytes, Digest, agree, digest_of
+from squall.model.errors import BlobCorrupt, BlobMissing, StoreClosed
 
 
 class MemoryBlobs:
@@ -31,14 +31,12 @@ class MemoryBlobs:
         else:
             whole = b"".join([bytes(part) async for part in data])
         digest = digest_of(whole)
-        if announced is not None and digest != announced:
-            raise DigestMismatch(announced=announced, arrived=digest)
+        agree(digest, announced)
         self._kept[digest] = (whole, self._clock())
         return digest
 
     async def get(self, digest: Digest, *, start: int = 0, stop: int | None = None) -> bytes:
-        if start < 0 or (stop is not None and stop < start):
-            raise ValueError(f"no range of bytes: {start} to {stop}")
+        check_range(start, stop)
         return self._verified(digest)[start:stop]
 
     async def get_many(self, digests: Collection[Digest]) -> dict[Digest, bytes]:

@@ -63,3 +63,20 @@ def evicted(copies: Iterable[Copy], *, in_use: Collection[str], budget_bytes: in
             going.append(copy.key)
             excess -= copy.size
     return tuple(going)
+
+
+def room_for(
+    coming_bytes: int, copies: Iterable[Copy], *, in_use: Collection[str], budget_bytes: int
+) -> tuple[str, ...] | None:
+    """The copies to remove so that coming_bytes fit into the budget beside the rest; None where they never can.
+
+    Nothing goes in vain: none if there is room, and none for what does not fit. Else those unused for the longest
+    go, and a tenth of the budget more than is needed, so that not each newcomer has to look through all of them.
+    """
+    held = list(copies)
+    if sum(copy.size for copy in held) + coming_bytes <= budget_bytes:
+        return ()
+    staying = sum(copy.size for copy in held if copy.key in in_use)
+    if staying + coming_bytes > budget_bytes:
+        return None
+    return evicted(held, in_use=in_use, budget_bytes=budget_bytes - coming_bytes - budget_bytes // 10)

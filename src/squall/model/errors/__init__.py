@@ -17,6 +17,7 @@ Error                              SQ-1000
         AppNotFound                SQ-1018
         SourceFileNotFound         SQ-1019
         BlobMissing                SQ-1910
+        BucketMissing              SQ-1915
     AlreadyExistsError             SQ-1012
     ConflictError                  SQ-1013
         SourceChanged              SQ-1211
@@ -25,6 +26,7 @@ Error                              SQ-1000
         PeerRefused                SQ-1608
     PermissionDeniedError          SQ-1015
         LevelRefused               SQ-1700
+        BucketRefused              SQ-1914
     SourceImportError              SQ-1021
     SerializationError             SQ-1200
         ArgumentNotSerializable    SQ-1201
@@ -56,6 +58,7 @@ Error                              SQ-1000
         NoNodeFits                 SQ-1411
         SharedMemoryTooSmall       SQ-1609
         ProcessLimitTooLow         SQ-1611
+        BucketFull                 SQ-1918
     ContainerExited                SQ-1405
     ContainerStartError            SQ-1406
     SandboxTerminatedError         SQ-1407
@@ -70,6 +73,7 @@ Error                              SQ-1000
         ServerNotStarted           SQ-1602
         StaleSocket                SQ-1607
         ChannelClosed              SQ-1801
+        BucketUnreachable          SQ-1916
     VersionError                   SQ-1603
         VersionConflict            SQ-1604
     StateDirectoryError            SQ-1605
@@ -84,6 +88,8 @@ Error                              SQ-1000
     ProtocolError                  SQ-1802
     StoreClosed                    SQ-1902
     BlobCorrupt                    SQ-1911
+    BucketBusy                     SQ-1917
+    BucketFailed                   SQ-1919
 
 `builtins.TimeoutError` also catches TimeoutError and what is below it, `builtins.ConnectionError` also ConnectionError
 and what is below it. Codes go by hundreds: 10 asked and general, 11 settings, 12 values, 13 calls, 14 containers, 15 images,
@@ -176,6 +182,12 @@ from squall.model.errors.root import (
 from squall.model.errors.stores import (
     BlobCorrupt,
     BlobMissing,
+    BucketBusy,
+    BucketFailed,
+    BucketFull,
+    BucketMissing,
+    BucketRefused,
+    BucketUnreachable,
     CallConflict,
     DigestMismatch,
     StateCorrupt,
@@ -214,6 +226,12 @@ __all__ = [
     "AuthError",
     "BlobCorrupt",
     "BlobMissing",
+    "BucketBusy",
+    "BucketFailed",
+    "BucketFull",
+    "BucketMissing",
+    "BucketRefused",
+    "BucketUnreachable",
     "CallConflict",
     "ChannelClosed",
     "ConflictError",

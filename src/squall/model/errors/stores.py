@@ -4,8 +4,9 @@
 
 from __future__ import annotations
 
-from squall.model.errors.asked import ConflictError, InvalidError, NotFoundError
-from squall.model.errors.machine import StateDirectoryError
+from squall.model.errors.asked import ConflictError, InvalidError, NotFoundError, PermissionDeniedError
+from squall.model.errors.containers import ResourceExhaustedError
+from squall.model.errors.machine import ConnectionError, StateDirectoryError  # noqa: A004 - the tree's own
 from squall.model.errors.root import Error
 
 
@@ -70,3 +71,56 @@ class TreeInvalid(InvalidError):
     code, status = "SQ-1913", 422
     remedy = "rename the file, or leave it out"
     path: str | None = None
+
+
+class BucketRefused(PermissionDeniedError):
+    """The bucket's service does not let these credentials do this."""
+
+    code, status = "SQ-1914", 403
+    remedy = (
+        "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY to a key that may list the bucket, and read, write and delete "
+        "in it; look at the clock and the region too, which are part of each signature"
+    )
+    bucket: str | None = None
+
+
+class BucketMissing(NotFoundError):
+    """There is no such bucket."""
+
+    code, status = "SQ-1915", 404
+    remedy = "make the bucket, or correct its name or the endpoint in the store's URL"
+    bucket: str | None = None
+
+
+class BucketUnreachable(ConnectionError):
+    """The bucket's service does not answer."""
+
+    code, status = "SQ-1916", 503
+    remedy = "look whether the endpoint in the store's URL is right, the service runs, and this machine has a network"
+    bucket: str | None = None
+
+
+class BucketBusy(Error):
+    """The bucket's service asks for fewer requests, and still did after several tries."""
+
+    code, status = "SQ-1917", 503
+    remedy = "try again in a minute; if it stays, raise the limit of the service, or spread the load"
+    bucket: str | None = None
+
+
+class BucketFull(ResourceExhaustedError):
+    """The bucket takes no more bytes."""
+
+    code, status = "SQ-1918", 507
+    remedy = "raise the quota or add disks to the service; blobs that nothing uses can be swept"
+    bucket: str | None = None
+
+
+class BucketFailed(Error):
+    """The bucket's service could not do what was asked."""
+
+    code, status = "SQ-1919", 502
+    remedy = (
+        "try again; if it stays, look at the service's log, and at the endpoint and region in the store's URL"
+    )
+    bucket: str | None = None
