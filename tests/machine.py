@@ -32,6 +32,8 @@ REMEDIES = {
     "crun": "install crun (Debian: crun)",
     "runc": "install runc (Debian: runc)",
     "runsc": "install gVisor's runsc (Debian: runsc)",
+    "openssl": "install openssl (Debian: openssl)",
+    "registry": "install a registry (Debian: docker-registry)",
 }
 
 
@@ -48,6 +50,8 @@ def facts() -> dict[str, bool]:
         "subordinate_ids": linux and _has("newuidmap") and (root or _subordinate_ids()),
         "venv": _venv(),
         "iproute": linux and _has("ip", "nsenter"),
+        "openssl": _has("openssl"),
+        "registry": linux and _has("docker-registry"),
         "network": True,  # what installed the test packages reached the index
         **{name: linux and _has(name) for name in ("crun", "runc", "runsc")},
     }

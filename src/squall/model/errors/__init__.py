@@ -68,6 +68,12 @@ Error                              SQ-1000
     ImageBuildError                SQ-1500
         PackageNotFound            SQ-1501
         ImageDownloadError         SQ-1503
+            RegistryAccessDenied   SQ-1510
+            RegistryNotFound       SQ-1511
+            RegistryUnreachable    SQ-1512
+            RegistryRateLimited    SQ-1513
+            RegistryAnswerWrong    SQ-1514
+            RegistryRefused        SQ-1515
     ConnectionError                SQ-1600
         ConnectionLost             SQ-1601
         ServerNotStarted           SQ-1602
@@ -151,6 +157,12 @@ from squall.model.errors.images import (
     ImageDownloadError,
     ImageStepUnavailable,
     PackageNotFound,
+    RegistryAccessDenied,
+    RegistryAnswerWrong,
+    RegistryNotFound,
+    RegistryRateLimited,
+    RegistryRefused,
+    RegistryUnreachable,
 )
 from squall.model.errors.machine import (
     ChannelClosed,
@@ -278,6 +290,12 @@ __all__ = [
     "ProcessLimitTooLow",
     "ProtocolError",
     "PythonVersionMismatch",
+    "RegistryAccessDenied",
+    "RegistryAnswerWrong",
+    "RegistryNotFound",
+    "RegistryRateLimited",
+    "RegistryRefused",
+    "RegistryUnreachable",
     "RemoteError",
     "RequestSizeError",
     "ResourceExhaustedError",

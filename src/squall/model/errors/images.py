@@ -36,3 +36,60 @@ class ImageDownloadError(ImageBuildError):
 
     code, status = "SQ-1503", 502
     remedy = "check the network and the package index in pip's settings, and build again"
+
+
+class RegistryAccessDenied(ImageDownloadError):
+    """The registry does not let this user do that, or hides that there is nothing."""
+
+    code, status = "SQ-1510", 403
+    remedy = "check the image's name, and log in to the registry with a user who may: `docker login HOST`"
+    host: str | None = None
+    repository: str | None = None
+
+
+class RegistryNotFound(ImageDownloadError):
+    """The registry has no image, tag or blob of that name."""
+
+    code, status = "SQ-1511", 404
+    remedy = "check the image's name and tag; a tag may have been deleted since"
+    host: str | None = None
+    repository: str | None = None
+
+
+class RegistryUnreachable(ImageDownloadError):
+    """The registry could not be reached, or broke off again and again."""
+
+    code, status = "SQ-1512", 502
+    remedy = (
+        "check the network, the proxy settings (HTTPS_PROXY, NO_PROXY) and the registry's name, and try again"
+    )
+    host: str | None = None
+    repository: str | None = None
+
+
+class RegistryRateLimited(ImageDownloadError):
+    """The registry answers this machine or user no more for a while."""
+
+    code, status = "SQ-1513", 429
+    remedy = "wait for as long as the message says, or log in: registries allow users more than strangers"
+    host: str | None = None
+    repository: str | None = None
+    wait_s: float | None = None
+
+
+class RegistryAnswerWrong(ImageDownloadError):
+    """The registry's answer breaks the rules, and nothing of it was kept."""
+
+    code, status = "SQ-1514", 502
+    remedy = "try again; if it stays so, the registry, or a proxy before it, is broken or not to be trusted"
+    host: str | None = None
+    repository: str | None = None
+
+
+class RegistryRefused(ImageDownloadError):
+    """The registry will not take what was sent."""
+
+    code, status = "SQ-1515", 422
+    remedy = "look at what the registry's operator allows: kinds of manifests, sizes, overwriting of tags"
+    host: str | None = None
+    repository: str | None = None

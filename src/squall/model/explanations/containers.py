@@ -95,4 +95,36 @@ proxy, certificates.""",
         """$ pip config list
 $ pip download --no-deps PACKAGE   # does it work without Squall?""",
     ),
+    "SQ-1510": Explanation(
+        """The registry asked who you are, and then said no: the login is missing, wrong or has expired, or its user may not do
+this with the repository. Many registries answer so for a repository that does not exist, so that nobody can find out which do.
+`host` and `repository` say which.""",
+        """$ docker login registry.example.com   # or: podman login registry.example.com""",
+    ),
+    "SQ-1511": Explanation(
+        """The registry was reached and let you in, and has nothing of that name: a typing error in the repository or the tag,
+or a tag that was deleted.""",
+        """$ skopeo list-tags docker://registry.example.com/team/app""",
+    ),
+    "SQ-1512": Explanation(
+        """No connection to the registry could be made, its certificate is not one that this machine trusts, or it broke off or
+fell silent at every try. Waiting and trying again has a bound; this is after the last try.""",
+        """$ curl -v https://registry.example.com/v2/   # does it work without Squall?
+$ export SSL_CERT_FILE=/etc/ssl/certs/company.pem   # a company's own authority""",
+    ),
+    "SQ-1513": Explanation(
+        """Public registries count how much each address and user pulls. This one asks for a longer pause than it is sensible to
+wait for, or asked again and again. `wait_s` has the seconds that it asked for, where it did.""",
+        """$ docker login   # users may pull more than strangers""",
+    ),
+    "SQ-1514": Explanation(
+        """What came is not what its digest names, is longer or shorter than announced, leads in a circle or to a place where a
+registry must not lead, or is no answer in the registry's language. What was read of it was thrown away.""",
+        """$ docker pull registry.example.com/team/app   # does another program get it?""",
+    ),
+    "SQ-1515": Explanation(
+        """The registry knows who asks and what is meant, and still does not take it: a manifest that it finds invalid, a blob that
+is too large, a tag that may not be overwritten, or deleting and uploading that are switched off.""",
+        """$ skopeo copy dir:image docker://registry.example.com/team/app""",
+    ),
 }

@@ -1,0 +1,1 @@
+"""Registry: images fetched from and sent to servers that speak the OCI distribution protocol."""
