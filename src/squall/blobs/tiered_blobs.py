@@ -25,9 +25,8 @@ from squall.model.errors import (
     TooManyFiles,
 )
 
-_HELD_BYTES: Final = (
-    4 << 20
-)  # a blob up to this size is shared from memory by those who asked at the same time
+# A blob up to this size is shared from memory by those who asked at the same time.
+_HELD_BYTES: Final = 4 << 20
 _RENEWED_S: Final = 3600.0  # how old what the disk knows of a use may be
 _TOO_LARGE_MOST: Final = 10_000
 _SHARE: Final = 2  # a blob larger than this part of the budget would push out too much
