@@ -19,9 +19,8 @@ from squall.images.registry.session import MOST_TEXT, Question, Session, Tries, 
 T = TypeVar("T")
 Take = Callable[[RemoteBlob, AsyncIterator[bytes]], Awaitable[T]]
 
-_MUCH: Final = (
-    16 << 20
-)  # bytes; a connection that brought so many was a good one, and its end counts as the first
+# Bytes; a connection that brought so many was a good one, and its end counts as the first.
+_MUCH: Final = 16 << 20
 
 
 async def blob(session: Session, image: Reference, wanted: RemoteBlob) -> AsyncGenerator[bytes, None]:

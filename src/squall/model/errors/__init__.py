@@ -11,6 +11,8 @@ Error                              SQ-1000
         ModuleNotMountable         SQ-1208
         DigestMismatch             SQ-1912
         TreeInvalid                SQ-1913
+        LayerInvalid               SQ-1516
+        ImageDocumentInvalid       SQ-1518
     NotFoundError                  SQ-1011
         FunctionNotFound           SQ-1016
         EntrypointNotFound         SQ-1017
@@ -59,6 +61,7 @@ Error                              SQ-1000
         SharedMemoryTooSmall       SQ-1609
         ProcessLimitTooLow         SQ-1611
         BucketFull                 SQ-1918
+        LayerTooLarge              SQ-1517
     ContainerExited                SQ-1405
     ContainerStartError            SQ-1406
     SandboxTerminatedError         SQ-1407
@@ -154,8 +157,11 @@ from squall.model.errors.containers import (
 )
 from squall.model.errors.images import (
     ImageBuildError,
+    ImageDocumentInvalid,
     ImageDownloadError,
     ImageStepUnavailable,
+    LayerInvalid,
+    LayerTooLarge,
     PackageNotFound,
     RegistryAccessDenied,
     RegistryAnswerWrong,
@@ -267,6 +273,7 @@ __all__ = [
     "FunctionTimeout",
     "FunctionTimeoutError",
     "ImageBuildError",
+    "ImageDocumentInvalid",
     "ImageDownloadError",
     "ImageStepUnavailable",
     "InputCancellation",
@@ -275,6 +282,8 @@ __all__ = [
     "InternalFailure",
     "InvalidError",
     "IsolationUnavailable",
+    "LayerInvalid",
+    "LayerTooLarge",
     "LevelRefused",
     "LinuxNeeded",
     "LocalModuleMissing",

@@ -4,7 +4,8 @@
 
 from __future__ import annotations
 
-from squall.model.errors.asked import FeatureUnavailable
+from squall.model.errors.asked import FeatureUnavailable, InvalidError
+from squall.model.errors.containers import ResourceExhaustedError
 from squall.model.errors.root import Error
 
 
@@ -93,3 +94,26 @@ class RegistryRefused(ImageDownloadError):
     remedy = "look at what the registry's operator allows: kinds of manifests, sizes, overwriting of tags"
     host: str | None = None
     repository: str | None = None
+
+
+class LayerInvalid(InvalidError):
+    """The bytes are no layer of an image, or one that cannot be kept."""
+
+    code, status = "SQ-1516", 422
+    remedy = "build the image again with a current tool; the entry that the message names is what stands in the way"
+    entry: str | None = None
+
+
+class LayerTooLarge(ResourceExhaustedError):
+    """The layer unpacks to more than is allowed."""
+
+    code, status = "SQ-1517", 413
+    remedy = "if the image is one that you trust, split the layer into several; if not, leave it alone"
+    limit: int | None = None
+
+
+class ImageDocumentInvalid(InvalidError):
+    """A document of an image does not say what one must say."""
+
+    code, status = "SQ-1518", 422
+    remedy = "pull or build the image again with a current tool; a part of it is damaged or of an old form"

@@ -1,0 +1,349 @@
+"""Layer in: the archive of a layer into chunks and one manifest, in one pass over its bytes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Final, TypeVar
+
+from squall.blobs.blob_store import BlobStore
+from squall.blobs.digest import Bytes, Digest, Digester, digest_of
+from squall.blobs.manifest import Attributes, Entry, File, Symlink
+from squall.blobs.manifest_bytes import Writer
+from squall.blobs.threads import in_thread
+from squall.images.oci.compression import Compression, Unpacker
+from squall.images.oci.layer_names import WHITEOUT, Names, hidden_by, is_others_note, names_of, xattrs_of
+from squall.images.oci.layer_tree import DIGEST_BYTES, LayerTree, Lower, nothing_below
+from squall.images.oci.limits import LIMITS, Limits
+from squall.images.oci.packing import Packing
+from squall.images.oci.tar_member import Kind, Member, shown
+from squall.images.oci.tar_reader import TarReader
+from squall.model.errors import (
+    BlobCorrupt,
+    BlobMissing,
+    DigestMismatch,
+    LayerInvalid,
+    LayerTooLarge,
+    TreeInvalid,
+)
+
+T = TypeVar("T")
+
+_SLICE_BYTES: Final = 256 << 10  # of what comes, taken at once
+_KEPT_AT_BYTES: Final = 8 << 20  # chunks are put into the store when there are so many bytes of them
+_LINES_BYTES: Final = 512 << 10  # of a manifest, written at once
+_MAX_NOTES: Final = 100
+_LINK_MODE: Final = 0o777
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Announced:
+    """What was said of a layer before it came. digest and size: of its bytes as they come, packed; diff_id: of the archive."""
+
+    digest: Digest | None = None
+    size: int | None = None
+    diff_id: Digest | None = None
+
+
+NOTHING: Final = Announced()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Note:
+    """What a layer had and its manifest has not, or has otherwise: where, and what."""
+
+    path: str
+    what: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LayerIn:
+    """A layer that was kept.
+
+    manifest: the digest of its manifest. digest, size: of its bytes as they came. diff_id, unpacked_bytes: of the
+    archive. entries: paths of the manifest; files_bytes: of all its files. notes: the first hundred of `noted`.
+    """
+
+    manifest: Digest
+    digest: Digest
+    size: int
+    diff_id: Digest
+    unpacked_bytes: int
+    compression: Compression
+    entries: int
+    files_bytes: int
+    notes: tuple[Note, ...]
+    noted: int
+
+
+async def layer_in(
+    source: AsyncIterable[Bytes],
+    blobs: BlobStore,
+    *,
+    announced: Announced = NOTHING,
+    lower: Lower = nothing_below,
+    limits: Limits = LIMITS,
+) -> LayerIn:
+    """Puts a layer into the store: its chunks as they come, and its manifest once all was seen to be right.
+
+    source: the archive, plain or packed with gzip or zstd. lower: what the layers below show at a path, asked in a
+    thread; a hard link to a path of theirs becomes a file of its own with the same chunks, and directories of which
+    no entry tells have their attributes. Without it such a link is refused, and such directories are root's, of mode
+    0755. No path of the archive is ever opened: names are data. Memory stays below some 60 MiB, beside the paths
+    (limits.held_bytes at most) and what unpacks zstd.
+
+    Raises LayerInvalid (the entry is named), LayerTooLarge, DigestMismatch, FeatureUnavailable, and what the store
+    raises; then no manifest is kept, and chunks that nothing names go with the next sweep.
+    """
+    taking = _Taking(blobs, announced, lower, limits)
+    try:
+        async for data in source:
+            view = memoryview(data).cast("B")
+            for at in range(0, len(view), _SLICE_BYTES):
+                await taking.through(taking.take(bytes(view[at : at + _SLICE_BYTES])))
+        await taking.through(taking.end())
+        return await taking.kept()
+    finally:
+        taking.close()
+
+
+class _Content:
+    """What of a layer was understood so far: its paths, its chunks, and what is told of it."""
+
+    def __init__(self, lower: Lower, limits: Limits) -> None:
+        self.tree = LayerTree(limits, lower)
+        self.packing = Packing()
+        self.notes: list[Note] = []
+        self.noted = 0
+        self._limits = limits
+        self._ignored = False
+
+    def bytes_of_file(self, data: Bytes) -> None:
+        if not self._ignored:
+            self.packing.add(data)
+
+    def member(self, member: Member) -> None:
+        """The next entry. Raises LayerInvalid, LayerTooLarge."""
+        names = names_of(member.name, self._limits)
+        hidden = hidden_by(names, member.kind, member.name)
+        self._ignored = hidden is not None or (WHITEOUT in member.name and is_others_note(names))
+        if hidden is not None and hidden.within:
+            self.tree.hide_within(hidden.names)
+        elif hidden is not None:
+            self.tree.hide(hidden.names)
+        elif self._ignored:
+            self._note(names, "a union file system's own note: left out")
+        elif member.kind is Kind.HARDLINK:
+            self.tree.add_name(names, names_of(member.target, self._limits))
+        elif member.kind in {Kind.CHARACTER_DEVICE, Kind.BLOCK_DEVICE}:
+            self.tree.leave_out(names)
+            self._note(names, "a device, which leads out of every directory: left out")
+        else:
+            self._inode(names, member)
+
+    def _inode(self, names: Names, member: Member) -> None:
+        attributes = self._attributes(names, member)
+        match member.kind:
+            case Kind.DIRECTORY:
+                self.tree.add_directory(names, attributes)
+            case Kind.SYMLINK:
+                self.tree.add_symlink(names, attributes, _target(member))
+            case Kind.FIFO:
+                self.tree.add_fifo(names, attributes)
+            case _:
+                most = self._limits.unpacked_bytes
+                if member.size > most:
+                    raise LayerTooLarge(
+                        f"{shown(member.name)} has {member.size} bytes, and a layer at most {most}",
+                        limit=most,
+                    )
+                path = b"/".join(names).decode("utf-8", "surrogateescape")
+                self.tree.add_file(names, attributes, self.packing.begin(path, member.size))
+
+    def _attributes(self, names: Names, member: Member) -> Attributes:
+        kept, left = xattrs_of(member)
+        if left:
+            self._note(names, f"extended attributes left out: {', '.join(left)[:200]}")
+        try:
+            return Attributes(
+                mode=_LINK_MODE if member.kind is Kind.SYMLINK else member.mode,
+                uid=member.uid,
+                gid=member.gid,
+                mtime_ns=member.mtime_ns,
+                xattrs=kept,
+            )
+        except TreeInvalid as error:
+            raise LayerInvalid(
+                f"{shown(member.name)} cannot be kept: {error.message}", entry=shown(member.name)
+            ) from error
+
+    def _note(self, names: Names, what: str) -> None:
+        self.noted += 1
+        if len(self.notes) < _MAX_NOTES:
+            path = b"/".join(names)[:200].decode("utf-8", "surrogateescape")
+            self.notes.append(Note(path=path, what=what))
+
+
+class _Taking:
+    """One layer while it is taken."""
+
+    def __init__(self, blobs: BlobStore, announced: Announced, lower: Lower, limits: Limits) -> None:
+        self._blobs = blobs
+        self._announced = announced
+        self._unpacker = Unpacker(limits)
+        self._packed = Digester()
+        self._unpacked = Digester()
+        self._reader = TarReader(limits)
+        self._content = _Content(lower, limits)
+        self._names = bytearray()
+        self._entries = 0
+        self._files_bytes = 0
+        self._threads = ThreadPoolExecutor(max_workers=1, thread_name_prefix="layer")
+
+    def take(self, data: bytes) -> Iterator[None]:
+        """Takes bytes as they came; after each step the caller may put chunks away."""
+        self._packed.update(data)
+        most = self._announced.size
+        if most is not None and self._packed.size > most:
+            raise DigestMismatch(
+                f"a layer was announced with {most} bytes, and more came", announced=self._announced.digest
+            )
+        for part in self._unpacker.feed(data):
+            self._read(part)
+            yield
+
+    def end(self) -> Iterator[None]:
+        """Nothing more comes. Raises DigestMismatch where this was not what was announced."""
+        for part in self._unpacker.end():
+            self._read(part)
+            yield
+        self._reader.end()
+        self._content.packing.end()
+        yield
+        said = self._announced
+        for announced, arrived in (
+            (said.digest, self._packed.digest()),
+            (said.diff_id, self._unpacked.digest()),
+        ):
+            if announced is not None and announced != arrived:
+                raise DigestMismatch(
+                    f"a layer was announced as {announced}, and what came is {arrived}",
+                    announced=announced,
+                    arrived=arrived,
+                )
+        if said.size is not None and said.size != self._packed.size:
+            raise DigestMismatch(
+                f"a layer was announced with {said.size} bytes, and {self._packed.size} came"
+            )
+
+    async def through(self, steps: Iterator[None]) -> None:
+        """Takes all steps in the thread, and puts chunks into the store between them."""
+        while await self._away(lambda: self._more(steps)):
+            await self._keep()
+
+    async def kept(self) -> LayerIn:
+        """Keeps the manifest, once all chunks are kept."""
+        await self._keep()
+        written = self._written()
+        try:
+            manifest = await self._blobs.put(written)
+        finally:
+            await written.aclose()
+        content = self._content
+        return LayerIn(
+            manifest=manifest,
+            digest=self._packed.digest(),
+            size=self._packed.size,
+            diff_id=self._unpacked.digest(),
+            unpacked_bytes=self._unpacked.size,
+            compression=self._unpacker.compression or Compression.NONE,
+            entries=self._entries,
+            files_bytes=self._files_bytes,
+            notes=tuple(content.notes),
+            noted=content.noted,
+        )
+
+    def close(self) -> None:
+        self._threads.shutdown(wait=False)
+
+    def _read(self, part: bytes) -> None:
+        self._unpacked.update(part)
+        for found in self._reader.feed(part):
+            if isinstance(found, Member):
+                self._content.member(found)
+            else:
+                self._content.bytes_of_file(found)
+
+    def _more(self, steps: Iterator[None]) -> bool:
+        """Goes on until there is enough to keep; False at the end."""
+        return any(self._content.packing.held >= _KEPT_AT_BYTES for _ in steps)
+
+    async def _keep(self) -> None:
+        """Puts the chunks that are full into the store, and holds their names."""
+        packing = self._content.packing
+        chunks, packing.chunks, packing.held = packing.chunks, [], 0
+        if not chunks:
+            return
+        names = await self._away(lambda: [digest_of(data) for _, data in chunks])
+        wanted = {name: data for name, (_, data) in zip(names, chunks, strict=True)}
+        here = await self._blobs.has_many(wanted, renew=True)
+        await self._put({name: data for name, data in wanted.items() if name not in here})
+        try:
+            await self._blobs.force(wanted)
+        except (BlobCorrupt, BlobMissing):
+            # One that was here was damaged, or went: these are its bytes.
+            await self._put(wanted)
+            await self._blobs.force(wanted)
+        for name, (number, _) in zip(names, chunks, strict=True):
+            end = (number + 1) * DIGEST_BYTES
+            self._names.extend(bytes(max(0, end - len(self._names))))
+            self._names[end - DIGEST_BYTES : end] = bytes.fromhex(name)
+
+    async def _put(self, chunks: Mapping[Digest, bytes]) -> None:
+        for name, data in chunks.items():
+            await self._blobs.put(data, announced=name, forced=False)
+
+    async def _written(self) -> AsyncGenerator[bytes, None]:
+        """The bytes of the manifest."""
+        writer = Writer()
+        entries = self._content.tree.entries(self._names)
+        yield writer.head
+        while lines := await self._away(lambda: self._lines(writer, entries)):
+            yield lines
+        writer.end()
+
+    def _lines(self, writer: Writer, entries: Iterator[Entry]) -> bytes:
+        lines: list[bytes] = []
+        held = 0
+        try:
+            for entry in entries:
+                lines.append(writer.line(entry))
+                self._entries += 1
+                self._files_bytes += entry.size if isinstance(entry, File) else 0
+                held += len(lines[-1])
+                if held >= _LINES_BYTES:
+                    break
+        except TreeInvalid as error:
+            raise LayerInvalid(f"the layer cannot be kept: {error.message}", entry=error.path) from error
+        return b"".join(lines)
+
+    async def _away(self, work: Callable[[], T]) -> T:
+        """The one place from which this leaves for a thread."""
+        return await in_thread(asyncio.get_running_loop().run_in_executor(self._threads, work))
+
+
+def _target(member: Member) -> bytes:
+    """Where a symbolic link leads: anywhere, for only a container follows it. Raises LayerInvalid for what no link keeps."""
+    try:
+        Symlink(
+            path="link",
+            attributes=Attributes(mode=_LINK_MODE),
+            target=member.target.decode("utf-8", "surrogateescape"),
+        )
+    except TreeInvalid as error:
+        raise LayerInvalid(
+            f"the link {shown(member.name)} has a target that nothing keeps", entry=shown(member.name)
+        ) from error
+    return member.target

@@ -1,0 +1,176 @@
+"""Tar header: what one block and the records before it say of an entry, in the three forms that archives have."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from squall.images.oci.tar_member import BLOCK, XATTR_KEY, Kind, Member, shown
+from squall.model.errors import LayerInvalid
+
+MAX_SIZE: Final = 1 << 50  # no file is larger, and no number of ours overflows
+
+_ZEROS: Final = bytes(BLOCK)
+_CHECKSUM: Final = slice(148, 156)
+_KINDS: Final = {kind.value: kind for kind in Kind} | {
+    b"7": Kind.FILE
+}  # 7: a file that lies in one piece on its disk
+_LENGTH: Final = re.compile(rb"[1-9][0-9]{0,9}")
+_DECIMAL: Final = re.compile(rb"(-?)([0-9]{1,19})(?:\.([0-9]*))?")
+_WHOLE: Final = re.compile(rb"-?[0-9]{1,19}")
+
+# What the records say of an entry; readers differ on what else may mean.
+_MEANT: Final = (b"path", b"linkpath", b"size", b"uid", b"gid", b"mtime")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Header:
+    """One block of an archive. letter: what the entry is. name and target: whole only where no record says another."""
+
+    letter: bytes
+    name: bytes
+    target: bytes
+    mode: int
+    uid: int
+    gid: int
+    mtime: int
+    size: int
+
+
+def read_header(block: bytes) -> Header | None:
+    """What a block of 512 bytes says; None for one of zeros. Raises LayerInvalid, with the entry's name if it has one."""
+    if block == _ZEROS:
+        return None
+    said = block[_CHECKSUM].strip(b" \0")
+    if said.strip(b"01234567") or int(said or b"0", 8) not in _checksums(block):
+        raise LayerInvalid("this is no tar archive, or it is damaged: the checksum of a header is wrong")
+    name = _until_nul(block[:100])
+    if block[257:263] == b"ustar\0":
+        # One old program keeps times behind a shorter prefix, and says so at the end.
+        prefix = _until_nul(block[345 : 476 if block[508:512] == b"tar\0" else 500])
+        name = prefix + b"/" + name if prefix else name
+    return Header(
+        letter=block[156:157],
+        name=name,
+        target=_until_nul(block[157:257]),
+        mode=_number(block[100:108], "mode", name) & 0o7777,
+        uid=_number(block[108:116], "owner", name),
+        gid=_number(block[116:124], "group", name),
+        mtime=_number(block[136:148], "time", name),
+        size=_size(_number(block[124:136], "size", name), name),
+    )
+
+
+def read_records(data: bytes) -> dict[bytes, bytes]:
+    """PAX records, the last one of each key. Raises LayerInvalid."""
+    found: dict[bytes, bytes] = {}
+    at = 0
+    while at < len(data):
+        space = data.find(b" ", at, at + 11)
+        length = data[at:space] if space > 0 else b""
+        end = at + int(length) if _LENGTH.fullmatch(length) else -1
+        key, equals, value = data[space + 1 : end - 1].partition(b"=")
+        if not space < end <= len(data) or data[end - 1 : end] != b"\n" or not key or not equals:
+            raise LayerInvalid("an extended header of the archive is damaged")
+        found[key] = value
+        at = end
+    return found
+
+
+def check_global(records: Mapping[bytes, bytes]) -> None:
+    """Raises LayerInvalid for records that would change every entry from here on: readers differ on them."""
+    for key in records:
+        if key in _MEANT or key.startswith((XATTR_KEY, b"GNU.sparse.")):
+            raise LayerInvalid(
+                f"a global header of the archive says {shown(key)} of all entries at once: "
+                "other programs read such an archive in different ways"
+            )
+
+
+def member_of(header: Header, records: Mapping[bytes, bytes]) -> Member:
+    """The entry that a header and the records before it say. Raises LayerInvalid, naming it."""
+    name = records.get(b"path") or header.name
+    if header.letter == b"S" or any(key.startswith(b"GNU.sparse.") for key in records):
+        raise LayerInvalid(
+            f"{shown(name)} is stored as a sparse file, in a form of GNU tar that no layer has",
+            remedy="make the archive again without --sparse",
+            entry=shown(name),
+        )
+    kind = _kind(header, name)
+    size = header.size
+    if said := records.get(b"size"):
+        size = _size(_whole(said, "size", name), name)
+    return Member(
+        kind=kind,
+        name=name,
+        target=records.get(b"linkpath") or header.target,
+        mode=header.mode,
+        uid=_whole(said, "owner", name) if (said := records.get(b"uid")) else header.uid,
+        gid=_whole(said, "group", name) if (said := records.get(b"gid")) else header.gid,
+        mtime_ns=_time_ns(said, name) if (said := records.get(b"mtime")) else header.mtime * 1_000_000_000,
+        # Whatever else says a size has no bytes behind it.
+        size=size if kind is Kind.FILE else 0,
+        xattrs=tuple(
+            (key.removeprefix(XATTR_KEY), value)
+            for key, value in records.items()
+            if key.startswith(XATTR_KEY)
+        ),
+    )
+
+
+def _kind(header: Header, name: bytes) -> Kind:
+    if header.letter == b"\0":
+        return Kind.DIRECTORY if name.endswith(b"/") else Kind.FILE
+    kind = _KINDS.get(header.letter)
+    if kind is None:
+        raise LayerInvalid(
+            f"{shown(name)} is of the kind {header.letter!r}, which no layer has", entry=shown(name)
+        )
+    return kind
+
+
+def _checksums(block: bytes) -> tuple[int, int]:
+    """The sum of all bytes, with its own field read as spaces; and as some old programs wrote it, of signed ones."""
+    counted = block[: _CHECKSUM.start] + block[_CHECKSUM.stop :]
+    total = sum(counted) + 8 * 0x20
+    return total, total if counted.isascii() else total - 256 * sum(byte > 127 for byte in counted)
+
+
+def _until_nul(field: bytes) -> bytes:
+    return field.partition(b"\0")[0]
+
+
+def _number(field: bytes, what: str, name: bytes) -> int:
+    """A number of a header: octal digits, or for large ones and those below zero its two's complement."""
+    if field[0] & 0x80:
+        value = int.from_bytes(field, "big", signed=False) & ((1 << (8 * len(field) - 1)) - 1)
+        return value - (1 << (8 * len(field) - 1)) if field[0] & 0x40 else value
+    digits = field.rstrip(b"\0 ").lstrip(b" ")
+    if not digits:
+        return 0
+    if digits.strip(b"01234567"):
+        raise LayerInvalid(f"the {what} of {shown(name)} is no number", entry=shown(name))
+    return int(digits, 8)
+
+
+def _whole(said: bytes, what: str, name: bytes) -> int:
+    if not _WHOLE.fullmatch(said):
+        raise LayerInvalid(f"the {what} of {shown(name)} is no number", entry=shown(name))
+    return int(said)
+
+
+def _size(size: int, name: bytes) -> int:
+    if not 0 <= size <= MAX_SIZE:
+        raise LayerInvalid(f"no file has the size of {shown(name)}: {size} bytes", entry=shown(name))
+    return size
+
+
+def _time_ns(said: bytes, name: bytes) -> int:
+    parts = _DECIMAL.fullmatch(said)
+    if parts is None:
+        raise LayerInvalid(f"the time of {shown(name)} is no number", entry=shown(name))
+    sign, seconds, fraction = parts.groups()
+    ns = int(seconds) * 1_000_000_000 + int(((fraction or b"") + b"0" * 9)[:9])
+    return -ns if sign else ns

@@ -1,0 +1,133 @@
+"""Tar reader: the entries of an archive, from its bytes as they come."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from squall.blobs.digest import Bytes
+from squall.images.oci.limits import LIMITS, Limits
+from squall.images.oci.tar_header import Header, check_global, member_of, read_header, read_records
+from squall.images.oci.tar_member import BLOCK, Member, padding, shown
+from squall.model.errors import LayerInvalid, LayerTooLarge
+
+_MAX_EXTENSION_BYTES: Final = 1 << 20  # records, or a long name
+
+_RECORDS: Final = b"x"
+_GLOBAL: Final = b"g"
+_LONG_NAME: Final = b"L"
+_LONG_TARGET: Final = b"K"
+_EXTENSIONS: Final = frozenset({_RECORDS, _GLOBAL, _LONG_NAME, _LONG_TARGET})
+
+# bytes: the next ones of the file that was given last
+Found = Member | memoryview
+
+
+class TarReader:
+    """Reads ustar, PAX and GNU archives in parts, cut anywhere. It holds one header and what extends it.
+
+    It refuses with LayerInvalid what is damaged, and what programs read in different ways; with LayerTooLarge what
+    exceeds its limits.
+    """
+
+    def __init__(self, limits: Limits = LIMITS) -> None:
+        self._limits = limits
+        self._entries = 0
+        self._read = 0
+        # What is collected: a header, or what extends the next one, with its own header.
+        self._held = bytearray()
+        self._wanted = BLOCK
+        self._extending: Header | None = None
+        self._extensions: dict[bytes, bytes] = {}
+        # What is passed on: the rest of a file, and of its last block.
+        self._body = 0
+        self._padding = 0
+        # Blocks of zeros so far: with the second one, the archive is at its end.
+        self._zeros = 0
+
+    def feed(self, data: Bytes) -> Iterator[Found]:
+        """The entries that begin in these bytes, and the bytes of files among them; all must be taken."""
+        view = memoryview(data).cast("B")
+        self._read += len(view)
+        if self._read > self._limits.unpacked_bytes:
+            limit = self._limits.unpacked_bytes
+            raise LayerTooLarge(f"the layer unpacks to more than {limit} bytes", limit=limit)
+        while view and self._zeros < 2:
+            if self._body:
+                part, view = view[: self._body], view[self._body :]
+                self._body -= len(part)
+                yield part
+            elif self._padding:
+                skipped = min(self._padding, len(view))
+                self._padding -= skipped
+                view = view[skipped:]
+            else:
+                missing = self._wanted - len(self._held)
+                self._held += view[:missing]
+                view = view[missing:]
+                if len(self._held) == self._wanted:
+                    yield from self._collected()
+
+    def end(self) -> None:
+        """Nothing more comes. Raises LayerInvalid where something is missing."""
+        if self._held or self._body or self._padding or self._extensions or self._extending:
+            raise LayerInvalid("the archive is cut off in the middle of an entry")
+
+    def _collected(self) -> Iterator[Member]:
+        block, self._held = bytes(self._held), bytearray()
+        if self._extending is not None:
+            header, self._extending, self._wanted = self._extending, None, BLOCK
+            self._extended(header, block)
+            return
+        header_or_end = read_header(block)
+        if header_or_end is None:
+            self._zeros += 1
+        elif self._zeros:
+            raise LayerInvalid("the archive goes on after a block of zeros, which ends it")
+        elif header_or_end.letter in _EXTENSIONS:
+            self._begin_extension(header_or_end)
+        else:
+            yield self._member(header_or_end)
+
+    def _begin_extension(self, header: Header) -> None:
+        if header.size > _MAX_EXTENSION_BYTES:
+            raise LayerInvalid(
+                f"an extended header of the archive has {header.size} bytes; "
+                f"{_MAX_EXTENSION_BYTES} are enough for every name"
+            )
+        if header.letter in self._extensions:
+            raise LayerInvalid(
+                "an entry of the archive has two extended headers: programs differ on which counts"
+            )
+        self._extending = header
+        self._wanted = header.size + padding(header.size)
+        if not self._wanted:
+            self._extending, self._wanted = None, BLOCK
+            self._extended(header, b"")
+
+    def _extended(self, header: Header, block: bytes) -> None:
+        data = block[: header.size]
+        if header.letter == _GLOBAL:
+            check_global(read_records(data))
+        else:
+            self._extensions[header.letter] = data
+
+    def _member(self, header: Header) -> Member:
+        said, self._extensions = self._extensions, {}
+        records = read_records(said.get(_RECORDS, b""))
+        for letter, key in ((_LONG_NAME, b"path"), (_LONG_TARGET, b"linkpath")):
+            if letter in said:
+                if key in records:
+                    raise LayerInvalid(
+                        "an entry of the archive has two long names: programs differ on which counts"
+                    )
+                records[key] = said[letter].rstrip(b"\0")
+        member = member_of(header, records)
+        self._entries += 1
+        if self._entries > self._limits.entries:
+            limit = self._limits.entries
+            raise LayerTooLarge(
+                f"the layer has more than {limit} entries; the next one is {shown(member.name)}", limit=limit
+            )
+        self._body, self._padding = member.size, padding(member.size)
+        return member
