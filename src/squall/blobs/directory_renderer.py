@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -14,14 +13,13 @@ from squall.blobs.blob_store import BlobStore
 from squall.blobs.chunks import CHUNK_BYTES
 from squall.blobs.digest import Digest, digest_of
 from squall.blobs.directory_writer import DirectoryWriter
-from squall.blobs.manifest import Entry, File, Part
+from squall.blobs.kept_chunks import ChunkReader
+from squall.blobs.manifest import Entry, File
 from squall.blobs.manifest_bytes import Reader
 from squall.blobs.overlay_notes import Notes
 from squall.blobs.threads import on_disk
-from squall.model.errors import BlobCorrupt
 
 _STEPS_BYTES: Final = 8 << 20
-_CHUNKS_HELD: Final = 32
 _ZEROS: Final = digest_of(bytes(CHUNK_BYTES))
 
 Step = Callable[[], None]
@@ -56,7 +54,7 @@ class DirectoryRenderer:
 
     async def _steps(self, writer: DirectoryWriter, manifest: Digest) -> AsyncIterator[list[Step]]:
         """All that is to be done, in runs small enough to hold."""
-        chunks = _Chunks(self._blobs)
+        chunks = ChunkReader(self._blobs)
         async for entries in self._entries(manifest):
             steps: list[Step] = []
             for entry in entries:
@@ -80,34 +78,6 @@ class DirectoryRenderer:
         async for part in self._blobs.stream(manifest):
             yield reader.feed(part)
         reader.end()
-
-
-class _Chunks:
-    """The chunks that were used last: small files share theirs with their neighbours.
-
-    fetched: the bytes that came from the store; whoever holds their parts sets it back once they are written.
-    """
-
-    def __init__(self, blobs: BlobStore) -> None:
-        self.fetched = 0
-        self._blobs = blobs
-        self._held: OrderedDict[Digest, bytes] = OrderedDict()
-
-    async def part(self, part: Part) -> memoryview:
-        """These bytes. Raises BlobMissing, BlobCorrupt."""
-        chunk = self._held.pop(part.chunk, None)
-        if chunk is None:
-            chunk = await self._blobs.get(part.chunk, stop=CHUNK_BYTES)
-            self.fetched += len(chunk)
-        self._held[part.chunk] = chunk
-        if len(self._held) > _CHUNKS_HELD:
-            self._held.popitem(last=False)
-        if len(chunk) < part.offset + part.length:
-            raise BlobCorrupt(
-                f"a file has bytes up to {part.offset + part.length} of a chunk of {len(chunk)}",
-                digest=part.chunk,
-            )
-        return memoryview(chunk)[part.offset : part.offset + part.length]
 
 
 def _carry_out(steps: Sequence[Step]) -> None:

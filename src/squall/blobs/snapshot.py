@@ -12,11 +12,11 @@ from typing import Final, TypeVar
 from squall.blobs.blob_store import BlobStore
 from squall.blobs.chunks import CHUNK_BYTES, Cutter, Piece
 from squall.blobs.digest import Digest, digest_of
+from squall.blobs.kept_chunks import keep_chunks
 from squall.blobs.manifest import Attributes, Entry, File, Part
 from squall.blobs.manifest_bytes import Writer
 from squall.blobs.threads import on_disk
 from squall.blobs.walk import Again, Found, How, Read, Walk
-from squall.model.errors import BlobCorrupt, BlobMissing
 
 T = TypeVar("T")
 
@@ -206,20 +206,8 @@ class _Taking:
             return
         names = await self._away(lambda: [digest_of(data) for _, data in chunks])
         wanted = {name: data for name, (_, data) in zip(names, chunks, strict=True)}
-        here = await self._blobs.has_many(wanted, renew=True)
-        await self._put({name: data for name, data in wanted.items() if name not in here})
-        if self._forced:
-            try:
-                await self._blobs.force(wanted)
-            except (BlobCorrupt, BlobMissing):
-                # One that was here was damaged, or went: these are its bytes.
-                await self._put(wanted)
-                await self._blobs.force(wanted)
+        await keep_chunks(self._blobs, wanted, forced=self._forced)
         self._gathering.names |= {number: name for name, (number, _) in zip(names, chunks, strict=True)}
-
-    async def _put(self, chunks: Mapping[Digest, bytes]) -> None:
-        for name, data in chunks.items():
-            await self._blobs.put(data, announced=name, forced=False)
 
     async def _away(self, work: Callable[[], T]) -> T:
         """The one place from which a snapshot leaves for a thread."""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
 from squall.blobs.blob_store import BlobStore
 from squall.blobs.digest import Bytes, Digest, Digester, digest_of
+from squall.blobs.kept_chunks import keep_chunks
 from squall.blobs.manifest import Attributes, Entry, File, Symlink
 from squall.blobs.manifest_bytes import Writer
 from squall.blobs.threads import in_thread
@@ -21,8 +22,6 @@ from squall.images.oci.packing import Packing
 from squall.images.oci.tar_member import Kind, Member, shown
 from squall.images.oci.tar_reader import TarReader
 from squall.model.errors import (
-    BlobCorrupt,
-    BlobMissing,
     DigestMismatch,
     LayerInvalid,
     LayerTooLarge,
@@ -288,22 +287,11 @@ class _Taking:
             return
         names = await self._away(lambda: [digest_of(data) for _, data in chunks])
         wanted = {name: data for name, (_, data) in zip(names, chunks, strict=True)}
-        here = await self._blobs.has_many(wanted, renew=True)
-        await self._put({name: data for name, data in wanted.items() if name not in here})
-        try:
-            await self._blobs.force(wanted)
-        except (BlobCorrupt, BlobMissing):
-            # One that was here was damaged, or went: these are its bytes.
-            await self._put(wanted)
-            await self._blobs.force(wanted)
+        await keep_chunks(self._blobs, wanted)
         for name, (number, _) in zip(names, chunks, strict=True):
             end = (number + 1) * DIGEST_BYTES
             self._names.extend(bytes(max(0, end - len(self._names))))
             self._names[end - DIGEST_BYTES : end] = bytes.fromhex(name)
-
-    async def _put(self, chunks: Mapping[Digest, bytes]) -> None:
-        for name, data in chunks.items():
-            await self._blobs.put(data, announced=name, forced=False)
 
     async def _written(self) -> AsyncGenerator[bytes, None]:
         """The bytes of the manifest."""

@@ -5,15 +5,14 @@ from __future__ import annotations
 import asyncio
 import struct
 import zlib
-from collections import OrderedDict
 from collections.abc import AsyncGenerator, AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Final, assert_never
 
 from squall.blobs.blob_store import BlobStore
-from squall.blobs.chunks import CHUNK_BYTES
 from squall.blobs.digest import Digest, Digester
+from squall.blobs.kept_chunks import ChunkReader
 from squall.blobs.manifest import (
     ROOT,
     Attributes,
@@ -23,7 +22,6 @@ from squall.blobs.manifest import (
     File,
     Hardlink,
     Inode,
-    Part,
     Symlink,
     Whiteout,
     encoded,
@@ -34,9 +32,8 @@ from squall.images.oci.compression import Compression
 from squall.images.oci.layer_names import OPAQUE, WHITEOUT
 from squall.images.oci.tar_member import Kind, Member, padding, shown
 from squall.images.oci.tar_writer import END, head
-from squall.model.errors import BlobCorrupt, FeatureUnavailable, LayerInvalid, TreeInvalid
+from squall.model.errors import FeatureUnavailable, LayerInvalid, TreeInvalid
 
-_CHUNKS_HELD: Final = 32
 _PART_BYTES: Final = 1 << 20
 _LEVEL: Final = 6
 # Deflate, no name, no time, no machine: the same before every layer.
@@ -122,7 +119,7 @@ class LayerOut:
 
     async def _archive(self) -> AsyncGenerator[bytes | memoryview, None]:
         """The plain archive, in parts of any size."""
-        chunks = _Chunks(self._blobs)
+        chunks = ChunkReader(self._blobs)
         several = {entry.first async for entry in self._entries() if isinstance(entry, Hardlink)}
         firsts: dict[str, Inode] = {}
         async for entry in self._entries():
@@ -197,29 +194,6 @@ def _member(kind: Kind, name: bytes, kept: Attributes, *, size: int = 0, target:
         size=size,
         xattrs=tuple((encoded(xattr), value) for xattr, value in kept.xattrs),
     )
-
-
-class _Chunks:
-    """The chunks that were used last: small files share theirs with their neighbours."""
-
-    def __init__(self, blobs: BlobStore) -> None:
-        self._blobs = blobs
-        self._held: OrderedDict[Digest, bytes] = OrderedDict()
-
-    async def part(self, part: Part) -> memoryview:
-        """These bytes. Raises BlobMissing, BlobCorrupt."""
-        chunk = self._held.pop(part.chunk, None)
-        if chunk is None:
-            chunk = await self._blobs.get(part.chunk, stop=CHUNK_BYTES)
-        self._held[part.chunk] = chunk
-        if len(self._held) > _CHUNKS_HELD:
-            self._held.popitem(last=False)
-        if len(chunk) < part.offset + part.length:
-            raise BlobCorrupt(
-                f"a file has bytes up to {part.offset + part.length} of a chunk of {len(chunk)}",
-                digest=part.chunk,
-            )
-        return memoryview(chunk)[part.offset : part.offset + part.length]
 
 
 async def _runs(parts: AsyncGenerator[bytes | memoryview, None]) -> AsyncGenerator[bytes, None]:
