@@ -11,9 +11,10 @@ from squall.model.explanations.calls import CALLS
 from squall.model.explanations.containers import CONTAINERS
 from squall.model.explanations.explanation import Explanation
 from squall.model.explanations.machine import MACHINE
+from squall.model.explanations.stores import STORES
 from squall.model.explanations.values import VALUES
 
-EXPLANATIONS: Final = {**ASKED, **VALUES, **CALLS, **CONTAINERS, **MACHINE}
+EXPLANATIONS: Final = {**ASKED, **VALUES, **CALLS, **CONTAINERS, **MACHINE, **STORES}
 
 __all__ = ["EXPLANATIONS", "Explanation", "explain", "page"]
 
@@ -53,10 +54,10 @@ def page(code: str) -> str:
 
 
 def _language(example: str) -> str:
-    """What an example is written in: commands, a file that its first line names, or Python."""
+    """What an example is written in: commands, a file that its first line names, the URL of a bucket, or Python."""
     if example.startswith("$ "):
         return "console"
-    return "text" if example.startswith("# .") else "python"
+    return "text" if example.startswith(("# .", "s3://")) else "python"
 
 
 def _error(code: str) -> type[Error] | None:

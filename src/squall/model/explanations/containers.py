@@ -127,4 +127,16 @@ registry must not lead, or is no answer in the registry's language. What was rea
 is too large, a tag that may not be overwritten, or deleting and uploading that are switched off.""",
         """$ skopeo copy dir:image docker://registry.example.com/team/app""",
     ),
+    "SQ-1516": Explanation(
+        why="A layer is an archive of paths. One that is damaged, that leads out of its directory (`..`, an absolute name, a way through a link), that names what is not there, or that programs read in different ways is refused as a whole; the message names the entry. Archives made with `tar --sparse` are among them.",
+        example="$ tar -tvf layer.tar   # what is in it?\n$ tar -xf layer.tar -C new && tar -cf layer.tar -C new .   # the same files, written anew",
+    ),
+    "SQ-1517": Explanation(
+        why="A few bytes can unpack to terabytes, or to millions of names. So entries, bytes, the ratio of unpacked to packed bytes and the memory for names have each a limit; the message says which one was reached, and nothing of the layer is kept.",
+        example="$ gzip -dc layer.tar.gz | wc -c   # how much it really is",
+    ),
+    "SQ-1518": Explanation(
+        why="An image is an index, a manifest and a config, in JSON, of OCI or of Docker's schema 2, with digests by sha256. The message says what is missing or wrong in which of them.",
+        example="$ skopeo inspect --raw oci:DIRECTORY:TAG",
+    ),
 }
