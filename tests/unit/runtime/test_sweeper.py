@@ -99,12 +99,17 @@ def test_what_cannot_be_removed_is_said_and_the_rest_is(
     assert f"{place.top}/file could not be removed: " in capsys.readouterr().err
 
 
-def test_one_that_is_killed_is_replaced(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("ended", [False, True], ids=["just now", "a while ago"])
+def test_one_that_is_killed_is_replaced(
+    place: Place, capsys: pytest.CaptureFixture[str], *, ended: bool
+) -> None:
     before = children()
     place.sweeper.remove([place.left("one")])
     place.until(lambda: not place.sweeper.busy)
     (pid,) = children() - before
     os.kill(pid, signal.SIGKILL)
+    if ended:
+        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
     place.sweeper.remove([place.left("two")])
     place.sweeper.remove([place.left("three")])
     place.until(lambda: not place.sweeper.busy)

@@ -55,18 +55,18 @@ class Sweeper:
         if self._under_way or not self._queue:
             return
         try:
-            line = self._line or self._begin()
+            line = self.begin()
             self._under_way = [self._queue.popleft() for _ in range(min(_MOST_AT_ONCE, len(self._queue)))]
             packet.send(line, {"t": "remove", "paths": self._under_way})
         except OSError as problem:
+            # One that has ended takes nothing; the next paths are for another one.
+            self.close()
             self._leave_lie(f"{problem}")
 
-    def begin(self) -> None:
-        """Have it there before it is needed. Raises OSError."""
-        if self._line is None:
-            self._begin()
-
-    def _begin(self) -> socket.socket:
+    def begin(self) -> socket.socket:
+        """The line to it; it is begun where it is not there. Raises OSError."""
+        if self._line is not None:
+            return self._line
         ours, theirs = packet.pair()
         pid = os.fork()
         if pid == 0:
