@@ -207,14 +207,15 @@ async def _unpacked(
     shown: Manifest | None = None
     for number, (layer, diff_id) in enumerate(zip(layers, config.diff_ids, strict=True), 1):
         await fetch.wait(layer.digest)
+        if taken:
+            upper = decode(await blobs.get(taken[-1].manifest))
+            shown = stack(shown, upper) if shown else flattened([upper])
         below: Mapping[str, Entry] = {entry.path: entry for entry in shown.entries} if shown else {}
         announced = Announced(digest=layer.digest, size=layer.size, diff_id=diff_id)
         one = await layer_in(blobs.stream(layer.digest), blobs, announced=announced, lower=below.get)
         say(f"layer {number} of {len(layers)}: {one.entries} paths, {_size(one.files_bytes)}")
         for note in one.notes:
             say(f"  /{note.path}: {note.what}")
-        upper = decode(await blobs.get(one.manifest))
-        shown = stack(shown, upper) if shown else flattened([upper])
         taken.append(one)
     return taken
 
