@@ -6,7 +6,7 @@ import contextlib
 import os
 import secrets
 import time
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Collection
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final, ParamSpec, TypeVar
@@ -88,7 +88,12 @@ class DiskBlobs:
         return await self._away(lambda: {digest: self._read(digest, 0, None) for digest in digests})
 
     async def stream(self, digest: Digest) -> AsyncIterator[bytes]:
-        fd = await self.open_blob(digest)
+        async with contextlib.aclosing(self.stream_open(await self.open_blob(digest))) as parts:
+            async for part in parts:
+                yield part
+
+    async def stream_open(self, fd: int) -> AsyncGenerator[bytes, None]:
+        """The parts of a blob that open_blob opened; closes the descriptor."""
         try:
             start = 0
             while part := await self._away(os.pread, fd, PART_BYTES, start):

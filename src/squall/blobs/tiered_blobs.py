@@ -117,14 +117,17 @@ class TieredBlobs:
     async def stream(self, digest: Digest) -> AsyncIterator[bytes]:
         self._must_be_open()
         with self._reading(digest):
-            whole = None if await self._is_near(digest) else await self._fetched(digest)
-            if whole is not None:
-                for start in range(0, len(whole), PART_BYTES):
-                    yield whole[start : start + PART_BYTES]
-                return
-            source: BlobStore = self._near if await self._is_near(digest) else self._far
-            async for part in source.stream(digest):
-                yield part
+            fd = await self._open_near(digest)
+            if fd is None:
+                if (whole := await self._fetched(digest)) is not None:
+                    for start in range(0, len(whole), PART_BYTES):
+                        yield whole[start : start + PART_BYTES]
+                    return
+                fd = await self._open_near(digest)
+            coming = _ending(self._far.stream(digest)) if fd is None else self._near.stream_open(fd)
+            async with contextlib.aclosing(coming) as parts:
+                async for part in parts:
+                    yield part
 
     async def has_many(self, digests: Collection[Digest], *, renew: bool = False) -> frozenset[Digest]:
         """As `far` says; without `renew`, and while that cannot be reached, those that are near."""
@@ -178,9 +181,16 @@ class TieredBlobs:
             if not self._readers[digest]:
                 del self._readers[digest]
 
-    async def _is_near(self, digest: Digest) -> bool:
-        """Whether the blob is near, whole and verified."""
-        return await self._get_near(digest, 0, 0) is not None
+    async def _open_near(self, digest: Digest) -> int | None:
+        """A descriptor of the blob, if it is near, whole and verified: an eviction that was on its way leaves it good."""
+        await self._used(digest)
+        try:
+            return await self._near.open_blob(digest)
+        except (BlobMissing, BlobCorrupt):
+            self._leave(digest)
+            return None
+        except _NEAR_FAILED:
+            return None
 
     async def _get_near(self, digest: Digest, start: int, stop: int | None) -> bytes | None:
         """The bytes, if the blob is near and the disk gives it; this counts as a use."""

@@ -172,6 +172,47 @@ def test_what_goes_counts_until_it_is_gone(tmp_path: Path) -> None:
     asyncio.run(run())
 
 
+class Leaving(DiskBlobs):
+    """A near store from which what was found a number of times goes the moment after: its eviction was on the way."""
+
+    times = 0
+
+    async def get(self, digest: Digest, *, start: int = 0, stop: int | None = None) -> bytes:
+        found = await super().get(digest, start=start, stop=stop)
+        await self._found(digest)
+        return found
+
+    async def open_blob(self, digest: Digest) -> int:
+        fd = await super().open_blob(digest)
+        await self._found(digest)
+        return fd
+
+    async def _found(self, digest: Digest) -> None:
+        self.times -= 1
+        if not self.times:
+            await self.delete([digest])
+
+
+@pytest.mark.parametrize("times", [1, 2])
+@pytest.mark.parametrize("data", [one_of(1), LARGE], ids=["small", "large"])
+def test_a_stream_gives_a_blob_whose_eviction_was_on_its_way(data: bytes, times: int, tmp_path: Path) -> None:
+    async def run() -> None:
+        far = Watched()
+        near = await Leaving.open(tmp_path)
+        store = await TieredBlobs.open(far, near, 4 * len(data))
+        digest = await store.put(data)
+        assert await whole(store, digest) == data
+        assert list(near_files(tmp_path)) == [digest]
+        assert isinstance(near, Leaving)
+        near.times = times
+        for _ in range(times + 2):
+            assert await whole(store, digest) == data
+        assert near.times < 0
+        await store.close()
+
+    asyncio.run(run())
+
+
 @pytest.mark.parametrize("seed", [1, 2])
 def test_many_readers_at_once_get_their_bytes_within_the_budget(seed: int, tmp_path: Path) -> None:
     random = Random(seed)
