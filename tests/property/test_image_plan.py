@@ -9,7 +9,8 @@ from squall.images.host import HostImage
 from squall.images.plan import BuildFacts, ImagePlan, plan_image, trees_of
 from squall.images.skeleton import Skeleton, SkeletonDraft
 from squall.images.sweep import Layer, layers_to_drop
-from squall.model.image import AddLocal, ClientPython, Env, ImageRecipe, PipInstall, Step, Workdir
+from squall.model.image import ClientPython, ImageRecipe
+from squall.model.image_steps import AddLocal, Env, PipInstall, Step, Workdir
 
 PYTHON = ClientPython(
     executable="/v/bin/python",

@@ -27,7 +27,7 @@ from squall.images.seen import index_directories, look as look_here
 from squall.images.sweep import Layer
 from squall.images.tools import find_pip, find_uv, uv_places, with_authorities
 from squall.model.errors import DiskFull, ImageBuildError, InternalFailure
-from squall.model.image import PipInstall
+from squall.model.image_steps import PipInstall
 from squall.runtime.spec import Level, Limits, Mount, SandboxSpec
 
 _ROOM: Final = "/squall/build"

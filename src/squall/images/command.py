@@ -19,7 +19,8 @@ from squall.model.errors import (
     OutOfMemory,
     PackageNotFound,
 )
-from squall.model.image import ClientPython, PipInstall
+from squall.model.image import ClientPython
+from squall.model.image_steps import PipInstall
 
 LAST_LINES: Final = 12
 """Lines of a failed step's output that its error carries."""

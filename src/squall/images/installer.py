@@ -10,7 +10,7 @@ from typing import Any, Final, cast
 from urllib.parse import unquote, urlsplit
 
 from squall.images.redact import reveal
-from squall.model.image import PipInstall
+from squall.model.image_steps import PipInstall
 from squall.model.jsonable import from_json, to_json
 
 

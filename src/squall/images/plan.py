@@ -11,17 +11,8 @@ from typing import Any, Final
 from squall.images.host import BIN_ROOT, PYTHON_ROOT, HostImage, is_below, join
 from squall.images.skeleton import Skeleton
 from squall.model.errors import PythonVersionMismatch
-from squall.model.image import (
-    SOURCE_ROOT,
-    AddLocal,
-    ClientPython,
-    Env,
-    ImageRecipe,
-    PipInstall,
-    Workdir,
-    step_label,
-    step_to_json,
-)
+from squall.model.image import SOURCE_ROOT, ClientPython, ImageRecipe
+from squall.model.image_steps import AddLocal, Env, PipInstall, Workdir, step_label, step_to_json
 from squall.runtime.spec import Mount
 
 BUILDER_VERSION: Final = 1

@@ -12,15 +12,8 @@ from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 
 from squall.context.current import in_container
 from squall.model.errors import ImageStepUnavailable, InvalidError, PythonVersionMismatch
-from squall.model.image import (
-    SOURCE_ROOT,
-    Base,
-    Dialect,
-    LocalKind,
-    check_absolute,
-    check_remote,
-    check_variables,
-)
+from squall.model.image import SOURCE_ROOT, Base
+from squall.model.image_steps import Dialect, LocalKind, check_absolute, check_remote, check_variables
 from squall.sdk.image_packages import Install, Words, install
 
 P = ParamSpec("P")

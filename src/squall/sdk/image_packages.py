@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from squall.images.redact import Hidden, placeholders, without_userinfo
 from squall.model.errors import InvalidError, SourceFileNotFound
-from squall.model.image import Dialect, PipInstall
+from squall.model.image_steps import Dialect, PipInstall
 
 Words = str | Iterable[str] | None
 

@@ -12,7 +12,8 @@ from typing import Final
 
 from squall.images.redact import Hidden
 from squall.model.errors import InvalidError, ModuleNotMountable, SourceFileNotFound, SourceTooLarge
-from squall.model.image import AddLocal, Env, ImageRecipe, Step, Workdir
+from squall.model.image import ImageRecipe
+from squall.model.image_steps import AddLocal, Env, Step, Workdir
 from squall.sdk.ignore import Rules, RuleSet, docker_rules
 from squall.sdk.image import IDENTITY_VARIABLE, Directory, Ignore, Image, Local, Variables
 from squall.sdk.image_packages import SECRET_PREFIX, Install, read_install

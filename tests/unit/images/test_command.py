@@ -13,7 +13,8 @@ from squall.model.errors import (
     OutOfMemory,
     PackageNotFound,
 )
-from squall.model.image import ClientPython, PipInstall
+from squall.model.image import ClientPython
+from squall.model.image_steps import PipInstall
 
 PYTHON = ClientPython(executable="/v/bin/python", prefix="/v", base_prefix="/usr", version="3.12.1")
 UV = Tool(kind="uv", argv=("/tools/uv",), origin="on PATH", version="0.9.1", uv="/tools/uv")

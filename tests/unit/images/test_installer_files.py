@@ -11,7 +11,7 @@ from squall.images.installer import (
 )
 from squall.images.installer_files import InstallerFiles, constraint_paths, read_settings
 from squall.images.redact import reveal
-from squall.model.image import PipInstall
+from squall.model.image_steps import PipInstall
 
 STEP = PipInstall(packages=("six",))
 PIP_CONF = """

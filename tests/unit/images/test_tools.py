@@ -7,7 +7,8 @@ from pathlib import Path
 
 from squall.images.installer import InstallerSettings, uv_environment
 from squall.images.tools import UvPlace, find_pip, find_uv, uv_places, with_authorities
-from squall.model.image import ClientPython, PipInstall
+from squall.model.image import ClientPython
+from squall.model.image_steps import PipInstall
 
 NOWHERE = ClientPython(executable="/no/python", prefix="/no", base_prefix="/no", version="3.12.1")
 

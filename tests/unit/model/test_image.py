@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from squall.model.image import AddLocal, ClientPython, Env, ImageRecipe, PipInstall, Step, Workdir, step_label
+from squall.model.image import ClientPython, ImageRecipe
+from squall.model.image_steps import AddLocal, Env, PipInstall, Step, Workdir, step_label
 
 STEPS: tuple[Step, ...] = (
     Env(variables={"A": "1", "B": ""}),

@@ -7,7 +7,7 @@ import pytest
 
 from squall.images.redact import reveal
 from squall.model.errors import InvalidError, ModuleNotMountable, SourceFileNotFound
-from squall.model.image import AddLocal, PipInstall
+from squall.model.image_steps import AddLocal, PipInstall
 from squall.sdk.image import Image
 from squall.sdk.image_recipe import local_files, recipe_of
 

@@ -1,0 +1,353 @@
+"""Image steps: what is done to an image, one step after the other."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal, assert_never, cast
+
+from squall.model.jsonable import from_json, to_json
+
+LocalKind = Literal["file", "dir", "python_source"]
+Dialect = Literal["pip", "uv"]
+"""Whose rules hold where several indexes carry a package: pip takes the best version, uv the first index."""
+
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_HIDDEN = re.compile(r"\$\{SQUALL_CREDENTIAL_\w+\}@")
+_DEBIAN_PACKAGE = re.compile(r"[a-z0-9][a-z0-9+.-]+(:[a-z0-9]+)?([=/][A-Za-z0-9.+~:-]+)?")
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+_NOT_OURS_TO_GIVE = (
+    "/proc",
+    "/sys",
+    "/dev",
+    "/squall",
+    "/usr",
+    "/bin",
+    "/sbin",
+    "/lib",
+    "/lib32",
+    "/lib64",
+    "/libx32",
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PipInstall:
+    """One step that installs Python packages, by pip's or uv's rules.
+
+    packages: requirement specifiers. requirements, constraints: the text of such files, every include resolved.
+    Credentials never stand in a step: a URL holds `${SQUALL_CREDENTIAL_n}` in their place, and the value travels
+    apart. env: set for this step only. build_id: not empty for a step that is to be built anew, once for each
+    value. uv_version: the uv that does it, None for any.
+    """
+
+    packages: tuple[str, ...] = ()
+    requirements: str = ""
+    constraints: str = ""
+    find_links: tuple[str, ...] = ()
+    index_url: str | None = None
+    extra_index_url: tuple[str, ...] = ()
+    pre: bool = False
+    extra_options: str = ""
+    env: dict[str, str] = field(default_factory=dict)
+    build_id: str = ""
+    uv_version: str | None = None
+    dialect: Dialect = "pip"
+
+    def __post_init__(self) -> None:
+        if not self.packages and not self.requirements.strip():
+            raise ValueError("an install step names no package")
+        check_variables(self.env)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UvSync:
+    """One step that installs what a uv project needs, and not the project itself.
+
+    pyproject, lock: the text of pyproject.toml and uv.lock; the lock is empty where there is none. frozen: nothing is
+    resolved anew, which needs the lock. env, build_id, uv_version: as in PipInstall.
+    """
+
+    pyproject: str
+    lock: str = ""
+    groups: tuple[str, ...] = ()
+    extras: tuple[str, ...] = ()
+    frozen: bool = True
+    extra_options: str = ""
+    env: dict[str, str] = field(default_factory=dict)
+    build_id: str = ""
+    uv_version: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.frozen and not self.lock.strip():
+            raise ValueError("a frozen install of a uv project needs its uv.lock")
+        check_variables(self.env)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AptInstall:
+    """One step that installs packages of the distribution, Debian's or one like it. env, build_id: as in PipInstall."""
+
+    packages: tuple[str, ...]
+    env: dict[str, str] = field(default_factory=dict)
+    build_id: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.packages:
+            raise ValueError("an install step names no package")
+        for package in self.packages:
+            if not _DEBIAN_PACKAGE.fullmatch(package):
+                raise ValueError(f"{package!r} is no name of a Debian package")
+        check_variables(self.env)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunCommands:
+    """One step that runs commands by the image's shell, each in turn, until one fails.
+
+    secrets: names of variables that are set for this step only; their values travel apart and are in no key. env, build_id: as in
+    PipInstall.
+    """
+
+    commands: tuple[str, ...]
+    env: dict[str, str] = field(default_factory=dict)
+    secrets: tuple[str, ...] = ()
+    build_id: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.commands:
+            raise ValueError("a step names no command")
+        if any("\0" in command or not command.strip() for command in self.commands):
+            raise ValueError("a command is some text without a NUL byte")
+        check_variables(self.env)
+        check_variables(dict.fromkeys(self.secrets, ""))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunFunction:
+    """One step that runs a Python function in the image.
+
+    name: for people. says: a digest that differs when what the function does could differ. call: the digest of a blob with the
+    function and its arguments as cloudpickle writes them; it is no part of a key, since the same function can be written in several
+    ways. timeout_s: seconds after which it is killed. secrets, env, build_id: as in RunCommands.
+    """
+
+    name: str
+    says: str
+    call: str
+    timeout_s: float = 3600.0
+    env: dict[str, str] = field(default_factory=dict)
+    secrets: tuple[str, ...] = ()
+    build_id: str = ""
+
+    def __post_init__(self) -> None:
+        for digest in (self.says, self.call):
+            if not _DIGEST.fullmatch(digest):
+                raise ValueError(f"{digest!r} is no digest")
+        if not 0 < self.timeout_s <= 86_400:
+            raise ValueError(f"a time limit is above 0 and at most a day, not {self.timeout_s} seconds")
+        check_variables(self.env)
+        check_variables(dict.fromkeys(self.secrets, ""))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DockerfileCommands:
+    """Lines as in a Dockerfile, without FROM, on top of what is there. context: the digest of a tree of the files that COPY
+    and ADD find, "" for none. build_id: as in PipInstall.
+    """
+
+    text: str
+    context: str = ""
+    build_id: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.text.strip():
+            raise ValueError("a step names no line of a Dockerfile")
+        if self.context and not _DIGEST.fullmatch(self.context):
+            raise ValueError(f"{self.context!r} is no digest")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Env:
+    """Variables for every later step and for the container; a later one wins."""
+
+    variables: dict[str, str]
+
+    def __post_init__(self) -> None:
+        check_variables(self.variables)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Workdir:
+    """The directory in which later commands and the container start."""
+
+    path: str
+
+    def __post_init__(self) -> None:
+        check_absolute(self.path)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entrypoint:
+    """The program that a container of this image starts around its own, and its first arguments; empty for none."""
+
+    words: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cmd:
+    """The program, or the further arguments of the entrypoint, where a container is started without a command."""
+
+    words: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shell:
+    """The shell, and its first arguments, by which later commands are run."""
+
+    words: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        if not self.words or not self.words[0]:
+            raise ValueError("a shell is at least the name of its program")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AddLocal:
+    """Files of the client's, at `remote` in the container.
+
+    tree: the digest of a tree of them, each under its whole path in the container without the first slash, so that
+    the tree can lie over a container's root as it is. copy: part of the image, so that later steps see it; else it is
+    only there when a container starts, and no step may follow that builds. origin: what the user wrote, for messages.
+    """
+
+    kind: LocalKind
+    remote: str
+    tree: str
+    copy: bool = False
+    origin: str = ""
+
+    def __post_init__(self) -> None:
+        check_remote(self.remote)
+
+
+BuildStep = PipInstall | UvSync | AptInstall | RunCommands | RunFunction | DockerfileCommands
+"""The steps that run something."""
+
+ConfigStep = Env | Workdir | Entrypoint | Cmd | Shell
+"""The steps that say how later ones and the container are started."""
+
+Step = BuildStep | ConfigStep | AddLocal
+
+_KINDS: Final[Mapping[str, type[Step]]] = {
+    "pip_install": PipInstall,
+    "uv_sync": UvSync,
+    "apt_install": AptInstall,
+    "run_commands": RunCommands,
+    "run_function": RunFunction,
+    "dockerfile_commands": DockerfileCommands,
+    "env": Env,
+    "workdir": Workdir,
+    "entrypoint": Entrypoint,
+    "cmd": Cmd,
+    "shell": Shell,
+    "add_local": AddLocal,
+}
+
+
+def step_to_json(step: Step) -> dict[str, Any]:
+    """The plain form of one step, its kind beside its fields."""
+    return {"step": next(kind for kind, cls in _KINDS.items() if isinstance(step, cls)), **to_json(step)}
+
+
+def step_from_json(plain: Any) -> Step:
+    """The step that `plain` says. Raises ValueError where it says none."""
+    if not isinstance(plain, dict):
+        raise ValueError("a step is an object")  # noqa: TRY004 - one kind of error for bad data
+    found = _KINDS.get(str(plain.get("step")))
+    if found is None:
+        raise ValueError(f"this version knows no step {plain.get('step')!r}")
+    fields = {key: value for key, value in plain.items() if key != "step"}
+    return cast("Step", from_json(cast("type[Any]", found), fields))
+
+
+def step_label(step: Step) -> str:
+    """One line that tells people which step this is."""
+    match step:
+        case PipInstall():
+            what = [*step.packages, *(["(requirements)"] if step.requirements.strip() else [])]
+            dialect = "uv_pip_install" if step.dialect == "uv" else "pip_install"
+            return f"{dialect} {_HIDDEN.sub('', _some(what))}"
+        case UvSync():
+            return "uv_sync"
+        case AptInstall():
+            return f"apt_install {_some(step.packages)}"
+        case RunCommands():
+            more = f" and {len(step.commands) - 1} more" if len(step.commands) > 1 else ""
+            return f"run_commands {_short(step.commands[0])}{more}"
+        case RunFunction():
+            return f"run_function {step.name}"
+        case DockerfileCommands():
+            return f"dockerfile_commands {_short(step.text.strip())}"
+        case Env():
+            return f"env {' '.join(sorted(step.variables))}"
+        case Workdir():
+            return f"workdir {step.path}"
+        case Entrypoint() | Cmd() | Shell():
+            return f"{type(step).__name__.lower()} {' '.join(step.words)}".rstrip()
+        case AddLocal():
+            return f"add_local_{step.kind} {step.origin or step.remote} -> {step.remote}"
+        case _:
+            assert_never(step)
+
+
+def step_after_uncopied_add(steps: tuple[Step, ...]) -> AddLocal | None:
+    """The first uncopied local add that a step which builds comes after, if there is one."""
+    uncopied: AddLocal | None = None
+    for step in steps:
+        if isinstance(step, AddLocal) and not step.copy:
+            uncopied = uncopied or step
+        elif uncopied is not None and isinstance(step, BuildStep | AddLocal):
+            return uncopied
+    return None
+
+
+def check_variables(variables: Mapping[str, str]) -> None:
+    """Raises ValueError naming the first variable that no environment can hold."""
+    for name, value in variables.items():
+        if not _VARIABLE.fullmatch(name):
+            raise ValueError(f"{name!r} is no name for an environment variable")
+        if "\0" in value:
+            raise ValueError(f"the value of {name} holds a NUL byte")
+
+
+def check_absolute(path: str) -> None:
+    """Raises ValueError unless `path` is absolute, in its shortest form, and free of NUL."""
+    parts = path.split("/")
+    if not path.startswith("/") or "\0" in path:
+        raise ValueError(f"a path in a container is absolute: {path!r}")
+    if path != "/" and ("" in parts[1:] or "." in parts or ".." in parts):
+        raise ValueError(f"a path in a container is written in its shortest form: {path!r}")
+
+
+def check_remote(path: str) -> None:
+    """Raises ValueError unless local files may be put at `path` in a container."""
+    check_absolute(path)
+    if path == "/":
+        raise ValueError("local files go below a directory of the container, not over its root")
+    for taken in _NOT_OURS_TO_GIVE:
+        if path == taken or path.startswith(taken + "/"):
+            raise ValueError(
+                f"{path} is below {taken}, which is the machine's own and read-only in a container"
+            )
+
+
+def _some(words: tuple[str, ...] | list[str]) -> str:
+    more = f" and {len(words) - 6} more" if len(words) > 6 else ""
+    return " ".join(words[:6]) + more
+
+
+def _short(text: str) -> str:
+    line, _, rest = text.partition("\n")
+    return line if len(line) <= 60 and not rest else f"{line[:57]}..."
