@@ -80,6 +80,7 @@ asyncio.run(run())
 
 BLOBS = """
 from squall.blobs.checkout import Checkouts
+from squall.blobs.tree_renderer import TreeRenderer
 from squall.blobs.digest import digest_of
 from squall.blobs.disk_blobs import DiskBlobs
 from squall.blobs.tree import File, encode_tree, tree_of
@@ -90,7 +91,7 @@ async def parts(data):
 
 async def run():
     blobs = await DiskBlobs.open(root / "blobs")
-    checkouts = await Checkouts.open(root / "trees", blobs)
+    checkouts = await Checkouts.open(root / "trees", TreeRenderer(blobs))
     data = os.urandom(900_000)
     tree = tree_of([File(path=f"f{n}", size=len(data), digest=digest_of(data)) for n in range(8)])
     await blobs.put(data)

@@ -29,6 +29,7 @@ from squall.agent.template_record import TemplateRecord
 from squall.agent.templates import Templates
 from squall.blobs.checkout import Checkouts
 from squall.blobs.disk_blobs import DiskBlobs
+from squall.blobs.tree_renderer import TreeRenderer
 from squall.context.fresh import fresh_id
 from squall.model.errors import ChannelClosed, ConnectionLost, Error, NotFoundError
 from squall.model.function import Function
@@ -95,7 +96,7 @@ class Agent:
             gpus=gpus.gpus,
         )
         blobs = await DiskBlobs.open(self._paths.blobs)
-        checkouts = await Checkouts.open(self._paths.trees, blobs)
+        checkouts = await Checkouts.open(self._paths.trees, TreeRenderer(blobs))
         self._pools = Pools(self._paths, spares=int(self._options.spare_launchers))
         builds = BuildSandboxes(self._pools, self._level)
         self._network = Network(

@@ -1,4 +1,4 @@
-"""Checkout: a tree rendered into a directory, for use as a read-only layer of an overlay."""
+"""Checkout: what a manifest says, rendered into a directory once, for use as a read-only layer of an overlay."""
 
 from __future__ import annotations
 
@@ -7,44 +7,39 @@ import os
 import secrets
 import shutil
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final, ParamSpec, TypeVar
 
 from squall import faults
-from squall.blobs.blob_store import BlobStore
 from squall.blobs.digest import Digest, is_digest, parse_digest
-from squall.blobs.render import Renderer
+from squall.blobs.remove import remove_tree
+from squall.blobs.renderer import Renderer
 from squall.blobs.sweep import Copy
 from squall.blobs.threads import on_disk
-from squall.blobs.tree import Entry, File, Tree, decode_tree
-from squall.model.errors import BlobCorrupt, StoreClosed
+from squall.model.errors import StoreClosed
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 _STAGING: Final = "staging"
 _BOOT: Final = Path("/proc/sys/kernel/random/boot_id")
-_BATCH_FILES: Final = 64
-_BATCH_BYTES: Final = 8 << 20
 
-_RENDERED = faults.declare(
-    "checkout.rendered", "the tree is whole in the staging directory, without its name"
-)
+_RENDERED = faults.declare("checkout.rendered", "it is whole in the staging directory, without its name")
 
 
 class Checkouts:
-    """Checkouts below `root`, a directory for each tree, named by its digest.
+    """Checkouts below `root`, a directory for each manifest, named by its digest.
 
     They can be made again from the blobs, so nothing is forced to disk: each start of the machine has its own
     directory of them, because what was not forced is not trusted after another one. Rendered beside and renamed,
-    so a name stands for a whole tree. Made by `open`; clock: seconds since 1970.
+    so a name stands for a whole one. Made by `open`; clock: seconds since 1970.
     """
 
-    def __init__(self, root: Path, blobs: BlobStore, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, root: Path, renderer: Renderer, clock: Callable[[], float] = time.time) -> None:
         self._root = root
-        self._blobs = blobs
+        self._renderer = renderer
         self._clock = clock
         self._boot = root
         self._busy: dict[Digest, asyncio.Lock] = {}
@@ -52,9 +47,9 @@ class Checkouts:
         self._closed = False
 
     @classmethod
-    async def open(cls, root: Path, blobs: BlobStore, clock: Callable[[], float] = time.time) -> Checkouts:
+    async def open(cls, root: Path, renderer: Renderer, clock: Callable[[], float] = time.time) -> Checkouts:
         """The checkouts in this directory, which is made; those from before the machine's last start go."""
-        checkouts = cls(root, blobs, clock)
+        checkouts = cls(root, renderer, clock)
         try:
             await checkouts._away(checkouts._prepare)
         except BaseException:
@@ -62,69 +57,43 @@ class Checkouts:
             raise
         return checkouts
 
-    async def checkout(self, tree: Digest) -> Path:
-        """The directory with this tree in it, rendered unless it was before; it counts as used now.
+    async def checkout(self, manifest: Digest) -> Path:
+        """The directory with all this in it, rendered unless it was before; it counts as used now.
 
-        Directories and files can be written by everybody (0777, and 0666 with the x bit where it was): the root of
-        any container must be able to copy them up, and nobody else reaches a directory below the state directory.
         Raises BlobMissing, BlobCorrupt, TreeInvalid, DiskFull.
         """
-        final = self._path(tree)
-        lock = self._busy.setdefault(tree, asyncio.Lock())
+        final = self._path(manifest)
+        lock = self._busy.setdefault(manifest, asyncio.Lock())
         try:
             async with lock:
                 if not await self._away(self._used, final):
-                    await self._render(decode_tree(await self._blobs.get(tree)), final)
+                    await self._render(manifest, final)
         finally:
-            if not lock.locked() and self._busy.get(tree) is lock:
-                del self._busy[tree]
+            if not lock.locked() and self._busy.get(manifest) is lock:
+                del self._busy[manifest]
         return final
 
     async def copies(self) -> tuple[Copy, ...]:
         """Every checkout with its size in bytes and when it was asked for last, for `sweep.evicted`."""
         return await self._away(self._copies)
 
-    async def remove(self, tree: Digest) -> bool:
+    async def remove(self, manifest: Digest) -> bool:
         """Removes a checkout; whether it was there. The caller knows that no container has it mounted."""
-        return await self._away(self._remove, self._path(tree))
+        return await self._away(self._remove, self._path(manifest))
 
     async def close(self) -> None:
         self._closed = True
         self._threads.shutdown(wait=False)
 
-    async def _render(self, tree: Tree, final: Path) -> None:
+    async def _render(self, manifest: Digest, final: Path) -> None:
         staging = self._root / _STAGING / secrets.token_hex(16)
-        renderer = Renderer(staging)
         try:
-            await self._away(renderer.open)
-            async for entries, contents in self._filled(tree):
-                await self._away(renderer.add, entries, contents)
-            for large in _large(tree):
-                await self._copy_large(renderer, large)
-            await self._away(renderer.close)
+            await self._renderer.render(manifest, staging)
             faults.point(_RENDERED)
             await self._away(self._name, staging, final)
         finally:
             if not self._closed:
-                await self._away(_discard, renderer)
-
-    async def _filled(self, tree: Tree) -> AsyncIterator[tuple[list[Entry], dict[str, bytes]]]:
-        """All entries but the large files, in runs small enough to hold, with the files' bytes."""
-        for entries in _batches(tree):
-            files = [entry for entry in entries if isinstance(entry, File)]
-            found = await self._blobs.get_many({entry.digest for entry in files})
-            for entry in files:
-                _expect(entry, len(found[entry.digest]))
-            yield entries, {entry.path: found[entry.digest] for entry in files}
-
-    async def _copy_large(self, renderer: Renderer, entry: File) -> None:
-        await self._away(renderer.begin, entry)
-        size = 0
-        async for part in self._blobs.stream(entry.digest):
-            size += len(part)
-            await self._away(renderer.write, part)
-        _expect(entry, size)
-        await self._away(renderer.finish, entry)
+                await self._away(remove_tree, staging)
 
     async def _away(self, work: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """The one place from which checkouts leave for a thread."""
@@ -174,48 +143,14 @@ class Checkouts:
     def _remove(self, final: Path) -> bool:
         going = self._root / _STAGING / secrets.token_hex(16)
         try:
-            os.rename(final, going)  # away from its name at once: nobody is given half a tree
+            os.rename(final, going)  # away from its name at once: nobody is given half of it
         except FileNotFoundError:
             return False
-        shutil.rmtree(going, ignore_errors=True)
+        remove_tree(going)
         return True
 
-    def _path(self, tree: Digest) -> Path:
-        return self._boot / parse_digest(tree)
-
-
-def _expect(entry: File, size: int) -> None:
-    if size != entry.size:
-        raise BlobCorrupt(
-            f"{entry.path!r} is said to have {entry.size} bytes, and its blob has {size}", digest=entry.digest
-        )
-
-
-def _large(tree: Tree) -> Iterator[File]:
-    for entry in tree.entries:
-        if isinstance(entry, File) and entry.size > _BATCH_BYTES:
-            yield entry
-
-
-def _batches(tree: Tree) -> Iterator[list[Entry]]:
-    entries: list[Entry] = []
-    held = 0
-    for entry in tree.entries:
-        size = entry.size if isinstance(entry, File) else 0
-        if size > _BATCH_BYTES:
-            continue
-        if entries and (held + size > _BATCH_BYTES or len(entries) >= _BATCH_FILES):
-            yield entries
-            entries, held = [], 0
-        entries.append(entry)
-        held += size
-    if entries:
-        yield entries
-
-
-def _discard(renderer: Renderer) -> None:
-    renderer.close()
-    shutil.rmtree(renderer.root, ignore_errors=True)
+    def _path(self, manifest: Digest) -> Path:
+        return self._boot / parse_digest(manifest)
 
 
 def _size_below(path: str) -> int:

@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final, Protocol
 
+from squall.blobs.remove import remove_tree
 from squall.images import layers as layers_on_disk
 from squall.images.command import LAST_LINES, Command, Exit, Places, Tool, failure, install_command
 from squall.images.finish import finish_layer
@@ -116,7 +117,7 @@ class Builder:
         self._swept = True
         for left in self._layers.sweep_leftovers():
             try:
-                await asyncio.to_thread(layers_on_disk.remove_tree, left)
+                await asyncio.to_thread(remove_tree, left)
             except OSError:
                 continue  # a step that outlived its agent still writes there: the next start removes it
 
@@ -248,7 +249,7 @@ class Builder:
     def _give_cache(self, uid: int) -> None:
         """The cache belongs to the ids of build sandboxes; one that other ids filled is of no use to them."""
         if self._cache.stat().st_uid != uid:
-            layers_on_disk.remove_tree(self._cache)
+            remove_tree(self._cache)
             self._cache.mkdir()
             os.chown(self._cache, uid, uid)
 
@@ -349,7 +350,7 @@ def _put(made: Path, place: Path) -> None:
     """Give what was fetched its name; what has the name already, fetched by a faster build, goes."""
     place.parent.mkdir(parents=True, exist_ok=True)
     if place.exists():
-        layers_on_disk.remove_tree(place)
+        remove_tree(place)
     os.rename(made, place)
 
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from squall.blobs.remove import remove_tree
 from squall.images.skeleton import Skeleton
 from squall.images.sweep import Layer, layers_to_drop
 
@@ -325,20 +326,6 @@ def flush(top: Path) -> None:
     with ThreadPoolExecutor(max_workers=32) as pool:
         for _ in pool.map(flush_one, walk(top)):
             pass
-
-
-def remove_tree(top: Path) -> None:
-    """Remove `top` and all below it, also what a step has made read-only; gone already is fine."""
-    if not top.is_dir() or top.is_symlink():
-        top.unlink(missing_ok=True)
-        return
-    os.chmod(top, 0o700)
-    for here, dirs, _ in os.walk(top):
-        for name in dirs:
-            at = os.path.join(here, name)
-            if not os.path.islink(at):
-                os.chmod(at, 0o700)
-    shutil.rmtree(top)
 
 
 def _flush_directory(directory: Path) -> None:

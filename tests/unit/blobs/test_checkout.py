@@ -17,8 +17,9 @@ from squall.blobs.checkout import Checkouts
 from squall.blobs.digest import Digest, digest_of
 from squall.blobs.disk_blobs import DiskBlobs
 from squall.blobs.memory_blobs import MemoryBlobs
-from squall.blobs.render import Renderer
 from squall.blobs.tree import Directory, Entry, File, Link, Tree, encode_tree, tree_of
+from squall.blobs.tree_renderer import TreeRenderer
+from squall.blobs.tree_writer import TreeWriter
 from squall.model.errors import BlobCorrupt, BlobMissing, StateDirectoryError
 
 FILES = {
@@ -50,7 +51,7 @@ def with_checkouts(root: Path, work: Work) -> None:
     async def run() -> None:
         blobs = MemoryBlobs()
         tree = await stored(blobs)
-        checkouts = await Checkouts.open(root, blobs)
+        checkouts = await Checkouts.open(root, TreeRenderer(blobs))
         try:
             await work(checkouts, blobs, tree)
         finally:
@@ -112,7 +113,7 @@ def test_a_second_checkout_is_the_first(tmp_path: Path) -> None:
 
 def test_many_at_once_get_one_directory(tmp_path: Path) -> None:
     async def work(checkouts: Checkouts, blobs: BlobStore, tree: Tree) -> None:
-        other = await Checkouts.open(tmp_path, blobs)  # as another process would
+        other = await Checkouts.open(tmp_path, TreeRenderer(blobs))  # as another process would
         paths = await asyncio.gather(
             *(one.checkout(tree.digest) for one in (checkouts, other) for _ in range(8))
         )
@@ -197,7 +198,7 @@ def test_a_cancelled_checkout_leaves_nothing_and_can_be_had_again(tmp_path: Path
 def test_a_link_planted_in_the_way_is_not_followed(tmp_path: Path) -> None:
     outside = tmp_path / "outside"
     outside.mkdir()
-    renderer = Renderer(tmp_path / "staged")
+    renderer = TreeWriter(tmp_path / "staged")
     renderer.open()
     (tmp_path / "staged" / "sub").symlink_to(outside)
     (tmp_path / "staged" / "file").symlink_to(outside / "file")
@@ -216,7 +217,7 @@ def test_a_directory_that_cannot_be_is_named(tmp_path: Path) -> None:
 
     async def run() -> None:
         with pytest.raises(StateDirectoryError):
-            await Checkouts.open(tmp_path / "file" / "trees", MemoryBlobs())
+            await Checkouts.open(tmp_path / "file" / "trees", TreeRenderer(MemoryBlobs()))
 
     asyncio.run(run())
 
@@ -224,10 +225,11 @@ def test_a_directory_that_cannot_be_is_named(tmp_path: Path) -> None:
 RENDER = """
 import asyncio, pathlib, sys
 from squall.blobs.checkout import Checkouts
+from squall.blobs.tree_renderer import TreeRenderer
 from squall.blobs.disk_blobs import DiskBlobs
 async def run():
     root = pathlib.Path(sys.argv[1])
-    checkouts = await Checkouts.open(root / "trees", await DiskBlobs.open(root / "blobs"))
+    checkouts = await Checkouts.open(root / "trees", TreeRenderer(await DiskBlobs.open(root / "blobs")))
     print(await checkouts.checkout(sys.argv[2]))
 asyncio.run(run())
 """

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from squall.images.layers import Layers, copy_tree, make_skeleton, measure, remove_tree, take_back
+from squall.blobs.remove import remove_tree
+from squall.images.layers import Layers, copy_tree, make_skeleton, measure, take_back
 from squall.images.skeleton import Copy, Skeleton, SkeletonDraft
 
 KEY, OTHER = "a" * 64, "b" * 64

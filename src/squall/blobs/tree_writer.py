@@ -1,4 +1,4 @@
-"""Render: one tree's entries written below one directory, by steps that cannot leave it."""
+"""Tree writer: one tree's entries written below one directory, by steps that cannot leave it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _NEW_FILE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
-class Renderer:
+class TreeWriter:
     """Writes entries below `root`, which it makes. One thread at a time.
 
     It goes from directory to directory by descriptors, one name at a time and never through a link: a tree can
