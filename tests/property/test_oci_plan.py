@@ -37,6 +37,7 @@ def containers(draw: st.DrawFn) -> SandboxSpec:
         veth=None,
         unreachable=(),
         capabilities="none",
+        upper=None,
         interpreter=draw(st.just("/usr/bin/python3")),
         argv=draw(st.none() | st.just(("/bin/true",))),
     )

@@ -44,12 +44,15 @@ def hosts(draw: st.DrawFn) -> Host:
 
 @st.composite
 def sandboxes(draw: st.DrawFn) -> SandboxSpec:
+    lowers = tuple(draw(st.lists(_paths, min_size=1, max_size=4)))
     targets = draw(st.lists(_paths, unique=True, max_size=5))
     network = draw(st.sampled_from(get_args(Network)))
     return SandboxSpec(
         id=draw(_names),
         scratch=draw(_paths),
-        lowers=tuple(draw(st.lists(_paths, min_size=1, max_size=4))),
+        lowers=lowers,
+        owned=tuple(lower for lower in lowers if draw(st.booleans())),
+        upper=draw(st.none() | _paths),
         mounts=tuple(
             Mount(source=draw(_paths), target=path, writable=draw(st.booleans())) for path in targets
         ),
@@ -134,6 +137,14 @@ def test_only_root_makes_devices_and_gives_away_directories(spec: SandboxSpec, h
     assert root.user_attributes != host.privileged
     assert root.owner == (spec.uid_base if host.privileged else None)
     assert root.base.startswith(spec.scratch)
+    assert root.mapped == (host.privileged and bool(spec.owned))
+
+
+@given(spec=sandboxes(), host=hosts())
+def test_ownership_is_played_only_for_a_build_where_there_is_one_id(spec: SandboxSpec, host: Host) -> None:
+    (filter_,) = (s for s in plan.plan_sandbox(spec, host).confine if isinstance(s, plan.InstallFilter))
+    alone = not host.privileged and host.subordinate is None
+    assert filter_.one_owner == (alone and spec.capabilities == "build")
 
 
 @given(spec=sandboxes(), host=hosts())

@@ -23,6 +23,7 @@ from squall.blobs.manifest import (
     encoded,
 )
 from squall.blobs.overlay_notes import OPAQUE, Notes, is_overlay_note
+from squall.blobs.owners import Owners
 from squall.blobs.tree import names_in
 from squall.model.errors import TreeInvalid
 
@@ -47,11 +48,13 @@ class How:
     """How a directory is looked at.
 
     notes: it is the upper directory of an overlay that keeps its notes there; None: a directory like any other.
-    clamp_mtime_s: no later change is told, in seconds since 1970.
+    clamp_mtime_s: no later change is told, in seconds since 1970. owners: of whom it is told as the container calls them;
+    None: ids are told as they are.
     """
 
     notes: Notes | None = None
     clamp_mtime_s: int | None = None
+    owners: Owners | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,14 +197,15 @@ class Walk:
         mtime_ns = seen.st_mtime_ns
         if self._how.clamp_mtime_s is not None:
             mtime_ns = min(mtime_ns, self._how.clamp_mtime_s * 1_000_000_000)
-        kept = [name for name in sorted(xattrs, key=encoded) if not is_overlay_note(name)]
+        names = [name for name in sorted(xattrs, key=encoded) if not is_overlay_note(name)]
+        kept = tuple((name, xattrs[name]) for name in names)
+        uid, gid = seen.st_uid, seen.st_gid
+        if (owners := self._how.owners) is not None:
+            uid, gid = owners.uid(uid, path), owners.gid(gid, path)
+            kept = tuple((name, owners.xattr(name, value, path)) for name, value in kept)
         try:
             return Attributes(
-                mode=stat.S_IMODE(seen.st_mode),
-                uid=seen.st_uid,
-                gid=seen.st_gid,
-                mtime_ns=mtime_ns,
-                xattrs=tuple((name, xattrs[name]) for name in kept),
+                mode=stat.S_IMODE(seen.st_mode), uid=uid, gid=gid, mtime_ns=mtime_ns, xattrs=kept
             )
         except TreeInvalid as error:
             raise TreeInvalid(f"{path!r} cannot be kept: {error.message}", path=path) from error

@@ -6,7 +6,7 @@ import signal
 import socket
 from typing import assert_never
 
-from squall.runtime import devices, overlay, plan, proc, seccomp, syscalls, workshop
+from squall.runtime import devices, overlay, plan, proc, root, seccomp, syscalls, workshop
 from squall.runtime.network import loopback, routes
 from squall.runtime.oci import bundle
 
@@ -33,9 +33,11 @@ class Site:
     """Where steps are carried out: the process, and the root that it builds.
 
     memory_fds: descriptors of the file systems in memory that the container can fill, for whoever counts its memory.
+    ids: a user namespace with the container's ids, for showing files that have those as owners; None where none is needed.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, ids: int | None = None) -> None:
+        self._ids = ids
         self._root = -1
         self.memory_fds: list[int] = []
 
@@ -89,7 +91,9 @@ class Site:
             case plan.DropPrivileges():
                 _drop_privileges(step)
             case plan.InstallFilter():
-                syscalls.install_filter(seccomp.filter_for(step.machine, may_join=step.may_join))
+                syscalls.install_filter(
+                    seccomp.filter_for(step.machine, may_join=step.may_join, one_owner=step.one_owner)
+                )
             case _:
                 assert_never(step)
 
@@ -99,15 +103,9 @@ class Site:
                 _mount_memory(step)
                 self.memory_fds.append(os.open(step.target, os.O_PATH | os.O_CLOEXEC))
             case plan.MountWorkshop():
-                self._root = workshop.mount_workshop(step.target, step.shown)
+                self._root = workshop.mount_workshop(step, ids=self._ids)
             case plan.MountRoot():
-                self._root = overlay.mount_root(
-                    step.lowers,
-                    step.base,
-                    owner=step.owner,
-                    user_attributes=step.user_attributes,
-                    made=step.made,
-                )
+                self._root = root.mount_root(step, ids=self._ids)
             case plan.MountDevices():
                 devices.mount_devices(
                     self._root,

@@ -14,6 +14,7 @@ from squall.runtime.cause import Ending, cause_of
 from squall.runtime.cgroups import Group, make_group
 from squall.runtime.command import Command
 from squall.runtime.host import Host
+from squall.runtime.id_maps import IdMaps
 from squall.runtime.network import veth
 from squall.runtime.oci.bundle_plan import plan_container
 from squall.runtime.plan import MakeCgroup, MakeScratch, Plan, plan_sandbox
@@ -65,6 +66,7 @@ class Container:
     exited: dict[str, Any] | None = None
     tmpfs: tuple[int, ...] = ()
     terminals: dict[str, int] = field(default_factory=dict)
+    id_maps: IdMaps | None = None
     _plan: Plan = field(init=False)
     _marks: dict[str, float] = field(default_factory=dict)
     _status: int | None = None
@@ -123,9 +125,13 @@ class Container:
         for name in self._plan.namespaces:
             flags |= apply.NAMESPACES[name]
         try:
+            ids = None if self.id_maps is None else self.id_maps.for_spec(self.spec, self.host)
             self.init_pid = syscalls.clone(flags)
             if self.init_pid == 0:
-                init.live(init.Birth(spec=self.spec, plan=self._plan, line=inner_line, ends=channels.ends))
+                birth = init.Birth(
+                    spec=self.spec, plan=self._plan, line=inner_line, ends=channels.ends, ids=ids
+                )
+                init.live(birth)
             pidfd = open_or_end(self.init_pid)
         finally:
             inner_line.close()

@@ -2,18 +2,24 @@
 
 import os
 import stat
+from collections.abc import Sequence
 
-# The directories of an overlay that the container's writing fills.
-_WRITTEN = ("upper", "work")
+from squall.runtime.spec import SandboxSpec
 
 
-def takes_more_than(scratch: str, limit_bytes: int) -> bool:
-    """Whether the files below a container's `scratch` take more than `limit_bytes` of disk.
+def written_below(spec: SandboxSpec) -> tuple[str, ...]:
+    """The directories that the container's writing fills: the halves of its overlay, and what lies apart from it."""
+    changes = spec.scratch if spec.upper is None else spec.upper
+    return f"{changes}/upper", f"{changes}/work", f"{spec.scratch}/unkept"
+
+
+def takes_more_than(directories: Sequence[str], limit_bytes: int) -> bool:
+    """Whether the files in these `directories` take more than `limit_bytes` of disk.
 
     Stops looking as soon as they do. Files that come or go meanwhile are counted or not; no link is followed.
     """
     used = 0
-    waiting = [os.path.join(scratch, name) for name in _WRITTEN]
+    waiting = list(directories)
     while waiting:
         try:
             # A work directory is closed to ordinary users, and holds nothing for long.

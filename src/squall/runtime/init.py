@@ -24,6 +24,7 @@ class Birth:
     line: its socket to the launcher. ends: those of the runner that it starts; None where a template sends one in later.
     mapped: what it reads a byte from once its ids are mapped; None where the launcher says so over the line.
     resting: the program that it becomes when all that is left is to reap; None where it stays what it is.
+    ids: as for the Site in which its plan is carried out.
     """
 
     spec: SandboxSpec
@@ -32,6 +33,7 @@ class Birth:
     ends: Ends | None
     mapped: int | None = None
     resting: int | None = None
+    ids: int | None = None
 
 
 # What a template's child enters, in the order in which it has to: the first gives it the powers for the others.
@@ -60,7 +62,8 @@ def _live(birth: Birth) -> None:
         name_process("squall-init")
     else:
         ends = () if birth.ends is None else birth.ends.all()
-        leave_the_launcher((birth.line.fileno(), *ends), "squall-init")
+        ids = () if birth.ids is None else (birth.ids,)
+        leave_the_launcher((birth.line.fileno(), *ends, *ids), "squall-init")
     isolated = birth.spec.level != "process"
     if isolated:
         # Ends this process even if it hangs in the kernel; without namespaces it must live on to end its descendants.
@@ -71,10 +74,12 @@ def _live(birth: Birth) -> None:
         _await_byte(birth.mapped)
     elif "user" in birth.plan.namespaces:
         await_word(birth.line, "mapped")
-    site = Site()
+    site = Site(ids=birth.ids)
     os.umask(0)
     site.carry_out(birth.plan.build)
     os.umask(0o022)
+    if birth.ids is not None:
+        os.close(birth.ids)
     packet.send(birth.line, {"t": "ready", "at": time.monotonic()}, tuple(site.memory_fds))
     for fd in site.memory_fds:
         os.close(fd)

@@ -1,4 +1,4 @@
-"""The root of a container: an overlay, and paths inside it that never lead out of it."""
+"""The inside of a container's root: paths that never lead out of it, and what is mounted on them."""
 
 import os
 import stat
@@ -10,68 +10,26 @@ from squall.runtime.spec import Mount
 
 # A target may go through links of the image, as long as they stay inside; never through those of /proc.
 _INSIDE = syscalls.RESOLVE_IN_ROOT | syscalls.RESOLVE_NO_MAGICLINKS
-# Real directories in the top layer, so that no image can put a link in their place.
-_OWN_DIRECTORIES = {"dev": 0o755, "proc": 0o755, "sys": 0o755, "tmp": 0o1777}
-# And those in which programs expect to write: the container's root owns them, whoever owns the layers below.
-_HOME_DIRECTORIES = {"app": 0o755, "root": 0o755}
 
 
-def mount_root(
-    lowers: tuple[str, ...],
-    base: str,
-    *,
-    owner: int | None,
-    user_attributes: bool,
-    made: tuple[tuple[str, bool], ...] = (),
-) -> int:
-    """Mount the overlay of `lowers` (top first) at `base`/root, its changes in `base`/upper; a descriptor of it.
-
-    owner: whom the root directory belongs to. user_attributes: keep the overlay's own notes where any user may write.
-    made: what `ways_to` gave, made in the top layer.
-    """
-    for name, mode in (("upper", 0o755), ("work", 0o700), ("root", 0o755)):
-        os.mkdir(f"{base}/{name}", mode)
-    for name, mode in (_OWN_DIRECTORIES | _HOME_DIRECTORIES).items():
-        os.mkdir(f"{base}/upper/{name}")
-        os.chmod(f"{base}/upper/{name}", mode)
-    if owner is not None:
-        for name in ("", *_HOME_DIRECTORIES):
-            os.chown(f"{base}/upper/{name}", owner, owner)
-    for path, directory in made:
-        if not directory:
-            os.close(os.open(f"{base}/upper/{path}", os.O_CREAT | os.O_CLOEXEC, 0o644))
-        elif path not in _OWN_DIRECTORIES | _HOME_DIRECTORIES:
-            os.mkdir(f"{base}/upper/{path}", 0o755)
-    # Descriptors in place of paths: no length limit, no character to escape, and no host path in /proc/mounts inside.
-    opened = [os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC) for path in lowers]
-    opened += [os.open(f"{base}/{name}", os.O_PATH | os.O_CLOEXEC) for name in ("upper", "work")]
-    named = [f"/proc/self/fd/{fd}" for fd in opened]
-    options = f"lowerdir={':'.join(named[:-2])},upperdir={named[-2]},workdir={named[-1]},volatile"
-    if user_attributes:
-        options += ",userxattr"
-    root = f"{base}/root"
-    try:
-        syscalls.mount("overlay", root, "overlay", syscalls.MS_NOSUID | syscalls.MS_NODEV, options)
-    finally:
-        for fd in opened:
-            os.close(fd)
-    return os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-
-
-def ways_to(lowers: tuple[str, ...], mounts: tuple[Mount, ...]) -> tuple[tuple[str, bool], ...]:
+def ways_to(
+    lowers: tuple[str, ...], mounts: tuple[Mount, ...], *, owned: tuple[str, ...] = ()
+) -> tuple[tuple[str, bool], ...]:
     """The folders (True) and files that have to be made so that each of `mounts` has its place, outer ones first.
 
-    Of a mount that has it in some layer, nothing. A link on the way is left to be followed later, inside the root.
+    Of a mount that has it in some layer, nothing. A link on the way is left to be followed later, inside the root; and so is
+    a way through folders of `owned` layers only, in which the container's root may make what is missing.
     """
     made: dict[str, bool] = {}
     for mount in mounts:
         parts = mount.target.strip("/").split("/")
         ways = ["/".join(parts[: count + 1]) for count in range(len(parts))]
-        seen = [
-            [os.lstat(f"{lower}/{way}").st_mode for lower in lowers if os.path.lexists(f"{lower}/{way}")]
-            for way in ways
-        ]
-        if not seen[-1] and not any(stat.S_ISLNK(mode) for modes in seen for mode in modes):
+        found = [[lower for lower in lowers if os.path.lexists(f"{lower}/{way}")] for way in ways]
+        there = [(way, with_it) for way, with_it in zip(ways, found, strict=True) if with_it]
+        links = any(os.path.islink(f"{lower}/{way}") for way, with_it in there for lower in with_it)
+        if there and all(with_it[0] in owned for _, with_it in there):
+            continue
+        if not found[-1] and not links:
             made |= dict.fromkeys(ways[:-1], True)
             made[ways[-1]] = os.path.isdir(mount.source)
     return tuple(sorted(made.items()))
@@ -96,18 +54,31 @@ def mount_inside(root_fd: int, path: str, kind: str, *, flags: int, options: str
         syscalls.mount(kind, f"/proc/self/fd/{fd}", kind, flags, options)
 
 
-def bind_inside(root_fd: int, source: str, path: str, *, writable: bool) -> None:
-    """Show the host's `source` at `path` inside the root, without set-user-id programs and devices."""
-    tree = syscalls.clone_tree(source)
+def bind_inside(root_fd: int, source: str, path: str, *, writable: bool, ids: int | None = None) -> None:
+    """Show the host's `source` at `path` inside the root, without set-user-id programs and devices. ids: as for `copy_of`."""
+    tree = copy_of(source, writable=writable, ids=ids)
     try:
-        flags = syscalls.MOUNT_ATTR_NOSUID | syscalls.MOUNT_ATTR_NODEV
-        flags |= 0 if writable else syscalls.MOUNT_ATTR_RDONLY
-        syscalls.set_mount_flags(tree, flags, propagation=syscalls.MS_PRIVATE)
         directory = stat.S_ISDIR(os.fstat(tree).st_mode)
         with target_inside(root_fd, path, directory=directory) as fd:
             syscalls.attach_tree(tree, fd)
     finally:
         os.close(tree)
+
+
+def copy_of(source: str, *, writable: bool, ids: int | None = None) -> int:
+    """A descriptor of a mount of the host's `source` that lies nowhere yet, without set-user-id programs and devices.
+
+    ids: a user namespace; owners of the files show as the ids that it maps theirs to.
+    """
+    tree = syscalls.clone_tree(source)
+    flags = syscalls.MOUNT_ATTR_NOSUID | syscalls.MOUNT_ATTR_NODEV
+    flags |= 0 if writable else syscalls.MOUNT_ATTR_RDONLY
+    try:
+        syscalls.set_mount_flags(tree, flags, propagation=syscalls.MS_PRIVATE, ids=ids)
+    except OSError:
+        os.close(tree)
+        raise
+    return tree
 
 
 def open_inside(root_fd: int, path: str) -> int | None:

@@ -83,10 +83,14 @@ class MountMemory:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MountWorkshop:
-    """Mount a root with nothing in it but what is `shown` of the host, the harmless devices and /proc."""
+    """Mount a root with nothing in it but what is `shown` of the host, the harmless devices and /proc.
+
+    owned: those of the sources whose files show the container's ids as owners.
+    """
 
     target: str
     shown: tuple[Mount, ...]
+    owned: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,7 +98,9 @@ class MountRoot:
     """Mount the overlay that is the container's root.
 
     owner: the host id of the container's root. made: what is made in the top layer beforehand, folders (True) and files, for
-    whoever may make nothing in folders of the layers below.
+    whoever may make nothing in folders of the layers below. owned: those of the lowers whose files have the container's
+    ids as owners; mapped: they still have to be shown so. upper: where the changes are kept, if they are.
+    mounts: what comes to lie in a root whose changes are kept, for which there are places in a layer of their own.
     """
 
     lowers: tuple[str, ...]
@@ -102,6 +108,10 @@ class MountRoot:
     owner: int | None
     user_attributes: bool
     made: tuple[tuple[str, bool], ...] = ()
+    owned: tuple[str, ...] = ()
+    mapped: bool = False
+    upper: str | None = None
+    mounts: tuple[Mount, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -233,10 +243,15 @@ class DropPrivileges:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InstallFilter:
-    """Put the process under the seccomp filter. may_join: it may enter namespaces that it was handed and has powers in."""
+    """Put the process under the seccomp filter.
+
+    may_join: it may enter namespaces that it was handed and has powers in. one_owner: giving files or itself to other ids
+    succeeds and changes nothing.
+    """
 
     machine: str
     may_join: bool = False
+    one_owner: bool = False
 
 
 HostStep = MakeScratch | MakeCgroup
@@ -316,6 +331,10 @@ def _build(spec: SandboxSpec, host: Host) -> tuple[Step, ...]:
             base=base,
             owner=spec.uid_base if host.privileged else None,
             user_attributes=not host.privileged,
+            owned=spec.owned,
+            mapped=host.privileged and bool(spec.owned),
+            upper=spec.upper,
+            mounts=() if spec.upper is None else spec.mounts,
         ),
         *(
             BindMount(source=mount.source, target=mount.target, writable=mount.writable)
@@ -338,7 +357,7 @@ def _build(spec: SandboxSpec, host: Host) -> tuple[Step, ...]:
         steps.append(RaiseLoopback())
     steps += [
         # What a build writes is kept in an image, where the name of this one container has no place.
-        NameHost(hostname=spec.hostname, resolved=spec.capabilities != "build"),
+        NameHost(hostname=spec.hostname, resolved=spec.capabilities != "build" and spec.upper is None),
         EnterRoot(detach_old=not host.privileged),
     ]
     # Raising a limit is the right of the host's root, so limits come while it is still held.
@@ -361,8 +380,13 @@ def _confine(spec: SandboxSpec, host: Host) -> tuple[Step, ...]:
             kept=BUILD_CAPABILITIES if spec.capabilities == "build" else 0,
             root_is_nobody=spec.capabilities != "build",
         ),
-        InstallFilter(machine=host.machine),
+        InstallFilter(machine=host.machine, one_owner=has_one_owner(spec, host)),
     )
+
+
+def has_one_owner(spec: SandboxSpec, host: Host) -> bool:
+    """Whether `spec` is a build where there is one id only: what gives files or processes to another then says it did."""
+    return spec.capabilities == "build" and not host.privileged and host.subordinate is None
 
 
 def scope_of(spec: SandboxSpec, host: Host) -> tuple[Step, ...]:

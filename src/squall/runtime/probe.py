@@ -70,6 +70,10 @@ def _carrier() -> tuple[Carrier | None, str]:
 def _lesser(found: Host, first: str) -> list[tuple[Host, Host]]:
     in_memory = replace(found, upper_refused=first)
     tries = [(in_memory, in_memory)]
+    if found.privileged:
+        unmapped = replace(found, owned_refused=first)
+        both = replace(in_memory, owned_refused=first)
+        return [(unmapped, unmapped), *tries, (both, both)]
     if found.subordinate is not None:
         alone = replace(found, subordinate=None)
         alone_in_memory = replace(in_memory, subordinate=None)

@@ -37,6 +37,7 @@ def rungs(host: Host) -> tuple[Rung, ...]:
     return (
         _isolation(host),
         _ids(host),
+        _owners(host),
         _writable_root(host),
         _memory(host),
         _pids(host),
@@ -80,6 +81,39 @@ def _ids(host: Host) -> Rung:
         rung="0 is you, there is no other",
         why="no subordinate ids, or newuidmap is not installed",
         more="install the package uidmap, and give a range: usermod --add-subuids 100000-165535 --add-subgids 100000-165535 USER",
+    )
+
+
+def _owners(host: Host) -> Rung:
+    if host.sandbox_refused:
+        return Rung(
+            feature="image owners",
+            rung="none: no images",
+            why="no mount namespace",
+            more="what isolation says",
+        )
+    if host.owned_refused:
+        return Rung(
+            feature="image owners",
+            rung="none: images with a root of their own are refused",
+            why=host.owned_refused,
+            more="a kernel from 5.19 on, and the state on a local disk (ext4, xfs, btrfs): SQUALL_STATE_DIR=/path",
+        )
+    if host.privileged:
+        return Rung(
+            feature="image owners", rung="as the image says", why="layers are mounted with mapped ids"
+        )
+    if host.subordinate is not None:
+        return Rung(
+            feature="image owners",
+            rung="all of it belongs to root inside, builds may give files away",
+            why="layers belong to you on the disk, and only root mounts with mapped ids",
+        )
+    return Rung(
+        feature="image owners",
+        rung="all of it belongs to root inside, builds too",
+        why="there is one id",
+        more="what ids says",
     )
 
 

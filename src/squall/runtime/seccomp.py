@@ -41,6 +41,11 @@ shmget shmat shmdt shmctl semget semop semtimedop semctl msgget msgsnd msgrcv ms
 mq_timedreceive mq_notify mq_getsetattr
 """
 
+# Changes of owners and of the caller's ids and capabilities.
+_OF_OWNERS = """
+chown fchown lchown fchownat setuid setgid setreuid setregid setresuid setresgid setfsuid setfsgid setgroups capset
+"""
+
 # CLONE_NEWNS NEWCGROUP NEWUTS NEWIPC NEWUSER NEWPID NEWNET.
 NEW_NAMESPACES = 0x7E020000
 _EPERM, _ENOSYS, _EAFNOSUPPORT = 1, 38, 97
@@ -70,10 +75,11 @@ class _Span:
 
 
 @cache
-def filter_for(machine: str, *, may_join: bool = False) -> bytes:
+def filter_for(machine: str, *, may_join: bool = False, one_owner: bool = False) -> bytes:
     """The program that a container on `machine` (as `uname -m` says) runs under, ready for the kernel.
 
-    may_join: setns too, for a template and what is forked from it. Without a capability it enters nothing.
+    may_join: setns too, for a template and what is forked from it. Without a capability it enters nothing. one_owner: what gives
+    files or the caller itself to other ids, and what makes devices, is not done and succeeds.
 
     A foreign ABI kills the process. What is neither allowed nor known gets ENOSYS, so that a C library tries its older
     way; what is known and not allowed gets EPERM. Raises KeyError for a machine without a table.
@@ -81,6 +87,8 @@ def filter_for(machine: str, *, may_join: bool = False) -> bytes:
     numbers = NUMBERS[machine]
     by_number = {numbers[name]: _return(_ALLOW) for name in ALLOWED.split() if name in numbers}
     by_number |= {numbers[name]: code for name, code in _by_argument().items() if name in numbers}
+    if one_owner:
+        by_number |= {numbers[name]: code for name, code in _one_owner().items() if name in numbers}
     if may_join:
         by_number[numbers["setns"]] = _return(_ALLOW)
     program = (
@@ -109,11 +117,17 @@ def _by_argument() -> dict[str, Code]:
         # TIOCSTI types into a terminal, TIOCLINUX pastes into a console.
         "ioctl": (*_load_argument(1), *_if_in((0x5412, 0x541C), then=_ERRNO | _EPERM), *_return(_ALLOW)),
         # Character and block devices, whiteouts of an overlay among them; fifos, sockets and files stay allowed.
-        "mknod": _no_devices(argument=1),
-        "mknodat": _no_devices(argument=2),
+        "mknod": _devices(1, then=_ERRNO | _EPERM),
+        "mknodat": _devices(2, then=_ERRNO | _EPERM),
         "socket": _sockets(),
         "socketpair": (*_load_argument(0), *_if_in((1,), then=_ALLOW), *_return(_ERRNO | _EAFNOSUPPORT)),
     }
+
+
+def _one_owner() -> dict[str, Code]:
+    """The calls that a build makes for owners, where there is one id: no kernel could do them, and no build goes on without."""
+    done = {name: _return(_ERRNO) for name in _OF_OWNERS.split()}
+    return done | {"mknod": _devices(1, then=_ERRNO), "mknodat": _devices(2, then=_ERRNO)}
 
 
 def _sockets() -> Code:
@@ -143,9 +157,10 @@ def _sockets() -> Code:
     )
 
 
-def _no_devices(*, argument: int) -> Code:
-    refused = _if_in((0x2000, 0x6000), then=_ERRNO | _EPERM)
-    return (*_load_argument(argument), (_AND, 0, 0, 0xF000), *refused, *_return(_ALLOW))
+def _devices(argument: int, *, then: int) -> Code:
+    """What becomes of making character and block devices; `argument` is the mode."""
+    devices = _if_in((0x2000, 0x6000), then=then)
+    return (*_load_argument(argument), (_AND, 0, 0, 0xF000), *devices, *_return(_ALLOW))
 
 
 def _refuse_bits(*, argument: int, bits: int) -> Code:

@@ -94,7 +94,9 @@ class Veth:
 class SandboxSpec:
     """One container: what it sees, what it runs, what it may use.
 
-    lowers: directories of the host that make up its root, the top one first. uid_base: the host id that its id 0 is,
+    lowers: directories of the host that make up its root, the top one first. owned: those of them whose files have the
+    container's ids as owners, as a rendered layer has. upper: a directory of the host, made and empty, in which the
+    changes to its root are kept after its end, below `changes`; None where they go with its scratch. uid_base: the host id that its id 0 is,
     where the launcher is root; None where it is not. interpreter: None starts the runner by forking the launcher's
     own warm interpreter; a path starts that one. argv: a command to run in place of the runner. scratch: a directory
     of the host, for this container alone, that the launcher makes and removes. network: loopback only, joined to the
@@ -109,6 +111,8 @@ class SandboxSpec:
     level: Level = "sandbox"
     scratch: str
     lowers: tuple[str, ...] = ()
+    owned: tuple[str, ...] = ()
+    upper: str | None = None
     mounts: tuple[Mount, ...] = ()
     hostname: str = "squall"
     env: Mapping[str, str] = field(default_factory=dict)
@@ -143,6 +147,10 @@ class SandboxSpec:
             _check_path("a text of the driver", f"/{name}")
         for lower in self.lowers:
             _check_path("a lower directory", lower)
+        if not set(self.owned) <= set(self.lowers):
+            raise ValueError("only lower directories can be owned by the container's ids")
+        if self.upper is not None:
+            _check_path("the directory for changes", self.upper)
         if self.argv is not None and not self.argv:
             raise ValueError("an empty command cannot be run")
         for name, value in self.env.items():
@@ -158,6 +166,11 @@ class SandboxSpec:
     def oci(self) -> bool:
         """Whether an OCI runtime makes the inner half of this sandbox."""
         return self.level in OCI_LEVELS
+
+    @property
+    def changes(self) -> str | None:
+        """The directory that holds what the container changes in its root, as a layer, where that is kept."""
+        return None if self.upper is None else f"{self.upper}/upper"
 
     @property
     def carrier(self) -> Carrier | None:
@@ -180,12 +193,15 @@ class SandboxSpec:
         _check_path("the runtime's program", self.runtime[0])
         if self.interpreter is None and self.argv is None:
             raise ValueError(f"the level {self.level!r} forks no interpreter: give one, or a command")
+        if self.upper is not None:
+            raise ValueError(f"the level {self.level!r} keeps no changes")
         if self.capabilities != "none" or self.network == "host":
             raise ValueError(f"the level {self.level!r} gives no capabilities and no network of the host")
 
     def _check_process(self) -> None:
         asked = {
             "lowers": self.lowers,
+            "an upper directory": self.upper is not None,
             "a network of its own": self.network not in {"none", "host"},
             "mounts": self.mounts,
             "devices": self.devices or self.driver_texts,
@@ -208,6 +224,7 @@ class SandboxSpec:
             given = dict(value)
             given["mounts"] = tuple(Mount(**mount) for mount in given.get("mounts", ()))
             given["lowers"] = tuple(given.get("lowers", ()))
+            given["owned"] = tuple(given.get("owned", ()))
             given["unreachable"] = tuple(given.get("unreachable", ()))
             if given.get("veth") is not None:
                 given["veth"] = Veth(**given["veth"])

@@ -38,6 +38,7 @@ MOUNT_ATTR_RDONLY = 0x1
 MOUNT_ATTR_NOSUID = 0x2
 MOUNT_ATTR_NODEV = 0x4
 MOUNT_ATTR_NOEXEC = 0x8
+_MOUNT_ATTR_IDMAP = 0x00100000
 _AT_FDCWD = -100
 _AT_EMPTY_PATH = 0x1000
 _AT_RECURSIVE = 0x8000
@@ -145,10 +146,14 @@ def clone_tree(source: str) -> int:
     return _call("open_tree", _AT_FDCWD, ctypes.addressof(path), flags, about=source)
 
 
-def set_mount_flags(mount_fd: int, flags: int, *, propagation: int = 0) -> None:
-    """Add `flags` (MOUNT_ATTR_*) to the mounts at and below the descriptor; what is set already stays set."""
+def set_mount_flags(mount_fd: int, flags: int, *, propagation: int = 0, ids: int | None = None) -> None:
+    """Add `flags` (MOUNT_ATTR_*) to the mounts at and below the descriptor; what is set already stays set.
+
+    ids: a user namespace (its file). Files then show the owners that it maps theirs to: for a copy that nobody sees yet.
+    """
     path = ctypes.create_string_buffer(b"")
-    attributes = ctypes.create_string_buffer(struct.pack("=QQQQ", flags, 0, propagation, 0), 32)
+    flags |= 0 if ids is None else _MOUNT_ATTR_IDMAP
+    attributes = ctypes.create_string_buffer(struct.pack("=QQQQ", flags, 0, propagation, ids or 0), 32)
     _call(
         "mount_setattr",
         mount_fd,

@@ -8,6 +8,7 @@ import tempfile
 from squall.runtime import namespaces, packet, scratch, syscalls
 from squall.runtime.apply import NAMESPACES, Site
 from squall.runtime.host import Host
+from squall.runtime.id_maps import id_map
 from squall.runtime.network import nft, veth
 from squall.runtime.network.firewall_plan import Firewall, plan_table
 from squall.runtime.plan import Plan, plan_sandbox
@@ -25,11 +26,13 @@ def try_sandbox(state: str, host: Host) -> str:
     except OSError as problem:
         return f"{state} is not writable: {problem.strerror}"
     try:
-        os.mkdir(f"{top}/lower")
+        lower = f"{top}/lower"
+        os.makedirs(f"{lower}/owned")
         spec = SandboxSpec(
             id="trial",
             scratch=f"{top}/scratch",
-            lowers=(f"{top}/lower",),
+            lowers=(lower,),
+            owned=(lower,) if host.privileged and not host.owned_refused else (),
             uid_base=_TRIAL_UID_BASE // UID_RANGE * UID_RANGE if host.privileged else None,
         )
         os.close(scratch.make(spec.scratch))
@@ -83,15 +86,19 @@ def _try(spec: SandboxSpec, host: Host) -> str:
     flags = 0
     for name in plan.namespaces:
         flags |= NAMESPACES[name]
+    ids = None
     try:
+        ids = id_map(spec.uid_base) if spec.owned and spec.uid_base is not None else None
         pid = syscalls.clone(flags)
+        if pid == 0:
+            _build(plan, theirs, ids)
     except OSError as problem:
         ours.close()
-        theirs.close()
         return f"the kernel refuses new namespaces: {problem.strerror}"
-    if pid == 0:
-        _build(plan, theirs)
-    theirs.close()
+    finally:
+        theirs.close()
+        if ids is not None:
+            os.close(ids)
     try:
         return _follow(ours, pid, spec, host)
     except OSError as problem:
@@ -116,21 +123,25 @@ def _follow(line: socket.socket, pid: int, spec: SandboxSpec, host: Host) -> str
     return "the trial's process ended without a word"
 
 
-def _build(plan: Plan, line: socket.socket) -> None:
+def _build(plan: Plan, line: socket.socket, ids: int | None) -> None:
     """What a container's first process does, without a runner; never returns."""
     why = ""
     try:
-        syscalls.close_others((0, 1, 2, line.fileno()))
+        syscalls.close_others((0, 1, 2, line.fileno(), *(() if ids is None else (ids,))))
         if "user" in plan.namespaces:
             packet.receive(line)
         os.umask(0)
-        site = Site()
+        site = Site(ids=ids)
         site.carry_out(plan.build)
         packet.send(line, {"t": "ready"})
         packet.receive(line)
         site.carry_out(plan.confine)
         # A file system that cannot hold the upper half may give an overlay that is silently read-only.
         os.mkdir("/trial")
+        if ids is not None and os.stat("/owned").st_uid != 0:
+            raise PermissionError(
+                "this kernel shows files of a layer with another owner than the container's root"
+            )
     except BaseException as problem:  # noqa: BLE001 - nothing may unwind into the caller's own stack
         why = str(problem)
     try:

@@ -26,6 +26,13 @@ def box(request: pytest.FixtureRequest) -> Iterator[Box]:
 
 
 @pytest.fixture
+def root_box() -> Iterator[Box]:
+    """A launcher as root, for tests marked as in need of one."""
+    with a_box("root") as one:
+        yield one
+
+
+@pytest.fixture
 def own_box() -> Iterator[Box]:
     """A launcher as whoever runs the tests."""
     if not machine.facts()["namespaces"]:

@@ -22,8 +22,9 @@ from squall.runtime import packet
 from squall.runtime.agent_line import AgentLine
 from squall.runtime.command import Command, set_size
 from squall.runtime.container import Container
-from squall.runtime.disk_use import takes_more_than
+from squall.runtime.disk_use import takes_more_than, written_below
 from squall.runtime.host import Host
+from squall.runtime.id_maps import IdMaps
 from squall.runtime.ladder import RUNGS, Alone, Cannot, Rung, Template, Wait, next_step
 from squall.runtime.launcher.beside import Beside
 from squall.runtime.launcher.guard import guarded
@@ -66,6 +67,7 @@ class Launcher:
         self._watch = MemoryWatch()
         self._sampling = False
         self._beside = Beside(self._selector, self._timers, host, instance)
+        self._id_maps = IdMaps(self._timers)
         self._joining = Joining(self._selector, tell=self._tell, beside=self._beside.do)
         around = Around(
             host=host,
@@ -73,6 +75,7 @@ class Launcher:
             selector=self._selector,
             timers=self._timers,
             joining=self._joining,
+            id_maps=self._id_maps,
             sweep=self._beside.sweep,
             beside=self._beside.do,
             now_s=time.monotonic,
@@ -248,8 +251,8 @@ class Launcher:
             raise InvalidError(str(problem)) from problem
         if spec.id in self._containers:
             raise AlreadyExistsError(f"this launcher already holds a container {spec.id!r}")
-        if spec.level != "process" and self._host.sandbox_refused:
-            raise IsolationUnavailable(self._host.sandbox_refused)
+        if refused := self._host.refuses(spec):
+            raise IsolationUnavailable(refused)
         if spec.network == "veth" and spec.veth is None:
             raise InvalidError("a container that is joined by veth has one described")
         if self._quitting:
@@ -280,6 +283,7 @@ class Launcher:
         if rung == "exec" and spec.argv is None and spec.interpreter is None:
             spec = replace(spec, interpreter=self._host.python)
         container = Container(spec, self._host, self._instance, wish.asked_at)
+        container.id_maps = self._id_maps
         try:
             container.start()
         except OSError as problem:
@@ -446,8 +450,8 @@ class Launcher:
             pause = max(_LOOK_AT_DISK_S, 10 * (time.monotonic() - before))
             self._timers.at(time.monotonic() + pause, lambda: self._measure_disk(container))
 
-        path = container.spec.scratch
-        self._beside.do(lambda: _OVER if takes_more_than(path, limit) else 0, then=take_up)
+        paths = written_below(container.spec)
+        self._beside.do(lambda: _OVER if takes_more_than(paths, limit) else 0, then=take_up)
 
     def _out_of_memory(self, container: Container) -> None:
         """Version 1 kills one process only; here, as with version 2, a container out of memory ends as a whole."""

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from squall.model.errors import ContainerStartError, InvalidError
+from squall.model.errors import ContainerStartError, InvalidError, IsolationUnavailable
 from squall.runtime.container import Container
 from squall.runtime.ladder import Rung
 from squall.runtime.spec import SandboxSpec
@@ -92,6 +92,10 @@ class Templates:
             )
         except (KeyError, TypeError, ValueError) as problem:
             raise InvalidError(f"this describes no template: {problem}") from problem
+        if version.spec.upper is not None:
+            raise InvalidError("containers that keep what they change are not forked from a template")
+        if refused := self._around.host.refuses(version.spec):
+            raise IsolationUnavailable(refused)
         current = self._current
         if current is not None and current.fits(version.spec) and current.state in {"building", "ready"}:
             self.changed(current)

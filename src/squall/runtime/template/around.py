@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from squall.runtime.cgroups import Group
 from squall.runtime.host import Host
+from squall.runtime.id_maps import IdMaps
 from squall.runtime.network.joining import Joining
 from squall.runtime.timers import Timers
 
@@ -16,7 +17,7 @@ _REMOVE_AGAIN_S = 0.02
 class Around:
     """The launcher's poll loop, and what it does for others.
 
-    joining: to the host's network. sweep: removes a directory beside everything else. beside: has a child do something.
+    joining: to the host's network. id_maps: for files that have containers' ids as owners. sweep: removes a directory beside everything else. beside: has a child do something.
     """
 
     host: Host
@@ -24,6 +25,7 @@ class Around:
     selector: selectors.BaseSelector
     timers: Timers
     joining: Joining
+    id_maps: IdMaps
     sweep: Callable[[str], None]
     beside: Callable[[Callable[[], int]], None]
     now_s: Callable[[], float]

@@ -22,12 +22,15 @@ Message = dict[str, Any]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TemplateBirth:
-    """What the init of a template is born with. spec: of the template's own root; line: its socket to the launcher."""
+    """What the init of a template is born with. spec: of the template's own root; line: its socket to the launcher; ids: as for
+    the Site in which its plan is carried out.
+    """
 
     spec: SandboxSpec
     plan: TemplatePlan
     host: Host
     line: socket.socket
+    ids: int | None = None
 
 
 def live(birth: TemplateBirth) -> NoReturn:
@@ -44,13 +47,16 @@ def live(birth: TemplateBirth) -> NoReturn:
 
 
 def _settle(birth: TemplateBirth) -> None:
-    leave_the_launcher((birth.line.fileno(),), "squall-template-init")
+    ids = () if birth.ids is None else (birth.ids,)
+    leave_the_launcher((birth.line.fileno(), *ids), "squall-template-init")
     syscalls.die_with_parent(signal.SIGKILL)
     if "user" in birth.plan.namespaces:
         await_word(birth.line, "mapped")
     os.umask(0o022)
-    site = Site()
+    site = Site(ids=birth.ids)
     site.carry_out(birth.plan.workshop)
+    for fd in ids:
+        os.close(fd)
     packet.send(birth.line, {"t": "ready", "at": time.monotonic()})
     await_word(birth.line, "go")
     site.carry_out(birth.plan.settle)
@@ -82,7 +88,7 @@ class _TemplateInit:
     def _use(self, spec: SandboxSpec) -> None:
         """The template and the sandboxes that are made from here on are like this."""
         self._spec = spec
-        self._ways = overlay.ways_to(spec.lowers, spec.mounts)
+        self._ways = overlay.ways_to(spec.lowers, spec.mounts, owned=spec.owned)
 
     def _obey(self) -> bool:
         got = packet.receive(self._line)

@@ -61,9 +61,10 @@ class InitLink:
         for name in plan.namespaces:
             flags |= NAMESPACES[name]
         try:
+            ids = self._around.id_maps.for_spec(self._spec, host)
             self._pid = syscalls.clone(flags)
             if self._pid == 0:
-                init.live(init.TemplateBirth(spec=own, plan=plan, host=host, line=inner))
+                init.live(init.TemplateBirth(spec=own, plan=plan, host=host, line=inner, ids=ids))
             self._pidfd = open_or_end(self._pid)
         finally:
             inner.close()

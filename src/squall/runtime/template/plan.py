@@ -69,7 +69,11 @@ def plan_template(spec: SandboxSpec, host: Host, *, top: str, source: str | None
     network: tuple[Namespace, ...] = () if spec.network == "host" else ("net",)
     workshop = (
         HideMounts(),
-        MountWorkshop(target=f"{top}/workshop", shown=_shown(spec, top, source)),
+        MountWorkshop(
+            target=f"{top}/workshop",
+            shown=_shown(spec, top, source),
+            owned=spec.owned if host.privileged else (),
+        ),
         EnterRoot(detach_old=True),
         SkipPids(last=_SKIPPED_PIDS),
         *leave,
@@ -106,7 +110,9 @@ def without_source(spec: SandboxSpec, source: str | None) -> SandboxSpec | None:
 
     A strict template has no power to enter another root. Anything but a folder in a folder is nothing that others lie beside.
     """
-    if source is None or is_strict(spec) or len(spec.lowers) < 2 or spec.lowers[0] != source:
+    if source is None or source in spec.owned or is_strict(spec):
+        return None
+    if len(spec.lowers) < 2 or spec.lowers[0] != source:
         return None
     if source.count("/") < 2:
         return None
