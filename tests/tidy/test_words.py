@@ -41,6 +41,9 @@ FORBIDDEN = [
     )
 ]
 
+# The mirrors that are asked unless somebody names others: users meet them, wherever this was written.
+OUR_OWN_WORDS = {"src/squall/images/debian/nouns.py": "MIRRORS: Final = "}
+
 
 def test_a_file_is_named_after_a_noun_or_a_verb() -> None:
     for path in house.python_files("src", "bootstrap"):
@@ -72,9 +75,16 @@ def test_nothing_tells_of_the_machine_it_was_written_on() -> None:
         f"{house.short(path)}:{number}: {line.strip()}"
         for path in house.files()
         for number, line in enumerate(_text(path).splitlines(), 1)
-        if any(pattern.search(line) for pattern in FORBIDDEN)
+        if any(pattern.search(line) for pattern in FORBIDDEN) and not _is_our_own(path, line)
     ]
     assert not found
+
+
+def test_the_exception_is_still_needed() -> None:
+    for name, start in OUR_OWN_WORDS.items():
+        lines = (house.ROOT / name).read_text(encoding="utf-8").splitlines()
+        found = [line for line in lines if line.startswith(start)]
+        assert any(pattern.search(line) for pattern in FORBIDDEN for line in found), name
 
 
 def test_the_forbidden_words_are_found() -> None:
@@ -87,6 +97,11 @@ def test_the_forbidden_words_are_found() -> None:
         assert any(pattern.search(letter + rest) for pattern in FORBIDDEN), rest
     for harmless in ["the network/work/flow", "/home/user/app", "/home/{name}", "an issue"]:
         assert not any(pattern.search(harmless) for pattern in FORBIDDEN), harmless
+
+
+def _is_our_own(path: Path, line: str) -> bool:
+    start = OUR_OWN_WORDS.get(house.short(path))
+    return start is not None and line.startswith(start)
 
 
 def _text(path: Path) -> str:

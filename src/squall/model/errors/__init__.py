@@ -77,6 +77,11 @@ Error                              SQ-1000
             RegistryRateLimited    SQ-1513
             RegistryAnswerWrong    SQ-1514
             RegistryRefused        SQ-1515
+            MirrorUnreachable      SQ-1520
+            MirrorAnswerWrong      SQ-1521
+            MirrorNotTrusted       SQ-1522
+        DebianReleaseNotFound      SQ-1523
+        DebianPackageInvalid       SQ-1524
     ConnectionError                SQ-1600
         ConnectionLost             SQ-1601
         ServerNotStarted           SQ-1602
@@ -156,12 +161,17 @@ from squall.model.errors.containers import (
     TooManyProcesses,
 )
 from squall.model.errors.images import (
+    DebianPackageInvalid,
+    DebianReleaseNotFound,
     ImageBuildError,
     ImageDocumentInvalid,
     ImageDownloadError,
     ImageStepUnavailable,
     LayerInvalid,
     LayerTooLarge,
+    MirrorAnswerWrong,
+    MirrorNotTrusted,
+    MirrorUnreachable,
     PackageNotFound,
     RegistryAccessDenied,
     RegistryAnswerWrong,
@@ -257,6 +267,8 @@ __all__ = [
     "ConnectionLost",
     "ContainerExited",
     "ContainerStartError",
+    "DebianPackageInvalid",
+    "DebianReleaseNotFound",
     "DeserializationError",
     "DigestMismatch",
     "DiskFull",
@@ -287,6 +299,9 @@ __all__ = [
     "LevelRefused",
     "LinuxNeeded",
     "LocalModuleMissing",
+    "MirrorAnswerWrong",
+    "MirrorNotTrusted",
+    "MirrorUnreachable",
     "ModuleNotMountable",
     "NoNodeFits",
     "NotFoundError",

@@ -117,3 +117,43 @@ class ImageDocumentInvalid(InvalidError):
 
     code, status = "SQ-1518", 422
     remedy = "pull or build the image again with a current tool; a part of it is damaged or of an old form"
+
+
+class MirrorUnreachable(ImageDownloadError):
+    """A mirror of the distribution could not be reached, or broke off again and again."""
+
+    code, status = "SQ-1520", 502
+    remedy = "check the network, the proxy settings (HTTPS_PROXY, NO_PROXY) and the mirror's address, and try again"
+    mirror: str | None = None
+
+
+class MirrorAnswerWrong(ImageDownloadError):
+    """What a mirror of the distribution gave is not what was announced, and nothing of it was kept."""
+
+    code, status = "SQ-1521", 502
+    remedy = "try again: a mirror may be in the middle of an update; if it stays so, use another mirror"
+    mirror: str | None = None
+
+
+class MirrorNotTrusted(ImageDownloadError):
+    """Nobody can tell whether what a mirror says comes from the distribution."""
+
+    code, status = "SQ-1522", 403
+    remedy = "use a mirror with https, and install gpgv and the distribution's keys (Debian: debian-archive-keyring)"
+    mirror: str | None = None
+
+
+class DebianReleaseNotFound(ImageBuildError):
+    """No mirror has this release of the distribution, or not for this machine."""
+
+    code, status = "SQ-1523", 404
+    remedy = "name a release that the mirrors carry, such as bookworm"
+    release: str | None = None
+
+
+class DebianPackageInvalid(ImageBuildError):
+    """The file of a package is damaged, or has something in it that no root may have."""
+
+    code, status = "SQ-1524", 422
+    remedy = "leave the package out, or install it in a step of the image, where its own programs unpack it"
+    package: str | None = None

@@ -139,4 +139,24 @@ is too large, a tag that may not be overwritten, or deleting and uploading that 
         why="An image is an index, a manifest and a config, in JSON, of OCI or of Docker's schema 2, with digests by sha256. The message says what is missing or wrong in which of them.",
         example="$ skopeo inspect --raw oci:DIRECTORY:TAG",
     ),
+    "SQ-1520": Explanation(
+        why="A base that is made from the distribution's packages fetches them from its mirrors. No connection could be made, or it broke off or fell silent at every try. What was fetched before is kept, so the next build goes on from there.",
+        example="$ curl -v https://mirror.example.com/debian/dists/bookworm/InRelease   # does it work without Squall?\n$ export HTTPS_PROXY=http://proxy.example.com:3128   # a company's own way out",
+    ),
+    "SQ-1521": Explanation(
+        why="The release file of a mirror has the digests of its indexes, and those have the digests of the packages. What came has another digest or size, is announced and not there, or is out of date; it was thrown away. Mirrors that are being updated do so for some minutes.",
+        example="$ curl -sI https://mirror.example.com/debian/dists/bookworm/InRelease | grep -i date   # how old is it?",
+    ),
+    "SQ-1522": Explanation(
+        why="The distribution signs its release files. Where gpgv and its keys are on the machine, a file that none of them has signed is refused. Where they are not, only https keeps the packages from being changed on their way, so a mirror in plain http is refused.",
+        example="$ sudo apt-get install gpgv debian-archive-keyring",
+    ),
+    "SQ-1523": Explanation(
+        why="A mirror has a folder for each release, and in it an index for each processor. Old releases move to an archive with another address, and some mirrors leave out processors.",
+        example="$ curl -s https://mirror.example.com/debian/dists/   # what there is",
+    ),
+    "SQ-1524": Explanation(
+        why="A package is an archive of paths. One that is damaged, that leads out of the root, that has a device in it, that says to be another package, or that has a file of another one is refused; nothing of the root is kept. The message names the package and what is wrong.",
+        example='$ dpkg-deb --contents package.deb   # what is in it?\nimage = squall.Image.debian_slim().apt_install("package")   # unpacked by its own programs',
+    ),
 }

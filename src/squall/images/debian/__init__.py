@@ -1,0 +1,1 @@
+"""Debian: a root made from the distribution's own packages, without a program of the distribution on this machine."""
