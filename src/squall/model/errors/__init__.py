@@ -82,6 +82,7 @@ Error                              SQ-1000
             MirrorNotTrusted       SQ-1522
         DebianReleaseNotFound      SQ-1523
         DebianPackageInvalid       SQ-1524
+        PythonUnavailable          SQ-1525
     ConnectionError                SQ-1600
         ConnectionLost             SQ-1601
         ServerNotStarted           SQ-1602
@@ -173,6 +174,7 @@ from squall.model.errors.images import (
     MirrorNotTrusted,
     MirrorUnreachable,
     PackageNotFound,
+    PythonUnavailable,
     RegistryAccessDenied,
     RegistryAnswerWrong,
     RegistryNotFound,
@@ -313,6 +315,7 @@ __all__ = [
     "PermissionDeniedError",
     "ProcessLimitTooLow",
     "ProtocolError",
+    "PythonUnavailable",
     "PythonVersionMismatch",
     "RegistryAccessDenied",
     "RegistryAnswerWrong",

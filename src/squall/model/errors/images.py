@@ -157,3 +157,14 @@ class DebianPackageInvalid(ImageBuildError):
     code, status = "SQ-1524", 422
     remedy = "leave the package out, or install it in a step of the image, where its own programs unpack it"
     package: str | None = None
+
+
+class PythonUnavailable(ImageBuildError):
+    """No Python that could be found works in this image."""
+
+    code, status = "SQ-1525", 409
+    remedy = (
+        "run the program with a Python of the version that the image wants, take a base that has it, "
+        "or let this machine reach the releases of python-build-standalone on GitHub"
+    )
+    minor: str | None = None

@@ -159,4 +159,9 @@ is too large, a tag that may not be overwritten, or deleting and uploading that 
         why="A package is an archive of paths. One that is damaged, that leads out of the root, that has a device in it, that says to be another package, or that has a file of another one is refused; nothing of the root is kept. The message names the package and what is wrong.",
         example='$ dpkg-deb --contents package.deb   # what is in it?\nimage = squall.Image.debian_slim().apt_install("package")   # unpacked by its own programs',
     ),
+    "SQ-1525": Explanation(
+        why="""Functions are run by an interpreter inside their image. It is sought in the image's base, among standalone builds, in the Python
+that runs your program, and in the packages of the base's distribution. The message lists what there is, and why each did not do.""",
+        example="""image = squall.Image.debian_slim(python_version="3.12")  # the version that runs this program, or one of the base's""",
+    ),
 }
