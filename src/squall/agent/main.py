@@ -31,6 +31,7 @@ from squall.blobs.checkout import Checkouts
 from squall.blobs.disk_blobs import DiskBlobs
 from squall.blobs.tree_renderer import TreeRenderer
 from squall.context.fresh import fresh_id
+from squall.images.rooted.images import Stores, layer_renderer
 from squall.model.errors import ChannelClosed, ConnectionLost, Error, NotFoundError
 from squall.model.function import Function
 from squall.model.ids import NODE, NodeId
@@ -96,7 +97,11 @@ class Agent:
             gpus=gpus.gpus,
         )
         blobs = await DiskBlobs.open(self._paths.blobs)
-        checkouts = await Checkouts.open(self._paths.trees, TreeRenderer(blobs))
+        stores = Stores(
+            blobs=blobs,
+            trees=await Checkouts.open(self._paths.trees, TreeRenderer(blobs)),
+            rendered=await Checkouts.open(self._paths.rendered, layer_renderer(blobs)),
+        )
         self._pools = Pools(self._paths, spares=int(self._options.spare_launchers))
         builds = BuildSandboxes(self._pools, self._level)
         self._network = Network(
@@ -106,7 +111,7 @@ class Agent:
             denied=networks_in(self._options.network_deny),
         )
         self._levels = Levels(self._paths, host)
-        self._images = Images(self._paths, checkouts, builds, self._levels)
+        self._images = Images(self._paths, stores, builds, self._levels)
         self._templates = Templates(blobs, self._options, cores=cores())
         means = Means(
             pools=self._pools,

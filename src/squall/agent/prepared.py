@@ -16,14 +16,16 @@ from pathlib import Path
 from typing import Any
 
 from squall.agent.levels import Levels
-from squall.blobs.checkout import Checkouts
 from squall.blobs.digest import Digest
 from squall.images.apply import Builder, Job, Sandboxes
 from squall.images.host import PYTHON_ROOT, Facts, HostImage, host_image
 from squall.images.installer import InstallerSettings
 from squall.images.layers import Layers
 from squall.images.plan import LAYERS_ROOT, BuildFacts, ImagePlan, plan_image, trees_of
+from squall.images.rooted.build import Job as RootedJob
+from squall.images.rooted.images import Stores, refuse_process, rooted_images, uncopied_trees
 from squall.images.seen import look
+from squall.images.tools import with_authorities
 from squall.model.container import WantedContainer
 from squall.model.errors import LevelRefused
 from squall.model.function import Function
@@ -44,6 +46,11 @@ class Prepared:
     skeleton: str
     source: str | None
 
+    @property
+    def rooted(self) -> bool:
+        """Whether it has a root of its own, so that nothing of this machine's Python is in it."""
+        return bool(self.plan.owned)
+
 
 def image_key(function: Function) -> str:
     """What a function's image and source are known by on this node."""
@@ -58,11 +65,13 @@ def key_of(image: dict[str, Any], client_python: dict[str, Any], source: str | N
 class Images:
     """What has been made ready on this node, and how more of it is made."""
 
-    def __init__(self, paths: StatePaths, checkouts: Checkouts, sandboxes: Sandboxes, levels: Levels) -> None:
+    def __init__(self, paths: StatePaths, stores: Stores, sandboxes: Sandboxes, levels: Levels) -> None:
         self._paths = paths
-        self._checkouts = checkouts
+        self._checkouts = stores.trees
         self._layers = Layers(paths.layers)
         self._builder = Builder(self._layers, tools=paths.tools, scratch=paths.scratch, sandboxes=sandboxes)
+        self._sandboxes = sandboxes
+        self._rooted = rooted_images(paths, stores, sandboxes)
         self._levels = levels
         self._ready: dict[str, Prepared] = {}
         self._hosts: dict[str, HostImage] = {}
@@ -101,6 +110,8 @@ class Images:
             home=os.path.expanduser("~"),
             private=(str(self._paths.state),),
         )
+        if recipe.base != "host":
+            return await self._make_rooted(recipe, (facts, settings, wants.get("source")), say)
         host = self._host(facts)
         trees = {tree: str(await self._checkouts.checkout(Digest(tree))) for tree in trees_of(recipe)}
         plan = plan_image(
@@ -122,6 +133,23 @@ class Images:
         source = wants.get("source")
         tree = await self._checkouts.checkout(Digest(source)) if source else None
         return Prepared(plan, python, str(skeleton), str(tree) if tree else None)
+
+    async def _make_rooted(
+        self, recipe: ImageRecipe, with_: tuple[Facts, InstallerSettings, str | None], say: Say
+    ) -> Prepared:
+        facts, settings, source = with_
+        refuse_process(self._sandboxes.level)
+        trees = {tree: str(await self._checkouts.checkout(Digest(tree))) for tree in uncopied_trees(recipe)}
+        tools = Job(facts=facts, host=self._host(facts), settings=with_authorities(settings))
+        job = RootedJob(
+            settings=tools.settings,
+            find_uv=lambda version, tell: self._builder.find_uv(version, tools, tell),
+            needed=lambda step: self._builder.needed_mounts(step, tools),
+        )
+        ready = await self._rooted.make(recipe, facts, job, trees, say)
+        skeleton = await asyncio.to_thread(self._layers.skeleton, ready.plan.skeleton)
+        tree = await self._checkouts.checkout(Digest(source)) if source else None
+        return Prepared(ready.plan, ready.python, str(skeleton), str(tree) if tree else None)
 
     def _host(self, facts: Facts) -> HostImage:
         key = json.dumps(facts.python.to_json(), sort_keys=True)
@@ -152,7 +180,7 @@ class Images:
         if level == "process":
             return self._process_spec(wanted, prepared, (env, scratch, limits))
         runtime = self._levels.runtime_of(level)
-        forked = is_own_python(python) and not runtime
+        forked = is_own_python(python) and not runtime and not prepared.rooted
         env["SQUALL_PATH"] = ":".join(plan.sys_path)
         env["SQUALL_PYTHON"] = f"{python.executable}:{python.prefix}"
         # For a runner that is started anew, and for programs that user code or `squall shell` starts.
@@ -163,6 +191,7 @@ class Images:
             runtime=runtime,
             scratch=scratch,
             lowers=tuple(part for part in (prepared.source, *plan.lowers, prepared.skeleton) if part),
+            owned=plan.owned,
             mounts=plan.mounts,
             hostname=function.name.replace("_", "-").replace(".", "-")[:48] or "squall",
             env=env,

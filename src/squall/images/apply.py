@@ -28,7 +28,7 @@ from squall.images.seen import index_directories, look as look_here
 from squall.images.sweep import Layer
 from squall.images.tools import find_pip, find_uv, uv_places, with_authorities
 from squall.model.errors import DiskFull, ImageBuildError, InternalFailure
-from squall.model.image_steps import PipInstall
+from squall.model.image_steps import PipInstall, step_label
 from squall.runtime.spec import Level, Limits, Mount, SandboxSpec
 
 _ROOM: Final = "/squall/build"
@@ -109,6 +109,21 @@ class Builder:
                 "this machine allows no sandbox: steps run as your user, with your files in their reach"
             )
         return found
+
+    def needed_mounts(self, step: PipInstall, job: Job) -> tuple[Mount, ...]:
+        """The files and directories of this machine that an installer reads, each shown where it lies.
+
+        Raises ImageBuildError for a directory that holds more than packages.
+        """
+        mounts: list[Mount] = []
+        for path in _needed_here(step, job.settings):
+            found = follow(path, job.look)
+            if found.seen is None or _shows(path, mounts):
+                continue
+            if found.seen.kind == "dir" and is_too_wide(found.real, job.facts, job.look):
+                raise _too_wide(step_label(step), path)
+            mounts.append(Mount(source=found.real, target=path))
+        return tuple(mounts)
 
     async def _sweep(self) -> None:
         """Before the first build: remove what builds left whose agent was killed."""
@@ -214,7 +229,7 @@ class Builder:
         exit_ = await self._sandboxes.run(spec, lambda data: take(redactor.feed(data)))
         take(redactor.close())
         if not exit_.ok:
-            raise failure(build, command, exit_, list(lines))
+            raise failure(build.label, command, exit_, list(lines))
         await asyncio.to_thread(layers_on_disk.take_back, site.building.layer)
 
     def _spec(self, build: LayerBuild, command: Command, site: _Site) -> SandboxSpec:
@@ -271,35 +286,39 @@ class Builder:
             if found.seen is None:
                 continue
             if found.seen.kind == "dir" and is_too_wide(found.real, job.facts, job.look):
-                raise ImageBuildError(
-                    f"{build.label}: packages are looked for in {path}, which holds more than packages, "
-                    "so it is not shown to a build",
-                    remedy="put the packages into a directory of their own and name that one",
-                    step=build.label,
-                )
+                raise _too_wide(build.label, path)
             mounts.append(Mount(source=found.real, target=path))
         return tuple(mounts)
 
     async def _find_tool(self, step: PipInstall, job: Job, say: Say) -> Tool:
         """The client's uv where there is one or one can be fetched, else pip."""
-        python = job.facts.python
-        found = await find_uv(uv_places(python, self._tools, job.environ), step.uv_version)
+        found = await self.find_uv(step.uv_version, job, say)
         if found is not None:
             return found
-        wanted = f"uv=={step.uv_version}" if step.uv_version else "uv"
-        pip = find_pip(python)
+        pip = find_pip(job.facts.python)
         if pip is None:
             raise ImageBuildError(
-                f"neither uv nor pip was found for {python.executable}",
+                f"neither uv nor pip was found for {job.facts.python.executable}",
                 remedy="install uv (`python -m pip install uv`), or use a Python that has pip",
             )
-        await self._join(wanted, say, partial(self._fetch_uv, wanted, pip, job))
-        found = await find_uv(uv_places(python, self._tools, job.environ), step.uv_version)
-        if found is None and step.uv_version:
-            raise ImageBuildError(f"uv {step.uv_version} could not be fetched", remedy="leave uv_version out")
-        if found is None:
-            say(f"uv is not here and could not be fetched: pip installs instead ({pip.origin})")
-        return found or pip
+        say(f"uv is not here and could not be fetched: pip installs instead ({pip.origin})")
+        return pip
+
+    async def find_uv(self, version: str | None, job: Job, say: Say) -> Tool | None:
+        """A uv of this version (None: any), fetched once where there is none and pip can do it; None where there is none then.
+
+        Raises ImageBuildError for a version that cannot be had.
+        """
+        python = job.facts.python
+        found = await find_uv(uv_places(python, self._tools, job.environ), version)
+        pip = find_pip(python)
+        if found is None and pip is not None:
+            wanted = f"uv=={version}" if version else "uv"
+            await self._join(wanted, say, partial(self._fetch_uv, wanted, pip, job))
+            found = await find_uv(uv_places(python, self._tools, job.environ), version)
+        if found is None and version:
+            raise ImageBuildError(f"uv {version} could not be fetched", remedy="leave uv_version out")
+        return found
 
     async def _fetch_uv(self, wanted: str, pip: Tool, job: Job, say: Say) -> None:
         """Have pip put uv into our tools; where it cannot, say why and leave it at that."""
@@ -340,6 +359,14 @@ def _needed_here(step: PipInstall, settings: InstallerSettings) -> list[str]:
     """Files and directories of this machine that the installer reads: packages, indexes, certificates."""
     needed = [at for path in sources_of(step, settings).local_paths for at in index_directories(path)]
     return list(dict.fromkeys([*needed, *(path for path in (settings.cert, settings.client_cert) if path)]))
+
+
+def _too_wide(label: str, path: str) -> ImageBuildError:
+    return ImageBuildError(
+        f"{label}: packages are looked for in {path}, which holds more than packages, so it is not shown to a build",
+        remedy="put the packages into a directory of their own and name that one",
+        step=label,
+    )
 
 
 def _shows(path: str, mounts: list[Mount]) -> bool:

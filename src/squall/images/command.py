@@ -50,7 +50,10 @@ class Tool:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Places:
-    """Where the command finds things: its target, its inputs, its cache, and a home of its own."""
+    """Where the command finds things: its target, its inputs, its cache, and a home of its own.
+
+    target: the directory that packages are put into; empty where they go to those of the Python itself.
+    """
 
     target: str
     inputs: str
@@ -107,7 +110,7 @@ def install_command(
         argv = _uv_argv(tool, places, settings, python)
         told = uv_environment(step, settings)
     else:
-        argv = (*tool.argv, "install", "--target", places.target, "--cache-dir", f"{places.cache}/pip")
+        argv = (*tool.argv, "install", *_pip_target(places), "--cache-dir", f"{places.cache}/pip")
         told = pip_environment(step, settings)
     needed = [name for text in (*files.values(), step.extra_options) for name in placeholders(text)]
     env = {
@@ -139,14 +142,22 @@ def _uv_argv(
         *(word for name in settings.no_binary for word in ("--no-binary", name)),
         *(word for name in settings.only_binary for word in ("--only-binary", name)),
     ]
+    # The Python of an image is nobody else's, whatever a distribution has written beside it.
+    into = ("--target", places.target) if places.target else ("--system", "--break-system-packages")
     return (
-        *(*tool.argv, "pip", "install", "--target", places.target, "--python", python.executable),
+        *(*tool.argv, "pip", "install", *into, "--python", python.executable),
         # A hard link into the layer would let whoever changes the cache change the layer.
         *("--cache-dir", places.cache, "--link-mode", "copy", "--compile-bytecode", "--color", "never"),
         # Of all that says where packages are, this alone has no variable.
         *(["--no-index"] if settings.no_index else []),
         *binary,
     )
+
+
+def _pip_target(places: Places) -> tuple[str, ...]:
+    if places.target:
+        return ("--target", places.target)
+    return ("--break-system-packages", "--root-user-action=ignore", "--disable-pip-version-check")
 
 
 def _all_steps(build: LayerBuild) -> PipInstall:
@@ -166,7 +177,13 @@ def _all_steps(build: LayerBuild) -> PipInstall:
     )
 
 
+_MISSING_OF_DEBIAN: Final = (
+    re.compile(r"^E: Unable to locate package (?P<package>\S+)", re.MULTILINE),
+    re.compile(r"^E: Version '\S+' for '(?P<package>[^']+)' was not found", re.MULTILINE),
+    re.compile(r"^E: Package '(?P<package>[^']+)' has no installation candidate", re.MULTILINE),
+)
 _MISSING: Final = (
+    *_MISSING_OF_DEBIAN,
     re.compile(
         r"[Bb]ecause (?P<package>\S+) was not found in the (?:package registry|provided package locations)"
     ),
@@ -193,11 +210,11 @@ _REFUSED: Final = re.compile(r"\b(?:401 Unauthorized|403 Forbidden|401 Client Er
 _FULL: Final = ("No space left on device", "os error 28", "Disk quota exceeded", "os error 122")
 
 
-def failure(build: LayerBuild, command: Command, exit_: Exit, lines: Sequence[str]) -> Error:
-    """The error that tells users why a step failed: by its output first, and its exit else. `lines` hold no secret."""
+def failure(label: str, command: Command, exit_: Exit, lines: Sequence[str]) -> Error:
+    """The error that tells users why the step `label` failed: by its output first, and its exit else. `lines` hold no secret."""
     text = "\n".join(lines)
     last = [line for line in lines if line.strip()][-LAST_LINES:]
-    told = f"{build.label}: `{command.shown}` failed with {exit_}"
+    told = f"{label}: `{command.shown}` failed with {exit_}"
     detail = "".join(f"\n  {line}" for line in last)
     if any(word in text for word in _FULL) or exit_.cause == "disk":
         return DiskFull(
@@ -217,12 +234,7 @@ def failure(build: LayerBuild, command: Command, exit_: Exit, lines: Sequence[st
     offline = next((word for word in _OFFLINE if word in text), None)
     if missing is not None and offline is None:
         package = missing["package"].strip().rstrip(".,")
-        return PackageNotFound(
-            f"no version of {package} fits, or it does not exist for this Python: {told}{detail}",
-            remedy=f"check the spelling and version of {package}, that it exists for this Python, "
-            "and that the index that carries it is in pip's settings or in `index_url`",
-            package=package,
-        )
+        return _not_found(package, missing.re in _MISSING_OF_DEBIAN, f"{told}{detail}")
     if offline is not None:
         return ImageDownloadError(f"a download failed ({offline}): {told}{detail}")
     unbuilt = _UNBUILT.search(text)
@@ -230,6 +242,21 @@ def failure(build: LayerBuild, command: Command, exit_: Exit, lines: Sequence[st
         return ImageBuildError(
             f"{unbuilt['package']} could not be built from source: {told}{detail}",
             remedy="install what its build needs on this machine, or ask for a version that has a wheel",
-            step=build.label,
+            step=label,
         )
-    return ImageBuildError(f"{told}{detail}", step=build.label)
+    return ImageBuildError(f"{told}{detail}", step=label)
+
+
+def _not_found(package: str, of_debian: bool, told: str) -> PackageNotFound:  # noqa: FBT001 - one of two kinds
+    if of_debian:
+        return PackageNotFound(
+            f"the distribution has no package {package}, or not this version of it: {told}",
+            remedy=f"check the spelling of {package}; packages.debian.org says which release has it",
+            package=package,
+        )
+    return PackageNotFound(
+        f"no version of {package} fits, or it does not exist for this Python: {told}",
+        remedy=f"check the spelling and version of {package}, that it exists for this Python, "
+        "and that the index that carries it is in pip's settings or in `index_url`",
+        package=package,
+    )

@@ -74,7 +74,8 @@ class ImagePlan:
     key names all of it: two functions of one key can share what is prepared. builds: what is missing, in order;
     carried out, the next plan has none. layers: what a container uses once they are built, the first wins.
     sys_path: where modules are looked for besides the standard library, in this order. lowers: directories that lie
-    over the skeleton, the top one first; they hold the local adds.
+    over the skeleton, the top one first; they hold the local adds, and the layers of an image with a root of its own, which are `owned` by
+    the container's ids.
     """
 
     key: str
@@ -86,6 +87,7 @@ class ImagePlan:
     mounts: tuple[Mount, ...]
     skeleton: Skeleton
     lowers: tuple[str, ...] = ()
+    owned: tuple[str, ...] = ()
     adds: tuple[AddLocal, ...] = ()
     warnings: tuple[str, ...] = ()
 

@@ -16,13 +16,16 @@ _taken: list[str] = []
 def take_place() -> str:
     """Make this interpreter the client's, as its environment says, and give the directory of the user's source.
 
-    A forked one was warmed as the launcher's: our own packages lie elsewhere in here. A fork of a template is in its
-    place already, and what user code has done to `sys.path` stays.
+    A forked one was warmed as the launcher's: our own packages lie elsewhere in here, and so does its home where the
+    image has a copy of it. A fork of a template is in its place already, and what user code has done to `sys.path` stays.
     """
     source = os.environ.pop("SQUALL_SOURCE_DIR", load.APP_DIR)
     path, python = os.environ.pop("SQUALL_PATH", ""), os.environ.pop("SQUALL_PYTHON", "")
+    home = os.environ.pop("SQUALL_PYTHON_HOME", "")
     if not _taken:
         _taken.append(source)
+        if home and home != sys.base_prefix:
+            move_home(home)
         _take_place(path, python)
     return source
 
@@ -33,6 +36,27 @@ def own_names(source: str) -> frozenset[str]:
         return frozenset(name.partition(".")[0] for name in os.listdir(source))
     except OSError:
         return frozenset()
+
+
+def move_home(home: str) -> None:
+    """Make this interpreter find its standard library below `home`, where a copy of its own lies, and nothing where it was started.
+
+    What is loaded already stays; the modules that come after it are looked for in the copy.
+    """
+    old = sys.base_prefix
+    sys.path[:] = [_moved(place, old, home) for place in sys.path]
+    for module in list(sys.modules.values()):
+        places = getattr(module, "__path__", None)
+        if isinstance(places, list):
+            places[:] = [_moved(place, old, home) for place in places]
+    sys.base_prefix = sys.base_exec_prefix = home
+    if getattr(sys, "_stdlib_dir", None):
+        sys._stdlib_dir = _moved(sys._stdlib_dir, old, home)  # type: ignore[attr-defined]
+    sys.path_importer_cache.clear()
+
+
+def _moved(place: str, old: str, new: str) -> str:
+    return new + place[len(old) :] if place == old or place.startswith(f"{old}/") else place
 
 
 def _take_place(path: str, python: str) -> None:

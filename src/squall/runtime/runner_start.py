@@ -141,6 +141,8 @@ def _become(spec: SandboxSpec, ends: Ends, line: socket.socket) -> None:
         os.close(LOG_FD)
         # Python ignores it, and a program inherits what is ignored.
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+        if spec.user is not None:
+            _become_user(*spec.user)
         _execute(spec.argv[0], list(spec.argv), dict(spec.env))
     if spec.interpreter is not None:
         os.set_inheritable(CONTROL_FD, True)
@@ -183,6 +185,13 @@ def _move_away(fd: int) -> int:
     for copy in copies[:-1]:
         os.close(copy)
     return copies[-1]
+
+
+def _become_user(uid: int, gid: int) -> None:
+    """This user from here on, and with that without the capabilities of root."""
+    os.setgroups([gid])
+    os.setresgid(gid, gid, gid)
+    os.setresuid(uid, uid, uid)
 
 
 def _execute(path: str, argv: list[str], env: dict[str, str]) -> NoReturn:

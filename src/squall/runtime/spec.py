@@ -98,7 +98,8 @@ class SandboxSpec:
     container's ids as owners, as a rendered layer has. upper: a directory of the host, made and empty, in which the
     changes to its root are kept after its end, below `changes`; None where they go with its scratch. uid_base: the host id that its id 0 is,
     where the launcher is root; None where it is not. interpreter: None starts the runner by forking the launcher's
-    own warm interpreter; a path starts that one. argv: a command to run in place of the runner. scratch: a directory
+    own warm interpreter; a path starts that one. argv: a command to run in place of the runner. user: the ids, of user
+    and group, under which that runs, where the capabilities of builds let it have another than root's. scratch: a directory
     of the host, for this container alone, that the launcher makes and removes. network: loopback only, joined to the
     host's by `veth` or by a carrier of that name, or the host's own. veth: None where a template is described, whose
     sandboxes are each given one of their own. unreachable: what a carrier must not lead to. runtime: at the levels that
@@ -125,6 +126,7 @@ class SandboxSpec:
     interpreter: str | None = None
     entry: str = RUNNER_ENTRY
     argv: tuple[str, ...] | None = None
+    user: tuple[int, int] | None = None
     capabilities: Capabilities = "none"
     runtime: tuple[str, ...] = ()
     devices: tuple[DeviceNode, ...] = ()
@@ -153,6 +155,10 @@ class SandboxSpec:
             _check_path("the directory for changes", self.upper)
         if self.argv is not None and not self.argv:
             raise ValueError("an empty command cannot be run")
+        if self.user is not None and (self.argv is None or self.capabilities != "build"):
+            raise ValueError("only the commands of builds run as another user than root")
+        if self.user is not None and not all(0 <= number < UID_RANGE for number in self.user):
+            raise ValueError(f"a container has no user and group {self.user}")
         for name, value in self.env.items():
             if not name or "=" in name or "\0" in name or "\0" in value:
                 raise ValueError(f"no environment can hold the variable {name!r}")
@@ -225,6 +231,8 @@ class SandboxSpec:
             given["mounts"] = tuple(Mount(**mount) for mount in given.get("mounts", ()))
             given["lowers"] = tuple(given.get("lowers", ()))
             given["owned"] = tuple(given.get("owned", ()))
+            if given.get("user") is not None:
+                given["user"] = tuple(given["user"])
             given["unreachable"] = tuple(given.get("unreachable", ()))
             if given.get("veth") is not None:
                 given["veth"] = Veth(**given["veth"])

@@ -80,6 +80,21 @@ class StatePaths:
         return self.state / "layers"
 
     @property
+    def images(self) -> Path:
+        """A record of each image that was built here."""
+        return self.state / "images"
+
+    @property
+    def builds(self) -> Path:
+        """What builds have under way; emptied as they end."""
+        return self.state / "builds"
+
+    @property
+    def rendered(self) -> Path:
+        """The layers of images as directories."""
+        return self.state / "rendered"
+
+    @property
     def trees(self) -> Path:
         return self.state / "trees"
 
@@ -115,6 +130,9 @@ class StatePaths:
             self.run,
             self.launchers,
             self.layers,
+            self.images,
+            self.builds,
+            self.rendered,
             self.trees,
             self.blobs,
             self.scratch,

@@ -173,3 +173,21 @@ def test_an_id_that_no_container_has_is_refused_by_name(root_box: Box) -> None:
     os.chown(f"{spec.changes}/srv/new", 12_345, UID_BASE)
     with pytest.raises(TreeInvalid, match="'srv/new' belongs to the user 12345"):
         layer_of(root_box, spec)
+
+
+def test_a_step_runs_as_the_user_that_it_asks_for_and_without_the_rights_of_root(box: Box) -> None:
+    layer = image(box)
+    (layer / "srv").chmod(0o777)
+    system = [path for path in ("/usr", "/bin", "/lib", "/lib64") if os.path.exists(path)]
+    written = built(
+        box,
+        layer,
+        "",
+        user=(33, 34),
+        argv=("/bin/sh", "-c", "id -u > /srv/ids; ! chown 0:0 /srv/ids 2> /dev/null || test $(id -u) = 0"),
+        mounts=tuple(Mount(source=os.path.realpath(path), target=path) for path in system),
+    )["srv/ids"]
+    assert isinstance(written, File)
+    # Who has one id only has no other, whatever a step asks for.
+    assert (written.attributes.uid, written.attributes.gid) == ((33, 34) if box.kind == "root" else (0, 0))
+    assert written.size == len("33\n" if box.kind == "root" else "0\n")

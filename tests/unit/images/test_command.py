@@ -111,7 +111,7 @@ def test_what_is_shown_is_what_the_user_wrote() -> None:
 )
 def test_a_failure_is_named_by_what_was_said(output: str, exit_: Exit, kind: type[Error], words: str) -> None:
     command = install_command(BUILD, UV, PLACES, settings=SETTINGS, python=PYTHON)
-    error = failure(BUILD, command, exit_, output.splitlines())
+    error = failure(BUILD.label, command, exit_, output.splitlines())
     assert type(error) is kind
     assert words in error.message.splitlines()[0]
     assert "uv pip install torch" in error.message
@@ -121,6 +121,6 @@ def test_a_failure_is_named_by_what_was_said(output: str, exit_: Exit, kind: typ
 
 def test_an_error_carries_the_last_lines_only() -> None:
     command = install_command(BUILD, UV, PLACES, settings=SETTINGS, python=PYTHON)
-    error = failure(BUILD, command, Exit(code=1), [f"line {number}" for number in range(500)])
+    error = failure(BUILD.label, command, Exit(code=1), [f"line {number}" for number in range(500)])
     assert "line 499" in error.message
     assert "line 400" not in error.message

@@ -1,0 +1,1 @@
+"""Images with a root of their own: a base, and a layer for each step over it."""

@@ -1,0 +1,205 @@
+"""Bases: what the steps of a recipe stand on, from a registry, a Dockerfile, the distribution's packages, or nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Final
+
+from squall.blobs.blob_store import BlobStore
+from squall.images.command import Command
+from squall.images.debian.nouns import WantedDebian, debian_architecture
+from squall.images.debian.unpack import unpack_debian
+from squall.images.dockerfile.nouns import SCRATCH, ImageConfig, Stage
+from squall.images.dockerfile.read import image_names, parse
+from squall.images.flight import Say
+from squall.images.oci.nouns import ImageConfig as OciConfig, Platform
+from squall.images.registry.client import RegistryClient
+from squall.images.registry.credentials import Keychain, Login
+from squall.images.registry.patience import Patience
+from squall.images.registry.reference import Reference, parse_reference
+from squall.images.registry.settings import RegistrySettings
+from squall.images.remote import pull_image
+from squall.images.rooted.build import Job, LayerBuilder, Order
+from squall.images.rooted.commands import StepCommand
+from squall.images.rooted.kept import Kept
+from squall.images.rooted.nouns import Built
+from squall.images.rooted.plan import BUILDER_VERSION, digest_of_parts, plan_stage
+from squall.model.errors import (
+    ImageBuildError,
+    RegistryAccessDenied,
+    RegistryNotFound,
+    RegistryRateLimited,
+    RegistryUnreachable,
+)
+from squall.model.image import DockerfileImage, ImageRecipe, RegistryImage
+
+RELEASE: Final = "bookworm"
+"""The release of Debian that `debian_slim` is; it changes with the builder's version only."""
+
+USER_SECRET: Final = "REGISTRY_USERNAME"  # noqa: S105 - the name of a variable
+PASSWORD_SECRET: Final = "REGISTRY_PASSWORD"  # noqa: S105 - the name of a variable
+
+_SLIM_CONFIG: Final = ImageConfig(env={"LANG": "C.UTF-8"})
+# Whether there is a way to the registry at all is known soon; packages are there where none is.
+_BRIEFLY: Final = Patience(tries=1)
+_BRIEF_S: Final = 5.0
+_ABSENT: Final = (RegistryUnreachable, RegistryNotFound, RegistryAccessDenied, RegistryRateLimited)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Machine:
+    """What images are built for. name: as `uname -m` says. environ: where proxies, certificates and logins are found."""
+
+    name: str = field(default_factory=lambda: os.uname().machine)
+    environ: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
+
+    @property
+    def platform(self) -> Platform:
+        """The same in the words of registries, which understand the kernel's for the architecture."""
+        return Platform(os="linux", architecture=self.name)
+
+
+class Bases:
+    """Bases on this machine: each made once, and found again."""
+
+    def __init__(self, builder: LayerBuilder, blobs: BlobStore, kept: Kept, machine: Machine) -> None:
+        self._builder = builder
+        self._blobs = blobs
+        self._kept = kept
+        self._machine = machine
+
+    async def base_of(self, recipe: ImageRecipe, minor: str, job: Job, say: Say) -> Built:
+        """What the steps of `recipe` stand on. minor: the Python that `debian_slim` has, "3.12".
+
+        Raises ImageBuildError and what is below it, the errors of registries, and InvalidError for a Dockerfile that makes no sense.
+        """
+        match recipe.base:
+            case "debian_slim":
+                return await self._slim(minor, job, say)
+            case "registry" if recipe.image is not None:
+                return await self._pulled(recipe.image, job, say)
+            case "dockerfile" if recipe.dockerfile is not None:
+                return await self._from_dockerfile(recipe.dockerfile, job, say)
+            case "scratch":
+                return await self._nothing()
+            case _:
+                raise ValueError(f"the base {recipe.base!r} has no root of its own")
+
+    async def _nothing(self) -> Built:
+        return Built(key=digest_of_parts("scratch", BUILDER_VERSION), label="from_scratch")
+
+    async def _pulled(self, image: RegistryImage, job: Job, say: Say) -> Built:
+        reference = parse_reference(image.reference)
+        key = digest_of_parts("pulled", BUILDER_VERSION, str(reference), image.build_id, self._machine.name)
+        if (found := self._kept.find(key)) is not None:
+            return found
+        client = self._client(reference, job if image.login else None)
+        return await self._builder.once(key, say, partial(self._pull, key, reference, client))
+
+    def _client(
+        self, reference: Reference, login: Job | None, patience: Patience | None = None
+    ) -> RegistryClient:
+        given = {}
+        if login is not None:
+            secrets = login.settings.secrets
+            given[reference.registry] = Login(secrets.get(USER_SECRET, ""), secrets.get(PASSWORD_SECRET, ""))
+        environ = dict(self._machine.environ)
+        settings = RegistrySettings(patience=patience) if patience else RegistrySettings()
+        return RegistryClient(settings, Keychain(environ, given), environ)
+
+    async def _pull(self, key: str, reference: Reference, client: RegistryClient, say: Say) -> Built:
+        say(f"pulling {reference}")
+        pulled = await pull_image(client, reference, self._blobs, self._machine.platform, say)
+        built = Built(
+            key=key,
+            trees=tuple(layer.manifest for layer in pulled.layers),
+            config=_config_of(pulled.config),
+            label=f"from_registry {reference}",
+            size=sum(layer.files_bytes for layer in pulled.layers),
+        )
+        return await self._builder.keep(built)
+
+    async def _slim(self, minor: str, job: Job, say: Say) -> Built:
+        """Debian, with its packages where no registry is reached; which of both it was once, it stays on this machine."""
+        key = digest_of_parts("debian", BUILDER_VERSION, RELEASE, minor, self._machine.name)
+        if (found := self._kept.find(key)) is not None:
+            return found
+        return await self._builder.once(key, say, partial(self._make_slim, key, minor, job))
+
+    async def _make_slim(self, key: str, minor: str, job: Job, say: Say) -> Built:
+        reference = parse_reference(f"python:{minor}-slim-{RELEASE}")
+        try:
+            async with asyncio.timeout(_BRIEF_S):
+                await self._client(reference, None, _BRIEFLY).head_manifest(reference)
+        except (*_ABSENT, TimeoutError) as error:
+            say(
+                f"{reference} is not reached ({str(error).splitlines()[0] if str(error) else 'no answer'}): Debian's packages instead"
+            )
+        else:
+            built = await self._pull(key, reference, self._client(reference, None), say)
+            return await self._builder.keep(replace(built, label="debian_slim"))
+        wanted = WantedDebian(release=RELEASE, architecture=debian_architecture(self._machine.name))
+        unpacked = await unpack_debian(wanted, self._blobs, say)
+        built = Built(key=key, trees=(unpacked.manifest,), config=_SLIM_CONFIG, label="debian_slim")
+        for number, command in enumerate(unpacked.commands, 1):
+            order = Order(
+                key=digest_of_parts("configure", key, number),
+                label=f"debian_slim: {' '.join(command.argv)[:60]}",
+                command=StepCommand(
+                    command=Command(
+                        argv=command.argv, env=command.env, files={}, shown=" ".join(command.argv)
+                    )
+                ),
+            )
+            say(order.label)
+            taken = await self._builder.run(built, order, job, say)
+            if taken.entries > 1:
+                built = replace(built, trees=(*built.trees, taken.manifest))
+        return await self._builder.keep(replace(built, size=unpacked.files_bytes))
+
+    async def _from_dockerfile(self, source: DockerfileImage, job: Job, say: Say) -> Built:
+        images: dict[str, Built] = {}
+        for name in image_names(source.text, build_args=source.build_args):
+            image = RegistryImage(reference=name, build_id=source.build_id)
+            images[name] = await self._pulled(image, job, say)
+        parsed = parse(
+            source.text,
+            build_args=source.build_args,
+            images={name: built.config for name, built in images.items()},
+        )
+        for note in parsed.notes:
+            say(f"note: {note}")
+        stages: dict[int | str, Built] = {}
+        for name in parsed.images:
+            if name not in images:
+                images[name] = await self._pulled(RegistryImage(reference=name), job, say)
+            stages[name] = images[name]
+        for number, stage in enumerate(parsed.stages):
+            ground = await self._ground(stage, stages)
+            plan = plan_stage(ground, stage, source.context, {at: one.key for at, one in stages.items()})
+            stages[number] = await self._builder.build(ground, plan, job, say, stages)
+        return stages[len(parsed.stages) - 1]
+
+    async def _ground(self, stage: Stage, stages: Mapping[int | str, Built]) -> Built:
+        if stage.base is not None:
+            return stages[stage.base]
+        return await self._nothing() if stage.image == SCRATCH else stages[stage.image]
+
+
+def _config_of(config: OciConfig) -> ImageConfig:
+    """What a pulled image says of itself. Raises ImageBuildError for what no container can start with."""
+    workdir = config.workdir or "/"
+    if not workdir.startswith("/"):
+        raise ImageBuildError(f"the image starts in {workdir!r}, which is no absolute path")
+    return ImageConfig(
+        env=dict(config.env),
+        workdir=workdir.rstrip("/") or "/",
+        user=config.user,
+        entrypoint=config.entrypoint or None,
+        cmd=config.cmd or None,
+        labels=dict(config.labels),
+    )

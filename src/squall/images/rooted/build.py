@@ -1,0 +1,380 @@
+"""Build: makes the layers of an image that are missing, each in a sandbox of its own over those below, and keeps them."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+import shutil
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+from squall.blobs.blob_store import BlobStore
+from squall.blobs.checkout import Checkouts
+from squall.blobs.digest import Digest
+from squall.blobs.manifest import ROOT, Attributes, Directory, Entry, Manifest
+from squall.blobs.manifest_bytes import decode
+from squall.blobs.overlay_notes import Notes
+from squall.blobs.owners import Owners
+from squall.blobs.remove import remove_tree
+from squall.blobs.snapshot import Snapshot, snapshot
+from squall.blobs.stack import flattened
+from squall.blobs.walk import How
+from squall.images.apply import Sandboxes
+from squall.images.command import Tool, failure
+from squall.images.dockerfile.nouns import Copy, MakeDirectory
+from squall.images.flight import Flight, Say
+from squall.images.installer import InstallerSettings
+from squall.images.redact import Redactor
+from squall.images.rooted.commands import CACHE, CALL, INPUTS, ROOM, Means, StepCommand, command_of, with_tool
+from squall.images.rooted.copying import Sources, copied, ids_of_user, made_directory, placed_tree
+from squall.images.rooted.kept import Kept
+from squall.images.rooted.laying import lay
+from squall.images.rooted.nouns import Built, LayerStep, StepsPlan
+from squall.model.errors import DiskFull, ImageBuildError
+from squall.model.image_steps import AddLocal, PipInstall, RunFunction, UvSync
+from squall.runtime.spec import UID_RANGE, Limits, Mount, SandboxSpec
+
+T = TypeVar("T")
+
+_REMEMBERED_LINES: Final = 400
+_NEEDED_BYTES: Final = 64 << 20
+_OUTER_LIMITS: Final = Limits(nofile=65_536)
+_ROOT_NAMES: Final = frozenset({"", "0", "root", "0:0", "root:root"})
+_MOST_CALL: Final = 512 << 20
+
+_ROOT: Final[Entry] = Directory(path=ROOT, attributes=Attributes(mode=0o755))
+
+FindUv = Callable[[str | None, Say], Awaitable[Tool | None]]
+"""A uv of this version (None: any) on this machine, fetched if need be."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """What a build needs besides its plan. packages: mounts of what the runner needs; resolv: how names are looked up; find_uv: where the
+    installer comes from; needed: files of this machine that an installer reads.
+    """
+
+    settings: InstallerSettings = field(default_factory=InstallerSettings)
+    mounts: tuple[Mount, ...] = ()
+    find_uv: FindUv
+    needed: Callable[[PipInstall], tuple[Mount, ...]] = lambda _: ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """A command that makes a layer. tool: what it installs Python packages with; call: the blob of the function that it calls; needed:
+    mounts of what it reads besides.
+    """
+
+    key: str
+    label: str
+    command: StepCommand
+    tool: Tool | None = None
+    call: str = ""
+    needed: tuple[Mount, ...] = ()
+    timeout_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Places:
+    """Directories of a builder. workshop: for what is under way, its own alone; scratch: in which sandboxes have theirs, removed by who
+    starts them; cache: of packages, shared by all builds.
+    """
+
+    workshop: Path
+    scratch: Path
+    cache: Path
+
+
+class LayerBuilder:
+    """Builds layers on this machine: every layer once, however many ask for it at the same time.
+
+    blobs: where layers are kept; rendered: their directories; kept: the images that are whole.
+    """
+
+    def __init__(
+        self, blobs: BlobStore, rendered: Checkouts, kept: Kept, sandboxes: Sandboxes, places: Places
+    ) -> None:
+        self._blobs = blobs
+        self._rendered = rendered
+        self._kept = kept
+        self._sandboxes = sandboxes
+        self._workshop = places.workshop
+        self._scratch = places.scratch
+        self._cache = places.cache
+        self._flights: dict[str, Flight[Any]] = {}
+        self._shown: dict[tuple[str, ...], Manifest] = {}
+
+    async def once(self, name: str, say: Say, start: Callable[[Say], Awaitable[T]]) -> T:
+        """What the work of this name gives, which runs already or starts now."""
+        flight = self._flights.get(name)
+        if flight is None:
+
+            async def begin(tell: Say) -> T:
+                return await start(tell)
+
+            flight = self._flights[name] = Flight(begin, on_end=self._land)
+        given: T = await flight.follow(say)
+        return given
+
+    def _land(self, ended: Flight[Any]) -> None:
+        self._flights = {name: flight for name, flight in self._flights.items() if flight is not ended}
+
+    async def build(
+        self,
+        base: Built,
+        plan: StepsPlan,
+        job: Job,
+        say: Say,
+        images: Mapping[int | str, Built] | None = None,
+    ) -> Built:
+        """`base` with all layers of `plan`; those that are here are used again. images: what files are copied from.
+
+        Raises ImageBuildError and what is below it, DiskFull or OutOfMemory.
+        """
+        below, missing = base, list(plan.steps)
+        for at, step in reversed(list(enumerate(plan.steps))):
+            if (found := self._kept.find(step.key)) is not None:
+                below, missing = found, list(plan.steps[at + 1 :])
+                say(f"{at + 1} of {len(plan.steps)} steps are here already")
+                break
+        for step in missing:
+            below = await self.once(step.key, say, partial(self._layer, below, step, (job, images or {})))
+        return replace(below, config=plan.config, python=base.python)
+
+    async def directories(self, built: Built) -> tuple[str, ...]:
+        """The layers of an image as directories, the top one first."""
+        return tuple([str(await self._rendered.checkout(layer)) for layer in built.layers])
+
+    async def shown(self, trees: Sequence[str]) -> Manifest:
+        """What layers show together. The last few are remembered: a recipe asks again and again."""
+        name = tuple(trees)
+        if name not in self._shown:
+            layers = [decode(await self._blobs.get(Digest(tree))) for tree in trees]
+            while len(self._shown) >= 2:
+                del self._shown[next(iter(self._shown))]
+            self._shown[name] = await asyncio.to_thread(_flat, layers)
+        return self._shown[name]
+
+    async def add(self, below: Built, key: str, label: str, taken: Snapshot, took_s: float) -> Built:
+        """An image with one layer more, found by its key from now on."""
+        # Its own directory alone is no change of anything.
+        trees = (*below.trees, taken.manifest) if taken.entries > 1 else below.trees
+        return await self.keep(
+            replace(below, key=key, label=label, trees=trees, took_s=took_s, size=taken.size)
+        )
+
+    async def keep(self, built: Built) -> Built:
+        """The image, found by its key from now on."""
+        made = replace(built, made_s=time.time())
+        await asyncio.to_thread(self._kept.keep, made)
+        return made
+
+    async def _layer(
+        self, below: Built, step: LayerStep, with_: tuple[Job, Mapping[int | str, Built]], say: Say
+    ) -> Built:
+        job, images = with_
+        if (found := self._kept.find(step.key)) is not None:
+            return found
+        started_s = time.monotonic()
+        say(f"building {step.label}")
+        self._demand_room()
+        if isinstance(step.action, Copy | MakeDirectory | AddLocal):
+            taken = await self._laid(below, step, images)
+        else:
+            taken = await self.run(below, await self._ordered(below, step, job, say), job, say)
+        took_s = time.monotonic() - started_s
+        built = await self.add(below, step.key, step.label, taken, took_s)
+        say(f"built {step.label} in {took_s:.1f} s: {size_of(taken.size)}")
+        return built
+
+    async def _laid(self, below: Built, step: LayerStep, images: Mapping[int | str, Built]) -> Snapshot:
+        """A layer for which nothing is run."""
+        entries = {entry.path: entry for entry in (await self.shown(below.trees)).entries}
+        match step.action:
+            case AddLocal() as add:
+                laid = placed_tree(await self._blobs.get(Digest(add.tree)), entries.get)
+            case MakeDirectory() as make:
+                laid = made_directory(make, entries.get)
+            case Copy() as copy:
+                sources = await self._sources(copy, step, images)
+                laid = await copied(copy, sources, entries.get, self._blobs)
+            case _:
+                raise ValueError(f"{step.label} is run")
+        return await lay(laid, self._blobs, entries.get)
+
+    async def _sources(self, copy: Copy, step: LayerStep, images: Mapping[int | str, Built]) -> Sources:
+        if copy.stage is None and not copy.image:
+            return Sources(tree=await self._blobs.get(Digest(step.context)) if step.context else None)
+        built = images[copy.stage if copy.stage is not None else copy.image]
+        return Sources(shown=await self.shown(built.trees))
+
+    async def _ordered(self, below: Built, step: LayerStep, job: Job, say: Say) -> Order:
+        """What is run for a layer."""
+        tool = await self._tool(step, below, job, say)
+        means = with_tool(Means(python=below.python, settings=job.settings), tool)
+        return Order(
+            key=step.key,
+            label=step.label,
+            command=command_of(step, means),
+            tool=tool,
+            call=step.action.call if isinstance(step.action, RunFunction) else "",
+            needed=job.needed(step.action) if isinstance(step.action, PipInstall) else (),
+            timeout_s=step.timeout_s,
+        )
+
+    async def run(self, below: Built, order: Order, job: Job, say: Say) -> Snapshot:
+        """The layer that a command leaves over what is below it."""
+        place = self._workshop / f"build-{order.key[:12]}-{secrets.token_hex(4)}"
+        try:
+            call = await self._blobs.get(Digest(order.call), stop=_MOST_CALL) if order.call else None
+            await asyncio.to_thread(_make_places, place, order.command, call)
+            spec = await self._spec(below, order, job, place)
+            await self._run(spec, order, job, say)
+            return await self._take(Path(f"{spec.changes}"))
+        except OSError as problem:
+            raise _disk_error(order.label, problem) from problem
+        finally:
+            await asyncio.shield(asyncio.to_thread(remove_tree, place))
+
+    async def _tool(self, step: LayerStep, below: Built, job: Job, say: Say) -> Tool | None:
+        if not isinstance(step.action, PipInstall | UvSync):
+            return None
+        found = await job.find_uv(step.action.uv_version, say)
+        if found is None and below.python is not None:
+            path = below.python.path
+            return Tool(kind="pip", argv=(path, "-m", "pip"), origin="the image's own")
+        return found
+
+    async def _spec(self, below: Built, order: Order, job: Job, place: Path) -> SandboxSpec:
+        layers = await self.directories(below)
+        user = await self._user(below, order.command.user)
+        command, tool = order.command, order.tool
+        mounts = [
+            *job.mounts,
+            *order.needed,
+            Mount(source=str(place / "inputs"), target=INPUTS, writable=command.writes_inputs),
+        ]
+        if tool is not None:
+            self._make_cache()
+            mounts.append(Mount(source=str(self._cache), target=CACHE, writable=True))
+            if tool.uv:
+                mounts.append(Mount(source=tool.uv, target=f"{ROOM}/uv"))
+        return SandboxSpec(
+            id=place.name,
+            level=self._sandboxes.level,
+            scratch=str(self._scratch / place.name),
+            lowers=layers,
+            owned=layers,
+            upper=str(place / "layer"),
+            mounts=tuple(mounts),
+            env=command.command.env,
+            workdir=command.workdir,
+            network="host",
+            capabilities="build",
+            limits=_OUTER_LIMITS,
+            uid_base=self._sandboxes.uid_base,
+            argv=command.command.argv,
+            user=user,
+        )
+
+    async def _user(self, below: Built, user: str) -> tuple[int, int] | None:
+        if user in _ROOT_NAMES:
+            return None
+        entries = {entry.path: entry for entry in (await self.shown(below.trees)).entries}
+        return await ids_of_user(user, entries.get, self._blobs)
+
+    async def _run(self, spec: SandboxSpec, order: Order, job: Job, say: Say) -> None:
+        """Run the command and raise what its failure means."""
+        redactor = Redactor(job.settings.secrets.values())
+        lines: deque[str] = deque(maxlen=_REMEMBERED_LINES)
+
+        def take(told: list[str]) -> None:
+            for line in told:
+                lines.append(line)
+                say(f"  {line}")
+
+        try:
+            async with asyncio.timeout(order.timeout_s):
+                ended = await self._sandboxes.run(spec, lambda data: take(redactor.feed(data)))
+        except TimeoutError:
+            raise ImageBuildError(
+                f"{order.label} took longer than its limit of {order.timeout_s:g} seconds, and was ended",
+                remedy="give it more time: `timeout=`",
+                step=order.label,
+            ) from None
+        take(redactor.close())
+        if not ended.ok:
+            raise failure(order.label, order.command.command, ended, list(lines))
+
+    async def _take(self, upper: Path) -> Snapshot:
+        base = self._sandboxes.uid_base
+        owners = (
+            Owners(uid_first=os.geteuid(), gid_first=os.getegid(), count=1)
+            if base is None
+            else Owners(uid_first=base, gid_first=base, count=UID_RANGE)
+        )
+        notes = Notes.USER if base is None else Notes.TRUSTED
+        return await snapshot(upper, self._blobs, how=How(notes=notes, owners=owners))
+
+    def _make_cache(self) -> None:
+        """The cache belongs to the ids of build sandboxes; one that other ids filled is of no use to them."""
+        self._cache.mkdir(parents=True, exist_ok=True)
+        uid = self._sandboxes.uid_base
+        if uid is not None and self._cache.stat().st_uid != uid:
+            remove_tree(self._cache)
+            self._cache.mkdir()
+            os.chown(self._cache, uid, uid)
+
+    def _demand_room(self) -> None:
+        self._workshop.mkdir(parents=True, exist_ok=True)
+        free = shutil.disk_usage(self._workshop).free
+        if free < _NEEDED_BYTES:
+            raise DiskFull(
+                f"only {size_of(free)} are free where images are built ({self._workshop})",
+                remedy="make room, or point SQUALL_STATE_DIR at a larger disk",
+            )
+
+
+def _flat(layers: list[Manifest]) -> Manifest:
+    if not layers:
+        return Manifest((_ROOT,))
+    return flattened(layers)
+
+
+def _make_places(place: Path, command: StepCommand, call: bytes | None) -> None:
+    for directory in (place, place / "inputs", place / "layer"):
+        directory.mkdir()
+        # Open to the sandbox, whose ids are not ours; the directory above is closed to other users.
+        directory.chmod(0o777 if directory.name == "inputs" and command.writes_inputs else 0o755)
+    for name, text in command.command.files.items():
+        given = place / "inputs" / name
+        given.write_text(text, encoding="utf-8")
+        given.chmod(0o755 if name in command.programs else 0o666 if command.writes_inputs else 0o644)
+    if call is not None:
+        (place / "inputs" / CALL).write_bytes(call)
+        (place / "inputs" / CALL).chmod(0o644)
+
+
+def _disk_error(label: str, problem: OSError) -> Exception:
+    if problem.errno in {28, 122}:  # ENOSPC, EDQUOT
+        return DiskFull(
+            f"the disk is full: {label} cannot be kept ({problem.strerror})",
+            remedy="make room, or point SQUALL_STATE_DIR at a larger disk",
+        )
+    return ImageBuildError(f"{label} could not be built: {problem}", step=label)
+
+
+def size_of(count: float) -> str:
+    """A number of bytes for people."""
+    for unit in ("B", "KiB", "MiB"):
+        if count < 1024:
+            return f"{count:.0f} {unit}"
+        count /= 1024
+    return f"{count:.1f} GiB"

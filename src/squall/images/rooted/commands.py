@@ -1,0 +1,182 @@
+"""Commands: what is run in the sandbox of one layer. Pure."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+from squall.images.command import Command, Places, Tool, install_command
+from squall.images.dockerfile.nouns import DEFAULT_PATH, ImageConfig, Run
+from squall.images.installer import InstallerSettings, uv_environment
+from squall.images.plan import LayerBuild
+from squall.images.rooted.nouns import Interpreter, LayerStep
+from squall.model.errors import ImageBuildError
+from squall.model.image import ClientPython
+from squall.model.image_steps import AptInstall, PipInstall, RunFunction, UvSync
+
+ROOM: Final = "/squall/build"
+"""Where a step sees its inputs, the cache of packages and our tools; nothing of it is kept."""
+
+INPUTS: Final = f"{ROOM}/inputs"
+CACHE: Final = f"{ROOM}/cache"
+CALL: Final = "call"
+"""The file among the inputs that holds a function and its arguments."""
+
+_HOME: Final = "/root"
+_SCRIPT: Final = "script"
+_APT: Final = (
+    # All that a step runs is confined alike, so apt's own user adds nothing; and no terminal is there.
+    *("apt-get", "-q", "-o", "APT::Sandbox::User=root", "-o", "Dpkg::Use-Pty=0"),
+    *("-o", "Acquire::Retries=3", "-o", "Dpkg::Options::=--force-unsafe-io"),
+)
+# What differs each time, and what is fetched anew anyway.
+_APT_LEAVES: Final = (
+    "rm -rf /var/lib/apt/lists/* /var/cache/apt/*.bin /var/cache/apt/archives/*.deb /var/cache/ldconfig/aux-cache "
+    "/var/log/apt /var/log/dpkg.log /var/log/alternatives.log"
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepCommand:
+    """The command of one layer. user: as a Dockerfile writes it, empty for root. writes_inputs: its inputs are its own to change."""
+
+    command: Command
+    workdir: str = "/"
+    user: str = ""
+    programs: tuple[str, ...] = ()
+    writes_inputs: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Means:
+    """What commands are made with. tool: what installs Python packages, as it is found in the sandbox."""
+
+    python: Interpreter | None = None
+    tool: Tool | None = None
+    settings: InstallerSettings = field(default_factory=InstallerSettings)
+
+
+def command_of(step: LayerStep, means: Means) -> StepCommand:
+    """What is run for a layer that needs something run. Raises ImageBuildError where the image has no Python for it."""
+    config, secrets = step.config, _values(step, means.settings.secrets)
+    match step.action:
+        case Run() as run:
+            env = {**_base_env(run.env), **run.env, **secrets}
+            argv, files = run.argv, dict[str, str]()
+            if run.script:
+                argv, files = (f"{INPUTS}/{_SCRIPT}",), {_SCRIPT: run.script}
+            command = Command(argv=argv, env=env, files=files, shown=_shown(run))
+            return StepCommand(
+                command=command,
+                workdir=run.workdir,
+                user=run.user,
+                programs=(_SCRIPT,) if run.script else (),
+            )
+        case AptInstall() as apt:
+            return StepCommand(command=_apt(apt, config), workdir="/")
+        case PipInstall() as install:
+            return StepCommand(command=_install(install, step, means), workdir="/")
+        case UvSync() as sync:
+            return StepCommand(command=_sync(sync, step, means), workdir="/", writes_inputs=True)
+        case RunFunction() as function:
+            python = _python(step, means)
+            env = {**_base_env(config.env), **config.env, **function.env, **secrets}
+            command = Command(
+                argv=(python.path, "-m", "squall.runner.build_step", f"{INPUTS}/{CALL}"),
+                env=env,
+                files={},
+                shown=f"{function.name}(...)",
+            )
+            return StepCommand(command=command, workdir=config.workdir, user=config.user)
+        case _:
+            raise ValueError(f"nothing is run for {step.label}")
+
+
+def _apt(step: AptInstall, config: ImageConfig) -> Command:
+    packages = shlex.join(step.packages)
+    apt = shlex.join(_APT)
+    script = f"{apt} update && {apt} install -y --no-install-recommends -- {packages} && {_APT_LEAVES}"
+    env = {**_base_env(config.env), **config.env, "DEBIAN_FRONTEND": "noninteractive", **step.env}
+    return Command(argv=("/bin/sh", "-c", script), env=env, files={}, shown=f"apt-get install {packages}")
+
+
+def _install(step: PipInstall, layer: LayerStep, means: Means) -> Command:
+    python = _python(layer, means)
+    if means.tool is None:
+        raise ValueError("an install step needs a tool")
+    build = LayerBuild(key=layer.key, parent=None, step=step, environment=_own_env(layer.config))
+    places = Places(target="", inputs=INPUTS, cache=CACHE, home=_HOME)
+    return install_command(build, means.tool, places, settings=means.settings, python=_as_client(python))
+
+
+def _sync(step: UvSync, layer: LayerStep, means: Means) -> Command:
+    python = _python(layer, means)
+    if means.tool is None or means.tool.kind != "uv":
+        raise ImageBuildError(
+            f"{layer.label} needs uv, which was not found and could not be fetched",
+            remedy="install uv on this machine (`python -m pip install uv`)",
+            step=layer.label,
+        )
+    options = [
+        *(("--frozen",) if step.frozen else ()),
+        *(word for group in step.groups for word in ("--group", group)),
+        *(word for extra in step.extras for word in ("--extra", extra)),
+        *shlex.split(step.extra_options),
+    ]
+    files = {"pyproject.toml": step.pyproject, **({"uv.lock": step.lock} if step.lock else {})}
+    asks = PipInstall(packages=("uv-project",), dialect="uv", env=step.env)
+    env = {
+        **_base_env(layer.config.env),
+        **_own_env(layer.config),
+        **step.env,
+        **uv_environment(asks, means.settings),
+        "UV_PROJECT_ENVIRONMENT": python.prefix,
+    }
+    argv = (
+        *(*means.tool.argv, "sync", "--project", INPUTS, "--python", python.path, "--no-install-project"),
+        # What the image has besides stays.
+        *("--inexact", "--cache-dir", CACHE, "--link-mode", "copy", "--compile-bytecode", "--color", "never"),
+    )
+    shown = shlex.join(["uv", "sync", *options])
+    return Command(argv=(*argv, *options), env=env, files=files, shown=shown)
+
+
+def _python(step: LayerStep, means: Means) -> Interpreter:
+    if means.python is None:
+        raise ImageBuildError(
+            f"{step.label} needs a Python in the image, and there is none",
+            remedy='name one: `Image.from_registry(..., add_python="3.12")`, or start from Image.debian_slim()',
+            step=step.label,
+        )
+    return means.python
+
+
+def _as_client(python: Interpreter) -> ClientPython:
+    return ClientPython(
+        executable=python.path, prefix=python.prefix, base_prefix=python.prefix, version=python.version
+    )
+
+
+def _base_env(said: Mapping[str, str]) -> dict[str, str]:
+    return {"PATH": said.get("PATH") or DEFAULT_PATH, "HOME": _HOME}
+
+
+def _own_env(config: ImageConfig) -> dict[str, str]:
+    return {**_base_env(config.env), **config.env}
+
+
+def _values(step: LayerStep, secrets: Mapping[str, str]) -> dict[str, str]:
+    return {name: secrets[name] for name in step.secrets if name in secrets}
+
+
+def _shown(run: Run) -> str:
+    return (run.argv[-1] if run.argv else run.script).strip()
+
+
+def with_tool(means: Means, tool: Tool | None) -> Means:
+    """The same means with the tool as it shows in a sandbox."""
+    if tool is None or not tool.uv:
+        return replace(means, tool=tool)
+    return replace(means, tool=replace(tool, argv=(f"{ROOM}/uv",)))

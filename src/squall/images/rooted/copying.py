@@ -1,0 +1,289 @@
+"""Copying: which files go where when local files, those of a Dockerfile's context or those of another image are put into an image."""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Final
+
+from squall.blobs.blob_store import BlobStore
+from squall.blobs.digest import Digest
+from squall.blobs.manifest import Attributes, Directory, Entry, Fifo, File, Hardlink, Manifest, Symlink
+from squall.blobs.tree import Directory as TreeDirectory, File as TreeFile, Link as TreeLink, decode_tree
+from squall.images.dockerfile.nouns import Copy, MakeDirectory
+from squall.images.rooted.laying import Below, Bytes, Laid, led
+from squall.model.errors import ImageBuildError, ImageStepUnavailable
+
+_USERS: Final = "etc/passwd"
+_GROUPS: Final = "etc/group"
+_MOST_USERS: Final = 1 << 20
+_LINK: Final = Attributes(mode=0o777)
+_PLAIN: Final = Attributes(mode=0o644)
+_PROGRAM: Final = Attributes(mode=0o755)
+_FOLDER: Final = Attributes(mode=0o755)
+# tar by its fifth hundred, gzip, bzip2, xz, zstd: what ADD would unpack.
+_PACKED: Final = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ\x00", b"\x28\xb5\x2f\xfd")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sources:
+    """Where files are copied from: the bytes of a tree of local files, or all that an image shows."""
+
+    tree: bytes | None = None
+    shown: Manifest | None = None
+
+    def found(self) -> dict[str, Laid]:
+        """What there is, by its path."""
+        if self.shown is not None:
+            return _of_image(self.shown)
+        return _of_tree(self.tree) if self.tree is not None else {}
+
+
+def placed_tree(tree: bytes, below: Below) -> tuple[Laid, ...]:
+    """Local files at the places that their paths name. Raises TreeInvalid, ImageBuildError."""
+    return tuple(_placed(_of_tree(tree).values(), below))
+
+
+def made_directory(make: MakeDirectory, below: Below) -> tuple[Laid, ...]:
+    """A directory that is there afterwards; nothing where it is there already. Raises ImageBuildError where a file is in its place."""
+    path = led(make.path, below)
+    there = below(path)
+    if there is not None and not isinstance(there, Directory):
+        raise ImageBuildError(f"WORKDIR {make.path}: the image has a file there")
+    return () if there is not None else (Directory(path=path, attributes=_FOLDER),)
+
+
+async def copied(copy: Copy, sources: Sources, below: Below, blobs: BlobStore) -> tuple[Laid, ...]:
+    """The files of COPY and ADD, as Docker puts them: a directory's content, and files by their names.
+
+    Raises ImageBuildError for a source that is not there and for an owner that the image does not know, ImageStepUnavailable for archives that
+    ADD would unpack.
+    """
+    found = sources.found()
+    into = copy.dest.endswith("/") or isinstance(below(led(copy.dest, below)), Directory)
+    laid: list[Laid] = []
+    for pattern in copy.sources:
+        matched = [path for path in _matching(pattern, found) if _is_there(path, found)]
+        if not matched:
+            raise ImageBuildError(
+                f"line {copy.line}: there is no {pattern} to be copied", step=f"COPY {pattern}"
+            )
+        if len(matched) > 1 and not copy.dest.endswith("/"):
+            raise ImageBuildError(
+                f"line {copy.line}: {pattern} is {len(matched)} files, and {copy.dest} does not end with a slash",
+                remedy=f"write {copy.dest}/",
+            )
+        for path in matched:
+            laid += _copied_to(copy.dest, path, found, into=into)
+    for file in copy.inline:
+        path = posixpath.join(copy.dest, file.name) if into else copy.dest
+        data = file.text.encode()
+        laid.append(Bytes(path=path.strip("/"), attributes=_PLAIN, size=len(data), data=data))
+    if copy.unpack:
+        await _refuse_archives(laid, copy, blobs)
+    owner = await _owner(copy.chown, below, blobs)
+    return tuple(_owned(one, owner, copy.chmod) for one in _placed(laid, below))
+
+
+def _copied_to(dest: str, path: str, found: Mapping[str, Laid], *, into: bool) -> Iterator[Laid]:
+    one = _followed(path, found)
+    if not isinstance(one, Directory):
+        name = posixpath.basename(path)
+        yield replace(one, path=(posixpath.join(dest, name) if into else dest).strip("/"))
+        return
+    top = one.path
+    yield Directory(path=dest.strip("/"), attributes=_FOLDER)
+    for inner, other in found.items():
+        if inner != top and (not top or inner.startswith(top + "/")):
+            yield replace(other, path=posixpath.join(dest, inner[len(top) :].strip("/")).strip("/"))
+
+
+def _followed(path: str, found: Mapping[str, Laid]) -> Laid:
+    """What is copied where a link is named: what it leads to among the sources."""
+
+    def at(path: str) -> Entry | None:
+        one = found.get(path)
+        return File(path=path, attributes=_PLAIN) if isinstance(one, Bytes) else one
+
+    real = led(path, at)
+    if real not in found and real:
+        raise ImageBuildError(f"the link {path} leads to nothing that can be copied")
+    return found.get(real, Directory(path="", attributes=_FOLDER))
+
+
+def _is_there(path: str, found: Mapping[str, Laid]) -> bool:
+    return not path or path in found
+
+
+def _matching(pattern: str, found: Mapping[str, Laid]) -> list[str]:
+    """The paths that a source names; only patterns name several, each part of one a part of a path."""
+    if pattern in {".", ""}:
+        return [""]
+    if not re.search(r"[*?\[]", pattern):
+        return [pattern.strip("/")]
+    parts = [re.compile(_as_regex(part), re.DOTALL) for part in pattern.strip("/").split("/")]
+    return [
+        path
+        for path in found
+        if len(names := path.split("/")) == len(parts)
+        and all(part.fullmatch(name) for part, name in zip(parts, names, strict=True))
+    ]
+
+
+def _as_regex(part: str) -> str:
+    r"""A part of a pattern by Go's rules: `*` and `?` within a name, `[...]` with `^` for all but these, `\\` before what is meant itself."""
+    out, at = "", 0
+    while at < len(part):
+        char = part[at]
+        at += 1
+        if char == "*":
+            out += ".*"
+        elif char == "?":
+            out += "."
+        elif char == "\\" and at < len(part):
+            out += re.escape(part[at])
+            at += 1
+        elif char == "[" and (end := part.find("]", at + 1)) > 0:
+            inner = part[at:end]
+            negated, inner = inner.startswith("^"), inner.removeprefix("^")
+            escaped = re.sub(r"([\\\[\]&~|])", r"\\\1", inner)
+            out += f"[{'^' if negated else ''}{escaped}]"
+            at = end + 1
+        else:
+            out += re.escape(char)
+    return out
+
+
+def _of_tree(data: bytes) -> dict[str, Laid]:
+    found: dict[str, Laid] = {}
+    for entry in decode_tree(data).entries:
+        names = entry.path.split("/")
+        for count in range(1, len(names)):
+            above = "/".join(names[:count])
+            found.setdefault(above, Directory(path=above, attributes=_FOLDER))
+        match entry:
+            case TreeFile():
+                attributes = _PROGRAM if entry.executable else _PLAIN
+                found[entry.path] = Bytes(
+                    path=entry.path, attributes=attributes, size=entry.size, digest=entry.digest
+                )
+            case TreeLink():
+                found[entry.path] = Symlink(path=entry.path, attributes=_LINK, target=entry.target)
+            case TreeDirectory():
+                found[entry.path] = Directory(path=entry.path, attributes=_FOLDER)
+    return found
+
+
+def _of_image(shown: Manifest) -> dict[str, Laid]:
+    """What an image shows; a further name of a file is a file of its own once it is copied."""
+    found: dict[str, Laid] = {}
+    for entry in shown.entries:
+        if isinstance(entry, Hardlink):
+            first = found[entry.first]
+            found[entry.path] = replace(first, path=entry.path)
+        elif entry.path:
+            found[entry.path] = entry
+    return found
+
+
+def _placed(laid: Iterable[Laid], below: Below) -> Iterator[Laid]:
+    """The same where the links of the image lead; a directory that is there stays as it is."""
+    leads: dict[str, str] = {}
+    for one in laid:
+        above, _, name = one.path.rpartition("/")
+        if above not in leads:
+            leads[above] = led(above, below)
+        path = f"{leads[above]}/{name}".strip("/")
+        there = below(path)
+        if isinstance(one, Directory):
+            if not path or isinstance(below(led(path, below)), Directory):
+                continue
+            if there is not None:
+                raise ImageBuildError(f"/{path} is a file in the image, and a directory is to be put there")
+        elif isinstance(there, Directory):
+            raise ImageBuildError(f"/{path} is a directory in the image, and a file is to be put there")
+        yield replace(one, path=path)
+
+
+def _owned(one: Laid, owner: tuple[int, int], chmod: str) -> Laid:
+    if isinstance(one, Bytes | File | Directory | Symlink | Fifo):
+        attributes = replace(one.attributes, uid=owner[0], gid=owner[1])
+        if chmod and not isinstance(one, Symlink):
+            attributes = replace(attributes, mode=int(chmod, 8))
+        return replace(one, attributes=attributes)
+    return one
+
+
+async def _owner(chown: str, below: Below, blobs: BlobStore) -> tuple[int, int]:
+    """The ids that USER[:GROUP] stands for in the image; its files /etc/passwd and /etc/group know the names."""
+    if not chown:
+        return 0, 0
+    user, _, group = chown.partition(":")
+    uid, own = (int(user), int(user)) if user.isdigit() else await _named(user, _USERS, below, blobs)
+    if not group:
+        return uid, own
+    return uid, int(group) if group.isdigit() else (await _named(group, _GROUPS, below, blobs))[0]
+
+
+async def ids_of_user(user: str, below: Below, blobs: BlobStore) -> tuple[int, int]:
+    """The ids under which USER, or USER:GROUP, runs in the image. Raises ImageBuildError for a name that it does not know.
+
+    A number that has no name there runs in the group of root, as with Docker.
+    """
+    name, _, group = user.partition(":")
+    if name.isdigit():
+        uid, own = int(name), await _group_of(int(name), below, blobs)
+    else:
+        uid, own = await _named(name, _USERS, below, blobs)
+    if not group:
+        return uid, own
+    return uid, int(group) if group.isdigit() else (await _named(group, _GROUPS, below, blobs))[0]
+
+
+async def _group_of(uid: int, below: Below, blobs: BlobStore) -> int:
+    return next((gid for _, own, gid in await _lines(_USERS, below, blobs) if own == uid), 0)
+
+
+async def _named(name: str, path: str, below: Below, blobs: BlobStore) -> tuple[int, int]:
+    for known, number, group in await _lines(path, below, blobs):
+        if known == name:
+            return number, group
+    raise ImageBuildError(
+        f"the image knows no {name} in /{path}", remedy="make it in a step before, or write its number"
+    )
+
+
+async def _lines(path: str, below: Below, blobs: BlobStore) -> list[tuple[str, int, int]]:
+    """The names of a file like /etc/passwd, each with its number and, where there is one, that of its group."""
+    found = below(led(path, below))
+    if not isinstance(found, File) or found.size > _MOST_USERS:
+        return []
+    text = b"".join([part async for part in _bytes_of(found, blobs)]).decode("utf-8", "replace")
+    rows = (line.split(":") for line in text.splitlines())
+    return [
+        (row[0], int(row[2]), int(row[3]) if row[3].isdigit() else int(row[2]))
+        for row in rows
+        if len(row) > 3 and row[2].isdigit()
+    ]
+
+
+async def _bytes_of(file: File, blobs: BlobStore) -> AsyncIterator[bytes]:
+    for part in file.parts:
+        yield await blobs.get(part.chunk, start=part.offset, stop=part.offset + part.length)
+
+
+async def _refuse_archives(laid: list[Laid], copy: Copy, blobs: BlobStore) -> None:
+    for one in laid:
+        digest = one.digest if isinstance(one, Bytes) else None
+        if isinstance(digest, str) and await _is_archive(Digest(digest), blobs):
+            raise ImageStepUnavailable(
+                f"line {copy.line}: ADD would unpack {one.path}, which is not in this version",
+                remedy="COPY it, and unpack it in a RUN (tar -xf)",
+            )
+
+
+async def _is_archive(digest: Digest, blobs: BlobStore) -> bool:
+    head = await blobs.get(digest, stop=512)
+    return head.startswith(_PACKED) or head[257:262] == b"ustar"

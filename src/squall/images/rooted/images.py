@@ -1,0 +1,136 @@
+"""Images: recipes with a root of their own made into what containers start from, on this machine."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Final
+
+from squall.blobs.blob_store import BlobStore
+from squall.blobs.checkout import Checkouts
+from squall.blobs.directory_renderer import DirectoryRenderer
+from squall.blobs.overlay_notes import Notes
+from squall.blobs.remove import remove_tree
+from squall.blobs.renderer import Renderer
+from squall.images.apply import Sandboxes
+from squall.images.flight import Say
+from squall.images.host import Facts, Look
+from squall.images.plan import ImagePlan
+from squall.images.rooted.bases import Bases, Machine
+from squall.images.rooted.build import Job, LayerBuilder, Places
+from squall.images.rooted.interpreters import Interpreters
+from squall.images.rooted.kept import Kept
+from squall.images.rooted.nouns import Built
+from squall.images.rooted.plan import plan_steps
+from squall.images.rooted.view import Shown, mounts_of, view_of
+from squall.images.seen import look
+from squall.model.errors import ImageBuildError, LevelRefused
+from squall.model.image import SOURCE_ROOT, ClientPython, ImageRecipe
+from squall.model.image_steps import AddLocal
+from squall.settings.paths import StatePaths
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stores:
+    """Where images are kept on this machine: their bytes, the directories of local files, and those of layers."""
+
+    blobs: BlobStore
+    trees: Checkouts
+    rendered: Checkouts
+
+
+def layer_renderer(blobs: BlobStore) -> Renderer:
+    """What makes the layers of images into directories, as the overlays of this user's containers take them."""
+    return DirectoryRenderer(blobs, notes=Notes.TRUSTED if os.geteuid() == 0 else Notes.USER)
+
+
+def rooted_images(paths: StatePaths, stores: Stores, sandboxes: Sandboxes) -> RootedImages:
+    """The images of one state directory. What builds left whose agent was killed goes."""
+    for left in paths.builds.glob("build-*"):
+        remove_tree(left)
+    kept = Kept(paths.images)
+    places = Places(workshop=paths.builds, scratch=paths.scratch, cache=paths.tools / "uv-cache")
+    builder = LayerBuilder(stores.blobs, stores.rendered, kept, sandboxes, places)
+    machine = Machine()
+    interpreters = Interpreters(builder, stores.blobs, kept, machine, paths.builds)
+    return RootedImages(builder, Bases(builder, stores.blobs, kept, machine), interpreters, look)
+
+
+_WITH_PYTHON: Final = frozenset({"debian_slim"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ready:
+    """An image that is whole here: what it is, how a container sees it, and the Python that it runs."""
+
+    built: Built
+    plan: ImagePlan
+    python: ClientPython
+
+
+class RootedImages:
+    """Makes images with a root of their own; each layer once, however many ask."""
+
+    def __init__(self, builder: LayerBuilder, bases: Bases, interpreters: Interpreters, look: Look) -> None:
+        self._builder = builder
+        self._bases = bases
+        self._interpreters = interpreters
+        self._look = look
+
+    async def make(
+        self, recipe: ImageRecipe, facts: Facts, job: Job, trees: Mapping[str, str], say: Say
+    ) -> Ready:
+        """The image of `recipe`, built as far as it is not here. trees: the directories of its local files.
+
+        Raises ImageBuildError and what is below it, the errors of registries, InvalidError, DiskFull and OutOfMemory.
+        """
+        built = await self.build(recipe, facts, job, say)
+        if built.python is None:
+            raise ImageBuildError(
+                "the image has no Python, and functions are Python",
+                remedy='give it one: `add_python="3.12"`, or install one in a step',
+            )
+        adds = tuple(step for step in recipe.steps if isinstance(step, AddLocal) and not step.copy)
+        layers = await self._builder.directories(built)
+        shown = Shown(built=built, layers=layers, adds=adds, trees=trees)
+        mounts = await asyncio.to_thread(mounts_of, facts, self._look)
+        python = ClientPython(
+            executable=built.python.path,
+            prefix=built.python.prefix,
+            base_prefix=built.python.prefix,
+            version=built.python.version,
+        )
+        return Ready(built=built, plan=view_of(shown, mounts, SOURCE_ROOT), python=python)
+
+    async def build(self, recipe: ImageRecipe, facts: Facts, job: Job, say: Say) -> Built:
+        """The same without a container in mind: an image that has no Python is one too."""
+        job = replace(job, mounts=(*job.mounts, *await asyncio.to_thread(mounts_of, facts, self._look)))
+        minor = recipe.python_version or facts.python.minor
+        base = await self._bases.base_of(recipe, minor, job, say)
+        asked = minor if recipe.base in _WITH_PYTHON else recipe.python_version
+        base = await self._interpreters.given(base, asked, facts.python, (job, say))
+        plan = plan_steps(base, recipe)
+        for note in plan.notes:
+            say(f"note: {note}")
+        built = await self._builder.build(base, plan, job, say)
+        if built.python is None:
+            built = await self._interpreters.given(built, None, facts.python, (job, say))
+        return built
+
+
+def uncopied_trees(recipe: ImageRecipe) -> tuple[str, ...]:
+    """The trees of local files that are laid over the image when a container starts."""
+    return tuple(
+        dict.fromkeys(step.tree for step in recipe.steps if isinstance(step, AddLocal) and not step.copy)
+    )
+
+
+def refuse_process(level: str) -> None:
+    """Raises LevelRefused at the level `process`, where nothing can be mounted."""
+    if level == "process":
+        raise LevelRefused(
+            "an image with a root of its own needs mounts, and this host allows none",
+            remedy="use Image.host(), or a machine that allows sandboxes (`squall doctor`)",
+        )

@@ -1,0 +1,168 @@
+"""Laying: a layer made of files that are in the store, with nothing run for it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from squall.blobs.blob_store import BlobStore
+from squall.blobs.chunks import CHUNK_BYTES
+from squall.blobs.digest import Digest, digest_of
+from squall.blobs.kept_chunks import keep_chunks
+from squall.blobs.manifest import (
+    ROOT,
+    Attributes,
+    Directory,
+    Entry,
+    File,
+    Manifest,
+    Part,
+    Symlink,
+    key,
+)
+from squall.blobs.manifest_bytes import encode
+from squall.blobs.snapshot import Snapshot
+from squall.images.oci.layer_tree import Place
+from squall.images.oci.packing import Packing
+from squall.model.errors import ImageBuildError
+
+Below = Callable[[str], Entry | None]
+"""What the layers below show at a path without a first slash, "" for the root; the last link is not followed."""
+
+_LINKS_FOLLOWED: Final = 40  # as many as the kernel follows
+_NEW_DIRECTORY: Final = Attributes(mode=0o755)
+_KEPT_BYTES: Final = 16 << 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bytes:
+    """A file whose bytes are one blob, or at hand. Its attributes are the layer's."""
+
+    path: str
+    attributes: Attributes
+    size: int
+    digest: Digest | None = None
+    data: bytes = b""
+
+
+Laid = Bytes | Entry
+"""What is laid: paths as the image shows them, links on the way followed by `led`."""
+
+
+def led(path: str, below: Below) -> str:
+    """Where a path of an image leads, all links on the way followed, its last name too. Raises ImageBuildError for a circle.
+
+    path: with or without a first slash. What is not there leads to itself.
+    """
+    left = _LINKS_FOLLOWED
+    at: list[str] = []
+    todo = [name for name in path.split("/") if name][::-1]
+    while todo:
+        name = todo.pop()
+        if name == ".":
+            continue
+        if name == "..":
+            at = at[:-1]
+            continue
+        found = below("/".join([*at, name]))
+        if isinstance(found, Symlink):
+            left -= 1
+            if left < 0:
+                raise ImageBuildError(
+                    f"/{path.strip('/')} leads through more than {_LINKS_FOLLOWED} links in the image"
+                )
+            todo += [part for part in found.target.split("/") if part][::-1]
+            at = [] if found.target.startswith("/") else at
+        else:
+            at.append(name)
+    return "/".join(at)
+
+
+async def lay(laid: Iterable[Laid], blobs: BlobStore, below: Below) -> Snapshot:
+    """A layer with all of `laid` over what `below` shows; directories that are there keep their attributes.
+
+    The chunks and the manifest are kept. Raises TreeInvalid, and what the store raises.
+    """
+    wanted = {one.path: one for one in laid}
+    for path in [path for one in wanted.values() for path in _above(one.path)]:
+        wanted.setdefault(path, _directory(path, below))
+    wanted.setdefault(ROOT, _directory(ROOT, below))
+    ordered = sorted(wanted.values(), key=lambda one: key(_shape(one)))
+    packing = _Packing(blobs)
+    places: dict[str, Place] = {}
+    for one in ordered:
+        if isinstance(one, Bytes):
+            places[one.path] = packing.begin(one.path, one.size)
+            async for part in _parts(one, blobs):
+                await packing.add(part)
+    await packing.end()
+    entries = tuple(packing.file(one, places[one.path]) if isinstance(one, Bytes) else one for one in ordered)
+    manifest = Manifest(entries)
+    digest = await blobs.put(encode(manifest))
+    return Snapshot(manifest=digest, entries=len(entries), size=manifest.size)
+
+
+def _above(path: str) -> Sequence[str]:
+    names = path.split("/")
+    return ["/".join(names[:count]) for count in range(1, len(names))]
+
+
+def _directory(path: str, below: Below) -> Directory:
+    there = below(path)
+    return Directory(
+        path=path, attributes=there.attributes if isinstance(there, Directory) else _NEW_DIRECTORY
+    )
+
+
+def _shape(one: Laid) -> Entry:
+    return File(path=one.path, attributes=one.attributes) if isinstance(one, Bytes) else one
+
+
+async def _parts(one: Bytes, blobs: BlobStore) -> AsyncIterator[bytes]:
+    if one.digest is None:
+        yield one.data
+        return
+    size = 0
+    async for part in blobs.stream(one.digest):
+        size += len(part)
+        if size <= one.size:
+            yield part
+    if size != one.size:
+        raise ImageBuildError(f"/{one.path} is said to have {one.size} bytes, and has {size}")
+
+
+class _Packing:
+    """The chunks of a layer on their way into the store."""
+
+    def __init__(self, blobs: BlobStore) -> None:
+        self._blobs = blobs
+        self._packing = Packing()
+        self._names: dict[int, Digest] = {}
+
+    def begin(self, path: str, size: int) -> Place:
+        return self._packing.begin(path, size)
+
+    async def add(self, data: bytes) -> None:
+        self._packing.add(data)
+        if self._packing.held > _KEPT_BYTES:
+            await self._keep()
+
+    async def end(self) -> None:
+        self._packing.end()
+        await self._keep()
+
+    def file(self, one: Bytes, place: Place) -> File:
+        parts: list[Part] = []
+        number, offset, left = place.chunk, place.offset, one.size
+        while left:
+            length = min(left, CHUNK_BYTES - offset)
+            parts.append(Part(chunk=self._names[number], offset=offset, length=length))
+            number, offset, left = number + 1, 0, left - length
+        return File(path=one.path, attributes=one.attributes, size=one.size, parts=tuple(parts))
+
+    async def _keep(self) -> None:
+        chunks, self._packing.chunks, self._packing.held = self._packing.chunks, [], 0
+        names = {number: digest_of(data) for number, data in chunks}
+        await keep_chunks(self._blobs, {names[number]: data for number, data in chunks})
+        self._names |= names

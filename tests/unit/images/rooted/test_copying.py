@@ -1,0 +1,223 @@
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from squall.blobs.digest import digest_of
+from squall.blobs.manifest import Attributes, Directory, Entry, File, Hardlink, Manifest, Part, Symlink
+from squall.blobs.memory_blobs import MemoryBlobs
+from squall.blobs.tree import File as TreeFile, Link as TreeLink, encode_tree, tree_of
+from squall.images.dockerfile.nouns import Copy, InlineFile, MakeDirectory
+from squall.images.rooted.copying import Sources, copied, ids_of_user, made_directory, placed_tree
+from squall.images.rooted.laying import Bytes, Laid
+from squall.model.errors import ImageBuildError, ImageStepUnavailable
+from tests.unit.images.rooted.test_laying import FOLDER, LINKED, folder, image, link
+
+PASSWD = b"root:x:0:0:root:/root:/bin/sh\nweb:x:33:34:web:/srv:/bin/sh\n"
+GROUP = b"root:x:0:\nstaff:x:50:\n"
+USERS = {
+    **LINKED,
+    **image(
+        folder("etc"),
+        File(
+            path="etc/passwd",
+            attributes=FOLDER,
+            size=len(PASSWD),
+            parts=(Part(chunk=digest_of(PASSWD), offset=0, length=len(PASSWD)),),
+        ),
+        File(
+            path="etc/group",
+            attributes=FOLDER,
+            size=len(GROUP),
+            parts=(Part(chunk=digest_of(GROUP), offset=0, length=len(GROUP)),),
+        ),
+        folder("srv"),
+    ),
+}
+LOCAL = {
+    "a.txt": b"a",
+    "b.txt": b"b",
+    "run.sh": b"#!/bin/sh\n",
+    "src/main.py": b"main",
+    "src/deep/er.py": b"deeper",
+}
+
+
+def local(blobs: MemoryBlobs) -> Sources:
+    files = [
+        TreeFile(
+            path=path, size=len(data), digest=asyncio.run(blobs.put(data)), executable=path.endswith(".sh")
+        )
+        for path, data in LOCAL.items()
+    ]
+    return Sources(
+        tree=encode_tree(
+            tree_of(
+                [*files, TreeLink(path="link", target="a.txt"), TreeLink(path="src/out", target="../../etc")]
+            )
+        )
+    )
+
+
+def result(copy: Copy, sources: Sources | None = None, below: dict[str, Entry] = USERS) -> dict[str, Laid]:
+    blobs = MemoryBlobs()
+    own = local(blobs)
+    asyncio.run(blobs.put(PASSWD))
+    asyncio.run(blobs.put(GROUP))
+    return {one.path: one for one in asyncio.run(copied(copy, sources or own, below.get, blobs))}
+
+
+@pytest.mark.parametrize(
+    ("sources", "dest", "paths"),
+    [
+        (("a.txt",), "/srv/", {"srv/a.txt"}),
+        (("a.txt",), "/srv", {"srv/a.txt"}),
+        (("a.txt",), "/srv/other", {"srv/other"}),
+        (("a.txt",), "/new/", {"new/a.txt"}),
+        (("*.txt",), "/new/", {"new/a.txt", "new/b.txt"}),
+        (("?.txt", "run.sh"), "/new/", {"new/a.txt", "new/b.txt", "new/run.sh"}),
+        (("[^a].txt",), "/new/", {"new/b.txt"}),
+        (("src/*.py",), "/new/", {"new/main.py"}),
+        (("src",), "/new", {"new", "new/main.py", "new/deep", "new/deep/er.py", "new/out"}),
+        (("src",), "/srv", {"srv/main.py", "srv/deep", "srv/deep/er.py", "srv/out"}),
+        (("src/deep",), "/bin/", {"usr/bin/er.py"}),
+        (("link",), "/new/", {"new/link"}),
+    ],
+)
+def test_files_go_where_docker_puts_them(sources: tuple[str, ...], dest: str, paths: set[str]) -> None:
+    assert result(Copy(sources=sources, dest=dest)).keys() == paths
+
+
+def test_everything_is_the_content_of_the_context() -> None:
+    found = result(Copy(sources=(".",), dest="/new/"))
+    assert {f"new/{path}" for path in LOCAL} <= found.keys()
+
+
+def test_a_link_that_is_named_is_followed_and_one_in_a_directory_is_kept() -> None:
+    (followed,) = result(Copy(sources=("link",), dest="/new/x")).values()
+    assert isinstance(followed, Bytes)
+    assert followed.digest == digest_of(b"a")
+    assert isinstance(result(Copy(sources=("src",), dest="/new"))["new/out"], Symlink)
+
+
+def test_modes_and_owners() -> None:
+    def attributes(copy: Copy) -> Attributes:
+        (one,) = result(copy).values()
+        assert isinstance(one, Bytes)
+        return one.attributes
+
+    assert attributes(Copy(sources=("a.txt",), dest="/srv/")) == Attributes(mode=0o644)
+    assert attributes(Copy(sources=("run.sh",), dest="/srv/")) == Attributes(mode=0o755)
+    assert attributes(Copy(sources=("a.txt",), dest="/srv/", chmod="600")).mode == 0o600
+    assert attributes(Copy(sources=("a.txt",), dest="/srv/", chown="web")) == Attributes(
+        mode=0o644, uid=33, gid=34
+    )
+    assert attributes(Copy(sources=("a.txt",), dest="/srv/", chown="web:staff")) == Attributes(
+        mode=0o644, uid=33, gid=50
+    )
+    assert attributes(Copy(sources=("a.txt",), dest="/srv/", chown="5:6")) == Attributes(
+        mode=0o644, uid=5, gid=6
+    )
+    assert attributes(Copy(sources=("a.txt",), dest="/srv/", chown="5")) == Attributes(
+        mode=0o644, uid=5, gid=5
+    )
+    with pytest.raises(ImageBuildError, match="knows no nobody in /etc/passwd"):
+        result(Copy(sources=("a.txt",), dest="/srv/", chown="nobody"))
+
+
+@pytest.mark.parametrize(
+    ("user", "ids"),
+    [
+        ("web", (33, 34)),
+        ("web:staff", (33, 50)),
+        ("33", (33, 34)),
+        ("33:7", (33, 7)),
+        ("1234", (1234, 0)),
+        ("root", (0, 0)),
+    ],
+)
+def test_a_user_has_the_ids_that_the_image_says(user: str, ids: tuple[int, int]) -> None:
+    blobs = MemoryBlobs()
+    asyncio.run(blobs.put(PASSWD))
+    asyncio.run(blobs.put(GROUP))
+    assert asyncio.run(ids_of_user(user, USERS.get, blobs)) == ids
+
+
+def test_texts_that_stand_in_the_dockerfile() -> None:
+    found = result(
+        Copy(inline=(InlineFile(name="x", text="1\n"), InlineFile(name="y", text="2\n")), dest="/srv/")
+    )
+    assert {path: one.data for path, one in found.items() if isinstance(one, Bytes)} == {
+        "srv/x": b"1\n",
+        "srv/y": b"2\n",
+    }
+
+
+def test_files_of_another_image_are_taken_with_their_chunks() -> None:
+    part = Part(chunk=digest_of(b"x"), offset=0, length=1)
+    program = File(
+        path="opt/tool", attributes=Attributes(mode=0o755, uid=9, mtime_ns=5), size=1, parts=(part,)
+    )
+    other = Manifest(
+        (
+            folder(""),
+            folder("opt"),
+            program,
+            Hardlink(path="opt/two", first="opt/tool"),
+        )
+    )
+    found = result(Copy(sources=("opt",), dest="/new", stage=0), Sources(shown=other))
+    assert found["new/tool"] == File(
+        path="new/tool", attributes=Attributes(mode=0o755, mtime_ns=5), size=1, parts=(part,)
+    )
+    assert isinstance(found["new/two"], File)
+
+
+def test_what_is_not_there_or_in_the_way_is_named() -> None:
+    with pytest.raises(ImageBuildError, match=r"line 3: there is no missing\.txt"):
+        result(Copy(sources=("missing.txt",), dest="/srv/", line=3))
+    with pytest.raises(ImageBuildError, match="does not end with a slash"):
+        result(Copy(sources=("*.txt",), dest="/srv/x"))
+    with pytest.raises(ImageBuildError, match="a directory in the image"):
+        result(
+            Copy(sources=("a.txt",), dest="/etc/x"),
+            below={**USERS, "etc/x": folder("etc/x"), "etc/x/a.txt": folder("etc/x/a.txt")},
+        )
+    with pytest.raises(ImageBuildError, match="a file in the image"):
+        result(Copy(sources=("src",), dest="/etc/passwd"))
+
+
+def test_an_archive_that_add_would_unpack_is_refused_and_copy_takes_it() -> None:
+    blobs = MemoryBlobs()
+    data = b"\x1f\x8b" + bytes(600)
+    packed = Sources(
+        tree=encode_tree(
+            tree_of([TreeFile(path="x.tgz", size=len(data), digest=asyncio.run(blobs.put(data)))])
+        )
+    )
+    copy = Copy(sources=("x.tgz",), dest="/srv/", unpack=True, line=7)
+    with pytest.raises(ImageStepUnavailable, match="line 7"):
+        asyncio.run(copied(copy, packed, USERS.get, blobs))
+    assert asyncio.run(copied(Copy(sources=("x.tgz",), dest="/srv/"), packed, USERS.get, blobs))
+
+
+def test_local_files_follow_the_links_of_the_image() -> None:
+    tree = encode_tree(tree_of([TreeFile(path="bin/tool", size=0, digest=digest_of(b""))]))
+    assert [one.path for one in placed_tree(tree, LINKED.get)] == ["usr/bin/tool"]
+
+
+def test_a_working_directory_is_made_where_there_is_none() -> None:
+    assert made_directory(MakeDirectory(path="/bin"), LINKED.get) == ()
+    assert made_directory(MakeDirectory(path="/bin/x/y"), LINKED.get) == (
+        Directory(path="usr/bin/x/y", attributes=FOLDER),
+    )
+    with pytest.raises(ImageBuildError, match="a file there"):
+        made_directory(MakeDirectory(path="/etc/passwd"), USERS.get)
+
+
+def test_a_link_of_the_context_that_leads_out_of_it_leads_to_nothing() -> None:
+    sources = Sources(tree=encode_tree(tree_of([TreeLink(path="evil", target="/etc/shadow")])))
+    with pytest.raises(ImageBuildError, match="leads to nothing"):
+        result(Copy(sources=("evil",), dest="/new/"), sources)
+    assert link("x", "y").target == "y"

@@ -1,0 +1,145 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from squall.images.dockerfile.nouns import Copy, ImageConfig, MakeDirectory, Run
+from squall.images.dockerfile.read import parse
+from squall.images.rooted.nouns import Built, LayerStep
+from squall.images.rooted.plan import final_key, plan_stage, plan_steps
+from squall.model.errors import InvalidError
+from squall.model.image import ImageRecipe
+from squall.model.image_steps import (
+    AddLocal,
+    AptInstall,
+    Cmd,
+    DockerfileCommands,
+    Entrypoint,
+    Env,
+    PipInstall,
+    RunCommands,
+    RunFunction,
+    Shell,
+    Step,
+    Workdir,
+)
+
+BASE = Built(key="b" * 64, trees=("t" * 64,), config=ImageConfig(env={"PATH": "/bin"}))
+APT, PIP = AptInstall(packages=("jq",)), PipInstall(packages=("six",))
+TREE, OTHER = "1" * 64, "2" * 64
+
+
+def plan(*steps: Step, base: Built = BASE, sources: str = "") -> tuple[LayerStep, ...]:
+    return plan_steps(base, ImageRecipe(base="debian_slim", steps=steps, sources=sources)).steps
+
+
+def keys(*steps: Step, **rest: object) -> list[str]:
+    return [one.key for one in plan(*steps, **rest)]  # type: ignore[arg-type]
+
+
+def test_changing_the_last_step_leaves_all_before_it() -> None:
+    one, other = keys(APT, PIP, RunCommands(commands=("a",))), keys(APT, PIP, RunCommands(commands=("b",)))
+    assert one[:2] == other[:2]
+    assert one[2] != other[2]
+
+
+def test_a_key_holds_all_that_went_in_before() -> None:
+    assert keys(APT, PIP)[1] != keys(AptInstall(packages=("curl",)), PIP)[1]
+    assert keys(APT, base=replace(BASE, key="c" * 64)) != keys(APT)
+    assert keys(PIP, sources="x") != keys(PIP)
+    assert keys(APT, sources="x") == keys(APT)
+
+
+@pytest.mark.parametrize(
+    "before",
+    [Env(variables={"A": "1"}), Workdir(path="/srv")],
+    ids=["env", "workdir"],
+)
+def test_what_holds_while_a_step_runs_is_in_its_key(before: Step) -> None:
+    for step in (APT, PIP, RunCommands(commands=("a",)), RunFunction(name="f", says=TREE, call=OTHER)):
+        assert keys(step) != keys(before, step)
+
+
+def test_a_shell_is_in_the_keys_of_commands_only() -> None:
+    shell = Shell(words=("/bin/bash", "-c"))
+    assert keys(APT) == keys(shell, APT)
+    assert keys(RunCommands(commands=("a",))) != keys(shell, RunCommands(commands=("a",)))
+    (step,) = plan(shell, RunCommands(commands=("a b",)))
+    assert step.action == Run(argv=("/bin/bash", "-c", "a b"), env={"PATH": "/bin"})
+
+
+def test_each_command_is_a_layer_and_secrets_are_named_and_in_no_key() -> None:
+    steps = plan(RunCommands(commands=("a", "b"), secrets=("TOKEN",), env={"X": "1"}))
+    assert [step.label for step in steps] == ["run_commands a", "run_commands b"]
+    assert [step.secrets for step in steps] == [("TOKEN",), ("TOKEN",)]
+    assert steps[0].action == Run(argv=("/bin/sh", "-c", "a"), env={"PATH": "/bin", "X": "1"})
+    assert keys(RunCommands(commands=("a",), secrets=("TOKEN",))) == keys(RunCommands(commands=("a",)))
+
+
+def test_force_build_builds_this_step_and_those_after_it_anew() -> None:
+    forced = replace(APT, build_id="now")
+    one, other = keys(RunCommands(commands=("a",)), APT, PIP), keys(RunCommands(commands=("a",)), forced, PIP)
+    assert one[0] == other[0]
+    assert one[1] != other[1]
+    assert one[2] != other[2]
+    lines = DockerfileCommands(text="RUN x")
+    assert keys(lines) != keys(replace(lines, build_id="now"))
+
+
+def test_what_people_call_a_step_is_in_no_key() -> None:
+    add = AddLocal(kind="file", remote="/data/x", tree=TREE, copy=True, origin="x")
+    assert keys(add) == keys(replace(add, origin="./x"))
+    assert keys(add) != keys(replace(add, tree=OTHER))
+    function = RunFunction(name="f", says=TREE, call=TREE)
+    assert keys(function) == keys(replace(function, name="g", call=OTHER))
+    assert keys(function) != keys(replace(function, says=OTHER))
+
+
+def test_files_that_are_added_at_the_start_are_no_layer_and_in_the_last_key() -> None:
+    add = AddLocal(kind="file", remote="/data/x", tree=TREE)
+    assert plan(APT, add) == plan(APT)
+    assert final_key(BASE, BASE.config, (add,)) != final_key(BASE, BASE.config, ())
+
+
+def test_config_steps_follow_docker() -> None:
+    steps: tuple[Step, ...] = (
+        Entrypoint(words=("one",)),
+        Cmd(words=("a",)),
+        Entrypoint(words=("two",)),
+        Env(variables={"A": "1"}),
+        Env(variables={"A": "2", "B": "3"}),
+        Workdir(path="/srv"),
+    )
+    config = plan_steps(BASE, ImageRecipe(base="debian_slim", steps=steps)).config
+    assert (config.entrypoint, config.cmd) == (("two",), None)
+    assert config.env == {"PATH": "/bin", "A": "2", "B": "3"}
+    assert config.workdir == "/srv"
+
+
+def test_lines_of_a_dockerfile_are_layers_over_what_holds() -> None:
+    lines = DockerfileCommands(text="WORKDIR /srv\nENV X=1\nRUN echo $X\nCOPY a b /srv/\n", context=TREE)
+    found = plan_steps(BASE, ImageRecipe(base="debian_slim", steps=(Env(variables={"Y": "2"}), lines)))
+    assert [type(step.action) for step in found.steps] == [MakeDirectory, Run, Copy]
+    assert [step.label for step in found.steps] == ["WORKDIR /srv", "RUN echo $X", "COPY a b /srv/"]
+    run = found.steps[1].action
+    assert isinstance(run, Run)
+    assert (run.env, run.workdir) == ({"PATH": "/bin", "Y": "2", "X": "1"}, "/srv")
+    assert found.config.env == {"PATH": "/bin", "Y": "2", "X": "1"}
+    other = plan_steps(
+        BASE,
+        ImageRecipe(base="debian_slim", steps=(Env(variables={"Y": "2"}), replace(lines, context=OTHER))),
+    )
+    assert [a.key == b.key for a, b in zip(found.steps, other.steps, strict=True)] == [True, True, False]
+
+
+def test_a_line_that_no_dockerfile_can_have_is_named() -> None:
+    with pytest.raises(InvalidError, match="line 2"):
+        plan(DockerfileCommands(text="RUN true\nWRONG x\n"))
+
+
+def test_a_stage_copies_from_what_another_stage_has_become() -> None:
+    stage = parse("FROM a AS one\nRUN x\nFROM a\nCOPY --from=one /x /y\n").target
+    first = plan_stage(BASE, stage, "", {0: "k" * 64}).steps
+    second = plan_stage(BASE, stage, "", {0: "l" * 64}).steps
+    assert first[0].key != second[0].key
