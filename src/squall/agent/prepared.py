@@ -45,6 +45,7 @@ class Prepared:
     python: ClientPython
     skeleton: str
     source: str | None
+    forks_home: str = ""
 
     @property
     def rooted(self) -> bool:
@@ -149,7 +150,8 @@ class Images:
         ready = await self._rooted.make(recipe, facts, job, trees, say)
         skeleton = await asyncio.to_thread(self._layers.skeleton, ready.plan.skeleton)
         tree = await self._checkouts.checkout(Digest(source)) if source else None
-        return Prepared(ready.plan, ready.python, str(skeleton), str(tree) if tree else None)
+        source_tree = str(tree) if tree else None
+        return Prepared(ready.plan, ready.python, str(skeleton), source_tree, ready.forks_home)
 
     def _host(self, facts: Facts) -> HostImage:
         key = json.dumps(facts.python.to_json(), sort_keys=True)
@@ -180,9 +182,12 @@ class Images:
         if level == "process":
             return self._process_spec(wanted, prepared, (env, scratch, limits))
         runtime = self._levels.runtime_of(level)
-        forked = is_own_python(python) and not runtime and not prepared.rooted
+        own = bool(prepared.forks_home) if prepared.rooted else is_own_python(python)
+        forked = own and not runtime
         env["SQUALL_PATH"] = ":".join(plan.sys_path)
         env["SQUALL_PYTHON"] = f"{python.executable}:{python.prefix}"
+        if forked and prepared.forks_home:
+            env["SQUALL_PYTHON_HOME"] = prepared.forks_home
         # For a runner that is started anew, and for programs that user code or `squall shell` starts.
         env["PYTHONPATH"] = f"{env['PYTHONPATH']}:{PYTHON_ROOT}"
         return sandbox.SandboxSpec(

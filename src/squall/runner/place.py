@@ -44,7 +44,8 @@ def move_home(home: str) -> None:
     What is loaded already stays; the modules that come after it are looked for in the copy.
     """
     old = sys.base_prefix
-    sys.path[:] = [_moved(place, old, home) for place in sys.path]
+    # What is found elsewhere here is nowhere in the image.
+    sys.path[:] = [_moved(place, old, home) for place in sys.path if place.startswith(f"{old}/")]
     for module in list(sys.modules.values()):
         places = getattr(module, "__path__", None)
         if isinstance(places, list):

@@ -17,7 +17,7 @@ import wave, email.mime.text, encodings.punycode
 print(json.dumps({{
     "base": sys.base_prefix,
     "new": [wave.__file__, email.mime.text.__file__, encodings.punycode.__file__],
-    "path": [place for place in sys.path if place.startswith({old!r} + "/lib/")],
+    "path": sys.path,
     "old": asyncio.__file__,
 }}))
 """
@@ -32,7 +32,8 @@ def test_an_interpreter_that_has_moved_finds_its_library_in_the_copy(tmp_path: P
     found = json.loads(said)
     assert found["base"] == str(home)
     assert all(place.startswith(f"{home}/") for place in found["new"])
-    assert found["path"] == []
+    assert found["path"]
+    assert all(place.startswith(f"{home}/") for place in found["path"])
     assert found["old"].startswith(sys.base_prefix)
 
 

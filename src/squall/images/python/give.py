@@ -19,6 +19,7 @@ from squall.images.python.nouns import (
     Declined,
     PythonInImage,
     Wanted,
+    dotted,
     minor_of,
 )
 from squall.images.python.plan import (
@@ -110,6 +111,7 @@ async def _carried_out(choice: Choice, facts: Facts, means: Means) -> PythonInIm
                 version=prefix.version,
                 site_packages=f"/{prefix.site_packages}",
                 tree=tree,
+                glibc=dotted(facts.base.libc.version) if facts.base.libc else "",
                 notes=notes_on(choice, facts.base),
                 declined=choice.declined,
             )

@@ -141,8 +141,8 @@ class PythonInImage:
 
     interpreter: its absolute path in the image. version: "3.12.1", or "3.12" where no more is known. tree: the digest of a
     manifest to be stacked above the base; None where nothing is. commands: for the image's shell, in their order, as root, once the tree is
-    stacked. site_packages: where installs go. managed: as BasePython says. notes: what its user should know. declined: what
-    came before it in the order and was not taken.
+    stacked. site_packages: where installs go. managed: as BasePython says. glibc: the version of the C library that a copy of the client's
+    Python runs with, "2.36". notes: what its user should know. declined: what came before it in the order and was not taken.
     """
 
     origin: Origin
@@ -152,6 +152,7 @@ class PythonInImage:
     tree: Digest | None = None
     commands: tuple[str, ...] = ()
     managed: bool = False
+    glibc: str = ""
     notes: tuple[str, ...] = ()
     declined: tuple[Declined, ...] = ()
 

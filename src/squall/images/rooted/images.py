@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
+import platform
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Final
@@ -22,7 +24,7 @@ from squall.images.rooted.bases import Bases, Machine
 from squall.images.rooted.build import Job, LayerBuilder, Places
 from squall.images.rooted.interpreters import Interpreters
 from squall.images.rooted.kept import Kept
-from squall.images.rooted.nouns import Built
+from squall.images.rooted.nouns import Built, Interpreter
 from squall.images.rooted.plan import plan_steps
 from squall.images.rooted.view import Shown, mounts_of, view_of
 from squall.images.seen import look
@@ -63,11 +65,16 @@ _WITH_PYTHON: Final = frozenset({"debian_slim"})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ready:
-    """An image that is whole here: what it is, how a container sees it, and the Python that it runs."""
+    """An image that is whole here: what it is, how a container sees it, and the Python that it runs.
+
+    forks_home: where this machine's own interpreter, forked into a container, finds its home in the image; "" where only the image's
+    own does.
+    """
 
     built: Built
     plan: ImagePlan
     python: ClientPython
+    forks_home: str = ""
 
 
 class RootedImages:
@@ -102,7 +109,12 @@ class RootedImages:
             base_prefix=built.python.prefix,
             version=built.python.version,
         )
-        return Ready(built=built, plan=view_of(shown, mounts, SOURCE_ROOT), python=python)
+        return Ready(
+            built=built,
+            plan=view_of(shown, mounts, SOURCE_ROOT),
+            python=python,
+            forks_home=built.python.prefix if is_own_copy(built.python) else "",
+        )
 
     async def build(self, recipe: ImageRecipe, facts: Facts, job: Job, say: Say) -> Built:
         """The same without a container in mind: an image that has no Python is one too."""
@@ -118,6 +130,23 @@ class RootedImages:
         if built.python is None:
             built = await self._interpreters.given(built, None, facts.python, (job, say))
         return built
+
+
+def is_own_copy(python: Interpreter) -> bool:
+    """Whether an image has a copy of this very interpreter, so that a warm fork of it will do.
+
+    What it loads later comes from the image, and must not want a newer C library than the one that was loaded here.
+    """
+    if not python.copy_of or python.version != platform.python_version():
+        return False
+    if os.path.realpath(python.copy_of) != os.path.realpath(sys.base_prefix):
+        return False
+    name, _, here = (os.confstr("CS_GNU_LIBC_VERSION") or "").partition(" ")
+    return name == "glibc" and bool(python.glibc) and _numbers(python.glibc) <= _numbers(here)
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in version.split(".") if part.isdigit())
 
 
 def uncopied_trees(recipe: ImageRecipe) -> tuple[str, ...]:

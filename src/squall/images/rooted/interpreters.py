@@ -71,7 +71,7 @@ class Interpreters:
             return built
         for line in said(python):
             say(line)
-        with_python = replace(built, key=key, python=_interpreter(python), label=_label(python))
+        with_python = replace(built, key=key, python=_interpreter(python, client), label=_label(python))
         if python.tree is not None:
             with_python = replace(with_python, trees=(*built.trees, python.tree))
         for number, command in enumerate(python.commands):
@@ -93,13 +93,15 @@ class Interpreters:
         return replace(built, trees=(*built.trees, taken.manifest)) if taken.entries > 1 else built
 
 
-def _interpreter(python: PythonInImage) -> Interpreter:
+def _interpreter(python: PythonInImage, client: ClientPython) -> Interpreter:
     packages = (python.site_packages, *((_DEBIANS,) if python.managed else ()))
     return Interpreter(
         path=python.interpreter,
         prefix=parent(parent(python.interpreter)),
         version=python.version,
         packages=packages,
+        copy_of=client.base_prefix if python.origin == "client" else "",
+        glibc=python.glibc,
     )
 
 

@@ -15,13 +15,16 @@ from squall.model.jsonable import from_json, to_json
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Interpreter:
     """The Python in an image. path: of its program; prefix: what it is installed below; packages: where it finds what is installed, in
-    its order; all absolute in the image. version: "3.12.1", or "3.12" where no more is known.
+    its order; all absolute in the image. version: "3.12.1", or "3.12" where no more is known. copy_of: the home, on the machine that built
+    the image, of the Python that it is a copy of; glibc: the version of the C library that it runs with then.
     """
 
     path: str
     prefix: str
     version: str
     packages: tuple[str, ...]
+    copy_of: str = ""
+    glibc: str = ""
 
     @property
     def minor(self) -> str:
