@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Final
+from typing import Final, TypeVar
 
+from squall.blobs.at_once import at_once
 from squall.blobs.blob_store import BlobStore
 from squall.images.command import Command
 from squall.images.debian.nouns import WantedDebian, debian_architecture
 from squall.images.debian.unpack import unpack_debian
-from squall.images.dockerfile.nouns import SCRATCH, ImageConfig, Stage
+from squall.images.dockerfile.nouns import SCRATCH, Copy, ImageConfig, Stage
 from squall.images.dockerfile.read import image_names, parse
 from squall.images.flight import Say
 from squall.images.oci.nouns import ImageConfig as OciConfig, Platform
@@ -36,6 +37,8 @@ from squall.model.errors import (
     RegistryUnreachable,
 )
 from squall.model.image import DockerfileImage, ImageRecipe, RegistryImage
+
+T = TypeVar("T")
 
 RELEASE: Final = "bookworm"
 """The release of Debian that `debian_slim` is; it changes with the builder's version only."""
@@ -145,6 +148,7 @@ class Bases:
         wanted = WantedDebian(release=RELEASE, architecture=debian_architecture(self._machine.name))
         unpacked = await unpack_debian(wanted, self._blobs, say)
         built = Built(key=key, trees=(unpacked.manifest,), config=_SLIM_CONFIG, label="debian_slim")
+        say("configuring the packages")
         for number, command in enumerate(unpacked.commands, 1):
             order = Order(
                 key=digest_of_parts("configure", key, number),
@@ -154,40 +158,69 @@ class Bases:
                         argv=command.argv, env=command.env, files={}, shown=" ".join(command.argv)
                     )
                 ),
+                quiet=True,
             )
-            say(order.label)
             taken = await self._builder.run(built, order, job, say)
             if taken.entries > 1:
                 built = replace(built, trees=(*built.trees, taken.manifest))
         return await self._builder.keep(replace(built, size=unpacked.files_bytes))
 
     async def _from_dockerfile(self, source: DockerfileImage, job: Job, say: Say) -> Built:
-        images: dict[str, Built] = {}
-        for name in image_names(source.text, build_args=source.build_args):
-            image = RegistryImage(reference=name, build_id=source.build_id)
-            images[name] = await self._pulled(image, job, say)
-        parsed = parse(
-            source.text,
-            build_args=source.build_args,
-            images={name: built.config for name, built in images.items()},
-        )
+        """The last stage; stages that do not need each other are built at the same time."""
+        grounds = image_names(source.text, build_args=source.build_args)
+        images = await self._all_pulled(grounds, source.build_id, job, say)
+        configs = {name: built.config for name, built in images.items()}
+        parsed = parse(source.text, build_args=source.build_args, images=configs)
         for note in parsed.notes:
             say(f"note: {note}")
-        stages: dict[int | str, Built] = {}
-        for name in parsed.images:
-            if name not in images:
-                images[name] = await self._pulled(RegistryImage(reference=name), job, say)
-            stages[name] = images[name]
-        for number, stage in enumerate(parsed.stages):
-            ground = await self._ground(stage, stages)
-            plan = plan_stage(ground, stage, source.context, {at: one.key for at, one in stages.items()})
-            stages[number] = await self._builder.build(ground, plan, job, say, stages)
-        return stages[len(parsed.stages) - 1]
+        copied_from = [name for name in parsed.images if name not in images]
+        images |= await self._all_pulled(copied_from, source.build_id, job, say)
+        building: list[asyncio.Future[Built]] = []
+        for stage in parsed.stages:
+            made = self._stage(stage, (source.context, images, tuple(building)), job, say)
+            building.append(asyncio.ensure_future(made))
+        return (await all_or_none(building))[-1]
 
-    async def _ground(self, stage: Stage, stages: Mapping[int | str, Built]) -> Built:
+    async def _all_pulled(self, names: Iterable[str], build_id: str, job: Job, say: Say) -> dict[str, Built]:
+        async def pulled(name: str) -> Built:
+            return await self._pulled(RegistryImage(reference=name, build_id=build_id), job, say)
+
+        return await at_once(pulled, names)
+
+    async def _stage(
+        self,
+        stage: Stage,
+        known: tuple[str, Mapping[str, Built], Sequence[asyncio.Future[Built]]],
+        job: Job,
+        say: Say,
+    ) -> Built:
+        """One stage, once those that it needs are built. known: the context, the images by name, the stages before it."""
+        context, images, before = known
+        sources: dict[int | str, Built] = {**images}
+        for number in needed_by(stage):
+            sources[number] = await asyncio.shield(before[number])
         if stage.base is not None:
-            return stages[stage.base]
-        return await self._nothing() if stage.image == SCRATCH else stages[stage.image]
+            ground = sources[stage.base]
+        else:
+            ground = await self._nothing() if stage.image == SCRATCH else images[stage.image]
+        plan = plan_stage(ground, stage, context, {at: one.key for at, one in sources.items()})
+        return await self._builder.build(ground, plan, job, say, sources)
+
+
+def needed_by(stage: Stage) -> tuple[int, ...]:
+    """The stages that this one stands on or copies from, by their index."""
+    copied = [step.stage for step in stage.steps if isinstance(step, Copy) and step.stage is not None]
+    return tuple(dict.fromkeys([*copied, *(() if stage.base is None else (stage.base,))]))
+
+
+async def all_or_none(works: Sequence[asyncio.Future[T]]) -> list[T]:
+    """What all of them give, in their order. The first failure ends the others, and is raised."""
+    try:
+        return list(await asyncio.gather(*works))
+    finally:
+        for work in works:
+            work.cancel()
+        await asyncio.gather(*works, return_exceptions=True)
 
 
 def _config_of(config: OciConfig) -> ImageConfig:

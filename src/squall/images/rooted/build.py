@@ -69,7 +69,7 @@ class Job:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Order:
     """A command that makes a layer. tool: what it installs Python packages with; call: the blob of the function that it calls; needed:
-    mounts of what it reads besides.
+    mounts of what it reads besides; quiet: what it prints is shown only where it fails.
     """
 
     key: str
@@ -79,6 +79,7 @@ class Order:
     call: str = ""
     needed: tuple[Mount, ...] = ()
     timeout_s: float | None = None
+    quiet: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -298,7 +299,8 @@ class LayerBuilder:
         def take(told: list[str]) -> None:
             for line in told:
                 lines.append(line)
-                say(f"  {line}")
+                if not order.quiet:
+                    say(f"  {line}")
 
         try:
             async with asyncio.timeout(order.timeout_s):

@@ -87,6 +87,7 @@ class Interpreters:
             command=StepCommand(
                 command=Command(argv=("/bin/sh", "-c", command), env=env, files={}, shown=command)
             ),
+            quiet=True,
         )
         say(order.label)
         taken = await self._builder.run(built, order, job, say)
