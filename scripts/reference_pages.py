@@ -17,6 +17,7 @@ from squall.runtime.cgroup_plan import Cgroups
 from squall.runtime.host import Host, SubordinateIds
 from squall.runtime.rungs import rungs
 from squall.sdk import function_call, verbs
+from squall.sdk.image_declared import Chain
 
 # Wide enough that no line of a help page is broken where a reader of the page would not break it.
 _WIDTH = 100
@@ -40,7 +41,7 @@ HOSTS = {
     "Python in a private home": replace(_BARE, python_private=True),
 }
 # What other parts of Squall need of these classes.
-_NOT_FOR_USERS = {"run_as", "target", "spec", "set_run", "identity", "notes", "value", "gather"}
+_NOT_FOR_USERS = {"run_as", "target", "spec", "set_run", "identity", "with_step", "value", "gather"}
 _VERBS: dict[type, dict[str, Any]] = {
     squall.Function: {
         "remote": verbs.Remote.__call__,
@@ -136,7 +137,9 @@ def python_page(made: str) -> str:
 
 
 def _members(cls: type) -> Iterator[tuple[str, Any]]:
-    for name, what in vars(cls).items():
+    # The methods of a class that has many stand in files of their own, each a class below it.
+    parts = [part for part in cls.__mro__ if issubclass(part, Chain)] or [cls]
+    for name, what in (item for part in parts for item in vars(part).items()):
         shown = callable(what) or isinstance(what, (staticmethod, property))
         if shown and not name.startswith("_") and name not in _NOT_FOR_USERS:
             yield name, what.__func__ if isinstance(what, staticmethod) else what

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
         current_input_id as current_input_id,
         is_local as is_local,
     )
+    from squall.sdk.secret import Secret as Secret
 
     __version__: str
 
@@ -27,6 +28,7 @@ _HOMES = {
     "FunctionCall": "squall.sdk.function_call",
     "Image": "squall.sdk.image",
     "Retries": "squall.model.function",
+    "Secret": "squall.sdk.secret",
     "after_fork": "squall.sdk.inside",
     "current_function_call_id": "squall.sdk.inside",
     "current_input_id": "squall.sdk.inside",

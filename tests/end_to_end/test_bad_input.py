@@ -162,15 +162,40 @@ def test_a_result_that_is_too_large_is_named_with_both_sizes() -> None:
 
 
 def test_another_python_for_code_by_value_is_refused_before_anything_is_sent(terminal: Terminal) -> None:
+    other = "3.12" if sys.version_info[:2] != (3, 12) else "3.13"
     program = f"""{APP}
-image = squall.Image.debian_slim(python_version="3.9")
+image = squall.Image.debian_slim(python_version={other!r})
 @app.function(serialized=True, image=image)
 def bad():
     return 1
 """
-    said = terminal.run(program)
+    terminal.run(program).is_error("SQ-1207", "'bad'", other)
+
+
+# images
+
+
+def image(steps: str) -> str:
+    return f"{APP}@app.function(image=squall.Image.{steps})\ndef bad():\n    pass\n"
+
+
+def test_a_line_of_a_dockerfile_that_is_not_understood_is_named(terminal: Terminal) -> None:
+    bad = "debian_slim().dockerfile_commands('RUN true', 'RUN --mount=type=secret,id=a true')"
+    terminal.run(image(bad)).is_error("SQ-1502", "line 2 of the Dockerfile")
+    copy = "debian_slim().dockerfile_commands('COPY no-such-file /x')"
+    terminal.run(image(copy)).is_error("SQ-1010", "line 1 of the Dockerfile", "no-such-file")
+    terminal.run(image("from_dockerfile('Nowhere')")).is_error("SQ-1019", "Nowhere")
+
+
+def test_a_step_that_the_host_image_cannot_have_is_refused_with_what_can(terminal: Terminal) -> None:
+    said = terminal.run(image("host().apt_install('ffmpeg')"))
     assert said.status == 1, said
-    assert "SQ-1207" in said.err or "PythonVersionMismatch" in said.err, said
+    assert "Image.debian_slim()" in said.err, said
+
+
+def test_a_function_for_a_step_that_cannot_travel_is_named(terminal: Terminal) -> None:
+    program = "import threading\nlock = threading.Lock()\ndef step():\n    lock.acquire()\n"
+    terminal.run(program + image("debian_slim().run_function(step)")).is_error("SQ-1202", "lock")
 
 
 # packages

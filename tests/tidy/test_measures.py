@@ -13,9 +13,13 @@ MAX_PARAMETERS = 5
 # Public functions whose options users write by name; each goes at once into one frozen noun.
 MANY_PARAMETERS = {
     "src/squall/sdk/app.py App.function": "every option of a function",
-    "src/squall/sdk/image.py Image.pip_install": "every option of pip",
-    "src/squall/sdk/image.py Image.pip_install_from_requirements": "the same",
-    "src/squall/sdk/image.py Image.uv_pip_install": "the same",
+    "src/squall/sdk/image.py Image.from_dockerfile": "every option of a build by Dockerfile",
+    "src/squall/sdk/image_commands.py Runs.run_function": "every option of a step",
+    "src/squall/sdk/image_installs.py Installs.pip_install": "every option of pip",
+    "src/squall/sdk/image_installs.py Installs.pip_install_from_pyproject": "the same",
+    "src/squall/sdk/image_installs.py Installs.pip_install_from_requirements": "the same",
+    "src/squall/sdk/image_installs.py Installs.uv_pip_install": "the same",
+    "src/squall/sdk/image_installs.py Installs.uv_sync": "every option of uv sync",
 }
 
 

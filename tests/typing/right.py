@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Iterator
 from typing import Any, assert_type
 
 import squall
-from squall import App, Function, FunctionCall, Image, Retries
+from squall import App, Function, FunctionCall, Image, Retries, Secret
 
 app = App("typed", image=Image.host())
 
@@ -85,3 +85,12 @@ def running() -> None:
 
 def takes_a_function(function: Function[[int], float]) -> float:
     return function.remote(3)
+
+
+def images() -> None:
+    token = Secret.from_dict({"TOKEN": "x"})
+    assert_type(Image.debian_slim("3.12").apt_install("git", ["curl"]), Image)
+    assert_type(Image.host().pip_install("six").add_local_dir(".", "/data"), Image)
+    assert_type(Image.from_registry("debian", token).run_commands("make", secrets=[token]), Image)
+    assert_type(Image.debian_slim().run_function(main, args=(3,), kwargs={"number": 3}), Image)
+    assert_type(Image.from_scratch().dockerfile_commands("COPY a /a", context_files={"a": "b"}), Image)

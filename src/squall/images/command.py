@@ -123,7 +123,7 @@ def install_command(
         **step.env,
         **told,
         # Both tools put variables into the lines of a requirements file themselves.
-        **{name: settings.secrets[name] for name in needed if name in settings.secrets},
+        **{name: settings.secrets[name] for name in (*needed, *step.secrets) if name in settings.secrets},
     }
     shown = [tool.kind, *(["pip"] if tool.kind == "uv" else []), "install", *build.step.packages]
     shown += ["-r", "requirements.txt"] if build.step.requirements.strip() else []

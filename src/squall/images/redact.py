@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from typing import Final
 from urllib.parse import quote, unquote
 
+from squall.model.errors import InvalidError
+
 HIDDEN: Final = "****"
 
 # From the first letter that can be of it, and never back: a line without any URL is gone through once.
@@ -45,6 +47,14 @@ class Hidden:
             return f"{match['scheme']}${{{self._name_of(userinfo, place[0] if place else '')}}}@"
 
         return _USERINFO.sub(put_away, text)
+
+    def keep(self, name: str, value: str) -> None:
+        """Puts a value away under a name that the user chose. Raises InvalidError where it has another one already."""
+        if self.secrets.setdefault(name, value) != value:
+            raise InvalidError(
+                f"{name} is given two values, and what is built can be told one",
+                remedy="give one of the two another name",
+            )
 
     def _name_of(self, value: str, place: str) -> str:
         """The placeholder's name for a credential of `place`."""

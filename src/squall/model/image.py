@@ -8,10 +8,17 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal, cast
 
 from squall.model.image_steps import (
+    AddLocal,
+    DockerfileCommands,
+    RunFunction,
     Step,
+    WithoutOwnRoot,
     check_absolute,
+    check_context,
+    check_remote,
     step_after_uncopied_add,
     step_from_json,
+    step_label,
     step_to_json,
 )
 from squall.model.jsonable import from_json, to_json
@@ -25,9 +32,11 @@ _PYTHON_VERSION = re.compile(r"3\.\d{1,2}")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RegistryImage:
-    """An image that a registry has. reference: its name, with the host that carries it unless that is the default one, and a tag
-    or digest. login: whether a user and a password travel apart. build_id: not empty where the name is to be looked up anew,
-    once for each value.
+    """An image that a registry has.
+
+    reference: its name, with the host that carries it unless that is the default one, and a tag or digest. login:
+    whether a user and a password travel apart, as REGISTRY_USERNAME and REGISTRY_PASSWORD. build_id: not empty where
+    the name is to be looked up anew, once for each value.
     """
 
     reference: str
@@ -41,8 +50,10 @@ class RegistryImage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DockerfileImage:
-    """An image that a Dockerfile says. text: all of it. context: the digest of a tree of the files that COPY and ADD find, each below
-    its path in the context; "" for none. build_id: as in PipInstall.
+    """An image that a Dockerfile says.
+
+    text: all of it. context: the digest of a tree of the files that COPY and ADD find, each below its path in the
+    context; "" for none. build_args: values for its ARGs, which are no secret. build_id: as in PipInstall.
     """
 
     text: str
@@ -50,14 +61,19 @@ class DockerfileImage:
     build_args: dict[str, str] = field(default_factory=dict)
     build_id: str = ""
 
+    def __post_init__(self) -> None:
+        if not self.text.strip():
+            raise ValueError("the Dockerfile is empty")
+        check_context(self.context)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageRecipe:
     """What an image is made of: a base and steps, in order.
 
     base: "host" is the machine itself; every other one has a root of its own. image, dockerfile: what the bases of those names
-    stand on. python_version: "3.12", the Python that the base is given where it is not the host; None for the client's, and with a
-    base from a registry, from a Dockerfile or from nothing for none but what is in it. sources: the digest of the client's settings that decide which
+    stand on. python_version: "3.12", the Python that the base is given where it is not the host; None for the client's,
+    and with a base from a registry, from a Dockerfile or from nothing for none but what is in it. sources: the digest of the client's settings that decide which
     packages its steps find, so that the recipe alone tells its layers.
     """
 
@@ -78,6 +94,32 @@ class ImageRecipe:
         late = step_after_uncopied_add(self.steps)
         if late is not None:
             raise ValueError(f"a step that builds follows {late.origin or late.remote}, which is not copied")
+        for step in self.steps:
+            if self.base == "host" and not isinstance(step, WithoutOwnRoot):
+                raise ValueError(
+                    f"`{step_label(step)}` needs an image with a root of its own, which the host is not"
+                )
+            if isinstance(step, AddLocal):
+                check_remote(step.remote, own_root=self.base != "host")
+
+    @property
+    def trees(self) -> tuple[str, ...]:
+        """The digests of the trees that must be there before it is built: the base's, then those of the steps in order."""
+        found = [self.dockerfile.context] if self.dockerfile is not None else []
+        for step in self.steps:
+            match step:
+                case AddLocal():
+                    found.append(step.tree)
+                case DockerfileCommands():
+                    found.append(step.context)
+                case _:
+                    pass
+        return tuple(dict.fromkeys(filter(None, found)))
+
+    @property
+    def blobs(self) -> tuple[str, ...]:
+        """The digests of the blobs that must be there before it is built, in the order of the steps."""
+        return tuple(dict.fromkeys(step.call for step in self.steps if isinstance(step, RunFunction)))
 
     def to_json(self) -> dict[str, Any]:
         """The plain form; `ImageRecipe.from_json` reads it."""

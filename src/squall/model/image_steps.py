@@ -17,12 +17,12 @@ _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _HIDDEN = re.compile(r"\$\{SQUALL_CREDENTIAL_\w+\}@")
 _DEBIAN_PACKAGE = re.compile(r"[a-z0-9][a-z0-9+.-]+(:[a-z0-9]+)?([=/][A-Za-z0-9.+~:-]+)?")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
-_NOT_OURS_TO_GIVE = (
+# What is mounted in every container, and what most distributions have as a link into /usr: a directory would hide it.
+_NEVER_GIVEN: Final = (
     "/proc",
     "/sys",
     "/dev",
     "/squall",
-    "/usr",
     "/bin",
     "/sbin",
     "/lib",
@@ -39,7 +39,8 @@ class PipInstall:
     packages: requirement specifiers. requirements, constraints: the text of such files, every include resolved.
     Credentials never stand in a step: a URL holds `${SQUALL_CREDENTIAL_n}` in their place, and the value travels
     apart. env: set for this step only. build_id: not empty for a step that is to be built anew, once for each
-    value. uv_version: the uv that does it, None for any.
+    value. uv_version: the uv that does it, None for any. secrets: names of variables that are set for this step
+    only; their values travel apart and are in no key.
     """
 
     packages: tuple[str, ...] = ()
@@ -54,19 +55,21 @@ class PipInstall:
     build_id: str = ""
     uv_version: str | None = None
     dialect: Dialect = "pip"
+    secrets: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.packages and not self.requirements.strip():
             raise ValueError("an install step names no package")
-        check_variables(self.env)
+        _check_settings(self.env, self.secrets)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UvSync:
     """One step that installs what a uv project needs, and not the project itself.
 
-    pyproject, lock: the text of pyproject.toml and uv.lock; the lock is empty where there is none. frozen: nothing is
-    resolved anew, which needs the lock. env, build_id, uv_version: as in PipInstall.
+    pyproject, lock: the text of pyproject.toml and uv.lock, credentials in them as in PipInstall; the lock is empty
+    where there is none. frozen: nothing is resolved anew, which needs the lock. env, build_id, uv_version, secrets: as
+    in PipInstall.
     """
 
     pyproject: str
@@ -78,20 +81,24 @@ class UvSync:
     env: dict[str, str] = field(default_factory=dict)
     build_id: str = ""
     uv_version: str | None = None
+    secrets: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        if not self.pyproject.strip():
+            raise ValueError("a uv project has a pyproject.toml")
         if self.frozen and not self.lock.strip():
             raise ValueError("a frozen install of a uv project needs its uv.lock")
-        check_variables(self.env)
+        _check_settings(self.env, self.secrets)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AptInstall:
-    """One step that installs packages of the distribution, Debian's or one like it. env, build_id: as in PipInstall."""
+    """One step that installs packages of the distribution, Debian's or one like it. env, build_id, secrets: as in PipInstall."""
 
     packages: tuple[str, ...]
     env: dict[str, str] = field(default_factory=dict)
     build_id: str = ""
+    secrets: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.packages:
@@ -99,14 +106,12 @@ class AptInstall:
         for package in self.packages:
             if not _DEBIAN_PACKAGE.fullmatch(package):
                 raise ValueError(f"{package!r} is no name of a Debian package")
-        check_variables(self.env)
+        _check_settings(self.env, self.secrets)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunCommands:
-    """One step that runs commands by the image's shell, each in turn, until one fails.
-
-    secrets: names of variables that are set for this step only; their values travel apart and are in no key. env, build_id: as in
+    """One step that runs commands by the image's shell, each in turn, until one fails. env, build_id, secrets: as in
     PipInstall.
     """
 
@@ -120,22 +125,23 @@ class RunCommands:
             raise ValueError("a step names no command")
         if any("\0" in command or not command.strip() for command in self.commands):
             raise ValueError("a command is some text without a NUL byte")
-        check_variables(self.env)
-        check_variables(dict.fromkeys(self.secrets, ""))
+        _check_settings(self.env, self.secrets)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunFunction:
     """One step that runs a Python function in the image.
 
-    name: for people. says: a digest that differs when what the function does could differ. call: the digest of a blob with the
-    function and its arguments as cloudpickle writes them; it is no part of a key, since the same function can be written in several
-    ways. timeout_s: seconds after which it is killed. secrets, env, build_id: as in RunCommands.
+    name: for people. says: a digest that differs when what the function does could differ. call: the digest of a blob
+    with `(function, args, kwargs)` as cloudpickle writes it; it is no part of a key, since the same function can be
+    written in several ways. python: the minor version that wrote it ("3.12"), which alone can read it. timeout_s:
+    seconds after which it is killed. env, build_id, secrets: as in PipInstall.
     """
 
     name: str
     says: str
     call: str
+    python: str = ""
     timeout_s: float = 3600.0
     env: dict[str, str] = field(default_factory=dict)
     secrets: tuple[str, ...] = ()
@@ -147,14 +153,13 @@ class RunFunction:
                 raise ValueError(f"{digest!r} is no digest")
         if not 0 < self.timeout_s <= 86_400:
             raise ValueError(f"a time limit is above 0 and at most a day, not {self.timeout_s} seconds")
-        check_variables(self.env)
-        check_variables(dict.fromkeys(self.secrets, ""))
+        _check_settings(self.env, self.secrets)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DockerfileCommands:
     """Lines as in a Dockerfile, without FROM, on top of what is there. context: the digest of a tree of the files that COPY
-    and ADD find, "" for none. build_id: as in PipInstall.
+    and ADD find, each below its path in the context; "" for none. build_id: as in PipInstall.
     """
 
     text: str
@@ -164,8 +169,7 @@ class DockerfileCommands:
     def __post_init__(self) -> None:
         if not self.text.strip():
             raise ValueError("a step names no line of a Dockerfile")
-        if self.context and not _DIGEST.fullmatch(self.context):
-            raise ValueError(f"{self.context!r} is no digest")
+        check_context(self.context)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -190,9 +194,15 @@ class Workdir:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entrypoint:
-    """The program that a container of this image starts around its own, and its first arguments; empty for none."""
+    """The program that a container of this image starts around its own, and its first arguments; empty for none.
+
+    As in a Dockerfile it leaves no cmd of the base, whose arguments are another program's; a cmd that a step says stays.
+    """
 
     words: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        _check_words(self.words)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -200,6 +210,9 @@ class Cmd:
     """The program, or the further arguments of the entrypoint, where a container is started without a command."""
 
     words: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        _check_words(self.words)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -211,6 +224,7 @@ class Shell:
     def __post_init__(self) -> None:
         if not self.words or not self.words[0]:
             raise ValueError("a shell is at least the name of its program")
+        _check_words(self.words)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -239,6 +253,9 @@ ConfigStep = Env | Workdir | Entrypoint | Cmd | Shell
 """The steps that say how later ones and the container are started."""
 
 Step = BuildStep | ConfigStep | AddLocal
+
+WithoutOwnRoot = PipInstall | Env | Workdir | AddLocal
+"""The steps that an image can have which is the machine itself, read-only; all others write into a root."""
 
 _KINDS: Final[Mapping[str, type[Step]]] = {
     "pip_install": PipInstall,
@@ -322,6 +339,12 @@ def check_variables(variables: Mapping[str, str]) -> None:
             raise ValueError(f"the value of {name} holds a NUL byte")
 
 
+def check_context(digest: str) -> None:
+    """Raises ValueError unless `digest` names a tree, or is empty for none."""
+    if digest and not _DIGEST.fullmatch(digest):
+        raise ValueError(f"{digest!r} is no digest")
+
+
 def check_absolute(path: str) -> None:
     """Raises ValueError unless `path` is absolute, in its shortest form, and free of NUL."""
     parts = path.split("/")
@@ -331,16 +354,37 @@ def check_absolute(path: str) -> None:
         raise ValueError(f"a path in a container is written in its shortest form: {path!r}")
 
 
-def check_remote(path: str) -> None:
-    """Raises ValueError unless local files may be put at `path` in a container."""
+def check_remote(path: str, *, own_root: bool = True) -> None:
+    """Raises ValueError unless local files may be put at `path` in a container.
+
+    own_root: the image has a root of its own; without one, /usr is the machine's too.
+    """
     check_absolute(path)
     if path == "/":
         raise ValueError("local files go below a directory of the container, not over its root")
-    for taken in _NOT_OURS_TO_GIVE:
-        if path == taken or path.startswith(taken + "/"):
+    for taken in _NEVER_GIVEN:
+        if is_at_or_below(path, taken):
             raise ValueError(
-                f"{path} is below {taken}, which is the machine's own and read-only in a container"
+                f"{path} is at or below {taken}, where local files would hide what programs need"
             )
+    if not own_root and is_at_or_below(path, "/usr"):
+        raise ValueError(f"{path} is below /usr, which is the machine's own and read-only in a container")
+
+
+def is_at_or_below(path: str, directory: str) -> bool:
+    """Whether `path` is `directory` or lies in it."""
+    return path == directory or path.startswith(directory + "/")
+
+
+def _check_settings(env: Mapping[str, str], secrets: tuple[str, ...]) -> None:
+    """Raises ValueError for what no step can be told."""
+    check_variables(env)
+    check_variables(dict.fromkeys(secrets, ""))
+
+
+def _check_words(words: tuple[str, ...]) -> None:
+    if any("\0" in word for word in words):
+        raise ValueError("a word of a command line holds a NUL byte")
 
 
 def _some(words: tuple[str, ...] | list[str]) -> str:

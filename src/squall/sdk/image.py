@@ -4,61 +4,52 @@ from __future__ import annotations
 
 import hashlib
 import os
-import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from types import TracebackType
-from typing import Any, Concatenate, Final, ParamSpec, TypeVar
+from typing import Any, Concatenate, Final, ParamSpec, Self, TypeVar, get_args
 
 from squall.context.current import in_container
-from squall.model.errors import ImageStepUnavailable, InvalidError, PythonVersionMismatch
-from squall.model.image import SOURCE_ROOT, Base
-from squall.model.image_steps import Dialect, LocalKind, check_absolute, check_remote, check_variables
-from squall.sdk.image_packages import Install, Words, install
+from squall.model.errors import ImageStepUnavailable, InvalidError
+from squall.model.image import Base
+from squall.sdk.image_commands import Runs
+from squall.sdk.image_declared import (
+    Building,
+    Declared,
+    Directory,
+    DockerfileBase,
+    Ignore,
+    Local,
+    Origin,
+    Path,
+    RegistryBase,
+    Variables,
+    checked_env,
+    flat_words,
+    kept,
+    method_of,
+    said_by,
+    said_by_origin,
+)
+from squall.sdk.image_files import Adds, check_place
+from squall.sdk.image_installs import Installs
+from squall.sdk.image_packages import Install
+from squall.sdk.secret import Secret
 
 P = ParamSpec("P")
 T = TypeVar("T")
-Ignore = Sequence[str] | Callable[[str], bool]
-"""Which local files stay away: patterns as in a .dockerignore, or a test of the path below the added directory."""
 
 IDENTITY_VARIABLE: Final = "SQUALL_IMAGE"
-PYTHON_ONLY: Final = ("**", "!**/*.py", "!**/*.pyi", "!**/py.typed")
-_ALIAS_NOTE: Final = (
-    "Image.debian_slim() is the host image for now: this machine's own programs and Python, shown read-only; "
-    "base images of their own come with the image system"
-)
+OLDEST_PYTHON: Final = 11
+"""The minor version of Python 3 that Squall's own code in a container needs."""
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Variables:
-    """Environment variables from here on, as sorted pairs."""
-
-    variables: tuple[tuple[str, str], ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Directory:
-    """The directory in which containers start."""
-
-    path: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Local:
-    """Local files to add; they are looked for when the image is needed, not when it is declared."""
-
-    kind: LocalKind
-    local: str
-    remote: str
-    copy: bool
-    ignore: Ignore = ()
-
-
-Declared = Install | Variables | Directory | Local
+LOGIN: Final = ("REGISTRY_USERNAME", "REGISTRY_PASSWORD")
+_PYTHON = re.compile(r"3\.(\d{1,2})(\.\d{1,3})?")
 
 
 @dataclass(frozen=True, slots=True)
-class Image:
+class Image(Installs, Runs, Adds):
     """An environment for functions. Each method gives a new image with one more step; the old one stays as it is.
 
     Nothing is built or read before a function with this image is run: declaring an image costs nothing.
@@ -67,6 +58,7 @@ class Image:
     base: Base = "host"
     python_version: str | None = None
     steps: tuple[Declared, ...] = field(default=(), repr=False)
+    origin: Origin = field(default=None, repr=False)
 
     @staticmethod
     def host() -> Image:
@@ -79,179 +71,78 @@ class Image:
 
     @staticmethod
     def debian_slim(python_version: str | None = None) -> Image:
-        """A slim Debian with Python; an alias of `Image.host()` until base images come, which a note says.
+        """A slim Debian with a root of its own, build tools, and Python.
 
-        python_version: "3.12", by default and for now always the one that runs this. Raises PythonVersionMismatch.
+        python_version: "3.12", from 3.11 on; the client's by default. Raises InvalidError.
         """
-        here = f"{sys.version_info.major}.{sys.version_info.minor}"
-        asked = None if python_version is None else ".".join(str(python_version).split(".")[:2])
-        if asked not in {None, here}:
-            raise PythonVersionMismatch(
-                f"Image.debian_slim(python_version={python_version!r}) asks for another Python than this one ({here}), "
-                "and it is the host image for now, which has no other",
-                remedy=f"leave python_version out, or run this with Python {asked}",
-            )
-        return Image(base="debian_slim", python_version=asked)
+        return Image(base="debian_slim", python_version=_python("debian_slim", python_version))
 
-    def pip_install(
-        self,
-        *packages: str | Iterable[str],
-        find_links: Words = None,
-        index_url: str | None = None,
-        extra_index_url: Words = None,
-        pre: bool = False,
-        extra_options: str = "",
-        env: Mapping[str, str] | None = None,
-        secrets: Any = None,
-        gpu: Any = None,
-        force_build: bool = False,
-    ) -> Image:
-        """With these packages, chosen by pip's rules: the best version that any index has.
-
-        packages: as on pip's command line, options apart: those go into extra_options. env: for this step only.
-        force_build: install anew, also where this image was built before. Raises InvalidError.
-        """
-        _refuse_later("pip_install", secrets=secrets, gpu=gpu)
-        return self._with(
-            install(
-                packages,
-                places=(find_links, index_url, extra_index_url),
-                options=extra_options,
-                pre=pre,
-                env=env,
-                **_common("pip", force_build=force_build),
-            )
-        )
-
-    def uv_pip_install(
-        self,
-        *packages: str | Iterable[str],
-        requirements: Words = None,
-        find_links: Words = None,
-        index_url: str | None = None,
-        extra_index_url: Words = None,
-        pre: bool = False,
-        extra_options: str = "",
-        uv_version: str | None = None,
-        env: Mapping[str, str] | None = None,
-        secrets: Any = None,
-        gpu: Any = None,
-        force_build: bool = False,
-    ) -> Image:
-        """With these packages, chosen by uv's rules: from the first index that has a package.
-
-        requirements: requirements files, read when the image is needed. uv_version: the uv that installs. The rest
-        is as for `pip_install`. Raises InvalidError.
-        """
-        _refuse_later("uv_pip_install", secrets=secrets, gpu=gpu)
-        return self._with(
-            install(
-                packages,
-                places=(find_links, index_url, extra_index_url),
-                options=extra_options,
-                files=requirements,
-                pre=pre,
-                env=env,
-                uv_version=uv_version,
-                **_common("uv", force_build=force_build),
-            )
-        )
-
-    def pip_install_from_requirements(
-        self,
-        requirements_txt: str,
+    @staticmethod
+    def from_registry(
+        tag: str,
+        secret: Secret | None = None,
         *,
-        find_links: Words = None,
-        index_url: str | None = None,
-        extra_index_url: Words = None,
-        pre: bool = False,
-        extra_options: str = "",
-        env: Mapping[str, str] | None = None,
-        secrets: Any = None,
-        gpu: Any = None,
+        setup_dockerfile_commands: Iterable[str] = (),
+        add_python: str | None = None,
         force_build: bool = False,
     ) -> Image:
-        """With the packages of a requirements file, which is read when the image is needed. Raises InvalidError."""
-        _refuse_later("pip_install_from_requirements", secrets=secrets, gpu=gpu)
-        return self._with(
-            install(
-                (),
-                places=(find_links, index_url, extra_index_url),
-                options=extra_options,
-                files=requirements_txt,
-                pre=pre,
-                env=env,
-                **_common("pip", force_build=force_build),
+        """An image of a registry: "debian:13", "HOST/owner/name@sha256:...".
+
+        secret: with REGISTRY_USERNAME and REGISTRY_PASSWORD, for one that is private. setup_dockerfile_commands: lines of
+        a Dockerfile that come first. add_python: "3.12", for an image that has no Python of its own. force_build: ask the
+        registry anew what the tag names. Raises InvalidError.
+        """
+        if not isinstance(tag, str) or not tag.strip() or "\0" in tag:
+            raise InvalidError(
+                f"Image.from_registry: {tag!r} is no name of an image", remedy='write one: "debian:13"'
             )
+        if secret is not None and not (isinstance(secret, Secret) and set(LOGIN) <= set(secret.names)):
+            raise InvalidError(
+                f"Image.from_registry: secret is a squall.Secret with {' and '.join(LOGIN)}",
+                remedy=f'write `Secret.from_local_environ(["{LOGIN[0]}", "{LOGIN[1]}"])`',
+            )
+        image = Image(
+            base="registry",
+            python_version=_python("from_registry", add_python),
+            origin=RegistryBase(tag=tag.strip(), secret=secret, build_id=_build_id(force=force_build)),
+        )
+        setup = flat_words("Image.from_registry: setup_dockerfile_commands", [setup_dockerfile_commands])
+        return image.dockerfile_commands(*setup) if setup else image
+
+    @staticmethod
+    def from_dockerfile(
+        path: Path,
+        *,
+        context_dir: Path | None = None,
+        ignore: Ignore | None = None,
+        build_args: Mapping[str, str] | None = None,
+        add_python: str | None = None,
+        force_build: bool = False,
+    ) -> Image:
+        """The image that a Dockerfile says; it is read when the image is needed.
+
+        context_dir: where COPY and ADD find files; the current directory. ignore: which of those stay away, as for
+        `add_local_dir`; without it, what PATH.dockerignore or the context's .dockerignore says. build_args: values for
+        its ARGs, which are kept and so are no place for secrets. add_python: as in `from_registry`. force_build: run all of
+        it anew. Raises InvalidError, also for what Docker refuses, and ImageStepUnavailable for what is not in this version;
+        both name the line.
+        """
+        return Image(
+            base="dockerfile",
+            python_version=_python("from_dockerfile", add_python),
+            origin=DockerfileBase(
+                path=os.fspath(path),
+                context_dir=os.fspath(context_dir) if context_dir is not None else os.curdir,
+                ignore=None if ignore is None else kept(ignore),
+                build_args=_build_args(build_args),
+                build_id=_build_id(force=force_build),
+            ),
         )
 
-    def env(self, variables: Mapping[str, str]) -> Image:
-        """With these environment variables, in later steps and in containers. Raises InvalidError."""
-        for name, value in variables.items():
-            if not isinstance(value, str):
-                raise InvalidError(
-                    f"Image.env: the value of {name} is {type(value).__name__}, not a string",
-                    remedy=f"write str(...) around the value of {name}",
-                )
-        try:
-            check_variables(variables)
-        except ValueError as wrong:
-            raise InvalidError(f"Image.env: {wrong}") from None
-        return self._with(Variables(variables=tuple(sorted(variables.items()))))
-
-    def workdir(self, path: str) -> Image:
-        """With this working directory in containers: an absolute path. Raises InvalidError."""
-        shortest = path.rstrip("/") or "/"
-        try:
-            check_absolute(shortest)
-        except ValueError as wrong:
-            raise InvalidError(f"Image.workdir: {wrong}") from None
-        return self._with(Directory(path=shortest))
-
-    def add_local_file(
-        self, local_path: str | os.PathLike[str], remote_path: str, *, copy: bool = False
-    ) -> Image:
-        """With a local file at an absolute path, or in a directory where that ends in "/".
-
-        The file is there when a container starts, and editing it builds nothing; with copy=True it is a part of the
-        image, which later steps see. Raises InvalidError.
-        """
-        local = os.fspath(local_path)
-        remote = remote_path + os.path.basename(local) if remote_path.endswith("/") else remote_path
-        step = Local(kind="file", local=local, remote=remote, copy=copy)
-        return self._with(_checked("add_local_file", step))
-
-    def add_local_dir(
-        self, local_path: str | os.PathLike[str], remote_path: str, *, copy: bool = False, ignore: Ignore = ()
-    ) -> Image:
-        """With all files of a local directory at an absolute path, but for those that `ignore` names.
-
-        ignore: patterns as in a .dockerignore, or a function that is true for what stays away. copy: as for
-        `add_local_file`. Raises InvalidError.
-        """
-        remote = remote_path.rstrip("/") or "/"
-        step = Local(kind="dir", local=os.fspath(local_path), remote=remote, copy=copy, ignore=_kept(ignore))
-        return self._with(_checked("add_local_dir", step))
-
-    def add_local_python_source(
-        self, *modules: str, copy: bool = False, ignore: Ignore = PYTHON_ONLY
-    ) -> Image:
-        """With local modules or packages, by the names that they are imported by; importable in containers.
-
-        ignore: as for `add_local_dir`; by default all that is not Python. Raises InvalidError.
-        """
-        image = self
-        for module in modules:
-            if not module.isidentifier():
-                raise InvalidError(
-                    f"Image.add_local_python_source: {module!r} is no name of a top-level module or package",
-                    remedy="name the package as it is imported, without dots and without `.py`",
-                )
-            remote = f"{SOURCE_ROOT}/{module}"
-            image = image._with(
-                Local(kind="python_source", local=module, remote=remote, copy=copy, ignore=_kept(ignore))
-            )
-        return image
+    @staticmethod
+    def from_scratch() -> Image:
+        """An image with nothing in it: no shell, no Python. What `add_local_*(copy=True)` and COPY put there is all."""
+        return Image(base="scratch")
 
     def imports(self) -> Imports:
         """A `with` block for imports that only this image has: elsewhere, an import that fails there is passed over."""
@@ -264,22 +155,27 @@ class Image:
     @property
     def identity(self) -> str:
         """Names what was declared, the same in the client and in the container: nothing is read for it."""
-        said = "\n".join(
-            repr(step) if not callable(getattr(step, "ignore", None)) else _plain(step) for step in self.steps
-        )
-        return hashlib.sha256(f"{self.base}\n{said}".encode()).hexdigest()[:32]
+        said = [f"{self.base} {self.python_version}", said_by_origin(self.origin), *map(said_by, self.steps)]
+        return hashlib.sha256("\n".join(said).encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """What the user should be told once about this image."""
-        return (_ALIAS_NOTE,) if self.base == "debian_slim" else ()
+    def with_step(self, step: Declared) -> Self:
+        """This image and one more step.
 
-    def _with(self, step: Declared) -> Image:
-        """This image and one more step. Raises InvalidError for a step that builds after files that are not copied."""
+        Raises InvalidError for a step that builds after files that are not copied, and for one that cannot be done to
+        the machine itself.
+        """
+        method = method_of(step)
+        if self.base == "host" and not isinstance(step, Install | Variables | Directory | Local):
+            raise InvalidError(
+                f"Image.{method} needs an image with a root of its own, and Image.host() is this machine, read-only",
+                remedy="start from Image.debian_slim()",
+            )
+        if isinstance(step, Local):
+            check_place(step, own_root=self.base != "host")
         uncopied = next((done for done in self.steps if isinstance(done, Local) and not done.copy), None)
-        builds = isinstance(step, Install) or (isinstance(step, Local) and step.copy)
+        builds = isinstance(step, get_args(Building)) or (isinstance(step, Local) and step.copy)
         if uncopied is not None and builds:
-            what = "an install step" if isinstance(step, Install) else "a copy"
+            what = f"a copy of {step.local!r}" if isinstance(step, Local) else f"`.{method}`"
             raise InvalidError(
                 f"{what} comes after the local files of {uncopied.local!r}, which are added only when a container "
                 "starts, so a step that builds cannot see them",
@@ -287,95 +183,45 @@ class Image:
             )
         return replace(self, steps=(*self.steps, step))
 
-    # What comes with the image system. The names are here, so that a program that uses them is told what is so.
-
-    @staticmethod
-    def from_registry(*_: Any, **__: Any) -> Image:
-        """Not in this version: base images from a registry."""
-        raise _later("from_registry")
-
-    @staticmethod
-    def from_dockerfile(*_: Any, **__: Any) -> Image:
-        """Not in this version: an image from a Dockerfile."""
-        raise _later("from_dockerfile")
-
-    @staticmethod
-    def from_scratch(*_: Any, **__: Any) -> Image:
-        """Not in this version: an empty image."""
-        raise _later("from_scratch")
+    # What is not there yet. The names are here, so that a program that uses them is told what is so.
 
     @staticmethod
     def from_id(*_: Any, **__: Any) -> Image:
         """Not in this version: an image that was built, by its id."""
-        raise _later("from_id")
+        raise _later("from_id", "declare the image again: what was built for it before is used")
 
     @staticmethod
     def from_name(*_: Any, **__: Any) -> Image:
         """Not in this version: a published image."""
-        raise _later("from_name")
+        raise _later("from_name", "push it to a registry, and use `Image.from_registry(...)`")
 
     @staticmethod
     def micromamba(*_: Any, **__: Any) -> Image:
         """Not in this version: an image with conda packages."""
-        raise _later("micromamba")
-
-    def publish(self, *_: Any, **__: Any) -> Image:
-        """Not in this version: a name for this image."""
-        raise _later("publish")
-
-    def build(self, *_: Any, **__: Any) -> Image:
-        """Not in this version: building before a function is run."""
-        raise _later("build")
-
-    def apt_install(self, *_: Any, **__: Any) -> Image:
-        """Not in this version: Debian packages."""
-        raise _later("apt_install", "install the package on this machine: the host image shows /usr")
-
-    def run_commands(self, *_: Any, **__: Any) -> Image:
-        """Not in this version: shell commands."""
-        raise _later("run_commands")
-
-    def run_function(self, *_: Any, **__: Any) -> Image:
-        """Not in this version: a Python function at build time."""
-        raise _later("run_function")
-
-    def dockerfile_commands(self, *_: Any, **__: Any) -> Image:
-        """Not in this version: lines of a Dockerfile."""
-        raise _later("dockerfile_commands")
-
-    def entrypoint(self, *_: Any, **__: Any) -> Image:
-        """Not in this version: the program of a container."""
-        raise _later("entrypoint")
-
-    def cmd(self, *_: Any, **__: Any) -> Image:
-        """Not in this version: the arguments of a container's program."""
-        raise _later("cmd")
-
-    def shell(self, *_: Any, **__: Any) -> Image:
-        """Not in this version: the shell of later commands."""
-        raise _later("shell")
+        raise _later("micromamba", "stand on an image that has it: `Image.from_registry(...)`")
 
     def micromamba_install(self, *_: Any, **__: Any) -> Image:
         """Not in this version: conda packages."""
-        raise _later("micromamba_install")
+        raise _later("micromamba_install", "run `micromamba install` in `.run_commands(...)`")
 
-    def pip_install_from_pyproject(self, *_: Any, **__: Any) -> Image:
-        """Not in this version: the dependencies of a pyproject.toml."""
-        raise _later("pip_install_from_pyproject", "list the packages in `.pip_install(...)`")
+    def publish(self, *_: Any, **__: Any) -> Image:
+        """Not in this version: a name for this image."""
+        raise _later("publish", "keep the image in a module that several apps import")
+
+    def build(self, *_: Any, **__: Any) -> Image:
+        """Not in this version: building before a function is run."""
+        raise _later("build", "run an app that has a function with this image: it is built as the app opens")
 
     def pip_install_private_repos(self, *_: Any, **__: Any) -> Image:
         """Not in this version: packages from private repositories."""
-        raise _later("pip_install_private_repos", "write `git+https://...` in `.pip_install(...)`")
+        raise _later(
+            "pip_install_private_repos",
+            'write `.pip_install("name @ git+https://${TOKEN}@HOST/...", secrets=[...])` with a secret that has TOKEN',
+        )
 
     def poetry_install_from_file(self, *_: Any, **__: Any) -> Image:
         """Not in this version: the dependencies of a Poetry project."""
         raise _later("poetry_install_from_file", "export them, and use `.pip_install_from_requirements(...)`")
-
-    def uv_sync(self, *_: Any, **__: Any) -> Image:
-        """Not in this version: the dependencies of a uv project."""
-        raise _later(
-            "uv_sync", "`uv export > requirements.txt`, and use `.pip_install_from_requirements(...)`"
-        )
 
 
 class Imports:
@@ -394,40 +240,30 @@ class Imports:
         return kind is not None and issubclass(kind, ImportError) and not here
 
 
-def _common(dialect: Dialect, *, force_build: bool) -> dict[str, Any]:
-    # A new id for each declaration: what was built for another one is not used again.
-    return {"dialect": dialect, "build_id": os.urandom(8).hex() if force_build else ""}
-
-
-def _checked(method: str, step: Local) -> Local:
-    """The step, if its files may go where it puts them. Raises InvalidError."""
-    try:
-        check_remote(step.remote)
-    except ValueError as wrong:
+def _python(method: str, version: Any) -> str | None:
+    """The minor version that is asked for: "3.12". Raises InvalidError."""
+    if version is None:
+        return None
+    found = _PYTHON.fullmatch(str(version))
+    if found is None or not isinstance(version, str):
         raise InvalidError(
-            f"Image.{method}: {wrong}", remedy="name an absolute path such as /data, or one below /app"
-        ) from None
-    return step
+            f"Image.{method}: {version!r} is no version of Python", remedy='write it as a string: "3.12"'
+        )
+    if int(found[1]) < OLDEST_PYTHON:
+        raise InvalidError(
+            f"Image.{method}: Python {version} is too old for the code of Squall that runs in every container",
+            remedy=f"ask for 3.{OLDEST_PYTHON} or a later one",
+        )
+    return f"3.{found[1]}"
 
 
-def _kept(ignore: Ignore) -> Ignore:
-    return ignore if callable(ignore) else tuple(ignore)
+def _build_args(build_args: Any) -> tuple[tuple[str, str], ...]:
+    return checked_env("Image.from_dockerfile: build_args", build_args)
 
 
-def _plain(step: Declared) -> str:
-    """A local add that a function filters: the function's address would not be the same in a container."""
-    return repr(replace(step, ignore=())) if isinstance(step, Local) else repr(step)
+def _build_id(*, force: bool) -> str:
+    return os.urandom(8).hex() if force else ""
 
 
-def _refuse_later(method: str, **options: Any) -> None:
-    for name, value in options.items():
-        if value:
-            raise _later(f"{method}({name}=...)")
-
-
-def _later(what: str, instead: str = "") -> ImageStepUnavailable:
-    return ImageStepUnavailable(
-        f"Image.{what} comes with the image system; this version has Image.host(), .pip_install, .uv_pip_install, "
-        ".pip_install_from_requirements, .env, .workdir and .add_local_file/_dir/_python_source",
-        **({"remedy": instead} if instead else {}),
-    )
+def _later(what: str, instead: str) -> ImageStepUnavailable:
+    return ImageStepUnavailable(f"Image.{what} is not in this version", remedy=instead, feature=what)

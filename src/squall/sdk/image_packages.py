@@ -12,6 +12,8 @@ from typing import Any, Final
 from squall.images.redact import Hidden, placeholders, without_userinfo
 from squall.model.errors import InvalidError, SourceFileNotFound
 from squall.model.image_steps import Dialect, PipInstall
+from squall.sdk.image_projects import project_packages
+from squall.sdk.secret import Secret, values_of
 
 Words = str | Iterable[str] | None
 
@@ -30,10 +32,17 @@ _DEPTH: Final = 16
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Install:
-    """An install step as declared: its files are paths, all places as the user wrote them."""
+    """An install step as declared: its files are paths, all places as the user wrote them.
 
+    method: of `Image`, by which it was declared. project: a pyproject.toml, of which all dependencies are meant and
+    those of `extras`.
+    """
+
+    method: str
     packages: tuple[str, ...]
     files: tuple[str, ...] = ()
+    project: str = ""
+    extras: tuple[str, ...] = ()
     find_links: tuple[str, ...] = ()
     index_url: str | None = None
     extra_index_url: tuple[str, ...] = ()
@@ -43,11 +52,20 @@ class Install:
     build_id: str = ""
     uv_version: str | None = None
     dialect: Dialect = "pip"
+    secrets: tuple[Secret, ...] = ()
 
     def __repr__(self) -> str:
-        # Seen in tracebacks, and hashed in the client and in containers, where a forced build has another id.
-        shown = [*self.packages, *self.files, *self.find_links, str(self.index_url), *self.extra_index_url]
-        return f"Install({self.dialect}, {', '.join(map(without_userinfo, shown))}, {self.extra_options!r}, {self.pre})"
+        # Seen in tracebacks: no user and no password of a URL.
+        return f"Install{self.said!r}"
+
+    @property
+    def said(self) -> tuple[Any, ...]:
+        """What is the same wherever the program is loaded: local files by their names alone, and no forced build's id."""
+        local = [os.path.basename(path) for path in (*self.files, self.project)]
+        links = [link if "://" in link else os.path.basename(link) for link in self.find_links]
+        shown = [*self.packages, *local, *links, str(self.index_url), *self.extra_index_url]
+        names = tuple(name for secret in self.secrets for name in secret.names)
+        return (*map(without_userinfo, shown), *self.extras, self.extra_options, self.pre, names)
 
 
 def install(
@@ -58,7 +76,7 @@ def install(
     files: Words = None,
     **rest: Any,
 ) -> Install:
-    """An install step from the words of a user. places: find_links, index_url, extra_index_url.
+    """An install step from the words of a user. places: find_links, index_url, extra_index_url; rest: other fields.
 
     Raises InvalidError that names the word that is wrong.
     """
@@ -66,12 +84,12 @@ def install(
     for word in flat:
         _check_package(word)
     named = _words(files)
-    if not flat and not named:
+    if not flat and not named and not rest.get("project"):
         raise InvalidError(
             "an install step names no package", remedy='name at least one: `.pip_install("numpy")`'
         )
     links, index, extra = places
-    left, found = _options(options)
+    left, found = read_options(options)
     env = rest.pop("env", None) or {}
     _check_env(env)
     return Install(
@@ -94,15 +112,20 @@ def read_install(step: Install, hidden: Hidden) -> PipInstall:
     read = _Read()
     for path in step.files:
         read.file(path, read.requirements, depth=0)
+    packages = (*step.packages, *(project_packages(step.project, step.extras) if step.project else ()))
+    for word in packages:
+        _check_package(word)
+    for name, value in values_of(step.secrets).items():
+        hidden.keep(name, value)
     text, bounds = "\n".join(read.requirements), "\n".join(read.constraints)
-    for name in placeholders(" ".join([text, bounds, *step.packages])):
+    for name in placeholders(" ".join([text, bounds, *packages])):
         # As pip does with a requirements file: variables of the client's environment stand in it.
         if name in os.environ and not name.startswith(SECRET_PREFIX):
             hidden.secrets.setdefault(name, os.environ[name])
     index = step.index_url or next(iter(read.places["index"]), None)
     links = [*map(_absolute, step.find_links), *read.places["links"]]
     return PipInstall(
-        packages=tuple(map(hidden.hide, step.packages)),
+        packages=tuple(map(hidden.hide, packages)),
         requirements=hidden.hide(text),
         constraints=hidden.hide(bounds),
         find_links=tuple(map(hidden.hide, links)),
@@ -114,6 +137,7 @@ def read_install(step: Install, hidden: Hidden) -> PipInstall:
         build_id=step.build_id,
         uv_version=step.uv_version,
         dialect=step.dialect,
+        secrets=tuple(dict.fromkeys(name for secret in step.secrets for name in secret.names)),
     )
 
 
@@ -139,8 +163,11 @@ def _check_package(word: Any) -> None:
         )
 
 
-def _options(text: str) -> tuple[str, dict[str, list[str]]]:
-    """The options that are left, and those that say where packages are: those travel apart from a command line."""
+def read_options(text: str) -> tuple[str, dict[str, list[str]]]:
+    """The options that are left, and those that say where packages are: those travel apart from a command line.
+
+    Raises InvalidError for what cannot be read, and for a user or a password.
+    """
     found = _no_places()
     left: list[str] = []
     try:
@@ -193,7 +220,7 @@ class _Read:
                 bounds = include[1].strip("-").startswith("c")
                 self.file(inner, self.constraints if bounds else wanted, depth=depth + 1)
             elif line.split("=")[0].split()[:1] and line.split("=")[0].split()[0] in _PLACE_OPTIONS:
-                _, found = _options(line)
+                _, found = read_options(line)
                 beside = os.path.dirname(os.path.abspath(os.path.expanduser(path)))
                 found["links"] = [_absolute(link, beside) for link in found["links"]]
                 for kind, places in found.items():

@@ -7,19 +7,20 @@ import os
 import sys
 from typing import Any, Protocol
 
-from squall.blobs.digest import Digest
-from squall.blobs.tree import File, Tree
+from squall.blobs.digest import Digest, digest_of
+from squall.blobs.tree import File, Tree, tree_of
 from squall.context.fresh import fresh_id
 from squall.images.installer import InstallerSettings
 from squall.model import function as nouns
+from squall.model.errors import InvalidError, PythonVersionMismatch
 from squall.model.ids import APP, AppId, FunctionId
 from squall.sdk.calls import Target
 from squall.sdk.client import Client
 from squall.sdk.code import pickled_function
 from squall.sdk.image import Image
-from squall.sdk.image_recipe import local_files, recipe_of
+from squall.sdk.image_recipe import LocalFiles, Needed, ReadImage, read_image, recipe_of
 from squall.sdk.running import RunningApp
-from squall.sdk.ship import below_source_root, ship_bytes, ship_tree
+from squall.sdk.ship import below_source_root, missing, ship_bytes, ship_tree
 from squall.sdk.source import Source, source_of_file, with_outside
 from squall.sdk.source_cache import SourceCache
 from squall.sdk.source_walk import SourceFile
@@ -49,7 +50,7 @@ class AppRun:
         self._paths: dict[Digest, str] = {}
         self._running: RunningApp | None = None
         self._images: dict[Image, dict[str, Any]] = {}
-        self._local: dict[Image, list[tuple[Tree, dict[Digest, str]]]] = {}
+        self._read: dict[Image, tuple[ReadImage, list[tuple[Tree, dict[Digest, str]]]]] = {}
         self._installer: dict[str, Any] = {}
         self._cache = SourceCache(None)
         self._digest: str | None = None
@@ -69,17 +70,24 @@ class AppRun:
             self._paths = _paths(self._tree, source.files)
             for note in source.notes:
                 self._watcher.note(note)
+        for function in self._app.functions.values():
+            _check_python(function.declared)
         for image in self._all_images():
-            self._local[image] = [self._tree_of(added.files) for added in local_files(image)]
+            self._look_at(image)
         self._python = this_python().to_json()
         self._installer = installer_settings().to_json()
         if any(function.declared.noun.code.main for function in self._app.functions.values()):
             # Values that name classes of this script say so under the name that the script has in a container.
             sys.modules.setdefault(MAIN, sys.modules["__main__"])
 
-    def _tree_of(self, files: tuple[SourceFile, ...]) -> tuple[Tree, dict[Digest, str]]:
-        tree = self._cache.tree(files)
-        return tree, _paths(tree, files)
+    def _look_at(self, image: Image) -> None:
+        """Reads what an image needs of this machine."""
+        read = read_image(image)
+        self._read[image] = (read, [self._tree_of(local) for local in read.local])
+
+    def _tree_of(self, local: LocalFiles) -> tuple[Tree, dict[Digest, str]]:
+        tree = self._cache.tree(local.files)
+        return tree_of([*tree.entries, *local.others]), _paths(tree, local.files)
 
     async def open(self) -> None:
         """Ships what the server lacks, opens the app, and points its functions at it."""
@@ -104,8 +112,9 @@ class AppRun:
         """A function that was declared while the app runs joins it; one of a name that was there takes its place."""
         assert self._running is not None
         image = _image(function)
+        _check_python(function.declared)
         if image not in self._images:
-            self._local[image] = [self._tree_of(added.files) for added in local_files(image)]
+            self._look_at(image)
             await self._settle_images()
         declared = function.declared
         if declared.name in self._names:
@@ -156,16 +165,26 @@ class AppRun:
         return list(dict.fromkeys(_image(function) for function in self._app.functions.values()))
 
     async def _settle_images(self) -> None:
-        """Ships the local files of every image, and makes its recipe; what is secret travels beside it."""
+        """Ships what images need of this machine, and makes their recipes; what is secret travels beside them.
+
+        Raises InvalidError where two of them give different values to one secret.
+        """
         sources = InstallerSettings.from_json(self._installer).sources
-        secrets = self._installer.setdefault("secrets", {})
-        for image, trees in self._local.items():
+        new = [image for image in self._read if image not in self._images]
+        told: dict[str, str] = {}
+        for image in new:
+            read, trees = self._read[image]
             digests = [await ship_tree(self._client, tree, paths) for tree, paths in trees]
-            needed = recipe_of(image, digests, sources=sources)
-            secrets.update(needed.secrets)
+            needed = recipe_of(image, digests, sources=sources, read=read)
+            _tell(told, needed)
+            for data in needed.blobs:
+                if await missing(self._client, [digest_of(data)]):
+                    await ship_bytes(self._client, data)
             self._images[image] = needed.recipe.to_json()
             for note in needed.notes:
                 self._watcher.note(note)
+        # Images that are there already are built: a cell that declares one anew may bring a new value.
+        self._installer.setdefault("secrets", {}).update(told)
 
     def _file_of(self, raw: Any) -> str | None:
         if self._source is None:
@@ -190,9 +209,32 @@ class AppRun:
         return os.path.basename(self._source.root) if self._source is not None else "notebook"
 
 
+def _check_python(declared: Any) -> None:
+    """Raises PythonVersionMismatch for code that travels by value to another Python than wrote it."""
+    here = f"{sys.version_info.major}.{sys.version_info.minor}"
+    asked = declared.image.python_version if declared.image is not None else None
+    if declared.by_value and asked not in {None, here}:
+        raise PythonVersionMismatch(
+            f"the code of {declared.name!r} travels by value from Python {here}, and its image has Python {asked}, which "
+            "cannot read it",
+            local=here,
+            remote=asked,
+        )
+
+
 def _image(function: Any) -> Image:
     found: Image = function.declared.image or _HOST
     return found
+
+
+def _tell(told: dict[str, str], needed: Needed) -> None:
+    """Adds what is secret to what other images of the app tell. Raises InvalidError where one name has two values."""
+    for name, value in needed.secrets.items():
+        if told.setdefault(name, value) != value:
+            raise InvalidError(
+                f"two images of this app give {name} different values, and their builds share one",
+                remedy="give one of the two another name, or put the images into two apps",
+            )
 
 
 def _paths(tree: Tree, files: tuple[SourceFile, ...]) -> dict[Digest, str]:

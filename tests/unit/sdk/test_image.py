@@ -1,32 +1,37 @@
 from __future__ import annotations
 
 import importlib
-import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
 from squall.context import current
-from squall.model.errors import ImageStepUnavailable, InvalidError, PythonVersionMismatch
+from squall.model.errors import ImageStepUnavailable, InvalidError
 from squall.sdk.image import IDENTITY_VARIABLE, Image
 from squall.sdk.image_recipe import recipe_of
+from squall.sdk.secret import Secret
 
-HERE = f"{sys.version_info.major}.{sys.version_info.minor}"
 LATER = [
-    *(
-        "from_registry",
-        "from_dockerfile",
-        "from_scratch",
-        "from_id",
-        "from_name",
-        "micromamba",
-        "publish",
-        "build",
-    ),
-    *("apt_install", "run_commands", "run_function", "dockerfile_commands", "entrypoint", "cmd", "shell"),
-    *("micromamba_install", "pip_install_from_pyproject", "pip_install_private_repos"),
-    *("poetry_install_from_file", "uv_sync"),
+    *("from_id", "from_name", "micromamba", "publish", "build"),
+    *("micromamba_install", "pip_install_private_repos", "poetry_install_from_file"),
 ]
+
+
+def _nothing() -> None:
+    pass
+
+
+def _takes(number: int, *, name: str = "") -> None:
+    pass
+
+
+async def _waits() -> None:
+    pass
+
+
+def _yields() -> Iterator[int]:
+    yield 1
 
 
 def test_an_image_never_changes_and_each_step_gives_a_new_one() -> None:
@@ -37,27 +42,70 @@ def test_an_image_never_changes_and_each_step_gives_a_new_one() -> None:
     assert hash(more) == hash(plain.env({"A": "1"}).workdir("/data").pip_install("six"))
 
 
-def test_debian_slim_is_the_host_image_and_says_so() -> None:
-    assert Image.host().notes == ()
-    for image in (Image.debian_slim(), Image.debian_slim(HERE), Image.debian_slim(HERE + ".3")):
-        assert "debian_slim() is the host image for now" in image.notes[0]
-        assert recipe_of(image.env({"A": "1"})).notes == image.notes
+@pytest.mark.parametrize("version", ["3.11", "3.12", "3.13", "3.14", "3.12.4", None])
+def test_any_python_from_311_on_may_be_asked_for(version: str | None) -> None:
+    asked = None if version is None else version[:4]
+    assert Image.debian_slim(version).python_version == asked
+    assert Image.from_registry("debian", add_python=version).python_version == asked
+    assert Image.from_dockerfile("Dockerfile", add_python=version).python_version == asked
 
 
-def test_another_python_than_this_one_is_refused_by_name() -> None:
-    with pytest.raises(PythonVersionMismatch, match=HERE):
-        Image.debian_slim("3.9")
+@pytest.mark.parametrize("version", ["3.10", "2.7", "3", "3.x", "", 3.12, "3.12.1.2", "3.12\n"])
+def test_what_is_no_version_or_too_old_is_refused(version: Any) -> None:
+    with pytest.raises(InvalidError) as raised:
+        Image.debian_slim(version)
+    assert raised.value.remedy
 
 
 @pytest.mark.parametrize("method", LATER)
-def test_what_comes_later_says_so(method: str) -> None:
-    with pytest.raises(ImageStepUnavailable, match=rf"Image\.{method} comes with the image system"):
+def test_what_comes_later_says_so_and_what_to_do(method: str) -> None:
+    with pytest.raises(ImageStepUnavailable, match=rf"Image\.{method} is not in this version") as raised:
         getattr(Image.host(), method)("x")
+    assert raised.value.remedy != ImageStepUnavailable.remedy
 
 
-def test_options_that_come_later_say_so() -> None:
-    with pytest.raises(ImageStepUnavailable, match=r"pip_install\(gpu=\.\.\.\)"):
-        Image.host().pip_install("six", gpu="H100")
+@pytest.mark.parametrize(
+    ("method", "option"),
+    [
+        (lambda image, **later: image.pip_install("six", **later), "gpu"),
+        (lambda image, **later: image.run_commands("a", **later), "gpu"),
+        (lambda image, **later: image.run_commands("a", **later), "volumes"),
+        (lambda image, **later: image.run_function(_nothing, **later), "gpu"),
+        (lambda image, **later: image.run_function(_nothing, **later), "volumes"),
+        (lambda image, **later: image.run_function(_nothing, **later), "cpu"),
+        (lambda image, **later: image.run_function(_nothing, **later), "memory"),
+        (lambda image, **later: image.uv_sync(**later), "gpu"),
+    ],
+)
+def test_options_that_come_later_say_so(method: Callable[..., Image], option: str) -> None:
+    with pytest.raises(ImageStepUnavailable, match=rf"\({option}=\.\.\.\) is not in this version: "):
+        method(Image.debian_slim(), **{option: "x"})
+
+
+ROOTED: tuple[Callable[[Image], Image], ...] = (
+    lambda image: image.apt_install("git"),
+    lambda image: image.run_commands("make"),
+    lambda image: image.run_function(_nothing),
+    lambda image: image.dockerfile_commands("RUN make"),
+    lambda image: image.uv_sync(),
+    lambda image: image.entrypoint([]),
+    lambda image: image.cmd([]),
+    lambda image: image.shell(["/bin/sh", "-c"]),
+)
+
+
+@pytest.mark.parametrize("step", ROOTED)
+def test_what_writes_into_a_root_is_refused_on_this_machine_itself(step: Callable[[Image], Image]) -> None:
+    with pytest.raises(InvalidError, match=r"Image\.host\(\) is this machine") as raised:
+        step(Image.host())
+    assert raised.value.remedy == "start from Image.debian_slim()"
+    bases = (
+        Image.debian_slim(),
+        Image.from_registry("debian"),
+        Image.from_dockerfile("D"),
+        Image.from_scratch(),
+    )
+    assert all(len(step(base).steps) == 1 for base in bases)
 
 
 def test_a_step_that_builds_cannot_follow_files_that_are_not_copied() -> None:
@@ -70,6 +118,12 @@ def test_a_step_that_builds_cannot_follow_files_that_are_not_copied() -> None:
         with pytest.raises(InvalidError, match="'data'") as raised:
             step()
         assert "copy=True" in raised.value.remedy
+    rooted = Image.debian_slim().add_local_dir("data", "/data")
+    for builds in ROOTED[:5]:
+        with pytest.raises(InvalidError, match="'data'"):
+            builds(rooted)
+    for says in ROOTED[5:]:
+        assert len(says(rooted).steps) == 2
     copied = Image.host().add_local_dir("data", "/data", copy=True).pip_install("six")
     assert len(copied.env({"A": "1"}).add_local_file("x", "/x").add_local_file("y", "/y/").steps) == 5
 
@@ -97,12 +151,76 @@ def test_a_step_that_builds_cannot_follow_files_that_are_not_copied() -> None:
         lambda image: image.add_local_dir(".", "/"),
         lambda image: image.add_local_python_source("a.b"),
         lambda image: image.add_local_python_source("a.py"),
+        lambda image: image.pip_install("six", secrets={"A": "1"}),
+        lambda image: image.pip_install("six", secrets=Secret.from_dict({"A": "1"})),
+        lambda image: image.pip_install("six", secrets=["hunter2"]),
     ],
 )
 def test_bad_words_are_refused_where_they_are_written(wrong: Callable[[Image], Image]) -> None:
     with pytest.raises(InvalidError) as raised:
         wrong(Image.host())
     assert raised.value.remedy
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        lambda: Image.debian_slim().apt_install(),
+        lambda: Image.debian_slim().apt_install("-y"),
+        lambda: Image.debian_slim().apt_install("Bad Name"),
+        lambda: Image.debian_slim().run_commands(),
+        lambda: Image.debian_slim().run_commands(" "),
+        lambda: Image.debian_slim().run_commands(7),  # type: ignore[arg-type]  # on purpose
+        lambda: Image.debian_slim().run_commands("a\0b"),
+        lambda: Image.debian_slim().run_commands("a", env={"A=B": "1"}),
+        lambda: Image.debian_slim().run_commands("a", env=["A"]),  # type: ignore[arg-type]  # on purpose
+        lambda: Image.debian_slim().run_function(print),
+        lambda: Image.debian_slim().run_function(Image),
+        lambda: Image.debian_slim().run_function(_waits),
+        lambda: Image.debian_slim().run_function(_yields),
+        lambda: Image.debian_slim().run_function(_takes),
+        lambda: Image.debian_slim().run_function(_takes, args=(1, 2)),
+        lambda: Image.debian_slim().run_function(_takes, args=(1,), kwargs={"other": 1}),
+        lambda: Image.debian_slim().run_function(_nothing, timeout=0),
+        lambda: Image.debian_slim().run_function(_nothing, timeout=float("nan")),
+        lambda: Image.debian_slim().dockerfile_commands(),
+        lambda: Image.debian_slim().dockerfile_commands("", " "),
+        lambda: Image.debian_slim().dockerfile_commands("COPY a b", context_files={"/a": "x"}),
+        lambda: Image.debian_slim().dockerfile_commands("COPY a b", context_files={"../a": "x"}),
+        lambda: Image.debian_slim().entrypoint("tini --"),
+        lambda: Image.debian_slim().cmd(["a", 1]),  # type: ignore[list-item]  # on purpose
+        lambda: Image.debian_slim().shell([]),
+        lambda: Image.debian_slim().uv_sync(extra_options="--index https://h/simple"),
+        lambda: Image.debian_slim().add_local_dir(".", "/bin/x"),
+        lambda: Image.debian_slim().add_local_dir(".", "/proc"),
+        lambda: Image.from_registry(""),
+        lambda: Image.from_registry("debian", Secret.from_dict({"PASSWORD": "x"})),
+        lambda: Image.from_registry("debian", ("ada", "pw")),  # type: ignore[arg-type]  # on purpose
+        lambda: Image.from_dockerfile("D", build_args={"A": 1}),  # type: ignore[dict-item]  # on purpose
+    ],
+)
+def test_bad_words_of_images_with_a_root_are_refused_where_they_are_written(
+    wrong: Callable[[], Image],
+) -> None:
+    with pytest.raises(InvalidError) as raised:
+        wrong()
+    assert raised.value.remedy
+
+
+def test_what_was_meant_as_a_secret_is_not_shown() -> None:
+    with pytest.raises(InvalidError) as raised:
+        Image.debian_slim().run_commands("a", secrets=["hunter2"])  # type: ignore[list-item]  # on purpose
+    assert "hunter2" not in f"{raised.value} {raised.value.remedy}"
+
+
+def test_local_files_may_go_into_usr_of_an_image_with_a_root_of_its_own() -> None:
+    assert len(Image.debian_slim().add_local_file("x", "/usr/local/bin/").steps) == 1
+
+
+def test_setup_lines_of_an_image_from_a_registry_come_first() -> None:
+    image = Image.from_registry("debian", setup_dockerfile_commands=["RUN a"]).run_commands("b")
+    assert image == Image.from_registry("debian").dockerfile_commands("RUN a").run_commands("b")
+    assert Image.from_registry("debian", setup_dockerfile_commands=[]) == Image.from_registry("debian")
 
 
 def test_pipe_puts_steps_of_ones_own_into_a_chain() -> None:
@@ -116,6 +234,16 @@ def test_a_forced_build_is_another_image_each_time() -> None:
     one, two = (recipe_of(Image.host().pip_install("six", force_build=True)).recipe for _ in range(2))
     assert one != two
     assert recipe_of(Image.host().pip_install("six")) == recipe_of(Image.host().pip_install("six"))
+    forced: tuple[Callable[[], Image], ...] = (
+        lambda: Image.from_registry("debian", force_build=True),
+        lambda: Image.debian_slim().apt_install("git", force_build=True),
+        lambda: Image.debian_slim().run_commands("make", force_build=True),
+        lambda: Image.debian_slim().run_function(_nothing, force_build=True),
+        lambda: Image.debian_slim().dockerfile_commands("RUN make", force_build=True),
+    )
+    for declare in forced:
+        assert recipe_of(declare()).recipe.to_json() != recipe_of(declare()).recipe.to_json()
+        assert declare().identity == declare().identity
 
 
 def test_imports_are_passed_over_at_the_client_and_only_where_they_are_missing() -> None:
@@ -123,6 +251,53 @@ def test_imports_are_passed_over_at_the_client_and_only_where_they_are_missing()
         importlib.import_module("squall_has_no_such_module")
     with pytest.raises(ZeroDivisionError), Image.host().imports():
         1 / 0  # noqa: B018
+
+
+def _declared(home: str) -> Image:
+    """An image with a step of each kind, as a file at some place declares it."""
+    secret = Secret.from_dict({"TOKEN": home})
+    return (
+        Image.from_registry("debian", Secret.from_dict({"REGISTRY_USERNAME": "a", "REGISTRY_PASSWORD": home}))
+        .pip_install("six", find_links=f"{home}/wheels", force_build=True, secrets=[secret])
+        .pip_install_from_requirements(f"{home}/requirements.txt")
+        .pip_install_from_pyproject(f"{home}/pyproject.toml", ["gpu"])
+        .uv_sync(home)
+        .apt_install("git", force_build=True)
+        .run_commands("make", secrets=[secret])
+        .run_function(_takes, args=(1,), kwargs={"name": "x"})
+        .dockerfile_commands("COPY a /a", context_files={"a": f"{home}/a"}, context_dir=home)
+        .shell(["/bin/bash", "-c"])
+        .add_local_dir(f"{home}/data", "/data", ignore=lambda path: path == home)
+    )
+
+
+def test_an_image_has_one_identity_wherever_its_program_lies() -> None:
+    assert _declared("/home/ada/pictures").identity == _declared("/app").identity
+    dockerfile = [Image.from_dockerfile(f"{home}/Dockerfile", context_dir=home) for home in ("/a", "/b")]
+    assert dockerfile[0].identity == dockerfile[1].identity
+
+
+def test_images_that_say_something_else_have_another_identity() -> None:
+    image = Image.debian_slim()
+    others = [
+        image,
+        Image.host(),
+        Image.from_scratch(),
+        Image.debian_slim("3.12"),
+        Image.from_registry("debian"),
+        Image.from_registry("ubuntu"),
+        Image.from_dockerfile("Dockerfile"),
+        Image.from_dockerfile("Dockerfile", build_args={"A": "1"}),
+        *(step(image) for step in ROOTED),
+        image.run_commands("make clean"),
+        image.run_function(_takes, args=(1,)),
+        image.run_function(_takes, args=(2,)),
+        image.entrypoint(["tini"]),
+        image.pip_install("six"),
+        image.pip_install("six", pre=True),
+        image.uv_pip_install("six"),
+    ]
+    assert len({each.identity for each in others}) == len(others)
 
 
 def test_imports_raise_in_containers_of_that_image_and_of_no_other(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,15 +1,40 @@
 from __future__ import annotations
 
 import os
+import pickle
+import sys
+import threading
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 
 from squall.images.redact import reveal
-from squall.model.errors import InvalidError, ModuleNotMountable, SourceFileNotFound
-from squall.model.image_steps import AddLocal, PipInstall
+from squall.model.errors import (
+    ArgumentNotSerializable,
+    FunctionNotSerializable,
+    ImageStepUnavailable,
+    InvalidError,
+    ModuleNotMountable,
+    PythonVersionMismatch,
+    SourceFileNotFound,
+)
+from squall.model.image import ImageRecipe
+from squall.model.image_steps import (
+    AddLocal,
+    DockerfileCommands,
+    PipInstall,
+    RunCommands,
+    RunFunction,
+    Step,
+    UvSync,
+)
 from squall.sdk.image import Image
-from squall.sdk.image_recipe import local_files, recipe_of
+from squall.sdk.image_recipe import Needed, read_image, recipe_of
+from squall.sdk.secret import Secret
+
+T = TypeVar("T", bound=Step)
+HERE = f"{sys.version_info.major}.{sys.version_info.minor}"
 
 
 def _write(top: Path, *paths: str) -> None:
@@ -19,7 +44,7 @@ def _write(top: Path, *paths: str) -> None:
 
 
 def _shipped(image: Image) -> list[list[str]]:
-    return [[file.path for file in each.files] for each in local_files(image)]
+    return [[file.path for file in each.files] for each in read_image(image).local]
 
 
 def _pip(image: Image) -> tuple[PipInstall, dict[str, str]]:
@@ -32,7 +57,7 @@ def test_nothing_is_looked_for_before_it_is_needed() -> None:
         Image.host().pip_install_from_requirements("no/such/file.txt").add_local_dir("no/such/dir", "/data")
     )
     with pytest.raises(SourceFileNotFound, match="no/such/dir"):
-        local_files(image)
+        read_image(image)
     with pytest.raises(SourceFileNotFound, match=r"file\.txt"):
         recipe_of(image, ["tree"])
 
@@ -72,9 +97,9 @@ def test_local_modules_and_packages_ship_their_python_alone(
 
 def test_a_module_that_is_not_there_is_named() -> None:
     with pytest.raises(ModuleNotMountable, match="sqnowhere"):
-        local_files(Image.host().add_local_python_source("sqnowhere"))
+        read_image(Image.host().add_local_python_source("sqnowhere"))
     with pytest.raises(InvalidError, match="no Python source"):
-        local_files(Image.host().add_local_python_source("_ctypes"))
+        read_image(Image.host().add_local_python_source("_ctypes"))
 
 
 def test_the_trees_of_local_files_take_their_places_in_order() -> None:
@@ -155,3 +180,190 @@ def test_local_places_of_packages_are_named_by_their_whole_path(
     monkeypatch.chdir(tmp_path)
     step, _ = _pip(Image.host().pip_install("six", find_links=["wheels", "https://h/links"]))
     assert step.find_links == (os.path.join(os.getcwd(), "wheels"), "https://h/links")
+
+
+def _step(needed: Needed, kind: type[T]) -> T:
+    return next(step for step in needed.recipe.steps if isinstance(step, kind))
+
+
+def _double(number: int, *, by: int = 2) -> int:
+    return number * by
+
+
+def test_a_recipe_says_every_step_and_comes_back_from_its_plain_form(tmp_path: Path) -> None:
+    _write(tmp_path, "pyproject.toml", "uv.lock", "conf.toml")
+    (tmp_path / "pyproject.toml").write_text("[project]\nname = 'x'\n", encoding="utf-8")
+    image = (
+        Image.from_registry("debian:13", add_python="3.12")
+        .apt_install("curl=8.14.1-2", ["git"])
+        .uv_sync(tmp_path, groups=["dev"], extras=["gpu"])
+        .uv_pip_install("six", secrets=[Secret.from_dict({"TOKEN": "t0ken"})])
+        .run_commands("make", ["make install"], env={"A": "1"})
+        .dockerfile_commands("RUN a", ["COPY conf.toml /etc/app/"], context_dir=tmp_path)
+        .entrypoint(["tini", "--"])
+        .cmd([])
+        .shell(["/bin/bash", "-c"])
+        .workdir("/srv/")
+        .add_local_file(tmp_path / "conf.toml", "/usr/share/", copy=True)
+    )
+    read = read_image(image)
+    assert [[file.path for file in local.files] for local in read.local] == [
+        ["conf.toml"],
+        ["usr/share/conf.toml"],
+    ]
+    needed = recipe_of(image, ["a" * 64, "b" * 64], read=read, sources="s")
+    plain = needed.recipe.to_json()
+    assert ImageRecipe.from_json(plain) == needed.recipe
+    assert needed.recipe.trees == ("a" * 64, "b" * 64)
+    assert [step["step"] for step in plain["steps"]] == [
+        *("apt_install", "uv_sync", "pip_install", "run_commands", "dockerfile_commands"),
+        *("entrypoint", "cmd", "shell", "workdir", "add_local", "env"),
+    ]
+    assert (plain["base"], plain["image"], plain["python_version"]) == (
+        "registry",
+        {"reference": "debian:13"},
+        "3.12",
+    )
+    assert _step(needed, DockerfileCommands).text == "RUN a\nCOPY conf.toml /etc/app/"
+    assert _step(needed, UvSync).groups == ("dev",)
+    assert _step(needed, PipInstall).secrets == ("TOKEN",)
+    assert _step(needed, RunCommands).commands == ("make", "make install")
+
+
+def test_a_dockerfile_takes_its_place_before_the_steps_and_none_where_it_copies_nothing(
+    tmp_path: Path,
+) -> None:
+    _write(tmp_path, "a.txt", "b.txt")
+    (tmp_path / "Dockerfile").write_text("FROM debian:13\nCOPY a.txt /\nHEALTHCHECK NONE\n", encoding="utf-8")
+    image = (
+        Image.from_dockerfile(tmp_path / "Dockerfile", context_dir=tmp_path, build_args={"V": "1"})
+        .dockerfile_commands("RUN true", context_dir=tmp_path)
+        .dockerfile_commands("COPY b.txt /", context_dir=tmp_path)
+    )
+    read = read_image(image)
+    assert [[file.path for file in local.files] for local in read.local] == [["a.txt"], ["b.txt"]]
+    needed = recipe_of(image, ["a" * 64, "b" * 64], read=read)
+    assert needed.recipe.dockerfile is not None
+    assert needed.recipe.dockerfile.context == "a" * 64
+    assert needed.recipe.dockerfile.build_args == {"V": "1"}
+    lines = [step.context for step in needed.recipe.steps if isinstance(step, DockerfileCommands)]
+    assert lines == ["", "b" * 64]
+    assert any("line 3: HEALTHCHECK" in note for note in needed.notes)
+
+
+@pytest.mark.parametrize(
+    ("lines", "error", "what"),
+    [
+        (["RUN a", "FROM debian"], InvalidError, "line 2"),
+        (["RUN --mount=type=cache,target=/c a"], ImageStepUnavailable, "line 1"),
+        (["RUN a", "", "COPY missing.txt /x"], InvalidError, r"line 3.*missing\.txt"),
+        (["COPY --from=No_Image!! /a /b"], InvalidError, "No_Image"),
+        (["NOTHING a"], InvalidError, "line 1"),
+    ],
+)
+def test_lines_that_say_nothing_are_named_before_anything_is_sent(
+    tmp_path: Path, lines: list[str], error: type[Exception], what: str
+) -> None:
+    with pytest.raises(error, match=what):
+        read_image(Image.debian_slim().dockerfile_commands(*lines, context_dir=tmp_path))
+
+
+def test_a_dockerfile_that_is_not_there_or_no_text_is_named(tmp_path: Path) -> None:
+    (tmp_path / "binary").write_bytes(b"\xff\xfe")
+    for name in ("nowhere", "binary", "."):
+        with pytest.raises(SourceFileNotFound, match="Dockerfile"):
+            read_image(Image.from_dockerfile(tmp_path / name))
+
+
+def test_an_image_of_no_name_is_refused_before_anything_is_sent() -> None:
+    with pytest.raises(InvalidError, match="UPPER"):
+        recipe_of(Image.from_registry("UPPER/case"))
+
+
+def test_values_of_secrets_travel_apart_under_their_names() -> None:
+    login = Secret.from_dict({"REGISTRY_USERNAME": "ada", "REGISTRY_PASSWORD": "pw-0", "MORE": "x"})
+    image = (
+        Image.from_registry("debian", login)
+        .run_commands("a", secrets=[Secret.from_dict({"A": "value-1", "B": "value-2"})])
+        .run_function(_double, args=(1,), secrets=[Secret.from_dict({"A": "value-1"})])
+    )
+    needed = recipe_of(image)
+    assert needed.secrets == {
+        "REGISTRY_USERNAME": "ada", "REGISTRY_PASSWORD": "pw-0", "A": "value-1", "B": "value-2",
+    }  # fmt: skip
+    assert needed.recipe.image is not None
+    assert needed.recipe.image.login
+    assert _step(needed, RunCommands).secrets == ("A", "B")
+    assert _step(needed, RunFunction).secrets == ("A",)
+    everything = f"{needed.recipe.to_json()} {needed!r} {image!r} {image.steps!r} {image.origin!r}"
+    assert not [value for value in needed.secrets.values() if value in everything]
+    assert not [value for value in needed.secrets.values() if value.encode() in pickle.dumps(image)]
+
+
+def test_one_name_of_two_secrets_has_one_value() -> None:
+    image = (
+        Image.debian_slim()
+        .run_commands("a", secrets=[Secret.from_dict({"A": "one"})])
+        .run_commands("b", secrets=[Secret.from_dict({"A": "two"})])
+    )
+    with pytest.raises(InvalidError, match="A is given two values") as raised:
+        recipe_of(image)
+    assert "one" not in str(raised.value).split("A is")[0]
+    assert "two " not in str(raised.value).replace("two values", "")
+
+
+def test_a_secret_whose_value_stayed_elsewhere_is_named() -> None:
+    there = pickle.loads(pickle.dumps(Secret.from_dict({"A": "one"})))
+    with pytest.raises(InvalidError, match="the secret A is not here"):
+        recipe_of(Image.debian_slim().run_commands("a", secrets=[there]))
+
+
+def test_a_function_travels_with_its_arguments_as_a_blob() -> None:
+    needed = recipe_of(Image.debian_slim().run_function(_double, args=(4,), kwargs={"by": 3}, timeout=60))
+    step = _step(needed, RunFunction)
+    assert needed.recipe.blobs == (step.call,)
+    function, args, kwargs = pickle.loads(needed.blobs[0])
+    assert function is not _double  # by value: nothing is imported for it
+    assert function(*args, **kwargs) == 12
+    assert (step.name, step.timeout_s, step.python) == ("_double", 60.0, HERE)
+    assert (
+        _step(recipe_of(Image.debian_slim().run_function(_double, args=(5,))), RunFunction).says != step.says
+    )
+
+
+def test_what_cannot_travel_is_named() -> None:
+    lock = threading.Lock()
+    with pytest.raises(FunctionNotSerializable, match="'lock'"):
+        recipe_of(Image.debian_slim().run_function(lambda: lock.locked()))
+    with pytest.raises(ArgumentNotSerializable, match="argument 1"):
+        recipe_of(Image.debian_slim().run_function(_double, args=(lock,)))
+
+
+def test_a_function_for_another_python_is_refused_before_anything_is_sent() -> None:
+    other = "3.12" if HERE != "3.12" else "3.13"
+    with pytest.raises(PythonVersionMismatch, match=other):
+        read_image(Image.debian_slim(other).run_function(_double, args=(1,)))
+    assert read_image(Image.debian_slim(HERE).run_function(_double, args=(1,))).local == ()
+
+
+def test_the_dependencies_of_a_project_are_packages_of_the_recipe(tmp_path: Path) -> None:
+    (tmp_path / "pyproject.toml").write_text(
+        "[project]\nname = 'mine'\ndependencies = ['six>=1', 'x @ git+https://tok9@h/x.git']\n"
+        "[project.optional-dependencies]\ngpu = ['torch']\n",
+        encoding="utf-8",
+    )
+    step, secrets = _pip(Image.host().pip_install_from_pyproject(tmp_path / "pyproject.toml", ["gpu"]))
+    assert step.packages[0] == "six>=1"
+    assert step.packages[2] == "torch"
+    assert list(secrets.values()) == ["tok9"]
+
+
+def test_credentials_of_a_uv_project_travel_apart(tmp_path: Path) -> None:
+    (tmp_path / "pyproject.toml").write_text(
+        "[project]\nname='x'\n[[tool.uv.index]]\nurl='https://ada:pw7@h/simple'\n", encoding="utf-8"
+    )
+    (tmp_path / "uv.lock").write_text("source = 'https://ada:pw7@h/simple'\n", encoding="utf-8")
+    needed = recipe_of(Image.debian_slim().uv_sync(tmp_path), sources="s")
+    assert "pw7" not in str(needed.recipe.to_json())
+    assert "ada:pw7" in needed.secrets.values()
+    assert needed.recipe.sources == "s"

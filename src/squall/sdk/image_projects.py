@@ -1,0 +1,124 @@
+"""Image projects: what a pyproject.toml, and a uv.lock beside it, say that an image needs."""
+
+from __future__ import annotations
+
+import os
+import re
+import tomllib
+from typing import Any, Final
+
+from squall.model.errors import InvalidError, SourceFileNotFound
+
+LARGEST: Final = 16 * 1024 * 1024
+"""Bytes of a project's file."""
+
+_NAME = re.compile(r"\s*([A-Za-z0-9][A-Za-z0-9._-]*)\s*\[([^\]]*)\]\s*$")
+
+
+def project_packages(path: str, extras: tuple[str, ...]) -> tuple[str, ...]:
+    """The dependencies of a pyproject.toml, and those of these optional groups, in their order.
+
+    Raises SourceFileNotFound and InvalidError.
+    """
+    said = _table(_read_toml(path), "project", path)
+    if not said:
+        raise InvalidError(
+            f"{path} has no [project] table, and no other tells dependencies",
+            remedy="list the packages in `.pip_install(...)`",
+        )
+    if "dependencies" in said.get("dynamic", []):
+        raise InvalidError(
+            f"the dependencies of {path} are dynamic: only building the project tells them",
+            remedy="name their file in `.pip_install_from_requirements(...)`",
+        )
+    optional = _table(said, "optional-dependencies", path)
+    own = _normal(str(said.get("name", "")))
+    found = list(_strings(said.get("dependencies", []), path, "dependencies"))
+    waiting, seen = list(extras), set[str]()
+    while waiting:
+        extra = waiting.pop(0)
+        if _normal(extra) in seen:
+            continue
+        seen.add(_normal(extra))
+        name = next((each for each in optional if _normal(each) == _normal(extra)), None)
+        if name is None:
+            there = ", ".join(optional) or "none"
+            raise InvalidError(
+                f"{path} has no optional dependencies {extra!r}; there are: {there}",
+                remedy="name one of those",
+            )
+        for word in _strings(optional[name], path, f"optional-dependencies.{name}"):
+            # `all = ["this-project[one,two]"]` means groups of its own, not a package of an index.
+            itself = _NAME.match(word)
+            if itself is not None and _normal(itself[1]) == own:
+                waiting += [part.strip() for part in itself[2].split(",") if part.strip()]
+            else:
+                found.append(word)
+    if not found:
+        raise InvalidError(f"{path} names no dependency", remedy="leave the step out")
+    return tuple(dict.fromkeys(found))
+
+
+def uv_project(directory: str, *, frozen: bool) -> tuple[str, str]:
+    """The text of a uv project's pyproject.toml, and of its uv.lock or "".
+
+    Raises SourceFileNotFound, and InvalidError for a project that no build can follow.
+    """
+    path = os.path.join(os.path.expanduser(directory), "pyproject.toml")
+    said = _read_toml(path)
+    sources = _table(_table(_table(said, "tool", path), "uv", path), "sources", path)
+    for name, source in sources.items():
+        for each in source if isinstance(source, list) else [source]:
+            if isinstance(each, dict) and (each.get("path") or each.get("workspace")):
+                raise InvalidError(
+                    f"{path}: {name} comes from a place on this machine, which a build does not see",
+                    remedy="ship it with `.add_local_python_source(...)`, and take it out of the dependencies",
+                )
+    lock_path = os.path.join(os.path.dirname(path), "uv.lock")
+    if not os.path.exists(lock_path):
+        if frozen:
+            raise SourceFileNotFound(
+                f"Image.uv_sync: {lock_path} does not exist, and frozen=True resolves nothing anew",
+                path=lock_path,
+                remedy="make it with `uv lock`, or write frozen=False",
+            )
+        return _read_text(path), ""
+    return _read_text(path), _read_text(lock_path)
+
+
+def _read_toml(path: str) -> dict[str, Any]:
+    text = _read_text(path)
+    try:
+        return tomllib.loads(text)
+    except (tomllib.TOMLDecodeError, RecursionError) as wrong:
+        raise InvalidError(f"{path} is no TOML: {wrong or 'it is nested too deeply'}") from None
+
+
+def _read_text(path: str) -> str:
+    """The text of a file. Raises SourceFileNotFound."""
+    try:
+        with open(os.path.expanduser(path), encoding="utf-8-sig") as file:
+            text = file.read(LARGEST + 1)
+    except (OSError, UnicodeDecodeError) as problem:
+        raise SourceFileNotFound(f"{path} cannot be read: {problem}", path=path) from None
+    if len(text) > LARGEST:
+        raise InvalidError(f"{path} has more than {LARGEST:,} characters")
+    return text
+
+
+def _table(said: dict[str, Any], name: str, path: str) -> dict[str, Any]:
+    found = said.get(name, {})
+    if not isinstance(found, dict):
+        raise InvalidError(f"{path}: {name} is no table")
+    return found
+
+
+def _strings(found: Any, path: str, name: str) -> list[str]:
+    if not isinstance(found, list) or not all(isinstance(each, str) for each in found):
+        raise InvalidError(f"{path}: {name} is no list of strings")
+    return found
+
+
+def _normal(name: str) -> str:
+    """A name as indexes compare them."""
+    return re.sub(r"[-_.]+", "-", name).lower()

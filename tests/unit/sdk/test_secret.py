@@ -1,0 +1,120 @@
+from __future__ import annotations
+
+import copy
+import logging
+import pickle
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import cloudpickle
+import pytest
+
+from squall.context import current
+from squall.model.errors import InvalidError
+from squall.sdk.secret import LONGEST, Secret, checked_secrets, values_of
+
+VALUE = "the-value-itself"
+
+
+def test_a_secret_tells_its_names_and_gives_its_values_where_they_are_asked_for() -> None:
+    secret = Secret.from_dict({"B": VALUE, "A": ""})
+    assert secret.names == ("A", "B")
+    assert values_of([secret]) == {"A": "", "B": VALUE}
+    assert values_of([secret, Secret.from_dict({"B": "later"})])["B"] == "later"
+
+
+@dataclass
+class Holder:
+    secret: Secret = field(default_factory=lambda: Secret.from_dict({"A": VALUE}))
+
+
+@pytest.mark.parametrize(
+    "shown",
+    [
+        repr,
+        str,
+        "{}".format,
+        lambda secret: f"{secret!a}",
+        lambda secret: repr([secret, {"s": secret}]),
+        lambda secret: repr(Holder(secret)),
+        lambda secret: str(dir(secret)),
+        lambda secret: str(pickle.dumps(secret)),
+        lambda secret: str(cloudpickle.dumps(lambda: secret)),
+        lambda secret: str(copy.copy(secret)),
+        lambda secret: logging.makeLogRecord({"msg": "%s", "args": (secret,)}).getMessage(),
+    ],
+)
+def test_no_value_is_shown_or_travels_in_the_clear(shown: Callable[[Any], str]) -> None:
+    assert VALUE not in shown(Secret.from_dict({"A": VALUE}))
+
+
+def test_a_secret_that_travelled_is_its_names() -> None:
+    secret = Secret.from_dict({"A": VALUE})
+    there = pickle.loads(pickle.dumps(secret))
+    assert there.names == ("A",)
+    with pytest.raises(InvalidError, match="the secret A is not here"):
+        values_of([there])
+    assert copy.deepcopy(secret) is secret
+
+
+@pytest.mark.parametrize(
+    "variables",
+    [
+        {"A=B": VALUE},
+        {"": VALUE},
+        {"1A": VALUE},
+        {"A\n": VALUE},
+        {7: VALUE},
+        {"SQUALL_STATE_DIR": VALUE},
+        {"A": VALUE + "\0"},
+        {"A": 7},
+        {"A": VALUE.encode()},
+        {"A": VALUE + "x" * LONGEST},
+        [("A", VALUE)],
+    ],
+)
+def test_what_no_environment_can_hold_is_refused_and_not_shown(variables: Any) -> None:
+    with pytest.raises(InvalidError) as raised:
+        Secret.from_dict(variables)
+    assert VALUE not in f"{raised.value} {raised.value.remedy}"
+
+
+def test_variables_of_the_environment_are_taken_where_the_program_is_started(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("SQ_TEST_TOKEN", VALUE)
+    monkeypatch.delenv("SQ_TEST_NOTHING", raising=False)
+    assert values_of([Secret.from_local_environ(["SQ_TEST_TOKEN"])]) == {"SQ_TEST_TOKEN": VALUE}
+    with pytest.raises(InvalidError, match="SQ_TEST_NOTHING is not set here"):
+        Secret.from_local_environ(["SQ_TEST_NOTHING"])
+    with pytest.raises(InvalidError, match="a list of names"):
+        Secret.from_local_environ("SQ_TEST_TOKEN")
+    with pytest.raises(InvalidError):
+        Secret.from_local_environ([7])  # type: ignore[list-item]  # on purpose
+
+
+def test_in_a_container_a_secret_of_the_environment_is_its_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(current, "container", current.Container(id="co-1", function="f", app="a", link=None))
+    assert Secret.from_local_environ(["SQ_TEST_NOTHING"]).names == ("SQ_TEST_NOTHING",)
+    # `Secret.from_dict({"A": os.environ.get("A")})`, which is loaded in a container too.
+    assert Secret.from_dict({"A": None}).names == ("A",)
+
+
+def test_a_secret_is_made_of_something_and_never_changes() -> None:
+    with pytest.raises(InvalidError, match="made of something"):
+        Secret()
+    variables: dict[str, str | None] = {"A": "1"}
+    secret = Secret.from_dict(variables)
+    variables["A"] = "2"
+    assert values_of([secret]) == {"A": "1"}
+    with pytest.raises(AttributeError):
+        secret.more = 1  # type: ignore[attr-defined]  # on purpose
+
+
+@pytest.mark.parametrize("given", [VALUE, {"A": VALUE}, [VALUE], 7, Secret.from_dict({"A": "1"})])
+def test_only_secrets_are_given_to_a_step(given: Any) -> None:
+    with pytest.raises(InvalidError) as raised:
+        checked_secrets("Image.x", given)
+    assert VALUE not in f"{raised.value} {raised.value.remedy}"
+    assert checked_secrets("Image.x", None) == ()
