@@ -16,7 +16,7 @@ from squall.blobs.kept_chunks import keep_chunks
 from squall.blobs.manifest import Attributes, Entry, File, Part
 from squall.blobs.manifest_bytes import Writer
 from squall.blobs.threads import on_disk
-from squall.blobs.walk import Again, Found, How, Read, Walk
+from squall.blobs.walk import Again, Found, How, Read, Walk, Walking
 
 T = TypeVar("T")
 
@@ -38,15 +38,22 @@ class Snapshot:
     left_out: tuple[str, ...] = ()
 
 
-async def snapshot(root: Path, blobs: BlobStore, *, how: How = LIKE_ANY, forced: bool = True) -> Snapshot:
+async def snapshot(
+    root: Path,
+    blobs: BlobStore,
+    *,
+    how: How = LIKE_ANY,
+    forced: bool = True,
+    walk: Callable[[Path, How], Walking] = Walk,
+) -> Snapshot:
     """What the directory `root` holds, once every blob of it is kept; those that are there already are renewed.
 
     Files that are written meanwhile are read again, and told if that does not help: a snapshot is of one instant only
     if nobody writes. Memory stays below some 40 MiB, beside the paths that have several names and the digests of all chunks. forced: as in
-    BlobStore.put. Raises TreeInvalid for what no manifest keeps (a device, a file that this user may not read, a path
+    BlobStore.put. walk: by whom it is looked at. Raises TreeInvalid for what no manifest keeps (a device, a file that this user may not read, a path
     too deep, notes of an overlay that lead elsewhere), and what the store raises.
     """
-    taking = _Taking(root, blobs, how, forced=forced)
+    taking = _Taking(root, blobs, walk(root, how), forced=forced)
     written = taking.written()
     try:
         manifest = await blobs.put(written, forced=forced)
@@ -153,11 +160,11 @@ class _Gathering:
 class _Taking:
     """One snapshot while it is taken."""
 
-    def __init__(self, root: Path, blobs: BlobStore, how: How, *, forced: bool) -> None:
+    def __init__(self, root: Path, blobs: BlobStore, walk: Walking, *, forced: bool) -> None:
         self._root = root
         self._blobs = blobs
         self._forced = forced
-        self._walk = Walk(root, how)
+        self._walk = walk
         self._gathering = _Gathering()
         self._writer = Writer()
         self._entries = 0

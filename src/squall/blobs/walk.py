@@ -8,7 +8,7 @@ import stat
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 from squall.blobs.chunks import CHUNK_BYTES
 from squall.blobs.manifest import (
@@ -73,6 +73,20 @@ class Read:
 
 # bytes: the next CHUNK_BYTES of a file, or its last ones
 Found = Entry | bytes | Again | Read
+
+
+class Walking(Protocol):
+    """What is found in a directory, as a Walk gives it."""
+
+    @property
+    def changed(self) -> list[str]: ...
+
+    @property
+    def left_out(self) -> list[str]: ...
+
+    def take(self) -> list[Found]: ...
+
+    def close(self) -> None: ...
 
 
 class Walk:

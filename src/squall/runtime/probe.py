@@ -91,7 +91,7 @@ def _look() -> Host:
         uid=os.geteuid(),
         privileged=privileged,
         exe_protected=privileged or _exe_is_protected(),
-        subordinate=None if privileged else _subordinate_ids(),
+        subordinate=None if privileged else subordinate_ids(),
         cgroup=choose_cgroups(tree),
         seccomp=os.path.exists("/proc/sys/kernel/seccomp/actions_avail"),
         landlock_abi=syscalls.landlock_abi(),
@@ -124,7 +124,7 @@ def _exe_is_protected() -> bool:
     return False
 
 
-def _subordinate_ids() -> SubordinateIds | None:
+def subordinate_ids() -> SubordinateIds | None:
     """The ranges that the administrator gave this user, and that the two programs are there to map."""
     if not all(_on_path(program) for program in ("newuidmap", "newgidmap")):
         return None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 from pathlib import Path
 from typing import Any
@@ -10,61 +9,21 @@ from typing import Any
 import pytest
 
 from squall.blobs.manifest import Attributes, Directory, Entry, File, Hardlink, Symlink, Whiteout
-from squall.blobs.manifest_bytes import decode
-from squall.blobs.memory_blobs import MemoryBlobs
-from squall.blobs.overlay_notes import Notes
-from squall.blobs.owners import Owners
-from squall.blobs.snapshot import snapshot
-from squall.blobs.walk import How
-from squall.model.errors import TreeInvalid
-from squall.runtime.spec import UID_RANGE, Mount, SandboxSpec
 from tests.linux.runtime.box import UID_BASE, Box
+from tests.linux.runtime.builds import a_build, layer_of, remove, take
 from tests.linux.runtime.owned_image import image
 
 TIME = 1_600_000_000
-
-
-def a_build(box: Box, layer: Path, code: str, **changed: Any) -> SandboxSpec:
-    """A step of a build: `code` runs over the layer, and what it changes is kept."""
-    upper = box.top / f"changes-{len(list(box.top.glob('changes-*')))}"
-    upper.mkdir()
-    box.give(upper)
-    mounts = (*box.mounts(), Mount(source=str(box.top / "modules"), target="/squall/build/inputs"))
-    given: dict[str, Any] = {
-        "lowers": (str(layer),),
-        "owned": (str(layer),),
-        "upper": str(upper),
-        "capabilities": "build",
-        "argv": (box.python, "-c", code),
-        "workdir": "/",
-        "mounts": mounts,
-    }
-    return box.spec(**{**given, **changed})
-
-
-def layer_of(box: Box, spec: SandboxSpec) -> dict[str, Entry]:
-    """What was kept, as the container saw it."""
-    root = box.kind == "root"
-    first = UID_BASE if root else box.uid
-    count = UID_RANGE if root else 1
-    how = How(
-        notes=Notes.TRUSTED if root else Notes.USER,
-        owners=Owners(uid_first=first, gid_first=first, count=count),
-    )
-
-    async def taken() -> dict[str, Entry]:
-        blobs = MemoryBlobs()
-        kept = await snapshot(Path(str(spec.changes)), blobs, how=how)
-        return {entry.path: entry for entry in decode(await blobs.get(kept.manifest)).entries}
-
-    return asyncio.run(taken())
 
 
 def built(box: Box, layer: Path, code: str, **changed: Any) -> dict[str, Entry]:
     spec = a_build(box, layer, code, **changed)
     ended = box.finish(box.start(spec))
     assert ended.exited["code"] == 0, ended.err
-    return layer_of(box, spec)
+    found = layer_of(box, spec)
+    remove(box, spec)
+    assert not os.path.exists(str(spec.upper))
+    return found
 
 
 def test_a_build_that_does_nothing_gives_an_empty_layer(box: Box) -> None:
@@ -191,3 +150,50 @@ def test_a_step_runs_as_the_user_that_it_asks_for_and_without_the_rights_of_root
     # Who has one id only has no other, whatever a step asks for.
     assert (written.attributes.uid, written.attributes.gid) == ((33, 34) if box.kind == "root" else (0, 0))
     assert written.size == len("33\n" if box.kind == "root" else "0\n")
+    assert b"'srv/new' belongs to the user 12345" in take(root_box, spec).stderr
+
+
+def test_what_a_build_closed_to_everybody_is_kept(box: Box) -> None:
+    code = """
+import os
+os.makedirs("/srv/closed/below")
+open("/srv/closed/file", "w").write("x" * 700_000)
+os.chmod("/srv/closed/file", 0)
+os.chmod("/srv/closed", 0)
+"""
+    found = built(box, image(box), code)
+    closed, file = found["srv/closed"], found["srv/closed/file"]
+    assert isinstance(closed, Directory)
+    assert isinstance(file, File)
+    assert (closed.attributes.mode, file.attributes.mode, file.size, len(file.parts)) == (0, 0, 700_000, 2)
+
+
+def test_a_secret_of_a_step_is_in_its_environment_alone(box: Box) -> None:
+    """In no command line, no file below the state directory, no log, and in nothing that is kept."""
+    secret = f"s3cret-{os.urandom(8).hex()}"
+    code = "import os\nopen('/srv/told', 'w').write(os.environ['TOKEN'][:3])\nprint('up', flush=True)\nimport time; time.sleep(60)"
+    spec = a_build(box, image(box), code, env={"TOKEN": secret})
+    running = box.start(spec)
+    assert running.read_line() == "up"
+    lines = b"".join(map(command_line, Path("/proc").glob("[0-9]*")))
+    assert b"squall-runner" not in lines  # it is the command now
+    assert code.encode() in lines
+    assert secret.encode() not in lines
+    assert not [path for path in found_below(box.top) if secret.encode() in path.read_bytes()]
+    box.say({"t": "kill", "container": spec.id})
+    box.finish(running)
+    found = layer_of(box, spec)
+    assert sorted(found) == ["", "srv", "srv/told"]
+    assert not [path for path in found_below(box.top) if secret.encode() in path.read_bytes()]
+    assert secret not in (box.top / "log").read_text()
+
+
+def command_line(process: Path) -> bytes:
+    try:
+        return (process / "cmdline").read_bytes()
+    except OSError:
+        return b""  # it has ended
+
+
+def found_below(top: Path) -> list[Path]:
+    return [path for path in top.rglob("*") if path.is_file() and not path.is_symlink()]

@@ -9,8 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from squall.blobs.manifest import Directory, File
 from squall.runtime.spec import Limits
 from tests.linux.runtime.box import ORDINARY_USER, Box, a_box, eventually
+from tests.linux.runtime.builds import a_build, layer_of, remove
+from tests.linux.runtime.owned_image import image
 
 pytestmark = pytest.mark.needs("root", "namespaces", "subordinate_ids")
 
@@ -86,6 +89,31 @@ print(os.getuid(), os.stat("/tmp/given").st_uid)
 """
     ended = box.run(code, capabilities="build")
     assert ended.out == "33 1000\n", ended.err
+
+
+def test_what_a_build_gave_away_is_kept_with_the_owners_that_it_gave(box: Box) -> None:
+    layer = image(box)
+    code = """
+import os
+open("/srv/new", "w").write("hello")
+os.chown("/srv/new", 33, 34)
+os.chmod("/srv/new", 0o600)
+os.mkdir("/srv/d")
+os.chown("/srv/d", 1000, 1000)
+os.chmod("/srv/d", 0o700)
+"""
+    spec = a_build(box, layer, code)
+    ended = box.finish(box.start(spec))
+    assert ended.exited["code"] == 0, ended.err
+    found = layer_of(box, spec)
+    assert sorted(found) == ["", "srv", "srv/d", "srv/new"]
+    new, directory = found["srv/new"], found["srv/d"]
+    assert isinstance(new, File)
+    assert isinstance(directory, Directory)
+    assert (new.attributes.uid, new.attributes.gid, new.attributes.mode, new.size) == (33, 34, 0o600, 5)
+    assert (directory.attributes.uid, directory.attributes.mode) == (1000, 0o700)
+    remove(box, spec)
+    assert not os.path.exists(str(spec.upper))
 
 
 def test_without_powers_nothing_is_given_away(box: Box) -> None:

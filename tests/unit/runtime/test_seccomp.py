@@ -25,6 +25,9 @@ settimeofday clock_settime adjtimex clock_adjtime open_by_handle_at pidfd_getfd 
 nfsservctl lookup_dcookie iopl ioperm modify_ldt uselib ustat sysfs vhangup sethostname setdomainname mbind
 set_mempolicy migrate_pages move_pages
 """
+_OF_OWNERS = """
+chown fchown lchown fchownat setuid setgid setreuid setregid setresuid setresgid setfsuid setfsgid setgroups capset
+"""
 _EVERYDAY = """
 read write openat close fstat mmap munmap mprotect brk futex clone execve exit exit_group wait4 pipe2 dup3 fcntl
 epoll_create1 epoll_ctl epoll_pwait eventfd2 timerfd_create getrandom sched_getaffinity sched_setaffinity madvise
@@ -121,6 +124,28 @@ def test_other_calls_are_allowed_by_what_they_ask_for(machine: str) -> None:
         assert answer(machine, "mknodat", -100, 0, mode) == ALLOW
     for mode in (0o020666, 0o060666):
         assert answer(machine, "mknodat", -100, 0, mode) == _EPERM
+
+
+@pytest.mark.parametrize("machine", MACHINES)
+def test_where_there_is_one_owner_what_is_about_owners_is_done_already_and_nothing_else_changes(
+    machine: str,
+) -> None:
+    numbers = NUMBERS[machine]
+    played = {name for name in _OF_OWNERS.split() if name in numbers}
+
+    def answers(name: str, *arguments: int) -> tuple[int, int]:
+        given = [
+            judge(program, arch=ARCH[machine], number=numbers[name], arguments=arguments)
+            for program in (filter_for(machine), filter_for(machine, one_owner=True))
+        ]
+        return given[0], given[1]
+
+    assert {name for name in numbers if answers(name)[0] != answers(name)[1]} == played
+    assert {answers(name) for name in played} == {(ALLOW, ERRNO)}
+    for mode in (0o020666, 0o060666):
+        assert answers("mknodat", -100, 0, mode) == (_EPERM, ERRNO)
+    for mode in (0o100644, 0o010644, 0o140644):
+        assert answers("mknodat", -100, 0, mode) == (ALLOW, ALLOW)
 
 
 def test_a_machine_without_a_table_is_named() -> None:

@@ -30,6 +30,8 @@ def test_it_comes_back_from_json_as_it_was() -> None:
         network="veth",
         veth=Veth(name="sq0", address="10.88.0.16", gateway="10.88.0.1", mtu=1400),
         unreachable=("10.0.0.0/8",),
+        owned=("/l",),
+        upper="/changes",
     )
     assert SandboxSpec.from_json(json.loads(json.dumps(spec.to_json()))) == spec
 
@@ -56,6 +58,10 @@ def test_it_comes_back_from_json_as_it_was() -> None:
         {"env": {"A=B": "c"}},
         {"env": {"A": "b\0"}},
         {"workdir": "app"},
+        {"owned": ("/another",)},
+        {"upper": "changes"},
+        {"upper": "/changes/../etc"},
+        {"upper": "/c", "level": "crun", "runtime": ("/usr/bin/crun",), "argv": ("/bin/true",)},
     ],
 )
 def test_a_wrong_one_is_refused(wrong: dict[str, Any]) -> None:
@@ -70,6 +76,7 @@ def test_a_wrong_one_is_refused(wrong: dict[str, Any]) -> None:
         {"mounts": (Mount(source="/usr", target="/usr"),)},
         {"uid_base": 1 << 20},
         {"capabilities": "build"},
+        {"upper": "/changes"},
         {"interpreter": None},
     ],
 )
