@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from squall.blobs.manifest import Attributes, Directory, Entry, File, Hardlink, Symlink, Whiteout
+from squall.runtime.spec import Mount
 from tests.linux.runtime.box import UID_BASE, Box
 from tests.linux.runtime.builds import a_build, layer_of, remove, take
 from tests.linux.runtime.owned_image import image
@@ -130,8 +131,7 @@ def test_an_id_that_no_container_has_is_refused_by_name(root_box: Box) -> None:
     spec = a_build(root_box, image(root_box), "open('/srv/new', 'w').close()")
     assert root_box.finish(root_box.start(spec)).exited["code"] == 0
     os.chown(f"{spec.changes}/srv/new", 12_345, UID_BASE)
-    with pytest.raises(TreeInvalid, match="'srv/new' belongs to the user 12345"):
-        layer_of(root_box, spec)
+    assert b"'srv/new' belongs to the user 12345" in take(root_box, spec).stderr
 
 
 def test_a_step_runs_as_the_user_that_it_asks_for_and_without_the_rights_of_root(box: Box) -> None:
@@ -150,7 +150,6 @@ def test_a_step_runs_as_the_user_that_it_asks_for_and_without_the_rights_of_root
     # Who has one id only has no other, whatever a step asks for.
     assert (written.attributes.uid, written.attributes.gid) == ((33, 34) if box.kind == "root" else (0, 0))
     assert written.size == len("33\n" if box.kind == "root" else "0\n")
-    assert b"'srv/new' belongs to the user 12345" in take(root_box, spec).stderr
 
 
 def test_what_a_build_closed_to_everybody_is_kept(box: Box) -> None:

@@ -156,7 +156,8 @@ class Bases:
                 command=StepCommand(
                     command=Command(
                         argv=command.argv, env=command.env, files={}, shown=" ".join(command.argv)
-                    )
+                    ),
+                    clamp_s=unpacked.epoch_s,
                 ),
                 quiet=True,
             )
@@ -196,7 +197,7 @@ class Bases:
     ) -> Built:
         """One stage, once those that it needs are built. known: the context, the images by name, the stages before it."""
         context, images, before = known
-        sources: dict[int | str, Built] = {**images}
+        sources: dict[int | str, Built] = {name: built for name, built in images.items()}  # noqa: C416 - of another type
         for number in needed_by(stage):
             sources[number] = await asyncio.shield(before[number])
         if stage.base is not None:

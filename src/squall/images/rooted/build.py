@@ -19,12 +19,9 @@ from squall.blobs.checkout import Checkouts
 from squall.blobs.digest import Digest
 from squall.blobs.manifest import ROOT, Attributes, Directory, Entry, Manifest
 from squall.blobs.manifest_bytes import decode
-from squall.blobs.overlay_notes import Notes
-from squall.blobs.owners import Owners
 from squall.blobs.remove import remove_tree
-from squall.blobs.snapshot import Snapshot, snapshot
+from squall.blobs.snapshot import Snapshot
 from squall.blobs.stack import flattened
-from squall.blobs.walk import How
 from squall.images.apply import Sandboxes
 from squall.images.command import Tool, failure
 from squall.images.dockerfile.nouns import Copy, MakeDirectory
@@ -38,7 +35,8 @@ from squall.images.rooted.laying import lay
 from squall.images.rooted.nouns import Built, LayerStep, StepsPlan
 from squall.model.errors import DiskFull, ImageBuildError
 from squall.model.image_steps import AddLocal, PipInstall, RunFunction, UvSync
-from squall.runtime.spec import UID_RANGE, Limits, Mount, SandboxSpec
+from squall.runtime.changes.taken import remove_changes, snapshot_changes
+from squall.runtime.spec import Limits, Mount, SandboxSpec
 
 T = TypeVar("T")
 
@@ -238,11 +236,16 @@ class LayerBuilder:
             await asyncio.to_thread(_make_places, place, order.command, call)
             spec = await self._spec(below, order, job, place)
             await self._run(spec, order, job, say)
-            return await self._take(Path(f"{spec.changes}"))
+            return await snapshot_changes(
+                Path(f"{spec.changes}"),
+                self._blobs,
+                uid_base=self._sandboxes.uid_base,
+                clamp_mtime_s=order.command.clamp_s,
+            )
         except OSError as problem:
             raise _disk_error(order.label, problem) from problem
         finally:
-            await asyncio.shield(asyncio.to_thread(remove_tree, place))
+            await asyncio.shield(asyncio.to_thread(self._clear, place))
 
     async def _tool(self, step: LayerStep, below: Built, job: Job, say: Say) -> Tool | None:
         if not isinstance(step.action, PipInstall | UvSync):
@@ -315,15 +318,10 @@ class LayerBuilder:
         if not ended.ok:
             raise failure(order.label, order.command.command, ended, list(lines))
 
-    async def _take(self, upper: Path) -> Snapshot:
-        base = self._sandboxes.uid_base
-        owners = (
-            Owners(uid_first=os.geteuid(), gid_first=os.getegid(), count=1)
-            if base is None
-            else Owners(uid_first=base, gid_first=base, count=UID_RANGE)
-        )
-        notes = Notes.USER if base is None else Notes.TRUSTED
-        return await snapshot(upper, self._blobs, how=How(notes=notes, owners=owners))
+    def _clear(self, place: Path) -> None:
+        if (place / "layer").is_dir():
+            remove_changes(place / "layer", uid_base=self._sandboxes.uid_base)
+        remove_tree(place)
 
     def _make_cache(self) -> None:
         """The cache belongs to the ids of build sandboxes; one that other ids filled is of no use to them."""

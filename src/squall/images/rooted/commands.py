@@ -24,7 +24,12 @@ CACHE: Final = f"{ROOM}/cache"
 CALL: Final = "call"
 """The file among the inputs that holds a function and its arguments."""
 
+EPOCH_S: Final = 1_735_689_600
+"""The instant, in seconds since 1970, after which steps that give the same each time have changed nothing: the start of 2025."""
+
 _HOME: Final = "/root"
+# Compiled Python is then known by its source's digest and not by the time of it, which is not kept.
+_SAME_EACH_TIME: Final = {"SOURCE_DATE_EPOCH": str(EPOCH_S), "PYC_INVALIDATION_MODE": "checked-hash"}
 _SCRIPT: Final = "script"
 _APT: Final = (
     # All that a step runs is confined alike, so apt's own user adds nothing; and no terminal is there.
@@ -40,13 +45,18 @@ _APT_LEAVES: Final = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepCommand:
-    """The command of one layer. user: as a Dockerfile writes it, empty for root. writes_inputs: its inputs are its own to change."""
+    """The command of one layer.
+
+    user: as a Dockerfile writes it, empty for root. programs: the inputs that are run. writes_inputs: its inputs are its own to change.
+    clamp_s: no later change than this is kept of a file, in seconds since 1970; None: each keeps its time.
+    """
 
     command: Command
     workdir: str = "/"
     user: str = ""
     programs: tuple[str, ...] = ()
     writes_inputs: bool = False
+    clamp_s: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,11 +85,12 @@ def command_of(step: LayerStep, means: Means) -> StepCommand:
                 programs=(_SCRIPT,) if run.script else (),
             )
         case AptInstall() as apt:
-            return StepCommand(command=_apt(apt, config), workdir="/")
+            return StepCommand(command=_steady(_apt(apt, config)), clamp_s=EPOCH_S)
         case PipInstall() as install:
-            return StepCommand(command=_install(install, step, means), workdir="/")
+            return StepCommand(command=_steady(_install(install, step, means)), clamp_s=EPOCH_S)
         case UvSync() as sync:
-            return StepCommand(command=_sync(sync, step, means), workdir="/", writes_inputs=True)
+            command = _steady(_sync(sync, step, means))
+            return StepCommand(command=command, writes_inputs=True, clamp_s=EPOCH_S)
         case RunFunction() as function:
             python = _python(step, means)
             env = {**_base_env(config.env), **config.env, **function.env, **secrets}
@@ -92,6 +103,11 @@ def command_of(step: LayerStep, means: Means) -> StepCommand:
             return StepCommand(command=command, workdir=config.workdir, user=config.user)
         case _:
             raise ValueError(f"nothing is run for {step.label}")
+
+
+def _steady(command: Command) -> Command:
+    """The same command, told to leave the same files each time."""
+    return replace(command, env={**_SAME_EACH_TIME, **command.env})
 
 
 def _apt(step: AptInstall, config: ImageConfig) -> Command:
