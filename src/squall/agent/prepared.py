@@ -25,7 +25,7 @@ from squall.images.plan import LAYERS_ROOT, BuildFacts, ImagePlan, plan_image, t
 from squall.images.rooted.build import Job as RootedJob
 from squall.images.rooted.images import Stores, refuse_process, rooted_images, uncopied_trees
 from squall.images.seen import look
-from squall.images.tools import with_authorities
+from squall.images.tools import authorities, with_authorities
 from squall.model.container import WantedContainer
 from squall.model.errors import LevelRefused
 from squall.model.function import Function
@@ -144,6 +144,7 @@ class Images:
         tools = Job(facts=facts, host=self._host(facts), settings=with_authorities(settings))
         job = RootedJob(
             settings=tools.settings,
+            authorities=authorities(),
             find_uv=lambda version, tell: self._builder.find_uv(version, tools, tell),
             needed=lambda step: self._builder.needed_mounts(step, tools),
         )

@@ -67,7 +67,12 @@ def with_authorities(
     """`settings`, trusting whom this machine trusts where they do not say whom: pip does so by itself, uv does not."""
     if settings.cert:
         return settings
-    return replace(settings, cert=next(filter(there, _AUTHORITIES), None))
+    return replace(settings, cert=authorities(there=there))
+
+
+def authorities(*, there: Callable[[str], bool] = os.path.isfile) -> str | None:
+    """The file of all certificate authorities that this machine trusts, where there is one."""
+    return next(filter(there, _AUTHORITIES), None)
 
 
 def find_pip(python: ClientPython) -> Tool | None:

@@ -48,7 +48,7 @@ chown fchown lchown fchownat setuid setgid setreuid setregid setresuid setresgid
 
 # CLONE_NEWNS NEWCGROUP NEWUTS NEWIPC NEWUSER NEWPID NEWNET.
 NEW_NAMESPACES = 0x7E020000
-_EPERM, _ENOSYS, _EAFNOSUPPORT = 1, 38, 97
+_EPERM, _ENOSYS, _EPROTONOSUPPORT, _EAFNOSUPPORT = 1, 38, 93, 97
 _AUDIT_ARCH = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
 # Numbers from this bit on are the x32 ABI of x86-64.
 _X32 = 0x40000000
@@ -144,7 +144,8 @@ def _sockets() -> Code:
         *protocols,
         *_return(_ERRNO | _EPERM),
     )
-    netlink = (*_load_argument(2), *_if_in((0,), then=_ALLOW), *_return(_ERRNO | _EPERM))
+    # As from a kernel without them: who adds a user goes on where there is no audit, and gives up where it is forbidden.
+    netlink = (*_load_argument(2), *_if_in((0,), then=_ALLOW), *_return(_ERRNO | _EPROTONOSUPPORT))
     return (
         *_load_argument(0),
         *_if_in((1,), then=_ALLOW),

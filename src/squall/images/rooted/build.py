@@ -7,8 +7,8 @@ import os
 import secrets
 import shutil
 import time
-from collections import deque
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections import OrderedDict, deque
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -28,9 +28,21 @@ from squall.images.dockerfile.nouns import Copy, MakeDirectory
 from squall.images.flight import Flight, Say
 from squall.images.installer import InstallerSettings
 from squall.images.redact import Redactor
-from squall.images.rooted.commands import CACHE, CALL, INPUTS, ROOM, Means, StepCommand, command_of, with_tool
-from squall.images.rooted.copying import Sources, copied, ids_of_user, made_directory, placed_tree
+from squall.images.rooted.commands import (
+    AUTHORITIES,
+    CACHE,
+    CALL,
+    INPUTS,
+    ROOM,
+    Means,
+    StepCommand,
+    command_of,
+    trusting,
+    with_tool,
+)
+from squall.images.rooted.copying import Sources, User, copied, made_directory, placed_tree, user_of
 from squall.images.rooted.kept import Kept
+from squall.images.rooted.layered import Layered
 from squall.images.rooted.laying import lay
 from squall.images.rooted.nouns import Built, LayerStep, StepsPlan
 from squall.model.errors import DiskFull, ImageBuildError
@@ -40,6 +52,7 @@ from squall.runtime.spec import Limits, Mount, SandboxSpec
 
 T = TypeVar("T")
 
+_REMEMBERED_PATHS: Final = 200_000
 _REMEMBERED_LINES: Final = 400
 _NEEDED_BYTES: Final = 64 << 20
 _OUTER_LIMITS: Final = Limits(nofile=65_536)
@@ -54,12 +67,13 @@ FindUv = Callable[[str | None, Say], Awaitable[Tool | None]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """What a build needs besides its plan. packages: mounts of what the runner needs; resolv: how names are looked up; find_uv: where the
-    installer comes from; needed: files of this machine that an installer reads.
+    """What a build needs besides its plan. mounts: what every step is shown of this machine; authorities: the file of those whom the machine
+    trusts; find_uv: where the installer comes from; needed: files of this machine that an installer reads.
     """
 
     settings: InstallerSettings = field(default_factory=InstallerSettings)
     mounts: tuple[Mount, ...] = ()
+    authorities: str | None = None
     find_uv: FindUv
     needed: Callable[[PipInstall], tuple[Mount, ...]] = lambda _: ()
 
@@ -108,7 +122,7 @@ class LayerBuilder:
         self._scratch = places.scratch
         self._cache = places.cache
         self._flights: dict[str, Flight[Any]] = {}
-        self._shown: dict[tuple[str, ...], Manifest] = {}
+        self._decoded: OrderedDict[Digest, dict[str, Entry]] = OrderedDict()
 
     async def once(self, name: str, say: Say, start: Callable[[Say], Awaitable[T]]) -> T:
         """What the work of this name gives, which runs already or starts now."""
@@ -151,15 +165,25 @@ class LayerBuilder:
         """The layers of an image as directories, the top one first."""
         return tuple([str(await self._rendered.checkout(layer)) for layer in built.layers])
 
-    async def shown(self, trees: Sequence[str]) -> Manifest:
-        """What layers show together. The last few are remembered: a recipe asks again and again."""
-        name = tuple(trees)
-        if name not in self._shown:
-            layers = [decode(await self._blobs.get(Digest(tree))) for tree in trees]
-            while len(self._shown) >= 2:
-                del self._shown[next(iter(self._shown))]
-            self._shown[name] = await asyncio.to_thread(_flat, layers)
-        return self._shown[name]
+    async def layered(self, built: Built) -> Layered:
+        """What an image shows, path by path."""
+        return Layered([await self._entries(layer) for layer in built.layers])
+
+    async def shown(self, built: Built) -> Manifest:
+        """All that an image shows."""
+        layers = [decode(await self._blobs.get(layer)) for layer in built.layers[::-1]]
+        return await asyncio.to_thread(flattened, layers) if layers else Manifest((_ROOT,))
+
+    async def _entries(self, layer: Digest) -> dict[str, Entry]:
+        """The paths of a layer. Those that were asked for last are remembered: the next step stands on the same ones."""
+        entries = self._decoded.pop(layer, None)
+        if entries is None:
+            data = await self._blobs.get(layer)
+            entries = await asyncio.to_thread(lambda: {entry.path: entry for entry in decode(data).entries})
+        self._decoded[layer] = entries
+        while len(self._decoded) > 1 and sum(map(len, self._decoded.values())) > _REMEMBERED_PATHS:
+            self._decoded.popitem(last=False)
+        return entries
 
     async def add(self, below: Built, key: str, label: str, taken: Snapshot, took_s: float) -> Built:
         """An image with one layer more, found by its key from now on."""
@@ -195,24 +219,24 @@ class LayerBuilder:
 
     async def _laid(self, below: Built, step: LayerStep, images: Mapping[int | str, Built]) -> Snapshot:
         """A layer for which nothing is run."""
-        entries = {entry.path: entry for entry in (await self.shown(below.trees)).entries}
+        at = (await self.layered(below)).at
         match step.action:
             case AddLocal() as add:
-                laid = placed_tree(await self._blobs.get(Digest(add.tree)), entries.get)
+                laid = placed_tree(await self._blobs.get(Digest(add.tree)), at)
             case MakeDirectory() as make:
-                laid = made_directory(make, entries.get)
+                laid = made_directory(make, at)
             case Copy() as copy:
                 sources = await self._sources(copy, step, images)
-                laid = await copied(copy, sources, entries.get, self._blobs)
+                laid = await copied(copy, sources, at, self._blobs)
             case _:
                 raise ValueError(f"{step.label} is run")
-        return await lay(laid, self._blobs, entries.get)
+        return await lay(laid, self._blobs, at)
 
     async def _sources(self, copy: Copy, step: LayerStep, images: Mapping[int | str, Built]) -> Sources:
         if copy.stage is None and not copy.image:
             return Sources(tree=await self._blobs.get(Digest(step.context)) if step.context else None)
         built = images[copy.stage if copy.stage is not None else copy.image]
-        return Sources(shown=await self.shown(built.trees))
+        return Sources(shown=await self.shown(built))
 
     async def _ordered(self, below: Built, step: LayerStep, job: Job, say: Say) -> Order:
         """What is run for a layer."""
@@ -233,6 +257,8 @@ class LayerBuilder:
         place = self._workshop / f"build-{order.key[:12]}-{secrets.token_hex(4)}"
         try:
             call = await self._blobs.get(Digest(order.call), stop=_MOST_CALL) if order.call else None
+            environment, files = trusting(job.settings) if job.authorities else ({}, {})
+            order = replace(order, command=_with(order.command, environment, files))
             await asyncio.to_thread(_make_places, place, order.command, call)
             spec = await self._spec(below, order, job, place)
             await self._run(spec, order, job, say)
@@ -265,6 +291,8 @@ class LayerBuilder:
             *order.needed,
             Mount(source=str(place / "inputs"), target=INPUTS, writable=command.writes_inputs),
         ]
+        if job.authorities:
+            mounts.append(Mount(source=job.authorities, target=AUTHORITIES))
         if tool is not None:
             self._make_cache()
             mounts.append(Mount(source=str(self._cache), target=CACHE, writable=True))
@@ -278,21 +306,20 @@ class LayerBuilder:
             owned=layers,
             upper=str(place / "layer"),
             mounts=tuple(mounts),
-            env=command.command.env,
+            env={**command.command.env, **({"HOME": user.home} if user else {})},
             workdir=command.workdir,
             network="host",
             capabilities="build",
             limits=_OUTER_LIMITS,
             uid_base=self._sandboxes.uid_base,
             argv=command.command.argv,
-            user=user,
+            user=(user.uid, user.gid) if user else None,
         )
 
-    async def _user(self, below: Built, user: str) -> tuple[int, int] | None:
+    async def _user(self, below: Built, user: str) -> User | None:
         if user in _ROOT_NAMES:
             return None
-        entries = {entry.path: entry for entry in (await self.shown(below.trees)).entries}
-        return await ids_of_user(user, entries.get, self._blobs)
+        return await user_of(user, (await self.layered(below)).at, self._blobs)
 
     async def _run(self, spec: SandboxSpec, order: Order, job: Job, say: Say) -> None:
         """Run the command and raise what its failure means."""
@@ -342,10 +369,11 @@ class LayerBuilder:
             )
 
 
-def _flat(layers: list[Manifest]) -> Manifest:
-    if not layers:
-        return Manifest((_ROOT,))
-    return flattened(layers)
+def _with(step: StepCommand, environment: Mapping[str, str], files: Mapping[str, str]) -> StepCommand:
+    """The same with more in its environment and among its inputs; what it says itself counts."""
+    command = step.command
+    env, given = {**environment, **command.env}, {**files, **command.files}
+    return replace(step, command=replace(command, env=env, files=given))
 
 
 def _make_places(place: Path, command: StepCommand, call: bytes | None) -> None:

@@ -9,6 +9,7 @@ from typing import Final
 
 from squall.images.command import Command, Places, Tool, install_command
 from squall.images.dockerfile.nouns import DEFAULT_PATH, ImageConfig, Run
+from squall.images.host import PYTHON_ROOT
 from squall.images.installer import InstallerSettings, uv_environment
 from squall.images.plan import LayerBuild
 from squall.images.rooted.nouns import Interpreter, LayerStep
@@ -21,6 +22,10 @@ ROOM: Final = "/squall/build"
 
 INPUTS: Final = f"{ROOM}/inputs"
 CACHE: Final = f"{ROOM}/cache"
+AUTHORITIES: Final = f"{ROOM}/authorities.crt"
+APT_SETTINGS: Final = "apt.conf"
+"""The file among the inputs in which apt is told whom this machine trusts."""
+
 CALL: Final = "call"
 """The file among the inputs that holds a function and its arguments."""
 
@@ -28,8 +33,13 @@ EPOCH_S: Final = 1_735_689_600
 """The instant, in seconds since 1970, after which steps that give the same each time have changed nothing: the start of 2025."""
 
 _HOME: Final = "/root"
+# Of OpenSSL, curl, Python's requests, git, Node and Rust's cargo.
+_AUTHORITY_VARIABLES: Final = (
+    *("SSL_CERT_FILE", "CURL_CA_BUNDLE", "REQUESTS_CA_BUNDLE", "GIT_SSL_CAINFO", "NODE_EXTRA_CA_CERTS"),
+    "CARGO_HTTP_CAINFO",
+)
 # Compiled Python is then known by its source's digest and not by the time of it, which is not kept.
-_SAME_EACH_TIME: Final = {"SOURCE_DATE_EPOCH": str(EPOCH_S), "PYC_INVALIDATION_MODE": "checked-hash"}
+_SAME_EACH_TIME: Final = {"SOURCE_DATE_EPOCH": str(EPOCH_S), "PYC_INVALIDATION_MODE": "UNCHECKED_HASH"}
 _SCRIPT: Final = "script"
 _APT: Final = (
     # All that a step runs is confined alike, so apt's own user adds nothing; and no terminal is there.
@@ -85,15 +95,22 @@ def command_of(step: LayerStep, means: Means) -> StepCommand:
                 programs=(_SCRIPT,) if run.script else (),
             )
         case AptInstall() as apt:
-            return StepCommand(command=_steady(_apt(apt, config)), clamp_s=EPOCH_S)
+            return StepCommand(command=_steady(_apt(apt, config), secrets), clamp_s=EPOCH_S)
         case PipInstall() as install:
-            return StepCommand(command=_steady(_install(install, step, means)), clamp_s=EPOCH_S)
+            return StepCommand(command=_steady(_install(install, step, means), secrets), clamp_s=EPOCH_S)
         case UvSync() as sync:
-            command = _steady(_sync(sync, step, means))
+            command = _steady(_sync(sync, step, means), secrets)
             return StepCommand(command=command, writes_inputs=True, clamp_s=EPOCH_S)
         case RunFunction() as function:
             python = _python(step, means)
+            if function.python not in {"", python.minor}:
+                raise ImageBuildError(
+                    f"{step.label} was packed by Python {function.python}, and the image has Python {python.minor}, which cannot read it",
+                    remedy=f"run your program with Python {python.minor}, or give the image Python {function.python}",
+                    step=step.label,
+                )
             env = {**_base_env(config.env), **config.env, **function.env, **secrets}
+            env["PYTHONPATH"] = ":".join(filter(None, [env.get("PYTHONPATH"), PYTHON_ROOT]))
             command = Command(
                 argv=(python.path, "-m", "squall.runner.build_step", f"{INPUTS}/{CALL}"),
                 env=env,
@@ -105,9 +122,9 @@ def command_of(step: LayerStep, means: Means) -> StepCommand:
             raise ValueError(f"nothing is run for {step.label}")
 
 
-def _steady(command: Command) -> Command:
-    """The same command, told to leave the same files each time."""
-    return replace(command, env={**_SAME_EACH_TIME, **command.env})
+def _steady(command: Command, secrets: Mapping[str, str]) -> Command:
+    """The same command with these secrets, told to leave the same files each time."""
+    return replace(command, env={**_SAME_EACH_TIME, **command.env, **secrets})
 
 
 def _apt(step: AptInstall, config: ImageConfig) -> Command:
@@ -189,6 +206,15 @@ def _values(step: LayerStep, secrets: Mapping[str, str]) -> dict[str, str]:
 
 def _shown(run: Run) -> str:
     return (run.argv[-1] if run.argv else run.script).strip()
+
+
+def trusting(settings: InstallerSettings) -> tuple[dict[str, str], dict[str, str]]:
+    """What tells programs of a step to trust whom this machine trusts, which may have authorities of its own, and by which proxies to
+    go: variables, and files among the inputs. It is about this machine, so it is in no key, and nothing of it is kept.
+    """
+    told = dict.fromkeys(_AUTHORITY_VARIABLES, AUTHORITIES)
+    apt = f'Acquire::https::CaInfo "{AUTHORITIES}";\n'
+    return {**settings.proxies, **told, "APT_CONFIG": f"{INPUTS}/{APT_SETTINGS}"}, {APT_SETTINGS: apt}
 
 
 def with_tool(means: Means, tool: Tool | None) -> Means:

@@ -6,7 +6,7 @@ import posixpath
 import re
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, NamedTuple
 
 from squall.blobs.blob_store import BlobStore
 from squall.blobs.digest import Digest
@@ -227,43 +227,67 @@ async def _owner(chown: str, below: Below, blobs: BlobStore) -> tuple[int, int]:
     return uid, int(group) if group.isdigit() else (await _named(group, _GROUPS, below, blobs))[0]
 
 
-async def ids_of_user(user: str, below: Below, blobs: BlobStore) -> tuple[int, int]:
-    """The ids under which USER, or USER:GROUP, runs in the image. Raises ImageBuildError for a name that it does not know.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class User:
+    """Who runs a command in an image, and where he is at home."""
 
-    A number that has no name there runs in the group of root, as with Docker.
+    uid: int
+    gid: int
+    home: str = "/"
+
+
+async def user_of(user: str, below: Below, blobs: BlobStore) -> User:
+    """Who USER, or USER:GROUP, is in the image. Raises ImageBuildError for a name that it does not know.
+
+    A number that has no name there is at home in /, and in the group of root, as with Docker.
     """
     name, _, group = user.partition(":")
-    if name.isdigit():
-        uid, own = int(name), await _group_of(int(name), below, blobs)
-    else:
-        uid, own = await _named(name, _USERS, below, blobs)
+    rows = await _lines(_USERS, below, blobs)
+    found = next((row for row in rows if name in {row.name, str(row.number)}), None)
+    if found is None and not name.isdigit():
+        raise _unknown(name, _USERS)
+    one = User(uid=found.number, gid=found.group, home=found.home) if found else User(uid=int(name), gid=0)
     if not group:
-        return uid, own
-    return uid, int(group) if group.isdigit() else (await _named(group, _GROUPS, below, blobs))[0]
-
-
-async def _group_of(uid: int, below: Below, blobs: BlobStore) -> int:
-    return next((gid for _, own, gid in await _lines(_USERS, below, blobs) if own == uid), 0)
+        return one
+    gid = int(group) if group.isdigit() else (await _named(group, _GROUPS, below, blobs))[0]
+    return replace(one, gid=gid)
 
 
 async def _named(name: str, path: str, below: Below, blobs: BlobStore) -> tuple[int, int]:
-    for known, number, group in await _lines(path, below, blobs):
-        if known == name:
-            return number, group
-    raise ImageBuildError(
+    for row in await _lines(path, below, blobs):
+        if row.name == name:
+            return row.number, row.group
+    raise _unknown(name, path)
+
+
+def _unknown(name: str, path: str) -> ImageBuildError:
+    return ImageBuildError(
         f"the image knows no {name} in /{path}", remedy="make it in a step before, or write its number"
     )
 
 
-async def _lines(path: str, below: Below, blobs: BlobStore) -> list[tuple[str, int, int]]:
-    """The names of a file like /etc/passwd, each with its number and, where there is one, that of its group."""
+class _Row(NamedTuple):
+    """A line of a file like /etc/passwd. group: of a group itself its own number."""
+
+    name: str
+    number: int
+    group: int
+    home: str
+
+
+async def _lines(path: str, below: Below, blobs: BlobStore) -> list[_Row]:
     found = below(led(path, below))
     if not isinstance(found, File) or found.size > _MOST_USERS:
         return []
     text = b"".join([part async for part in _bytes_of(found, blobs)]).decode("utf-8", "replace")
     rows = (line.split(":") for line in text.splitlines())
     return [
-        (row[0], int(row[2]), int(row[3]) if row[3].isdigit() else int(row[2]))
+        _Row(
+            row[0],
+            int(row[2]),
+            int(row[3]) if row[3].isdigit() else int(row[2]),
+            row[5] if len(row) > 5 and row[5].startswith("/") else "/",
+        )
         for row in rows
         if len(row) > 3 and row[2].isdigit()
     ]

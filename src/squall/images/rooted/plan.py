@@ -41,7 +41,7 @@ from squall.model.image_steps import (
 BUILDER_VERSION: Final = 2
 """Grows when the same step would be built to something else: every older layer is then built anew."""
 
-_NO_PART_OF_A_KEY: Final = frozenset({"origin", "call", "name"})
+_NO_PART_OF_A_KEY: Final = frozenset({"origin", "call", "name", "secrets"})
 
 
 @dataclass(slots=True)
@@ -51,6 +51,7 @@ class _Chain:
     key: str
     config: ImageConfig
     sources: str = ""
+    says_cmd: bool = False
     steps: list[LayerStep] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
@@ -97,9 +98,11 @@ def _add(chain: _Chain, step: Step) -> None:
         case Workdir():
             chain.config = replace(config, workdir=step.path)
         case Entrypoint():
-            # As with Docker: another entrypoint has no use for the arguments that were meant for the one before.
-            chain.config = replace(config, entrypoint=step.words, cmd=None)
+            # As with Docker: it has no use for the arguments that the base meant for its own.
+            cmd = config.cmd if chain.says_cmd else None
+            chain.config = replace(config, entrypoint=step.words, cmd=cmd)
         case Cmd():
+            chain.says_cmd = True
             chain.config = replace(config, cmd=step.words)
         case Shell():
             chain.config = replace(config, shell=step.words)
@@ -125,9 +128,9 @@ def _add(chain: _Chain, step: Step) -> None:
             _add_stage(chain, parsed.target, step.context, {})
         case PipInstall() | UvSync():
             said = [_said(step), chain.sources, _started(config)]
-            chain.add(step, said, step_label(step))
+            chain.add(step, said, step_label(step), secrets=step.secrets)
         case AptInstall():
-            chain.add(step, [_said(step), _started(config)], step_label(step))
+            chain.add(step, [_said(step), _started(config)], step_label(step), secrets=step.secrets)
         case RunFunction():
             said = [_said(step), _started(config)]
             chain.add(step, said, step_label(step), secrets=step.secrets, timeout_s=step.timeout_s)

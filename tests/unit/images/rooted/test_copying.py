@@ -9,7 +9,7 @@ from squall.blobs.manifest import Attributes, Directory, Entry, File, Hardlink, 
 from squall.blobs.memory_blobs import MemoryBlobs
 from squall.blobs.tree import File as TreeFile, Link as TreeLink, encode_tree, tree_of
 from squall.images.dockerfile.nouns import Copy, InlineFile, MakeDirectory
-from squall.images.rooted.copying import Sources, copied, ids_of_user, made_directory, placed_tree
+from squall.images.rooted.copying import Sources, copied, made_directory, placed_tree, user_of
 from squall.images.rooted.laying import Bytes, Laid
 from squall.model.errors import ImageBuildError, ImageStepUnavailable
 from tests.unit.images.rooted.test_laying import FOLDER, LINKED, folder, image, link
@@ -129,19 +129,22 @@ def test_modes_and_owners() -> None:
 @pytest.mark.parametrize(
     ("user", "ids"),
     [
-        ("web", (33, 34)),
-        ("web:staff", (33, 50)),
-        ("33", (33, 34)),
-        ("33:7", (33, 7)),
-        ("1234", (1234, 0)),
-        ("root", (0, 0)),
+        ("web", (33, 34, "/srv")),
+        ("web:staff", (33, 50, "/srv")),
+        ("33", (33, 34, "/srv")),
+        ("33:7", (33, 7, "/srv")),
+        ("1234", (1234, 0, "/")),
+        ("root", (0, 0, "/root")),
     ],
 )
-def test_a_user_has_the_ids_that_the_image_says(user: str, ids: tuple[int, int]) -> None:
+def test_a_user_has_the_ids_and_the_home_that_the_image_says(user: str, ids: tuple[int, int, str]) -> None:
     blobs = MemoryBlobs()
     asyncio.run(blobs.put(PASSWD))
     asyncio.run(blobs.put(GROUP))
-    assert asyncio.run(ids_of_user(user, USERS.get, blobs)) == ids
+    found = asyncio.run(user_of(user, USERS.get, blobs))
+    assert (found.uid, found.gid, found.home) == ids
+    with pytest.raises(ImageBuildError, match="knows no stranger in /etc/passwd"):
+        asyncio.run(user_of("stranger", USERS.get, blobs))
 
 
 def test_texts_that_stand_in_the_dockerfile() -> None:

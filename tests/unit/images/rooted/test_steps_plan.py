@@ -105,14 +105,16 @@ def test_files_that_are_added_at_the_start_are_no_layer_and_in_the_last_key() ->
 def test_config_steps_follow_docker() -> None:
     steps: tuple[Step, ...] = (
         Entrypoint(words=("one",)),
-        Cmd(words=("a",)),
         Entrypoint(words=("two",)),
         Env(variables={"A": "1"}),
         Env(variables={"A": "2", "B": "3"}),
         Workdir(path="/srv"),
     )
-    config = plan_steps(BASE, ImageRecipe(base="debian_slim", steps=steps)).config
+    base = replace(BASE, config=replace(BASE.config, cmd=("of", "the", "base")))
+    config = plan_steps(base, ImageRecipe(base="debian_slim", steps=steps)).config
     assert (config.entrypoint, config.cmd) == (("two",), None)
+    said = (Cmd(words=("a",)), *steps)
+    assert plan_steps(base, ImageRecipe(base="debian_slim", steps=said)).config.cmd == ("a",)
     assert config.env == {"PATH": "/bin", "A": "2", "B": "3"}
     assert config.workdir == "/srv"
 
