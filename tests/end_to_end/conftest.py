@@ -47,7 +47,7 @@ class House:
         return client
 
     def run(
-        self, *arguments: str, typed: str = "", cwd: Path | None = None
+        self, *arguments: str, typed: str = "", cwd: Path | None = None, within_s: float = 60
     ) -> subprocess.CompletedProcess[str]:
         """The same, waited for."""
         return subprocess.run(
@@ -57,7 +57,7 @@ class House:
             input=typed,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=within_s,
             check=False,
         )
 

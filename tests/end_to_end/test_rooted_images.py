@@ -1,0 +1,278 @@
+"""Images with a root of their own: each recipe is built on this machine, and a function runs in it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from squall.blobs.disk_blobs import DiskBlobs
+from squall.blobs.snapshot import snapshot
+from squall.images.oci.nouns import ImageConfig, Platform
+from squall.images.registry.client import RegistryClient
+from squall.images.registry.credentials import Keychain
+from squall.images.registry.reference import parse_reference
+from squall.images.remote import push_image
+from tests.end_to_end.conftest import House
+from tests.linux.images.registry_server import registry_server
+
+pytestmark = [pytest.mark.needs("linux", "namespaces", "network"), pytest.mark.timeout(400)]
+
+MINOR = ".".join(map(str, sys.version_info[:2]))
+HEAD = """
+import json, squall
+
+app = squall.App("rooted")
+
+def sh(command):
+    import subprocess
+    return subprocess.run(command, shell=True, capture_output=True, text=True).stdout.strip()
+"""
+TAIL = """
+
+@app.local_entrypoint()
+def main():
+    print("told:" + json.dumps(look.remote()))
+"""
+
+
+class Program:
+    """A program whose function `look` tells something of the image that it runs in."""
+
+    def __init__(self, house: House) -> None:
+        self.house = house
+        self.said = ""
+
+    def run(self, text: str, **files: str) -> subprocess.CompletedProcess[str]:
+        path = self.house.program(f"{HEAD}{text}{TAIL}")
+        for name, content in files.items():
+            (path.parent / name).write_text(content)
+        done = self.house.run("-m", "squall", "run", str(path), cwd=path.parent, within_s=300)
+        self.said = done.stdout + done.stderr
+        return done
+
+    def tells(self, text: str, **files: str) -> object:
+        done = self.run(text, **files)
+        assert done.returncode == 0, self.said
+        return json.loads(done.stdout.partition("told:")[2])
+
+    @property
+    def ready_s(self) -> float:
+        """How long it took to make the image ready."""
+        found = re.search(r"is ready in ([0-9.]+) s", self.said)
+        assert found is not None, self.said
+        return float(found[1])
+
+
+@pytest.fixture
+def program(house: House) -> Program:
+    return Program(house)
+
+
+def test_a_slim_debian_has_its_own_root_and_a_python(program: Program) -> None:
+    told = program.tells("""
+@app.function(image=squall.Image.debian_slim())
+def look():
+    import os, ssl, sqlite3, sys
+    return [open("/etc/os-release").readline().strip(), f"{sys.version_info[0]}.{sys.version_info[1]}", sys.prefix,
+            sorted({"app", "etc", "usr", "var"} - set(os.listdir("/"))), os.path.exists("/home/user"), sh("dpkg --audit")]
+""")
+    assert told == ['PRETTY_NAME="Debian GNU/Linux 12 (bookworm)"', MINOR, "/usr/local", [], False, ""]
+
+
+def test_packages_commands_variables_files_and_functions_each_make_a_layer(program: Program) -> None:
+    text = """
+def bake(text, *, times):
+    import os
+    os.makedirs("/opt/baked")
+    with open("/opt/baked/it", "w") as file:
+        file.write(text * times)
+
+image = (
+    squall.Image.debian_slim()
+    .apt_install("jq")
+    .env({"GREETING": "hi"})
+    .run_commands("echo $GREETING > /opt/greeting", 'test "$TOKEN" = s3cret && touch /opt/told', secrets=[squall.Secret.from_dict({"TOKEN": "s3cret"})])
+    .uv_pip_install("six")
+    .run_function(bake, args=("baked ",), kwargs={"times": 2})
+    .workdir("/srv")
+    .add_local_file("note.txt", "/data/note.txt", copy=True)
+    .run_commands("cat /data/note.txt > copied")
+    .add_local_file("note.txt", "/late/note.txt")
+)
+
+@app.function(image=image)
+def look():
+    import os, six
+    return [sh("jq --version"), sh("cat /opt/greeting"), os.path.exists("/opt/told"), os.environ.get("TOKEN"), bool(six.__version__),
+            sh("cat /opt/baked/it"), os.getcwd(), sh("cat copied /late/note.txt")]
+"""
+    told = program.tells(text, **{"note.txt": "noted\n"})
+    assert told == ["jq-1.6", "hi", True, None, True, "baked baked", "/srv", "noted\nnoted"]
+    assert "s3cret" not in program.said
+    assert not [
+        path
+        for path in program.house.folder.rglob("*")
+        if path.is_file()
+        and "blobs" not in path.parts
+        and b"s3cret" in path.read_bytes()
+        and path.name != "program.py"
+    ]
+    first = program.said
+    program.tells(text, **{"note.txt": "noted\n"})
+    assert program.ready_s < 0.1, program.said
+    assert "building" not in program.said
+    program.tells(text.replace("> copied", ">> copied"), **{"note.txt": "noted\n"})
+    assert program.said.count("building ") == 1, program.said
+    assert first.count("building ") == 7, first
+
+
+def test_lines_of_a_dockerfile_run_as_the_user_that_they_name(program: Program) -> None:
+    told = program.tells(
+        """
+image = squall.Image.debian_slim().dockerfile_commands(
+    "WORKDIR /srv/site",
+    "COPY --chown=33 page.html ./",
+    "RUN useradd --create-home web",
+    "USER web",
+    "RUN echo $HOME > ~/home && id -un > ~/name",
+    "USER root",
+    "ENV ANSWER=42",
+    context_files={"page.html": "page.html"},
+)
+
+@app.function(image=image)
+def look():
+    import os
+    return [sh("cat /home/web/home /home/web/name"), sh("stat -c %U /home/web/name"), sh("stat -c %u page.html"), os.environ["ANSWER"], os.getcwd()]
+""",
+        **{"page.html": "<p>"},
+    )
+    # An ordinary user's sandboxes have one id: all is root's there.
+    of_root, of_user = ["/home/web\nweb", "web", "33"], ["/home/web\nroot", "root", "0"]
+    assert told == [*(of_root if os.geteuid() == 0 else of_user), "42", "/srv/site"]
+
+
+@pytest.mark.parametrize(
+    ("step", "code", "words"),
+    [
+        ('.apt_install("no-such-package-here")', "SQ-1501", "no-such-package-here"),
+        ('.uv_pip_install("no-such-package-here-at-all")', "SQ-1501", "no-such-package-here-at-all"),
+        ('.run_commands("echo it went; exit 7")', "SQ-1500", "it went"),
+        (".run_function(wrong)", "SQ-1500", "ZeroDivisionError"),
+        (".run_function(slow, timeout=1)", "SQ-1500", "limit of 1 seconds"),
+        ('.dockerfile_commands("RUN true", "MAGIC x")', "SQ-", "line 2"),
+    ],
+)
+def test_a_step_that_fails_is_named_with_what_it_printed(
+    program: Program, step: str, code: str, words: str
+) -> None:
+    done = program.run(f"""
+def wrong():
+    1 / 0
+
+def slow():
+    import time
+    time.sleep(60)
+
+@app.function(image=squall.Image.debian_slim(){step})
+def look():
+    return None
+""")
+    assert done.returncode != 0
+    assert code in program.said
+    assert words in program.said
+    assert 'Traceback (most recent call last):\n  File "/work' not in program.said
+
+
+@pytest.fixture(scope="module")
+def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A registry with an image that has a file and no program, `plain`, and one of two layers, `two`."""
+    place = tmp_path_factory.mktemp("registry")
+    with registry_server(place / "registry") as address:
+        asyncio.run(_fill(address, place))
+        yield address
+
+
+async def _fill(address: str, place: Path) -> None:
+    blobs = await DiskBlobs.open(place / "blobs")
+    client = RegistryClient(None, Keychain({}), {})
+    lower, upper = place / "lower", place / "upper"
+    (lower / "etc").mkdir(parents=True)
+    (lower / "etc" / "from-the-registry").write_text("yes\n")
+    (lower / "etc" / "both").write_text("lower\n")
+    (upper / "etc").mkdir(parents=True)
+    (upper / "etc" / "both").write_text("upper\n")
+    layers = [(await snapshot(one, blobs)).manifest for one in (lower, upper)]
+    config = ImageConfig(
+        platform=Platform(os="linux", architecture="amd64"),
+        diff_ids=(),
+        env=(("FROM_REGISTRY", "1"),),
+        workdir="/etc",
+    )
+    for name, some in (("plain", layers[:1]), ("two", layers)):
+        await push_image(client, parse_reference(f"{address}/{name}:1"), blobs, some, config)
+    await blobs.close()
+
+
+@pytest.mark.needs("registry")
+def test_files_of_an_image_in_a_registry_are_copied_by_a_dockerfile(program: Program, registry: str) -> None:
+    told = program.tells(
+        """
+image = (
+    squall.Image.debian_slim()
+    .dockerfile_commands("COPY --from=REGISTRY/two:1 /etc/both /etc/from-the-registry /srv/")
+)
+
+@app.function(image=image)
+def look():
+    return sh("cat /srv/both /srv/from-the-registry")
+""".replace("REGISTRY", registry)
+    )
+    assert told == "upper\nyes"
+
+
+@pytest.mark.needs("registry")
+def test_an_image_of_a_registry_without_a_python_says_what_it_lacks(program: Program, registry: str) -> None:
+    done = program.run(f"""
+@app.function(image=squall.Image.from_registry("{registry}/plain:1"))
+def look():
+    return None
+""")
+    assert done.returncode != 0
+    assert "has no Python" in program.said
+
+
+@pytest.mark.needs("registry")
+def test_a_registry_that_has_no_such_image_is_named(program: Program, registry: str) -> None:
+    done = program.run(f"""
+@app.function(image=squall.Image.from_registry("{registry}/nothing:1"))
+def look():
+    return None
+""")
+    assert done.returncode != 0
+    assert "nothing" in program.said
+    assert "SQ-15" in program.said
+
+
+def test_two_builds_of_one_image_at_once_are_one(program: Program) -> None:
+    path = program.house.program(
+        f"""{HEAD}
+import os
+@app.function(image=squall.Image.debian_slim().run_commands("sleep 2; date +%N > /opt/when"))
+def look():
+    return sh("cat /opt/when")
+{TAIL}"""
+    )
+    clients = [program.house.start("-m", "squall", "run", str(path)) for _ in range(2)]
+    said = [client.communicate(timeout=300) for client in clients]
+    assert [client.returncode for client in clients] == [0, 0], said
+    times = {out.partition("told:")[2] for out, _ in said}
+    assert len(times) == 1
