@@ -187,6 +187,17 @@ def test_a_line_of_a_dockerfile_that_is_not_understood_is_named(terminal: Termin
     terminal.run(image("from_dockerfile('Nowhere')")).is_error("SQ-1019", "Nowhere")
 
 
+def test_two_values_of_one_secret_are_refused_and_neither_is_shown(terminal: Terminal) -> None:
+    program = APP
+    for name, value in (("one", "first-value"), ("two", "other-value")):
+        secret = f"squall.Secret.from_dict({{'TOKEN': {value!r}}})"
+        steps = f"squall.Image.debian_slim().run_commands('true', secrets=[{secret}])"
+        program += f"@app.function(image={steps})\ndef {name}():\n    pass\n"
+    said = terminal.run(program, "::one")
+    said.is_error("SQ-1010", "TOKEN")
+    assert "-value" not in said.out + said.err, said
+
+
 def test_a_step_that_the_host_image_cannot_have_is_refused_with_what_can(terminal: Terminal) -> None:
     said = terminal.run(image("host().apt_install('ffmpeg')"))
     assert said.status == 1, said

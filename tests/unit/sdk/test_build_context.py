@@ -47,7 +47,7 @@ def test_only_what_a_line_copies_is_seen(project: Path) -> None:
 
 
 def test_files_of_other_stages_and_images_are_none_of_the_context(project: Path) -> None:
-    text = "FROM a AS one\nCOPY README.md /\nFROM b\nCOPY --from=one /README.md /\nCOPY --from=c app /app\n"
+    text = "FROM a AS one\nCOPY README.md /\nFROM b\nCOPY --from=one /etc/of-the-stage /\nCOPY --from=c /of-the-image /app\n"
     place = Place(directory=str(project), stays=by_patterns(""))
     assert _paths(build_context(parse(text), place)) == ["README.md"]
     # A stage that the last one does not need is not built, so its files do not travel.

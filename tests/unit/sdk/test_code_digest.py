@@ -42,7 +42,7 @@ def odd(n):
     return n != 0 and even(n - 1)
 
 def make(offset):
-    def inner(path, *, scale=2):
+    def inner(path, *more, scale=2):
         """Says something."""
         if path in {{"one", "two", "three"}}:
             return os.path.join(path, json.dumps(TABLE, default=str))
@@ -53,7 +53,7 @@ if __name__ == "__main__":
     from squall.sdk.code import own_modules, pickled_call
     from squall.sdk.code_digest import call_digest
     call = (make({offset}), ("a", {{"k", "l", "m"}}, [Point(1)], Point), {{"scale": {scale}}})
-    pickled_call(*call)
+    open("call", "wb").write(pickled_call(*call))
     print(call_digest(*call, own=own_modules()))
 '''
 HELPER = """
@@ -86,6 +86,21 @@ def test_two_runs_of_one_program_say_the_same(tmp_path: Path) -> None:
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     assert {_digest(elsewhere, 4, head="# a comment\n\n")} == digests
+
+
+def test_a_call_needs_none_of_the_users_modules_where_it_is_run(tmp_path: Path) -> None:
+    (tmp_path / "there").mkdir()
+    _digest(tmp_path, 0)
+    read = "import pickle, sys; f, args, kwargs = pickle.loads(sys.stdin.buffer.read()); print(f(*args, **kwargs)[1:])"
+    done = subprocess.run(
+        [sys.executable, "-c", read],
+        cwd=tmp_path / "there",
+        input=(tmp_path / "call").read_bytes(),
+        capture_output=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.decode().startswith("('n', False, <Colour.RED: 1>, False)"), done.stdout
 
 
 @pytest.mark.parametrize(
