@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from bisect import bisect_left
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
@@ -11,7 +12,6 @@ from typing import Final
 from squall.blobs.tree import Directory, Entry, Link
 from squall.images.dockerfile import Copy, Dockerfile
 from squall.model.errors import InvalidError, SourceFileNotFound, SourceTooLarge
-from squall.model.image_steps import is_at_or_below
 from squall.sdk.ignore import Rules, RuleSet, docker_rules, matching
 from squall.sdk.source_walk import SourceFile
 
@@ -97,7 +97,8 @@ class _Seen:
             path: _file(path, local) for path, local in place.files.items()
         }
         self._hidden = {parent for path in place.files for parent in _parents(path)}
-        self._walked: list[str] = []
+        self._walked: set[str] = set()
+        self._ordered: list[str] | None = None
         self._meant: dict[str, SourceFile | Entry] = {}
 
     def want(self, source: str) -> bool:
@@ -127,13 +128,13 @@ class _Seen:
         return os.path.join(self._top, path)
 
     def _look(self, start: str) -> None:
-        """Makes known what is at or below a path. Raises SourceTooLarge."""
-        if any(not before or is_at_or_below(start, before) for before in self._walked):
+        """Makes known what is at or below a path; "" is the whole context. Raises SourceTooLarge."""
+        if not self._walked.isdisjoint(("", start, *_parents(start))):
             return
-        self._walked.append(start)
+        self._walked.add(start)
+        self._ordered = None
         for path, entry in _walk(self._top, start, self._place.stays):
-            given = self._hidden | self._place.files.keys()
-            if path in given or any(parent in self._place.files for parent in _parents(path)):
+            if path in self._hidden or not self._place.files.keys().isdisjoint((path, *_parents(path))):
                 continue
             self._known[path] = entry
             if len(self._known) > FILES_LIMIT:
@@ -152,11 +153,21 @@ class _Seen:
             self._meant[path] = entry = self._known[path]
             if isinstance(entry, Link):
                 target = os.path.relpath(os.path.realpath(self._at(path)), os.path.realpath(self._top))
-                if not target.startswith(os.pardir):
-                    self._look("" if target == os.curdir else target)
-                    waiting += [
-                        each for each in self._known if target == os.curdir or is_at_or_below(each, target)
-                    ]
+                if target.split("/")[0] != os.pardir:
+                    waiting += self._at_or_below("" if target == os.curdir else target)
+
+    def _at_or_below(self, path: str) -> list[str]:
+        """The entries at or below a path, which is looked at for it; a context may have very many links."""
+        self._look(path)
+        if path in self._known:
+            return [path]
+        if self._ordered is None:
+            self._ordered = sorted(self._known)
+        if not path:
+            return self._ordered
+        # What begins with "path/" stands together: "0" is the letter after "/".
+        first, last = (bisect_left(self._ordered, path + end) for end in ("/", "0"))
+        return self._ordered[first:last]
 
 
 def _walk(top: str, start: str, stays: Callable[[str], bool]) -> Iterator[tuple[str, SourceFile | Entry]]:

@@ -76,6 +76,17 @@ def test_links_travel_as_they_are_with_what_they_lead_to_in_the_context(project:
     assert "README.md" in _paths(_seen(project, "COPY top/README.md /x"))
 
 
+def test_many_links_are_followed_within_the_time_of_a_test(project: Path) -> None:
+    (project / "many").mkdir()
+    for number in range(3000):
+        (project / "many" / f"l{number}").symlink_to(
+            "../releases" if number % 2 else f"../conf/{number}.toml"
+        )
+        (project / "conf" / f"{number}.toml").write_text("", encoding="utf-8")
+    seen = _seen(project, "COPY many /many")
+    assert (len(seen.files), len(seen.others)) == (1501, 3000)
+
+
 def test_empty_directories_travel(project: Path) -> None:
     assert _seen(project, "COPY empty /x").others == (Directory(path="empty"),)
     assert Directory(path="empty") in _seen(project, "COPY . /x").others
