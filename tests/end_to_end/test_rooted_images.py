@@ -99,7 +99,7 @@ image = (
     squall.Image.debian_slim()
     .apt_install("jq")
     .env({"GREETING": "hi"})
-    .run_commands("echo $GREETING > /opt/greeting", 'test "$TOKEN" = s3cret && touch /opt/told', secrets=[squall.Secret.from_dict({"TOKEN": "s3cret"})])
+    .run_commands("echo $GREETING > /opt/greeting", 'test ${#TOKEN} = 6 && touch /opt/told && echo $TOKEN', secrets=[squall.Secret.from_dict({"TOKEN": "s3cret"})])
     .uv_pip_install("six")
     .run_function(bake, args=("baked ",), kwargs={"times": 2})
     .workdir("/srv")

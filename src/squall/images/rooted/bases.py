@@ -169,20 +169,22 @@ class Bases:
     async def _from_dockerfile(self, source: DockerfileImage, job: Job, say: Say) -> Built:
         """The last stage; stages that do not need each other are built at the same time."""
         grounds = image_names(source.text, build_args=source.build_args)
-        images = await self._all_pulled(grounds, source.build_id, job, say)
+        images = await self.all_pulled(grounds, source.build_id, job, say)
         configs = {name: built.config for name, built in images.items()}
         parsed = parse(source.text, build_args=source.build_args, images=configs)
         for note in parsed.notes:
             say(f"note: {note}")
         copied_from = [name for name in parsed.images if name not in images]
-        images |= await self._all_pulled(copied_from, source.build_id, job, say)
+        images |= await self.all_pulled(copied_from, source.build_id, job, say)
         building: list[asyncio.Future[Built]] = []
         for stage in parsed.stages:
             made = self._stage(stage, (source.context, images, tuple(building)), job, say)
             building.append(asyncio.ensure_future(made))
         return (await all_or_none(building))[-1]
 
-    async def _all_pulled(self, names: Iterable[str], build_id: str, job: Job, say: Say) -> dict[str, Built]:
+    async def all_pulled(self, names: Iterable[str], build_id: str, job: Job, say: Say) -> dict[str, Built]:
+        """The images of these names, each pulled unless it was before under this build_id."""
+
         async def pulled(name: str) -> Built:
             return await self._pulled(RegistryImage(reference=name, build_id=build_id), job, say)
 

@@ -145,7 +145,7 @@ class LayerBuilder:
         plan: StepsPlan,
         job: Job,
         say: Say,
-        images: Mapping[int | str, Built] | None = None,
+        images: Mapping[Any, Built] | None = None,
     ) -> Built:
         """`base` with all layers of `plan`; those that are here are used again. images: what files are copied from.
 
@@ -200,7 +200,7 @@ class LayerBuilder:
         return made
 
     async def _layer(
-        self, below: Built, step: LayerStep, with_: tuple[Job, Mapping[int | str, Built]], say: Say
+        self, below: Built, step: LayerStep, with_: tuple[Job, Mapping[Any, Built]], say: Say
     ) -> Built:
         job, images = with_
         if (found := self._kept.find(step.key)) is not None:
@@ -217,7 +217,7 @@ class LayerBuilder:
         say(f"built {step.label} in {took_s:.1f} s: {size_of(taken.size)}")
         return built
 
-    async def _laid(self, below: Built, step: LayerStep, images: Mapping[int | str, Built]) -> Snapshot:
+    async def _laid(self, below: Built, step: LayerStep, images: Mapping[Any, Built]) -> Snapshot:
         """A layer for which nothing is run."""
         at = (await self.layered(below)).at
         match step.action:
@@ -232,7 +232,7 @@ class LayerBuilder:
                 raise ValueError(f"{step.label} is run")
         return await lay(laid, self._blobs, at)
 
-    async def _sources(self, copy: Copy, step: LayerStep, images: Mapping[int | str, Built]) -> Sources:
+    async def _sources(self, copy: Copy, step: LayerStep, images: Mapping[Any, Built]) -> Sources:
         if copy.stage is None and not copy.image:
             return Sources(tree=await self._blobs.get(Digest(step.context)) if step.context else None)
         built = images[copy.stage if copy.stage is not None else copy.image]

@@ -12,6 +12,7 @@ from squall.images.dockerfile.nouns import DEFAULT_PATH, ImageConfig, Run
 from squall.images.host import PYTHON_ROOT
 from squall.images.installer import InstallerSettings, uv_environment
 from squall.images.plan import LayerBuild
+from squall.images.redact import reveal
 from squall.images.rooted.nouns import Interpreter, LayerStep
 from squall.model.errors import ImageBuildError
 from squall.model.image import ClientPython
@@ -158,7 +159,9 @@ def _sync(step: UvSync, layer: LayerStep, means: Means) -> Command:
         *(word for extra in step.extras for word in ("--extra", extra)),
         *shlex.split(step.extra_options),
     ]
-    files = {"pyproject.toml": step.pyproject, **({"uv.lock": step.lock} if step.lock else {})}
+    # No variable stands for a credential in these files. They lie in a directory that is closed to other users, for as long as this runs.
+    texts = {"pyproject.toml": step.pyproject, **({"uv.lock": step.lock} if step.lock else {})}
+    files = {name: reveal(text, means.settings.secrets) for name, text in texts.items()}
     asks = PipInstall(packages=("uv-project",), dialect="uv", env=step.env)
     env = {
         **_base_env(layer.config.env),

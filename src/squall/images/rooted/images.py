@@ -25,7 +25,7 @@ from squall.images.rooted.build import Job, LayerBuilder, Places
 from squall.images.rooted.interpreters import Interpreters
 from squall.images.rooted.kept import Kept
 from squall.images.rooted.nouns import Built, Interpreter
-from squall.images.rooted.plan import plan_steps
+from squall.images.rooted.plan import images_named, plan_steps
 from squall.images.rooted.view import Shown, mounts_of, view_of
 from squall.images.seen import look
 from squall.model.errors import ImageBuildError, LevelRefused
@@ -123,10 +123,11 @@ class RootedImages:
         base = await self._bases.base_of(recipe, minor, job, say)
         asked = minor if recipe.base in _WITH_PYTHON else recipe.python_version
         base = await self._interpreters.given(base, asked, facts.python, (job, say))
-        plan = plan_steps(base, recipe)
+        images = await self._bases.all_pulled(images_named(recipe), "", job, say)
+        plan = plan_steps(base, recipe, {name: image.key for name, image in images.items()})
         for note in plan.notes:
             say(f"note: {note}")
-        built = await self._builder.build(base, plan, job, say)
+        built = await self._builder.build(base, plan, job, say, images)
         if built.python is None:
             built = await self._interpreters.given(built, None, facts.python, (job, say))
         return built

@@ -50,6 +50,7 @@ class _Chain:
 
     key: str
     config: ImageConfig
+    images: Mapping[str, str] = field(default_factory=dict)
     sources: str = ""
     says_cmd: bool = False
     steps: list[LayerStep] = field(default_factory=list)
@@ -61,15 +62,24 @@ class _Chain:
         self.steps.append(LayerStep(key=self.key, action=action, config=self.config, label=label, **rest))
 
 
-def plan_steps(base: Built, recipe: ImageRecipe) -> StepsPlan:
-    """The layers that the steps of `recipe` make over `base`. Raises InvalidError for lines that no Dockerfile can have."""
-    chain = _Chain(key=base.key, config=base.config, sources=recipe.sources)
+def images_named(recipe: ImageRecipe) -> tuple[str, ...]:
+    """The images, by their names in registries, that steps of `recipe` copy files from. Raises InvalidError as `plan_steps` does."""
+    lines = [step.text for step in recipe.steps if isinstance(step, DockerfileCommands)]
+    return tuple(dict.fromkeys(name for text in lines for name in parse_commands(text).images))
+
+
+def plan_steps(base: Built, recipe: ImageRecipe, images: Mapping[str, str]) -> StepsPlan:
+    """The layers that the steps of `recipe` make over `base`. images: the keys of those that `images_named` gives.
+
+    Raises InvalidError for lines that no Dockerfile can have.
+    """
+    chain = _Chain(key=base.key, config=base.config, sources=recipe.sources, images=images)
     for step in recipe.steps:
         _add(chain, step)
     return StepsPlan(steps=tuple(chain.steps), config=chain.config, notes=tuple(chain.notes))
 
 
-def plan_stage(ground: Built, stage: Stage, context: str, stages: Mapping[int | str, str]) -> StepsPlan:
+def plan_stage(ground: Built, stage: Stage, context: str, stages: Mapping[Any, str]) -> StepsPlan:
     """The layers that a stage of a Dockerfile makes over what it stands on.
 
     context: the tree of the files that are copied. stages: the keys of the images that the other stages made, by their index.
@@ -125,7 +135,7 @@ def _add(chain: _Chain, step: Step) -> None:
             chain.notes += parsed.notes
             if step.build_id:
                 chain.key = digest_of_parts("anew", chain.key, step.build_id)
-            _add_stage(chain, parsed.target, step.context, {})
+            _add_stage(chain, parsed.target, step.context, chain.images)
         case PipInstall() | UvSync():
             said = [_said(step), chain.sources, _started(config)]
             chain.add(step, said, step_label(step), secrets=step.secrets)
@@ -138,7 +148,7 @@ def _add(chain: _Chain, step: Step) -> None:
             assert_never(step)
 
 
-def _add_stage(chain: _Chain, stage: Stage, context: str, stages: Mapping[int | str, str]) -> None:
+def _add_stage(chain: _Chain, stage: Stage, context: str, stages: Mapping[Any, str]) -> None:
     for step in stage.steps:
         said: list[Any] = [dockerfile_step_to_json(step)]
         if isinstance(step, Copy):

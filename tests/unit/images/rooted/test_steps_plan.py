@@ -7,7 +7,7 @@ import pytest
 from squall.images.dockerfile.nouns import Copy, ImageConfig, MakeDirectory, Run
 from squall.images.dockerfile.read import parse
 from squall.images.rooted.nouns import Built, LayerStep
-from squall.images.rooted.plan import final_key, plan_stage, plan_steps
+from squall.images.rooted.plan import final_key, images_named, plan_stage, plan_steps
 from squall.model.errors import InvalidError
 from squall.model.image import ImageRecipe
 from squall.model.image_steps import (
@@ -31,7 +31,7 @@ TREE, OTHER = "1" * 64, "2" * 64
 
 
 def plan(*steps: Step, base: Built = BASE, sources: str = "") -> tuple[LayerStep, ...]:
-    return plan_steps(base, ImageRecipe(base="debian_slim", steps=steps, sources=sources)).steps
+    return plan_steps(base, ImageRecipe(base="debian_slim", steps=steps, sources=sources), {}).steps
 
 
 def keys(*steps: Step, **rest: object) -> list[str]:
@@ -111,27 +111,25 @@ def test_config_steps_follow_docker() -> None:
         Workdir(path="/srv"),
     )
     base = replace(BASE, config=replace(BASE.config, cmd=("of", "the", "base")))
-    config = plan_steps(base, ImageRecipe(base="debian_slim", steps=steps)).config
+    config = plan_steps(base, ImageRecipe(base="debian_slim", steps=steps), {}).config
     assert (config.entrypoint, config.cmd) == (("two",), None)
     said = (Cmd(words=("a",)), *steps)
-    assert plan_steps(base, ImageRecipe(base="debian_slim", steps=said)).config.cmd == ("a",)
+    assert plan_steps(base, ImageRecipe(base="debian_slim", steps=said), {}).config.cmd == ("a",)
     assert config.env == {"PATH": "/bin", "A": "2", "B": "3"}
     assert config.workdir == "/srv"
 
 
 def test_lines_of_a_dockerfile_are_layers_over_what_holds() -> None:
     lines = DockerfileCommands(text="WORKDIR /srv\nENV X=1\nRUN echo $X\nCOPY a b /srv/\n", context=TREE)
-    found = plan_steps(BASE, ImageRecipe(base="debian_slim", steps=(Env(variables={"Y": "2"}), lines)))
+    found = plan_steps(BASE, ImageRecipe(base="debian_slim", steps=(Env(variables={"Y": "2"}), lines)), {})
     assert [type(step.action) for step in found.steps] == [MakeDirectory, Run, Copy]
     assert [step.label for step in found.steps] == ["WORKDIR /srv", "RUN echo $X", "COPY a b /srv/"]
     run = found.steps[1].action
     assert isinstance(run, Run)
     assert (run.env, run.workdir) == ({"PATH": "/bin", "Y": "2", "X": "1"}, "/srv")
     assert found.config.env == {"PATH": "/bin", "Y": "2", "X": "1"}
-    other = plan_steps(
-        BASE,
-        ImageRecipe(base="debian_slim", steps=(Env(variables={"Y": "2"}), replace(lines, context=OTHER))),
-    )
+    relaid = replace(lines, context=OTHER)
+    other = plan_steps(BASE, ImageRecipe(base="debian_slim", steps=(Env(variables={"Y": "2"}), relaid)), {})
     assert [a.key == b.key for a, b in zip(found.steps, other.steps, strict=True)] == [True, True, False]
 
 
@@ -145,3 +143,10 @@ def test_a_stage_copies_from_what_another_stage_has_become() -> None:
     first = plan_stage(BASE, stage, "", {0: "k" * 64}).steps
     second = plan_stage(BASE, stage, "", {0: "l" * 64}).steps
     assert first[0].key != second[0].key
+
+
+def test_lines_copy_from_what_an_image_of_a_registry_is_now() -> None:
+    recipe = ImageRecipe(base="debian_slim", steps=(DockerfileCommands(text="COPY --from=tools:1 /x /y"),))
+    assert images_named(recipe) == ("tools:1",)
+    first, second = (plan_steps(BASE, recipe, {"tools:1": key * 64}).steps[0].key for key in "ab")
+    assert first != second
