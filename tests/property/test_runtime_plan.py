@@ -134,7 +134,8 @@ def test_only_root_makes_devices_and_gives_away_directories(spec: SandboxSpec, h
     (devices,) = (step for step in build if isinstance(step, plan.MountDevices))
     (root,) = (step for step in build if isinstance(step, plan.MountRoot))
     assert devices.make_nodes == host.privileged
-    assert root.user_attributes != host.privileged
+    notes_of_layers = bool(spec.owned) or spec.upper is not None
+    assert root.user_attributes == (not host.privileged or notes_of_layers)
     assert root.owner == (spec.uid_base if host.privileged else None)
     assert root.base.startswith(spec.scratch)
     assert root.mapped == (host.privileged and bool(spec.owned))

@@ -97,7 +97,7 @@ class MountWorkshop:
 class MountRoot:
     """Mount the overlay that is the container's root.
 
-    owner: the host id of the container's root. made: what is made in the top layer beforehand, folders (True) and files, for
+    owner: the host id of the container's root. user_attributes: the overlay keeps its notes where any user may write. made: what is made in the top layer beforehand, folders (True) and files, for
     whoever may make nothing in folders of the layers below. owned: those of the lowers whose files have the container's
     ids as owners; mapped: they still have to be shown so. upper: where the changes are kept, if they are.
     mounts: what comes to lie in a root whose changes are kept, for which there are places in a layer of their own.
@@ -330,7 +330,8 @@ def _build(spec: SandboxSpec, host: Host) -> tuple[Step, ...]:
             lowers=spec.lowers,
             base=base,
             owner=spec.uid_base if host.privileged else None,
-            user_attributes=not host.privileged,
+            # Those of layers are kept in one way: a template's sandboxes read them, and root's without a template.
+            user_attributes=not host.privileged or bool(spec.owned) or spec.upper is not None,
             owned=spec.owned,
             mapped=host.privileged and bool(spec.owned),
             upper=spec.upper,

@@ -35,6 +35,18 @@ def test_a_build_that_does_nothing_gives_an_empty_layer(box: Box) -> None:
     assert found == {"": Directory(path="", attributes=Attributes(mode=0o755, mtime_ns=TIME * 10**9))}
 
 
+def test_a_place_for_a_mount_leaves_no_trace_in_what_is_around_it(box: Box) -> None:
+    layer = image(box)
+    os.utime(layer / "etc", (TIME, TIME))
+    mounts = (*box.mounts(), Mount(source=str(box.top / "modules"), target="/etc/shown"))
+    code = "import os\nos.chmod('/etc/shadow', 0o600)\nprint(os.listdir('/etc/shown'))"
+    found = built(box, layer, code, mounts=mounts)
+    assert sorted(found) == ["", "etc", "etc/shadow"]
+    etc = found["etc"]
+    assert isinstance(etc, Directory)
+    assert etc.attributes == Attributes(mode=0o755, mtime_ns=TIME * 10**9)
+
+
 def test_what_is_written_to_what_an_image_does_not_keep_is_in_no_layer(box: Box) -> None:
     code = """
 import os

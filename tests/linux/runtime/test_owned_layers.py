@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import stat
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from squall.blobs.overlay_notes import OPAQUE, Notes
 from squall.runtime.id_maps import id_map
 from squall.runtime.spec import UID_RANGE, Mount
 from tests.linux.runtime.box import UID_BASE, Box, a_box
@@ -71,6 +73,28 @@ def test_the_strict_level_and_a_template_show_the_same(box: Box) -> None:
             judge(box, ended.json())
         box.say({"t": "drop_template"})
     assert print_of(layer) == before
+
+
+_HIDDEN = """
+import os
+print(sorted(os.listdir("/var/lib/dpkg")), os.path.exists("/root/.profile"), os.listxattr("/var/lib/dpkg"))
+"""
+
+
+def test_what_a_layer_hides_is_hidden_with_and_without_a_template(box: Box) -> None:
+    layer, top = image(box), box.top / "upper-layer"
+    (top / "var" / "lib" / "dpkg").mkdir(parents=True)
+    (top / "root").mkdir()
+    os.setxattr(top / "var" / "lib" / "dpkg", Notes.USER.opaque, OPAQUE)
+    for path in [top, *top.rglob("*")]:
+        box.give(path)
+    os.mknod(top / "root" / ".profile", stat.S_IFCHR, os.makedev(0, 0))
+    layers = (str(top), str(layer))
+    given = {"lowers": (*layers, str(box.top / "lower")), "owned": layers}
+    assert box.run(_HIDDEN, **given).out == "[] False []\n"
+    assert box.template(**given)["state"] == "ready"
+    ended = box.finish(box.start(box.spec(_HIDDEN, **given), path="pooled"))
+    assert ended.out == "[] False []\n"
 
 
 def test_a_runtime_of_an_oci_level_shows_the_same(shared: Oci) -> None:

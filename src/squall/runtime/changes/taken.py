@@ -33,7 +33,7 @@ async def snapshot_changes(
     """
     if uid_base is not None:
         owners = Owners(uid_first=uid_base, gid_first=uid_base, count=UID_RANGE)
-        how = How(notes=Notes.TRUSTED, clamp_mtime_s=clamp_mtime_s, owners=owners)
+        how = How(notes=Notes.USER, clamp_mtime_s=clamp_mtime_s, owners=owners)
         return await snapshot(changes, blobs, how=how, forced=forced)
     how = How(notes=Notes.USER, clamp_mtime_s=clamp_mtime_s)
     return await snapshot(changes, blobs, how=how, forced=forced, walk=WalkInside)
