@@ -90,7 +90,7 @@ def test_what_a_layer_hides_is_hidden_with_and_without_a_template(box: Box) -> N
         box.give(path)
     os.mknod(top / "root" / ".profile", stat.S_IFCHR, os.makedev(0, 0))
     layers = (str(top), str(layer))
-    given = {"lowers": (*layers, str(box.top / "lower")), "owned": layers}
+    given: dict[str, Any] = {"lowers": (*layers, str(box.top / "lower")), "owned": layers}
     assert box.run(_HIDDEN, **given).out == "[] False []\n"
     assert box.template(**given)["state"] == "ready"
     ended = box.finish(box.start(box.spec(_HIDDEN, **given), path="pooled"))
