@@ -45,7 +45,7 @@ class Stores:
 
 def layer_renderer(blobs: BlobStore) -> Renderer:
     """What makes the layers of images into directories, as the overlays of this user's containers take them."""
-    return DirectoryRenderer(blobs, notes=Notes.TRUSTED if os.geteuid() == 0 else Notes.USER)
+    return DirectoryRenderer(blobs, notes=Notes.USER)
 
 
 def rooted_images(paths: StatePaths, stores: Stores, sandboxes: Sandboxes) -> RootedImages:
