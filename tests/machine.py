@@ -34,6 +34,9 @@ REMEDIES = {
     "runsc": "install gVisor's runsc (Debian: runsc)",
     "openssl": "install openssl (Debian: openssl)",
     "registry": "install a registry (Debian: docker-registry)",
+    "gpg": "install gpg and gpgv (Debian: gpg, gpgv)",
+    "dpkg": "install dpkg",
+    "apt": "run the tests on Debian, with apt-get, gpgv and the distribution's keys",
 }
 
 
@@ -52,6 +55,9 @@ def facts() -> dict[str, bool]:
         "iproute": linux and _has("ip", "nsenter"),
         "openssl": _has("openssl"),
         "registry": linux and _has("docker-registry"),
+        "gpg": _has("gpg", "gpgv", "gpgconf"),
+        "dpkg": _has("dpkg"),
+        "apt": linux and _has("apt-get", "gpgv") and _is_debian(),
         "network": True,  # what installed the test packages reached the index
         **{name: linux and _has(name) for name in ("crun", "runc", "runsc")},
     }
@@ -73,6 +79,15 @@ def mount_points() -> set[str]:
 
 def _has(*programs: str) -> bool:
     return all(shutil.which(name, path=_PROGRAMS) for name in programs)
+
+
+def _is_debian() -> bool:
+    """Whether this is Debian with the keys of its archive; what is like it has other keys."""
+    try:
+        says = Path("/etc/os-release").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return False
+    return "ID=debian" in says and Path("/usr/share/keyrings/debian-archive-keyring.gpg").exists()
 
 
 def _root() -> bool:
