@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import itertools
 import subprocess
 from collections.abc import Sequence
 
@@ -15,7 +17,7 @@ from squall.images.debian.relation import One, parse_relations, show
 from squall.images.debian.stanza import StanzaReader, parse_stanza
 from squall.images.debian.version import satisfies, version_key
 from squall.images.oci.tar_member import Member
-from squall.model.errors import ImageBuildError, PackageNotFound
+from squall.model.errors import Error, ImageBuildError, PackageNotFound
 from tests.unit.images.debian.distribution import Deb, Path, base, index
 
 upstream = st.text("0129az.+~", min_size=1, max_size=6).map(lambda text: "1" + text)
@@ -163,12 +165,9 @@ def test_damaged_packages_are_refused_and_nothing_else_happens(data: st.DataObje
     for _ in range(data.draw(st.integers(1, 3))):
         packed[data.draw(st.integers(0, len(packed) - 1))] = data.draw(st.integers(0, 255))
     del packed[data.draw(st.integers(0, len(packed))) :]
-    try:
+    # Anything else that is raised fails the test.
+    with contextlib.suppress(ValueError, Error):
         _read(bytes(packed), [0, len(packed)])
-    except (ValueError, ImageBuildError) as error:
-        assert str(error)
-    except Exception as error:
-        assert type(error).__module__ == "squall.model.errors", repr(error)
 
 
 @given(st.lists(st.integers(0, 400), max_size=6))
@@ -176,11 +175,7 @@ def test_an_index_is_read_the_same_however_it_is_cut(cuts: list[int]) -> None:
     data = index(base())
     reader = StanzaReader()
     places = [0, *sorted(cuts), len(data)]
-    cut = [
-        stanza
-        for start, stop in zip(places, places[1:], strict=False)
-        for stanza in reader.feed(data[start:stop])
-    ]
+    cut = [stanza for start, stop in itertools.pairwise(places) for stanza in reader.feed(data[start:stop])]
     stanzas = [parse_stanza(stanza.decode()) for stanza in (*cut, *reader.end())]
     assert [stanza["Package"] for stanza in stanzas] == [deb.name for deb in base()]
 
@@ -211,7 +206,7 @@ def _meets(package: Package, one: One) -> bool:
 def _read(packed: bytes, places: list[int]) -> list[object]:
     reader = DebReader()
     found: list[object] = []
-    for start, stop in zip(places, places[1:], strict=False):
+    for start, stop in itertools.pairwise(places):
         for one in reader.feed(packed[start:stop]):
             if isinstance(one, Control | Member):
                 found.append(one)

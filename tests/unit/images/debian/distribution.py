@@ -97,7 +97,13 @@ def ar(*members: tuple[str, bytes]) -> bytes:
 
 
 def pack(data: bytes, packing: str) -> bytes:
-    return {"xz": lzma.compress, "gz": _gzip, "": bytes}[packing](data)
+    match packing:
+        case "xz":
+            return lzma.compress(data)
+        case "gz":
+            return gzip.compress(data, mtime=0)  # else its bytes tell when it was packed
+        case _:
+            return data
 
 
 def base() -> list[Deb]:
@@ -142,8 +148,8 @@ def mirror(
     plain = index(debs)
     indexes = {
         "main/binary-amd64/Packages": plain,
-        "main/binary-amd64/Packages.xz": lzma.compress(plain),
-        "main/binary-amd64/Packages.gz": _gzip(plain),
+        "main/binary-amd64/Packages.xz": pack(plain, "xz"),
+        "main/binary-amd64/Packages.gz": pack(plain, "gz"),
     }
     release = release_of(indexes, suite, **says)
     del indexes["main/binary-amd64/Packages"]  # announced, and on no mirror
@@ -187,10 +193,6 @@ def giving(files: Mapping[str, bytes]) -> Answer:
             await wire.reply(200, data)
 
     return answer
-
-
-def _gzip(data: bytes) -> bytes:
-    return gzip.compress(data, mtime=0)  # else its bytes tell when it was packed
 
 
 def _named(stem: str, packing: str) -> str:

@@ -21,6 +21,7 @@ from squall.images.registry.patience import Patience
 from squall.model.errors import (
     DebianPackageInvalid,
     DebianReleaseNotFound,
+    Error,
     FeatureUnavailable,
     MirrorAnswerWrong,
     MirrorNotTrusted,
@@ -47,7 +48,7 @@ class Built:
     """What came of a root, or how it failed, and what was asked and told meanwhile."""
 
     unpacked: Unpacked | None = None
-    failed: Exception | None = None
+    failed: Error | None = None
     asked: list[str] = field(default_factory=list)
     told: list[str] = field(default_factory=list)
     tree: dict[str, Entry] = field(default_factory=dict)
@@ -80,7 +81,7 @@ async def _build(
         means = How(verifier=None, environ={}, patience=patience, clock=lambda: now_s)
         try:
             built.unpacked = await unpack_debian(wanted, blobs, built.told.append, means)
-        except Exception as error:  # the test says which one it wants
+        except Error as error:
             built.failed = error
         built.asked = [asked.target for asked in server.asked]
         if built.unpacked is not None:
@@ -211,11 +212,12 @@ def test_what_is_broken_off_goes_on_with_what_is_there() -> None:
     others = [digest_of(data) for path, data in files.items() if path.endswith(".deb") and path != last]
 
     async def answer(asked: Asked, wire: Wire) -> None:
-        if asked.target != last:
-            return await serve(asked, wire)
-        while len(await blobs.has_many(others)) < len(others):
-            await asyncio.sleep(0.005)
-        await wire.reply(404)
+        if asked.target == last:
+            while len(await blobs.has_many(others)) < len(others):
+                await asyncio.sleep(0.005)
+            await wire.reply(404)
+        else:
+            await serve(asked, wire)
 
     broken = build(answer, "tool", blobs=blobs)
     assert isinstance(broken.failed, MirrorAnswerWrong)
@@ -231,13 +233,13 @@ def test_a_connection_that_breaks_is_taken_up_where_it_broke() -> None:
     tried: list[str] = []
 
     async def answer(asked: Asked, wire: Wire) -> None:
-        if asked.target != broken:
-            return await serve(asked, wire)
-        tried.append(asked.headers.get("range", "from its start"))
-        if len(tried) > 1:
-            return await serve(asked, wire)
-        data = files[broken]
-        await wire.send(f"HTTP/1.1 200 OK\r\nContent-Length: {len(data)}\r\n\r\n".encode(), data[:100])
+        if asked.target == broken:
+            tried.append(asked.headers.get("range", "from its start"))
+        if len(tried) == 1 and asked.target == broken:
+            data = files[broken]
+            await wire.send(f"HTTP/1.1 200 OK\r\nContent-Length: {len(data)}\r\n\r\n".encode(), data[:100])
+        else:
+            await serve(asked, wire)
 
     built = build(answer, "tool")
     assert built.unpacked is not None, built.failed
@@ -272,10 +274,11 @@ def test_a_mirror_that_falls_silent_is_given_up() -> None:
     serve = giving(files)
 
     async def silent(asked: Asked, wire: Wire) -> None:
-        if not asked.target.endswith(".deb"):
-            return await serve(asked, wire)
-        await wire.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(files[asked.target]))
-        await asyncio.sleep(60)
+        if asked.target.endswith(".deb"):
+            await wire.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(files[asked.target]))
+            await asyncio.sleep(60)
+        else:
+            await serve(asked, wire)
 
     built = build(silent, patience=IMPATIENT)
     assert isinstance(built.failed, MirrorUnreachable)
