@@ -14,6 +14,7 @@ import secrets
 import signal
 from collections.abc import Coroutine
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from squall.agent.containers import Containers, Means, cores
@@ -31,13 +32,14 @@ from squall.blobs.checkout import Checkouts
 from squall.blobs.disk_blobs import DiskBlobs
 from squall.blobs.tree_renderer import TreeRenderer
 from squall.context.fresh import fresh_id
-from squall.images.rooted.images import Stores, layer_renderer
+from squall.images.rooted.images import Stores
 from squall.model.errors import ChannelClosed, ConnectionLost, Error, NotFoundError
 from squall.model.function import Function
 from squall.model.ids import NODE, NodeId
 from squall.model.jsonable import to_json
 from squall.model.node import Node
 from squall.model.resources import Resources
+from squall.runtime.changes.rendered import layer_renderer, remove_layer
 from squall.runtime.gpu_look import RECORDING_VARIABLE, look_at_gpus
 from squall.runtime.probe import probe
 from squall.runtime.spec import Level
@@ -100,7 +102,11 @@ class Agent:
         stores = Stores(
             blobs=blobs,
             trees=await Checkouts.open(self._paths.trees, TreeRenderer(blobs)),
-            rendered=await Checkouts.open(self._paths.rendered, layer_renderer(blobs)),
+            rendered=await Checkouts.open(
+                self._paths.rendered,
+                layer_renderer(blobs, self._paths.blobs, host),
+                remove=partial(remove_layer, host=host),
+            ),
         )
         self._pools = Pools(self._paths, spares=int(self._options.spare_launchers))
         builds = BuildSandboxes(self._pools, self._level)

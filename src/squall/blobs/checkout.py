@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import secrets
-import shutil
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -34,12 +34,20 @@ class Checkouts:
 
     They can be made again from the blobs, so nothing is forced to disk: each start of the machine has its own
     directory of them, because what was not forced is not trusted after another one. Rendered beside and renamed,
-    so a name stands for a whole one. Made by `open`; clock: seconds since 1970.
+    so a name stands for a whole one. Made by `open`; clock: seconds since 1970; remove: takes away a directory that the renderer
+    made, or began.
     """
 
-    def __init__(self, root: Path, renderer: Renderer, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        root: Path,
+        renderer: Renderer,
+        clock: Callable[[], float] = time.time,
+        remove: Callable[[Path], None] = remove_tree,
+    ) -> None:
         self._root = root
         self._renderer = renderer
+        self._remove_tree = remove
         self._clock = clock
         self._boot = root
         self._busy: dict[Digest, asyncio.Lock] = {}
@@ -47,9 +55,15 @@ class Checkouts:
         self._closed = False
 
     @classmethod
-    async def open(cls, root: Path, renderer: Renderer, clock: Callable[[], float] = time.time) -> Checkouts:
+    async def open(
+        cls,
+        root: Path,
+        renderer: Renderer,
+        clock: Callable[[], float] = time.time,
+        remove: Callable[[Path], None] = remove_tree,
+    ) -> Checkouts:
         """The checkouts in this directory, which is made; those from before the machine's last start go."""
-        checkouts = cls(root, renderer, clock)
+        checkouts = cls(root, renderer, clock, remove)
         try:
             await checkouts._away(checkouts._prepare)
         except BaseException:
@@ -93,7 +107,7 @@ class Checkouts:
             await self._away(self._name, staging, final)
         finally:
             if not self._closed:
-                await self._away(remove_tree, staging)
+                await self._away(self._remove_tree, staging)
 
     async def _away(self, work: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """The one place from which checkouts leave for a thread."""
@@ -112,10 +126,14 @@ class Checkouts:
         self._boot.chmod(0o711)
         for old in self._root.iterdir():
             if old.name not in {_STAGING, boot}:
-                shutil.rmtree(old, ignore_errors=True)
+                self._try_to_remove(old)
         for left in (self._root / _STAGING).iterdir():
             if self._clock() - left.lstat().st_mtime > 86_400.0:
-                shutil.rmtree(left, ignore_errors=True)
+                self._try_to_remove(left)
+
+    def _try_to_remove(self, directory: Path) -> None:
+        with contextlib.suppress(OSError):
+            self._remove_tree(directory)
 
     def _used(self, final: Path) -> bool:
         try:
@@ -146,7 +164,7 @@ class Checkouts:
             os.rename(final, going)  # away from its name at once: nobody is given half of it
         except FileNotFoundError:
             return False
-        remove_tree(going)
+        self._remove_tree(going)
         return True
 
     def _path(self, manifest: Digest) -> Path:

@@ -12,10 +12,7 @@ from typing import Final
 
 from squall.blobs.blob_store import BlobStore
 from squall.blobs.checkout import Checkouts
-from squall.blobs.directory_renderer import DirectoryRenderer
-from squall.blobs.overlay_notes import Notes
 from squall.blobs.remove import remove_tree
-from squall.blobs.renderer import Renderer
 from squall.images.apply import Sandboxes
 from squall.images.flight import Say
 from squall.images.host import Facts, Look
@@ -41,11 +38,6 @@ class Stores:
     blobs: BlobStore
     trees: Checkouts
     rendered: Checkouts
-
-
-def layer_renderer(blobs: BlobStore) -> Renderer:
-    """What makes the layers of images into directories, as the overlays of this user's containers take them."""
-    return DirectoryRenderer(blobs, notes=Notes.USER)
 
 
 def rooted_images(paths: StatePaths, stores: Stores, sandboxes: Sandboxes) -> RootedImages:
