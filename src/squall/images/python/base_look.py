@@ -5,6 +5,7 @@ Nothing of it is opened on this machine: paths and links are followed in the man
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,19 +16,18 @@ from squall.blobs.digest import Digest
 from squall.blobs.kept_chunks import ChunkReader
 from squall.blobs.manifest import ROOT, Attributes, Directory, Entry, File, Hardlink, Manifest, Symlink
 from squall.blobs.manifest_bytes import decode
-from squall.blobs.stack import flattened, stack
+from squall.blobs.stack import stack
 from squall.images.host import Seen, follow, join, parent
 from squall.images.python.elf import newest_glibc, read_elf
 from squall.images.python.nouns import PREFIX, Base, BasePython, Distribution, Libc, Wanted
-from squall.model.errors import TreeInvalid
 from squall.runtime.ld_cache import libraries_in
 
 _MAX_LIBRARY_BYTES: Final = 64 << 20  # held in memory while it is read
 _MAX_TEXT_BYTES: Final = 1 << 20
 _LOADERS: Final = {"x86_64": "/lib64/ld-linux-x86-64.so.2", "aarch64": "/lib/ld-linux-aarch64.so.1"}
 _PLACES: Final = (
-    *("usr", "usr/bin", "usr/lib", "usr/include"),
-    *(PREFIX, f"{PREFIX}/bin", f"{PREFIX}/lib", f"{PREFIX}/include"),
+    *("usr", "usr/bin", "usr/lib", "usr/lib64", "usr/include"),
+    *(PREFIX, f"{PREFIX}/bin", f"{PREFIX}/lib", f"{PREFIX}/lib64", f"{PREFIX}/include"),
 )
 _PROGRAM = re.compile(r"python(3\.\d{1,2})")
 _LINE = re.compile(r"""([A-Z_]+)=(?:"([^"\n]*)"|'([^'\n]*)'|([^\s"']*))""")
@@ -45,14 +45,16 @@ async def look_at_base(
     """
     looking = _Looking(await _shown(trees, blobs), blobs)
     libc, library_dir = await _libc(looking, wanted.machine)
+    places = (*_PLACES, *((f"{PREFIX}/lib/python{wanted.minor}",) if wanted.minor else ()))
     distribution = await _distribution(looking)
     return Base(
         libc=libc,
+        loader=_LOADERS[wanted.machine] if library_dir else "",
         library_dir=library_dir.removeprefix("/"),
         libraries=await _libraries(looking, wanted.machine, libraries) if library_dir else {},
         pythons=tuple(_pythons(looking, wanted, distribution)),
         distribution=distribution,
-        diverted=tuple(path for path in _PLACES if looking.is_other(path)),
+        diverted=tuple(path for path in places if looking.is_other(path)),
         attributes=looking.directories((*_PLACES, library_dir)),
     )
 
@@ -115,15 +117,15 @@ class _Looking:
 
 
 async def _shown(trees: Sequence[Digest], blobs: BlobStore) -> Manifest:
-    if not trees:
-        return Manifest((Directory(path=ROOT, attributes=Attributes(mode=0o755)),))
-    shown: Manifest | None = None
+    shown = Manifest((Directory(path=ROOT, attributes=Attributes(mode=0o755)),))
     for tree in trees:
-        upper = decode(await blobs.get(tree))
-        shown = stack(shown, upper) if shown else flattened([upper])
-    if shown is None:
-        raise TreeInvalid("an image is made of one tree at least")
+        # In a thread: some ten thousand paths take a second, in which the loop has others to serve.
+        shown = await asyncio.to_thread(_over, shown, await blobs.get(tree))
     return shown
+
+
+def _over(shown: Manifest, tree: bytes) -> Manifest:
+    return stack(shown, decode(tree))
 
 
 async def _libc(looking: _Looking, machine: str) -> tuple[Libc | None, str]:

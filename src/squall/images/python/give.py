@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -81,7 +82,7 @@ async def give_python(wanted: Wanted, trees: Sequence[Digest], means: Means) -> 
 async def _look(wanted: Wanted, trees: Sequence[Digest], means: Means) -> Facts:
     client: ClientPrefix | Declined = Declined(CLIENT, "it is not on this machine")
     if means.client is not None and wanted.minor == means.client.minor:
-        client = look_at_prefix(means.client)
+        client = await asyncio.to_thread(look_at_prefix, means.client)
     elif means.client is not None:
         client = Declined(CLIENT, f"it is Python {means.client.version}")
     names = _needed(client) if isinstance(client, ClientPrefix) else frozenset[str]()

@@ -67,12 +67,13 @@ class Distribution:
 class Base:
     """What of a base decides which Python it can be given.
 
-    library_dir: the directory that its C library really lies in, where the loader looks without being told, as "usr/lib64"; "" without
-    one. libraries: those that the loader finds, of those that were asked for, with the versions that they define. diverted: links where
-    directories would have to be for a Python of ours. attributes: of directories that are there, by their paths in a tree.
+    loader: the path of the program that loads others for glibc, "" without one. library_dir: the directory that its C library really lies in, where the loader looks without being told, as "usr/lib64"; "" without
+    one. libraries: those that the loader finds, of those that were asked for, with the versions that they define. diverted: paths in a tree at which something else stands
+    than the directory that a Python of ours has there. attributes: of directories that are there, by their paths in a tree.
     """
 
     libc: Libc | None = None
+    loader: str = ""
     library_dir: str = ""
     libraries: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     pythons: tuple[BasePython, ...] = ()

@@ -18,6 +18,7 @@ from squall.images.python.nouns import (
     PythonInImage,
     Wanted,
 )
+from squall.images.python.standalone import WHAT as STANDALONE
 from squall.model.errors import PythonUnavailable
 
 OLDEST: Final = (3, 11)
@@ -171,9 +172,9 @@ def _offers(facts: Facts) -> Iterator[Offer | Declined]:
     yield from _in_base(facts)
     if facts.wanted.minor is None:
         return  # an image that is to keep its own Python
-    diverted = facts.base.diverted
-    if isinstance(facts.standalone, Archive) and diverted:
-        yield Declined("a standalone build", _in_the_way(diverted))
+    in_the_way = _in_the_way(facts.base, *(f"{PREFIX}/{name}" for name in ("bin", "lib", "include")))
+    if isinstance(facts.standalone, Archive) and in_the_way:
+        yield Declined(STANDALONE, in_the_way)
     else:
         yield facts.standalone
     yield _from_client(facts)
@@ -201,17 +202,20 @@ def _from_client(facts: Facts) -> tuple[ClientPrefix, Fit] | Declined:
         return prefix
     if prefix.minor != facts.wanted.minor:
         return Declined(_CLIENT, f"it is Python {prefix.version}")
+    program = prefix.binaries[0].elf
     if base.libc is None:
         return Declined(_CLIENT, "the image has no C library that it could load")
-    if base.libc.kind != "glibc":
-        return Declined(_CLIENT, f"it is made for glibc, and the image has {base.libc.kind}")
-    if base.diverted:
-        return Declined(_CLIENT, _in_the_way(base.diverted))
-    if prefix.binaries[0].elf.machine != facts.wanted.machine:
+    if program.machine != facts.wanted.machine:
         return Declined(
-            _CLIENT,
-            f"it is made for {prefix.binaries[0].elf.machine}, and the image for {facts.wanted.machine}",
+            _CLIENT, f"it is made for {program.machine}, and the image for {facts.wanted.machine}"
         )
+    if base.libc.kind != "glibc":
+        return Declined(_CLIENT, f"copies need glibc, and the image has {base.libc.kind}")
+    if program.interpreter != base.loader:
+        return Declined(_CLIENT, f"it is loaded by {program.interpreter}, which the image has not")
+    in_the_way = _in_the_way(base, f"{PREFIX}/bin", prefix.interpreter, prefix.stdlib, prefix.site_packages)
+    if in_the_way:
+        return Declined(_CLIENT, in_the_way)
     fitting = fit(prefix, base)
     return Declined(_CLIENT, fitting.refused) if fitting.refused else (prefix, fitting)
 
@@ -226,8 +230,12 @@ def _from_distribution(there: Distribution, minor: str) -> Distribution | Declin
     return there
 
 
-def _in_the_way(diverted: tuple[str, ...]) -> str:
-    return f"/{diverted[0]} of the image is no directory"
+def _in_the_way(base: Base, *paths: str) -> str:
+    """What stands where one of these paths, or a directory above it, would have to be; "" for nothing."""
+    for diverted in base.diverted:
+        if any(f"{path}/".startswith(f"{diverted}/") for path in paths):
+            return f"/{diverted} of the image is no directory"
+    return ""
 
 
 def _covered(base: Base, minor: str) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 from squall.blobs.blob_store import BlobStore
@@ -33,7 +33,7 @@ async def copied(choice: FromClient, base: Base, blobs: BlobStore, scratch: Path
     digest. Raises ImageBuildError where the interpreter does not run or files vanish meanwhile, DiskFull, and what the store
     raises.
     """
-    with _room(scratch) as room:
+    async with _room(scratch) as room:
         staged = room / "tree"
         await _away(lambda: _stage(choice, base, staged), room)
         await compile_library(choice.prefix.source, staged / choice.prefix.stdlib, f"/{choice.prefix.stdlib}")
@@ -45,8 +45,8 @@ async def copied(choice: FromClient, base: Base, blobs: BlobStore, scratch: Path
         return await blobs.put(encode(layer))
 
 
-@contextlib.contextmanager
-def _room(scratch: Path) -> Iterator[Path]:
+@contextlib.asynccontextmanager
+async def _room(scratch: Path) -> AsyncIterator[Path]:
     try:
         room = Path(tempfile.mkdtemp(prefix="python-", dir=scratch))
     except OSError as error:
@@ -54,7 +54,7 @@ def _room(scratch: Path) -> Iterator[Path]:
     try:
         yield room
     finally:
-        shutil.rmtree(room, ignore_errors=True)
+        await _away(lambda: shutil.rmtree(room, ignore_errors=True), room)
 
 
 def _stage(choice: FromClient, base: Base, staged: Path) -> None:

@@ -38,6 +38,7 @@ DEBIAN = Distribution(
 )
 BASE = Base(
     libc=Libc(kind="glibc", version=(2, 36)),
+    loader="/lib64/ld-linux-x86-64.so.2",
     library_dir="usr/lib",
     libraries={"libc.so.6": GLIBC},
     distribution=DEBIAN,
@@ -50,7 +51,12 @@ OWN = BasePython(
 
 
 def binary(path: str, *needed: str, requires: dict[str, tuple[str, ...]] | None = None) -> Binary:
-    elf = Elf(machine="x86_64", needed=(*needed, "libc.so.6"), requires=tuple((requires or {}).items()))
+    elf = Elf(
+        machine="x86_64",
+        interpreter=BASE.loader,
+        needed=(*needed, "libc.so.6"),
+        requires=tuple((requires or {}).items()),
+    )
     return Binary(path=path, source=f"/here/{path}", elf=elf)
 
 
@@ -139,8 +145,13 @@ def test_a_python_that_is_not_whole_gives_way() -> None:
     ("base", "why"),
     [
         (replace(BASE, libc=None), "the image has no C library that it could load"),
-        (replace(BASE, libc=Libc(kind="musl")), "it is made for glibc, and the image has musl"),
+        (replace(BASE, libc=Libc(kind="musl")), "copies need glibc, and the image has musl"),
         (replace(BASE, diverted=("usr/local",)), "/usr/local of the image is no directory"),
+        (replace(BASE, diverted=(f"{LIB}",)), f"/{LIB} of the image is no directory"),
+        (
+            replace(BASE, loader="/lib/ld-other.so"),
+            "it is loaded by /lib64/ld-linux-x86-64.so.2, which the image has not",
+        ),
         (
             replace(BASE, libc=Libc(kind="glibc", version=(2, 31)), libraries={"libc.so.6": GLIBC[:30]}),
             "math.cpython-311-x86_64-linux-gnu.so needs glibc 2.35, and the image has 2.31",
@@ -152,6 +163,16 @@ def test_a_base_on_which_the_clients_python_would_not_load_is_told(base: Base, w
     with pytest.raises(PythonUnavailable) as raised:
         choose(facts)
     assert f"the client's own Python: {why}" in raised.value.message
+
+
+def test_links_where_nothing_of_ours_goes_are_in_nobodys_way() -> None:
+    elsewhere = replace(BASE, diverted=("usr/lib64", "usr/include"))
+    assert isinstance(choose(replace(UNREACHABLE, base=elsewhere)), FromClient)
+    assert isinstance(choose(replace(WITHOUT, base=elsewhere)), FromArchive)
+    assert isinstance(
+        choose(replace(WITHOUT, base=replace(BASE, diverted=("usr/local/lib",), distribution=DEBIAN))),
+        FromDistribution,
+    )
 
 
 def test_libraries_that_the_base_lacks_come_along_with_those_that_they_need() -> None:
