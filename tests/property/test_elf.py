@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import struct
 import tracemalloc
 from dataclasses import replace
 
+import pytest
 from hypothesis import given, settings, strategies as st
 
 from squall.images.python.elf import Elf, newest_glibc, read_elf
@@ -55,17 +57,43 @@ def test_any_bytes_behind_the_right_beginning_are_read_or_refused(data: bytes) -
     assert found is None or isinstance(found, Elf)
 
 
-def test_tables_that_lead_back_to_themselves_end() -> None:
-    # The count says 65,535 versions, each "the next one lies 0 bytes further".
-    elf = Elf(machine="x86_64", defines=("A",), requires=(("lib", ("B",)),), needed=("lib",))
+def tampered_with(elf: Elf, tag: int, value: int) -> bytes:
+    """The file of `elf`, in which this tag says `value`."""
     raw = elf_file(elf)
-    for count in (0x6FFFFFFD, 0x6FFFFFFF):
-        at = raw.index(count.to_bytes(8, "little"))
-        tampered = raw[: at + 8] + (1 << 62).to_bytes(8, "little") + raw[at + 16 :]
-        tracemalloc.start()
-        assert read_elf(tampered) is None
+    at = raw.index(tag.to_bytes(8, "little"))
+    return raw[: at + 8] + value.to_bytes(8, "little") + raw[at + 16 :]
+
+
+@pytest.mark.parametrize("versions", [("B",), ()])
+@pytest.mark.parametrize("count", [0x6FFFFFFD, 0x6FFFFFFF])
+def test_tables_that_lead_back_to_themselves_end(count: int, versions: tuple[str, ...]) -> None:
+    # So many of them, each "the next one lies 0 bytes further".
+    elf = Elf(machine="x86_64", defines=("A",), requires=(("lib", versions),), needed=("lib",))
+    tracemalloc.start()
+    try:
+        assert read_elf(tampered_with(elf, count, 1 << 62)) is None
         assert tracemalloc.get_traced_memory()[1] < 4 << 20
+    finally:
         tracemalloc.stop()
+
+
+def test_a_name_outside_the_table_of_names_is_none() -> None:
+    elf = Elf(machine="x86_64", needed=("liba.so", "libb.so"))
+    size = 10
+    assert read_elf(tampered_with(elf, size, 9)) is None, "the second begins at 9, where this table ends"
+    assert read_elf(tampered_with(elf, size, 17)) == elf
+
+
+def test_a_version_that_may_be_missing_is_not_required() -> None:
+    elf = Elf(machine="x86_64", requires=(("lib", ("NEEDED", "MAY_MISS")),))
+    raw = bytearray(elf_file(elf))
+    table = raw.index(struct.pack("<HH", 1, 2), 64 + 2 * 56)
+    flags = table + 16 + 16 + 4  # of the second version
+    assert raw[flags] == 0
+    raw[flags] = 2
+    found = read_elf(bytes(raw))
+    assert found is not None
+    assert found.requires == (("lib", ("NEEDED",)),)
 
 
 @given(st.lists(st.tuples(st.integers(0, 40), st.integers(0, 40)), min_size=1))

@@ -153,11 +153,9 @@ class _Strings:
         return self.at(self._values[tag]) if tag in self._values else None
 
     def at(self, at: int) -> str:
-        """The name that begins there. Raises ValueError for one that does not end."""
-        if not 0 <= at < self._size:
-            raise ValueError("a name lies outside the table of names")
+        """The name that begins there. Raises ValueError for one that does not end in the table."""
         start = self._start + at
-        most = min(self._size - at, _MOST_NAME_BYTES)
+        most = max(0, min(self._size - at, _MOST_NAME_BYTES))
         return _text(bytes(self.data[start : start + most]))
 
     def offset_of(self, tag: int) -> int:
