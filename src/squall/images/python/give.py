@@ -38,7 +38,7 @@ from squall.images.python.plan import (
 )
 from squall.images.python.prefix import WHAT as CLIENT, look_at_prefix
 from squall.images.python.prefix_layer import copied
-from squall.images.python.standalone import WHAT as STANDALONE, standalone_for
+from squall.images.python.standalone import WHAT as STANDALONE
 from squall.images.python.standalone_fetch import Source, fetched
 from squall.model.errors import (
     DigestMismatch,
@@ -87,7 +87,7 @@ async def _look(wanted: Wanted, trees: Sequence[Digest], means: Means) -> Facts:
         client = Declined(CLIENT, f"it is Python {means.client.version}")
     names = _needed(client) if isinstance(client, ClientPrefix) else frozenset[str]()
     base = await look_at_base(trees, means.blobs, wanted, names)
-    return Facts(wanted=wanted, base=base, standalone=standalone_for(wanted, base), client=client)
+    return Facts(wanted=wanted, base=base, standalone=means.source.builds(wanted, base), client=client)
 
 
 def _needed(client: ClientPrefix) -> frozenset[str]:

@@ -120,12 +120,12 @@ class ClientPrefix:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Archive:
-    """A standalone build as its makers publish it. digest: of its bytes; None where the list of the release says it."""
+    """A standalone build as its makers publish it. digest: of its bytes."""
 
     version: str
     release: str
     name: str
-    digest: Digest | None = None
+    digest: Digest
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 from urllib.parse import quote
@@ -14,15 +14,15 @@ from squall.blobs.manifest import Attributes, File, Manifest
 from squall.blobs.manifest_bytes import decode, encode
 from squall.images.oci.layer_in import Announced, layer_in
 from squall.images.python.contents import laid
-from squall.images.python.nouns import PREFIX, Archive, minor_of
-from squall.images.python.standalone import MAX_ARCHIVE_BYTES, MAX_SUMS_BYTES, RELEASES, SUMS, digest_in
+from squall.images.python.nouns import PREFIX, Archive, Base, Declined, Wanted, minor_of
+from squall.images.python.standalone import MAX_ARCHIVE_BYTES, RELEASES, standalone_for
 from squall.images.registry.complaint import NotNow, Where, answer_wrong, refusal, told
 from squall.images.registry.credentials import Credentials
 from squall.images.registry.location import parse_location
 from squall.images.registry.patience import Patience
 from squall.images.registry.session import Question, Session, Tries
 from squall.images.registry.settings import RegistrySettings
-from squall.model.errors import ImageDownloadError, LayerInvalid
+from squall.model.errors import LayerInvalid
 
 # Short: where it cannot be had, the next in the order waits.
 _PATIENCE: Final = Patience(
@@ -33,8 +33,11 @@ _TOP: Final = "python"  # what all paths of an archive begin with
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
-    """Where builds are loaded from. releases: an address with a folder for each release. environ: for proxies and certificates."""
+    """Where builds are loaded from. builds: which there are. releases: an address with a folder for each release. environ: for proxies and
+    certificates.
+    """
 
+    builds: Callable[[Wanted, Base], Archive | Declined] = standalone_for
     releases: str = RELEASES
     patience: Patience = _PATIENCE
     environ: Mapping[str, str] = field(default_factory=dict)
@@ -49,8 +52,7 @@ async def fetched(
     LayerTooLarge for what is no such archive, and what the store raises.
     """
     loading = _Loading(archive, source)
-    digest = archive.digest or await loading.published()
-    unpacked = decode(await blobs.get(await loading.layer(digest, blobs)))
+    unpacked = decode(await blobs.get(await loading.layer(blobs)))
     layer = laid(unpacked, _TOP, base)
     _check(layer, archive)
     return await blobs.put(encode(layer))
@@ -84,32 +86,20 @@ class _Loading:
             self._base, RegistrySettings(patience=source.patience), _NoKeys(), source.environ
         )
 
-    async def published(self) -> Digest:
-        """The digest that the release says of the archive. Raises ImageDownloadError."""
-        question = self._question(SUMS)
-        answer = await self._session.ask(question, most=MAX_SUMS_BYTES)
-        answer.must(question, 200)
-        digest = digest_in(answer.body, self._archive.name)
-        if digest is None:
-            raise ImageDownloadError(
-                f"release {self._archive.release} of {self._where} says no digest of {self._archive.name}"
-            )
-        return digest
-
-    async def layer(self, digest: Digest, blobs: BlobStore) -> Digest:
+    async def layer(self, blobs: BlobStore) -> Digest:
         """The archive as it is, kept as a layer; asked for again where that may help."""
         tries = Tries(self._patience, self._where)
         while True:
             try:
                 async with contextlib.aclosing(self._parts()) as parts:
-                    taken = await layer_in(parts, blobs, announced=Announced(digest=digest))
+                    taken = await layer_in(parts, blobs, announced=Announced(digest=self._archive.digest))
             except NotNow as not_now:
                 await tries.after(not_now)
             else:
                 return taken.manifest
 
     async def _parts(self) -> AsyncGenerator[bytes, None]:
-        question = self._question(self._archive.name)
+        question = self._question()
         came = 0
         with told(self._where):
             async with await self._session.open(question) as response:
@@ -121,11 +111,11 @@ class _Loading:
                         raise answer_wrong(self._where, f"it is longer than {MAX_ARCHIVE_BYTES} bytes")
                     yield part
 
-    def _question(self, name: str) -> Question:
+    def _question(self) -> Question:
         return Question(
             where=self._where,
             method="GET",
-            target=f"{self._base.target.rstrip('/')}/{self._archive.release}/{quote(name)}",
+            target=f"{self._base.target.rstrip('/')}/{self._archive.release}/{quote(self._archive.name)}",
             scopes=(),
-            doing=f"asked for {name} of",
+            doing=f"asked for {self._archive.name} of",
         )

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from squall.blobs.digest import digest_of
 from squall.images.python.elf import Elf
 from squall.images.python.libraries import fit
 from squall.images.python.nouns import (
@@ -29,7 +30,7 @@ from squall.images.python.plan import (
     notes_on,
     said,
 )
-from squall.images.python.standalone import digest_in, standalone_for
+from squall.images.python.standalone import standalone_for
 from squall.model.errors import PythonUnavailable
 
 GLIBC = tuple(f"GLIBC_2.{number}" for number in range(2, 37))
@@ -85,7 +86,7 @@ PREFIX = ClientPrefix(
         "libcrypto.so.3": binary("libcrypto.so.3"),
     },
 )
-ARCHIVE = Archive(version="3.11.15", release="1", name="a.tar.gz")
+ARCHIVE = Archive(version="3.11.15", release="1", name="a.tar.gz", digest=digest_of(b""))
 FACTS = Facts(
     wanted=Wanted(minor="3.11"), base=replace(BASE, pythons=(OWN,)), standalone=ARCHIVE, client=PREFIX
 )
@@ -254,12 +255,3 @@ def test_there_is_a_build_for_each_version_machine_and_c_library(
 )
 def test_where_there_is_no_build_the_reason_is_told(wanted: Wanted, libc: Libc | None) -> None:
     assert isinstance(standalone_for(wanted, replace(BASE, libc=libc)), Declined)
-
-
-def test_a_releases_list_says_one_digest_for_each_name() -> None:
-    one, other = "1" * 64, "2" * 64
-    sums = f"{one}  a.tar.gz\n{other} *b.tar.gz\nnone  c.tar.gz\n\xff".encode("latin-1")
-    assert digest_in(sums, "a.tar.gz") == one
-    assert digest_in(sums, "b.tar.gz") == other
-    assert digest_in(sums, "c.tar.gz") is None
-    assert digest_in(sums, "tar.gz") is None

@@ -15,11 +15,9 @@ from squall.blobs.manifest_bytes import decode
 from squall.blobs.memory_blobs import MemoryBlobs
 from squall.images.python.give import Means, give_python
 from squall.images.python.nouns import Archive, PythonInImage, Wanted
-from squall.images.python.standalone import SUMS
 from squall.images.python.standalone_fetch import Source, fetched
 from squall.model.errors import (
     DigestMismatch,
-    ImageDownloadError,
     LayerInvalid,
     PythonUnavailable,
     RegistryAnswerWrong,
@@ -32,7 +30,6 @@ from tests.unit.images.registry.hostile import IMPATIENT, QUICK, Answer, Asked, 
 NAME = "cpython-3.12.13+20260414-x86_64-unknown-linux-gnu-install_only_stripped.tar.gz"
 RELEASES = "/astral-sh/python-build-standalone/releases/download"
 TARGET = f"{RELEASES}/20260414/{NAME.replace('+', '%2B')}"
-SUMS_TARGET = f"{RELEASES}/20260414/{SUMS}"
 
 
 def packed(*names: str) -> bytes:
@@ -67,10 +64,8 @@ BUILD = packed(
 )
 
 
-def archive(data: bytes | None = BUILD) -> Archive:
-    return Archive(
-        version="3.12.13", release="20260414", name=NAME, digest=digest_of(data) if data is not None else None
-    )
+def archive(data: bytes = BUILD) -> Archive:
+    return Archive(version="3.12.13", release="20260414", name=NAME, digest=digest_of(data))
 
 
 def loaded(
@@ -90,14 +85,9 @@ def loaded(
     return asyncio.run(main())
 
 
-def files(sums: bytes = b"", data: bytes = BUILD) -> Answer:
+def files(data: bytes = BUILD) -> Answer:
     async def answer(asked: Asked, wire: Wire) -> None:
-        if asked.target == TARGET:
-            await wire.reply(200, data)
-        elif asked.target == SUMS_TARGET:
-            await wire.reply(200, sums)
-        else:
-            await wire.reply(404)
+        await wire.reply(200 if asked.target == TARGET else 404, data if asked.target == TARGET else b"")
 
     return answer
 
@@ -112,15 +102,6 @@ def test_a_pinned_build_comes_as_a_layer_at_its_place() -> None:
     assert "usr/local/include/python3.12/Python.h" in entries
     assert "usr/local/lib/libpython3.12.so.1.0" in entries
     assert not [path for path in entries if "pip" in path or "test" in path or path.startswith("python")]
-
-
-def test_of_a_build_that_is_not_pinned_the_releases_list_says_the_digest() -> None:
-    sums = f"{'0' * 64}  other.tar.gz\n{digest_of(BUILD)}  {NAME}\n".encode()
-    entries, asked, _ = loaded(archive(None), files(sums))
-    assert asked == [f"GET {SUMS_TARGET}", f"GET {TARGET}"]
-    assert "usr/local/bin/python3.12" in entries
-    with pytest.raises(ImageDownloadError, match="says no digest of"):
-        loaded(archive(None), files(b"nothing of use\n"))
 
 
 def test_a_release_may_lead_on_to_where_its_files_lie() -> None:
@@ -216,7 +197,9 @@ def given(answer: Answer, wanted: Wanted, scratch: Path, check: Callable[[Python
         blobs = MemoryBlobs()
         trees = [await tree(blobs, glibc())]
         async with serving(answer) as server:
-            source = Source(releases=f"http://{server.address}{RELEASES}", patience=IMPATIENT)
+            source = Source(
+                builds=lambda *_: archive(), releases=f"http://{server.address}{RELEASES}", patience=IMPATIENT
+            )
             check(await give_python(wanted, trees, Means(blobs=blobs, scratch=scratch, source=source)))
 
     asyncio.run(main())
@@ -230,11 +213,17 @@ def test_an_image_is_given_a_standalone_build_where_one_can_be_had(tmp_path: Pat
         assert python.tree is not None
         assert "unchecked-hash /usr/local/lib/python3.12" in python.commands[0]
 
-    given(files(f"{digest_of(BUILD)}  {NAME}\n".encode()), Wanted(minor="3.12"), tmp_path, check)
+    given(files(), Wanted(minor="3.12"), tmp_path, check)
 
 
-def test_where_it_cannot_be_had_what_comes_next_is_taken_and_says_why(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("answer", "why"),
+    [(missing, "has nothing of that name"), (files(packed("python/bin/python3.12")), "announced as")],
+)
+def test_where_it_cannot_be_had_what_comes_next_is_taken_and_says_why(
+    answer: Answer, why: str, tmp_path: Path
+) -> None:
     with pytest.raises(PythonUnavailable) as raised:
-        given(missing, Wanted(minor="3.12"), tmp_path, lambda _: None)
-    assert "has nothing of that name" in raised.value.message
+        given(answer, Wanted(minor="3.12"), tmp_path, lambda _: None)
+    assert why in raised.value.message
     assert "the client's own Python: it is not on this machine" in raised.value.message
