@@ -97,7 +97,7 @@ class _Needs:
                     continue
                 ours = self._prefix.libraries.get(name)
                 if ours is None:
-                    return f"needs {name}, which neither the image nor this machine has"
+                    return f"needs {name}, which the image lacks and this machine cannot give"
                 self.brought[name] = ours
                 left.append(ours.elf)
             for name, versions in one.requires:

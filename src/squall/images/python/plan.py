@@ -17,6 +17,7 @@ from squall.images.python.nouns import (
     Distribution,
     PythonInImage,
     Wanted,
+    minor_of,
 )
 from squall.images.python.standalone import WHAT as STANDALONE
 from squall.model.errors import PythonUnavailable
@@ -146,7 +147,7 @@ def notes_on(choice: FromClient, base: Base) -> tuple[str, ...]:
 
 def notes_on_archive(choice: FromArchive, base: Base) -> tuple[str, ...]:
     """What the user of a standalone build should know."""
-    return _covered(base, ".".join(choice.archive.version.split(".")[:2]))
+    return _covered(base, minor_of(choice.archive.version))
 
 
 def said(python: PythonInImage) -> tuple[str, ...]:

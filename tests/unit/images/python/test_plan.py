@@ -203,7 +203,7 @@ def test_a_module_whose_library_is_missing_or_another_one_is_left_out_and_told()
 def test_without_a_library_of_the_interpreter_nothing_is_copied() -> None:
     bare = replace(PREFIX, libraries={})
     assert fit(bare, BASE).refused == (
-        "python3.11 needs libpython3.11.so.1.0, which neither the image nor this machine has"
+        "python3.11 needs libpython3.11.so.1.0, which the image lacks and this machine cannot give"
     )
 
 

@@ -1,16 +1,22 @@
 from __future__ import annotations
 
+import asyncio
 import os
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from squall.blobs.memory_blobs import MemoryBlobs
 from squall.images.python.elf import Elf
-from squall.images.python.nouns import ClientPrefix, Declined
+from squall.images.python.give import Means, give_python
+from squall.images.python.nouns import ClientPrefix, Declined, Wanted
 from squall.images.python.prefix import look_at_prefix
+from squall.images.python.standalone_fetch import Source
+from squall.model.errors import PythonUnavailable, StateDirectoryError
 from squall.model.image import ClientPython
 from tests.property.elves import elf_file
+from tests.unit.images.python.trees import glibc, tree
 
 PROGRAM = Elf(
     machine="x86_64",
@@ -123,3 +129,23 @@ def test_a_python_that_cannot_be_copied_says_why(prefix: Path) -> None:
     assert "no program that runs on its own" in why(client(prefix))
     (prefix / "bin" / "python3.12").unlink()
     assert "cannot be read" in why(client(prefix))
+
+
+def test_an_interpreter_that_does_not_run_gives_way_and_leaves_nothing(prefix: Path, tmp_path: Path) -> None:
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    source = Source(builds=lambda *_: Declined("a standalone build", "there is none"))
+
+    async def main() -> None:
+        blobs = MemoryBlobs()
+        means = Means(blobs=blobs, scratch=scratch, client=client(prefix), source=source)
+        await give_python(Wanted(minor="3.12"), [await tree(blobs, glibc())], means)
+
+    with pytest.raises(
+        PythonUnavailable, match=r"bin/python3\.12 (does not run|could not compile its library)"
+    ):
+        asyncio.run(main())
+    assert list(scratch.iterdir()) == []
+    scratch.rmdir()
+    with pytest.raises(StateDirectoryError):
+        asyncio.run(main())
