@@ -41,6 +41,7 @@ from squall.model.node import Node
 from squall.model.resources import Resources
 from squall.runtime.changes.rendered import layer_renderer, remove_layer
 from squall.runtime.gpu_look import RECORDING_VARIABLE, look_at_gpus
+from squall.runtime.host import Host
 from squall.runtime.probe import probe
 from squall.runtime.spec import Level
 from squall.settings.event_loop import loop_factory
@@ -66,6 +67,19 @@ def main(argv: list[str]) -> int:
     paths = open_state(arguments.state)
     with asyncio.Runner(loop_factory=loop_factory()) as runner:
         return runner.run(Agent(paths, read_options(paths.config)).live())
+
+
+async def _open_stores(paths: StatePaths, host: Host) -> Stores:
+    blobs = await DiskBlobs.open(paths.blobs)
+    return Stores(
+        blobs=blobs,
+        trees=await Checkouts.open(paths.trees, TreeRenderer(blobs)),
+        rendered=await Checkouts.open(
+            paths.rendered,
+            layer_renderer(blobs, paths.blobs, host),
+            remove=partial(remove_layer, host=host),
+        ),
+    )
 
 
 class Agent:
@@ -98,16 +112,7 @@ class Agent:
             cores=cores(),
             gpus=gpus.gpus,
         )
-        blobs = await DiskBlobs.open(self._paths.blobs)
-        stores = Stores(
-            blobs=blobs,
-            trees=await Checkouts.open(self._paths.trees, TreeRenderer(blobs)),
-            rendered=await Checkouts.open(
-                self._paths.rendered,
-                layer_renderer(blobs, self._paths.blobs, host),
-                remove=partial(remove_layer, host=host),
-            ),
-        )
+        stores = await _open_stores(self._paths, host)
         self._pools = Pools(self._paths, spares=int(self._options.spare_launchers))
         builds = BuildSandboxes(self._pools, self._level)
         self._network = Network(
@@ -118,7 +123,7 @@ class Agent:
         )
         self._levels = Levels(self._paths, host)
         self._images = Images(self._paths, stores, builds, self._levels)
-        self._templates = Templates(blobs, self._options, cores=cores())
+        self._templates = Templates(stores.blobs, self._options, cores=cores())
         means = Means(
             pools=self._pools,
             images=self._images,

@@ -52,7 +52,7 @@ def move_home(home: str) -> None:
             places[:] = [_moved(place, old, home) for place in places]
     sys.base_prefix = sys.base_exec_prefix = home
     if getattr(sys, "_stdlib_dir", None):
-        sys._stdlib_dir = _moved(sys._stdlib_dir, old, home)  # type: ignore[attr-defined]
+        sys._stdlib_dir = _moved(sys._stdlib_dir, old, home)  # type: ignore[attr-defined]  # CPython's own
     sys.path_importer_cache.clear()
 
 

@@ -92,3 +92,41 @@ def _run(box: Box, program: str) -> subprocess.CompletedProcess[bytes]:
         timeout=60,
         **identity,
     )
+
+
+_RENDER = """
+import asyncio, sys
+from pathlib import Path
+sys.path[:0] = {path!r}
+from squall.blobs.disk_blobs import DiskBlobs
+from squall.runtime.changes.rendered import layer_renderer, remove_layer
+from squall.runtime.changes.taken import snapshot_changes
+from squall.runtime.probe import probe
+async def render():
+    host = probe({top!r})
+    blobs = await DiskBlobs.open(Path({top!r}, "blobs"))
+    taken = await snapshot_changes(Path({changes!r}), blobs, uid_base={uid_base!r})
+    await layer_renderer(blobs, Path({top!r}, "blobs"), host).render(taken.manifest, Path({into!r}))
+    if {remove!r}:
+        remove_layer(Path({into!r}), host)
+asyncio.run(render())
+"""
+
+
+def rendered(box: Box, spec: SandboxSpec, *, remove: bool = False) -> Path:
+    """What a build has changed, kept and made into a layer again by whoever the box's launcher runs as. remove: and removed."""
+    place = box.top / "rendering"
+    place.mkdir(exist_ok=True)
+    box.give(place)
+    into = place / f"layer-{len(list(place.iterdir()))}"
+    program = _RENDER.format(
+        path=[str(box.top / "src")],
+        top=str(place),
+        changes=str(spec.changes),
+        uid_base=UID_BASE if box.kind == "root" else None,
+        into=str(into),
+        remove=remove,
+    )
+    done = _run(box, program)
+    assert done.returncode == 0, done.stderr.decode()
+    return into

@@ -12,7 +12,7 @@ import pytest
 from squall.blobs.manifest import Directory, File
 from squall.runtime.spec import Limits
 from tests.linux.runtime.box import ORDINARY_USER, Box, a_box, eventually
-from tests.linux.runtime.builds import a_build, layer_of, remove
+from tests.linux.runtime.builds import a_build, layer_of, remove, rendered
 from tests.linux.runtime.owned_image import image
 
 pytestmark = pytest.mark.needs("root", "namespaces", "subordinate_ids")
@@ -114,6 +114,31 @@ os.chmod("/srv/d", 0o700)
     assert (directory.attributes.uid, directory.attributes.mode) == (1000, 0o700)
     remove(box, spec)
     assert not os.path.exists(str(spec.upper))
+
+
+def test_a_layer_is_rendered_with_its_owners_and_a_container_sees_them(box: Box) -> None:
+    code = """
+import os
+os.mkdir("/srv/closed")
+open("/srv/closed/new", "w").write("hello")
+for path in ("/srv/closed/new", "/srv/closed"):
+    os.chown(path, 33, 34)
+    os.chmod(path, 0o700)
+"""
+    base = image(box)
+    spec = a_build(box, base, code)
+    assert box.finish(box.start(spec)).exited["code"] == 0
+    layer = rendered(box, spec)
+    assert (layer / "srv").stat().st_uid == ORDINARY_USER
+    assert (layer / "srv" / "closed").stat().st_uid == _FIRST + 32
+    look = (
+        "import os; found = os.stat('/srv/closed'); print(found.st_uid, found.st_gid, oct(found.st_mode))"
+    )
+    seen = box.run(
+        look, lowers=(str(layer), str(base), str(box.top / "lower")), owned=(str(layer), str(base))
+    )
+    assert seen.out == "33 34 0o40700\n", seen.err
+    assert not rendered(box, spec, remove=True).exists()
 
 
 def test_without_powers_nothing_is_given_away(box: Box) -> None:
