@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -12,9 +13,9 @@ from typing import Final, TypeVar
 from squall.blobs.at_once import at_once
 from squall.blobs.blob_store import BlobStore
 from squall.images.command import Command
-from squall.images.debian.nouns import WantedDebian, debian_architecture
+from squall.images.debian.nouns import RootCommand, WantedDebian, debian_architecture
 from squall.images.debian.unpack import unpack_debian
-from squall.images.dockerfile.nouns import SCRATCH, Copy, ImageConfig, Stage
+from squall.images.dockerfile.nouns import DEFAULT_PATH, SCRATCH, Copy, ImageConfig, Stage
 from squall.images.dockerfile.read import image_names, parse
 from squall.images.flight import Say
 from squall.images.oci.nouns import ImageConfig as OciConfig, Platform
@@ -149,21 +150,14 @@ class Bases:
         unpacked = await unpack_debian(wanted, self._blobs, say)
         built = Built(key=key, trees=(unpacked.manifest,), config=_SLIM_CONFIG, label="debian_slim")
         say("configuring the packages")
-        for number, command in enumerate(unpacked.commands, 1):
-            order = Order(
-                key=digest_of_parts("configure", key, number),
-                label=f"debian_slim: {' '.join(command.argv)[:60]}",
-                command=StepCommand(
-                    command=Command(
-                        argv=command.argv, env=command.env, files={}, shown=" ".join(command.argv)
-                    ),
-                    clamp_s=unpacked.epoch_s,
-                ),
-                quiet=True,
-            )
-            taken = await self._builder.run(built, order, job, say)
-            if taken.entries > 1:
-                built = replace(built, trees=(*built.trees, taken.manifest))
+        order = Order(
+            key=key,
+            label="debian_slim: configuring its packages",
+            command=StepCommand(command=_together(unpacked.commands), clamp_s=unpacked.epoch_s),
+            quiet=True,
+        )
+        taken = await self._builder.run(built, order, job, say)
+        built = replace(built, trees=(*built.trees, taken.manifest))
         return await self._builder.keep(replace(built, size=unpacked.files_bytes))
 
     async def _from_dockerfile(self, source: DockerfileImage, job: Job, say: Say) -> Built:
@@ -224,6 +218,18 @@ async def all_or_none(works: Sequence[asyncio.Future[T]]) -> list[T]:
         for work in works:
             work.cancel()
         await asyncio.gather(*works, return_exceptions=True)
+
+
+def _together(commands: Sequence[RootCommand]) -> Command:
+    """Commands as one, which ends at the first that fails: a sandbox for each would make a layer for each."""
+    lines = [
+        shlex.join(["env", "-i", *(f"{name}={value}" for name, value in one.env.items()), *one.argv])
+        for one in commands
+    ]
+    script = "\n".join(["set -e", *lines])
+    return Command(
+        argv=("/bin/sh", "-c", script), env={"PATH": DEFAULT_PATH}, files={}, shown="dpkg --configure -a"
+    )
 
 
 def _config_of(config: OciConfig) -> ImageConfig:
