@@ -281,3 +281,45 @@ def look():
     assert [client.returncode for client in clients] == [0, 0], said
     times = {out.partition("told:")[2] for out, _ in said}
     assert len(times) == 1
+
+
+@pytest.mark.parametrize("point", ["image.ran", "image.laid", "image.written", "image.named"])
+def test_an_agent_that_dies_while_an_image_is_built_leaves_whole_layers_and_the_next_goes_on(
+    program: Program, point: str
+) -> None:
+    house = program.house
+    program.tells("@app.function(image=squall.Image.debian_slim())\ndef look():\n    return 1")
+    assert house.run("-m", "squall", "down").returncode == 0
+    # The agent dies at its second step; the one that comes in its place finds the first one here.
+    house.environ["SQUALL_FAULT"] = f"{point}:2"
+    try:
+        told = program.tells(f"""
+steps = ["echo 0 > /opt/{point}"] + [f"echo {{n}} >> /opt/{point}" for n in range(1, 3)]
+
+@app.function(image=squall.Image.debian_slim().run_commands(*steps))
+def look():
+    return sh("cat /opt/{point}")
+""")
+        assert told == "0\n1\n2"
+        assert "the agent ended" in program.said
+        assert "steps are here already" in program.said
+        assert house.run("-m", "squall", "down").returncode == 0
+    finally:
+        del house.environ["SQUALL_FAULT"]
+
+
+def test_an_image_that_ends_every_agent_is_given_up(program: Program) -> None:
+    house = program.house
+    assert house.run("-m", "squall", "down").returncode == 0
+    house.environ["SQUALL_FAULT"] = "image.ran"
+    try:
+        done = program.run("""
+@app.function(image=squall.Image.debian_slim().run_commands("echo ended > /opt/ended"))
+def look():
+    return 1
+""")
+        assert done.returncode != 0
+        assert "the agent ended 3 times" in program.said
+        assert house.run("-m", "squall", "down").returncode == 0
+    finally:
+        del house.environ["SQUALL_FAULT"]

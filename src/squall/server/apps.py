@@ -11,7 +11,7 @@ from typing import Any
 from squall.blobs.blob_store import BlobStore
 from squall.blobs.digest import Digest
 from squall.model.container import ContainerState
-from squall.model.errors import ConnectionLost, Error, InvalidError, NotFoundError
+from squall.model.errors import ConnectionLost, Error, InternalFailure, InvalidError, NotFoundError
 from squall.model.function import Function, Scaling
 from squall.model.ids import APP, AppId, FunctionId, is_id
 from squall.model.jsonable import from_json, to_json
@@ -20,10 +20,13 @@ from squall.server.capacity import Capacity
 from squall.server.nodes import AgentNodes
 from squall.server.records import AppRecord, FunctionRecord
 from squall.wire.codec import Frame, Kind
+from squall.wire.session import Session
 from squall.wire.stream import Stream
 
 CLIENT_GRACE_S = 5.0
 NODE_WAIT_S = 15.0
+_AGENTS = 3
+"""How many agents may end while an image is made ready: it may be the image that ends them."""
 
 
 class Apps:
@@ -119,14 +122,7 @@ class Apps:
         """
         if not self._nodes.nodes():
             tell({"wait": "no_node"})
-            try:
-                async with asyncio.timeout(NODE_WAIT_S):
-                    await self.joined.wait()
-            except TimeoutError:
-                raise NotFoundError(
-                    "no agent has joined this server, so nothing can run",
-                    remedy="look at `squall status` and at `agent.log` in the state directory's logs",
-                ) from None
+            await self._wait_for_agent(None)
         together: dict[str, tuple[dict[str, Any], list[Function]]] = {}
         for known in functions:
             function = known.function
@@ -147,9 +143,37 @@ class Apps:
         self._capacity.wake()
 
     async def _prepare(self, wants: dict[str, Any], tell: Callable[[dict[str, Any]], None]) -> None:
-        session = self._nodes.session_of()
-        if session is None:
-            raise ConnectionLost("the agent went away while the image was being made ready")
+        """Has one image made ready; where the agent ends meanwhile, by the one that comes in its place, which has what was built."""
+        for _ in range(_AGENTS):
+            session = self._nodes.session_of()
+            try:
+                if session is not None:
+                    await self._prepare_by(session, wants, tell)
+                    return
+            except ConnectionLost:
+                tell({"build": {"line": "the agent ended; the next one goes on"}})
+            await self._wait_for_agent(session)
+        raise InternalFailure(
+            f"the agent ended {_AGENTS} times while an image was being made ready",
+            remedy="look at `agent.log` and `supervisor.log` in the state directory's logs",
+        )
+
+    async def _wait_for_agent(self, gone: Session | None) -> None:
+        """Returns once there is an agent, another one than the one that is `gone`. Raises NotFoundError."""
+        try:
+            async with asyncio.timeout(NODE_WAIT_S):
+                while (session := self._nodes.session_of()) is None or session is gone:
+                    self.joined.clear()
+                    await self.joined.wait()
+        except TimeoutError:
+            raise NotFoundError(
+                "no agent has joined this server, so nothing can run",
+                remedy="look at `squall status` and at `agent.log` in the state directory's logs",
+            ) from None
+
+    async def _prepare_by(
+        self, session: Session, wants: dict[str, Any], tell: Callable[[dict[str, Any]], None]
+    ) -> None:
         done: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
 
         def on_frame(frame: Frame) -> None:

@@ -131,9 +131,7 @@ for path in ("/srv/closed/new", "/srv/closed"):
     layer = rendered(box, spec)
     assert (layer / "srv").stat().st_uid == ORDINARY_USER
     assert (layer / "srv" / "closed").stat().st_uid == _FIRST + 32
-    look = (
-        "import os; found = os.stat('/srv/closed'); print(found.st_uid, found.st_gid, oct(found.st_mode))"
-    )
+    look = "import os; found = os.stat('/srv/closed'); print(found.st_uid, found.st_gid, oct(found.st_mode))"
     seen = box.run(
         look, lowers=(str(layer), str(base), str(box.top / "lower")), owned=(str(layer), str(base))
     )

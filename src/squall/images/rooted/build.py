@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
+from squall import faults
 from squall.blobs.blob_store import BlobStore
 from squall.blobs.checkout import Checkouts
 from squall.blobs.digest import Digest
@@ -58,6 +59,9 @@ _NEEDED_BYTES: Final = 64 << 20
 _OUTER_LIMITS: Final = Limits(nofile=65_536)
 _ROOT_NAMES: Final = frozenset({"", "0", "root", "0:0", "root:root"})
 _MOST_CALL: Final = 512 << 20
+
+_RAN = faults.declare("image.ran", "a step has run, and nothing of it is kept")
+_LAID = faults.declare("image.laid", "a layer is in the store, and no image has it")
 
 _ROOT: Final[Entry] = Directory(path=ROOT, attributes=Attributes(mode=0o755))
 
@@ -195,6 +199,7 @@ class LayerBuilder:
 
     async def keep(self, built: Built) -> Built:
         """The image, found by its key from now on."""
+        faults.point(_LAID)
         made = replace(built, made_s=time.time())
         await asyncio.to_thread(self._kept.keep, made)
         return made
@@ -262,6 +267,7 @@ class LayerBuilder:
             await asyncio.to_thread(_make_places, place, order.command, call)
             spec = await self._spec(below, order, job, place)
             await self._run(spec, order, job, say)
+            faults.point(_RAN)
             return await snapshot_changes(
                 Path(f"{spec.changes}"),
                 self._blobs,

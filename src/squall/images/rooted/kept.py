@@ -9,10 +9,14 @@ import secrets
 from pathlib import Path
 from typing import Final
 
+from squall import faults
 from squall.images.rooted.nouns import Built
 
 _KEY: Final = re.compile(r"[0-9a-f]{64}")
 _COMING: Final = ".coming-"
+
+_WRITTEN = faults.declare("image.written", "the record of an image is forced to disk, without its name")
+_NAMED = faults.declare("image.named", "the record has its name, which is not forced to disk")
 
 
 class Kept:
@@ -56,7 +60,9 @@ class Kept:
                 file.write(json.dumps(built.to_json(), sort_keys=True).encode())
                 file.flush()
                 os.fsync(file.fileno())
+            faults.point(_WRITTEN)
             os.rename(coming, path)
+            faults.point(_NAMED)
         finally:
             coming.unlink(missing_ok=True)
         fd = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
