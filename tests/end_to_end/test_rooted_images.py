@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -21,6 +22,7 @@ from squall.images.registry.credentials import Keychain
 from squall.images.registry.reference import parse_reference
 from squall.images.remote import push_image
 from tests.end_to_end.conftest import House
+from tests.linux import leaks
 from tests.linux.images.registry_server import registry_server
 from tests.machine import facts
 
@@ -195,6 +197,39 @@ def look():
     assert code in program.said
     assert words in program.said
     assert 'Traceback (most recent call last):\n  File "/work' not in program.said
+
+
+def test_steps_that_give_the_same_each_time_do_so_from_nothing_on(program: Program) -> None:
+    text = """
+image = (
+    squall.Image.debian_slim()
+    .apt_install("jq")
+    .uv_pip_install("six", "idna")
+    .pip_install("packaging")
+    .add_local_file("note.txt", "/data/note.txt", copy=True)
+)
+
+@app.function(image=image)
+def look():
+    return 1
+"""
+    other = House(leaks.fresh_folder(prefix="squall-same-"))
+    try:
+        for one in (program, Program(other)):
+            one.tells(text, **{"note.txt": "noted"})
+        assert other.run("-m", "squall", "down").returncode == 0
+        built = images(other.folder)
+        here = images(program.house.folder)
+        assert len(built) == 6
+        assert {key: here.get(key) for key in built} == built
+    finally:
+        shutil.rmtree(other.folder, ignore_errors=True)
+
+
+def images(folder: Path) -> dict[str, list[str]]:
+    """The layers of every image that was built in a state directory, by its key."""
+    records = [path for path in (folder / "state" / "images").iterdir() if len(path.name) == 64]
+    return {path.name: json.loads(path.read_text()).get("trees", []) for path in records}
 
 
 @pytest.fixture(scope="module")
