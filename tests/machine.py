@@ -34,6 +34,9 @@ REMEDIES = {
     "runsc": "install gVisor's runsc (Debian: runsc)",
     "openssl": "install openssl (Debian: openssl)",
     "registry": "install a registry (Debian: docker-registry)",
+    "skopeo": "install skopeo (Debian: skopeo)",
+    "umoci": "install umoci (Debian: umoci)",
+    "buildah": "install buildah (Debian: buildah)",
     "gpg": "install gpg and gpgv (Debian: gpg, gpgv)",
     "dpkg": "install dpkg",
     "apt": "run the tests on Debian, with apt-get, gpgv and the distribution's keys",
@@ -59,7 +62,7 @@ def facts() -> dict[str, bool]:
         "dpkg": _has("dpkg"),
         "apt": linux and _has("apt-get", "gpgv") and _is_debian(),
         "network": True,  # what installed the test packages reached the index
-        **{name: linux and _has(name) for name in ("crun", "runc", "runsc")},
+        **{name: linux and _has(name) for name in ("crun", "runc", "runsc", "skopeo", "umoci", "buildah")},
     }
 
 

@@ -88,10 +88,11 @@ async def layer_in(
     """Puts a layer into the store: its chunks as they come, and its manifest once all was seen to be right.
 
     source: the archive, plain or packed with gzip or zstd. lower: what the layers below show at a path, asked in a
-    thread; a hard link to a path of theirs becomes a file of its own with the same chunks, and directories of which
-    no entry tells have their attributes. Without it such a link is refused, and such directories are root's, of mode
-    0755. No path of the archive is ever opened: names are data. Memory stays below some 60 MiB, beside the paths
-    (limits.held_bytes at most) and what unpacks zstd.
+    thread; a hard link to a path of theirs becomes a file of its own with the same chunks. Directories of which no
+    entry tells have the attributes of those below; over a link or a file they take its place, which is noted. Without
+    `lower` such a link is refused, and such directories are root's, of mode 0755. No path of the archive is ever
+    opened: names are data. Memory stays below some 60 MiB, beside the paths (limits.held_bytes at most) and what
+    unpacks zstd.
 
     Raises LayerInvalid (the entry is named), LayerTooLarge, DigestMismatch, FeatureUnavailable, and what the store
     raises; then no manifest is kept, and chunks that nothing names go with the next sweep.
@@ -141,6 +142,11 @@ class _Content:
             self._note(names, "a device, which leads out of every directory: left out")
         else:
             self._inode(names, member)
+
+    def replaced(self, path: str) -> None:
+        """Notes that something below gives way to a directory of which no entry tells."""
+        name = path.encode("utf-8", "surrogateescape")
+        self._note((name,), "a link or a file of the layers below, in whose place a directory comes")
 
     def _inode(self, names: Names, member: Member) -> None:
         attributes = self._attributes(names, member)
@@ -296,7 +302,7 @@ class _Taking:
     async def _written(self) -> AsyncGenerator[bytes, None]:
         """The bytes of the manifest."""
         writer = Writer()
-        entries = self._content.tree.entries(self._names)
+        entries = self._content.tree.entries(self._names, self._content.replaced)
         yield writer.head
         while lines := await self._away(lambda: self._lines(writer, entries)):
             yield lines

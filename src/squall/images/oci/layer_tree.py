@@ -80,6 +80,10 @@ def nothing_below(_: str) -> None:
     """What a lowest layer lies on."""
 
 
+def nobody(_: str) -> None:
+    """Who is told of what a layer replaces, where nobody asks."""
+
+
 class LayerTree:
     """Takes paths in the order of an archive, of which the last one of a name counts, and gives sorted entries.
 
@@ -137,6 +141,8 @@ class LayerTree:
 
     def hide(self, names: Names) -> None:
         """What the layers below have at this path is hidden. What this layer has there stays."""
+        if self._is_covered(names):
+            return
         above = self._above(names)
         there = above.get(names[-1])
         if isinstance(there, dict) or (isinstance(there, bytes) and there[:1] in _DIRECTORIES):
@@ -150,9 +156,15 @@ class LayerTree:
         kind = table[_OWN][:1]
         table[_OWN] = (_IMPLIED_OPAQUE if kind in _IMPLIED + _IMPLIED_OPAQUE else _OPAQUE) + table[_OWN][1:]
 
-    def entries(self, chunks: bytes | bytearray) -> Iterator[Entry]:
-        """All entries in their order, once. chunks: the digests of all chunks by number, DIGEST_BYTES each."""
-        giving = _Giving(chunks, tuple(self._xattrs), self._lower)
+    def entries(
+        self, chunks: bytes | bytearray, replaced: Callable[[str], None] = nobody
+    ) -> Iterator[Entry]:
+        """All entries in their order, once. chunks: the digests of all chunks by number, DIGEST_BYTES each.
+
+        replaced: told each path where a directory that is only implied takes the place of a link or a file below. So do
+        the overlays of other programs show such a layer, and no link is followed for it.
+        """
+        giving = _Giving(chunks, tuple(self._xattrs), self._lower, replaced)
         yield giving.directory(ROOT, self._root[_OWN])
         open_tables = [("", self._root, iter(sorted(self._root)))]
         while open_tables:
@@ -197,6 +209,20 @@ class LayerTree:
                 self._put(table, name, below)
             table = below
         return table
+
+    def _is_covered(self, names: Names) -> bool:
+        """Whether this layer has something else than a directory above a path, or hides what is above it.
+
+        Then nothing of the layers below shows at the path anyway. umoci hides all that was in a directory when a file
+        comes in its place.
+        """
+        table = self._root
+        for name in names[:-1]:
+            held = table.get(name)
+            if not isinstance(held, dict):
+                return held is not None and not (isinstance(held, bytes) and held[:1] in _DIRECTORIES)
+            table = held
+        return False
 
     def _found(self, names: Names) -> Any:
         """What this layer has there; None: nothing. Raises LayerInvalid where it hides what is below."""
@@ -248,11 +274,16 @@ class _Giving:
     """Makes entries of what is held."""
 
     def __init__(
-        self, chunks: bytes | bytearray, xattrs: Sequence[tuple[tuple[str, bytes], ...]], lower: Lower
+        self,
+        chunks: bytes | bytearray,
+        xattrs: Sequence[tuple[tuple[str, bytes], ...]],
+        lower: Lower,
+        replaced: Callable[[str], None],
     ) -> None:
         self._chunks = chunks
         self._xattrs = xattrs
         self._lower = lower
+        self._replaced = replaced
 
     def directory(self, path: str, held: bytes) -> Directory:
         kind = held[:1]
@@ -263,11 +294,7 @@ class _Giving:
         if isinstance(below, Directory):
             return Directory(path=path, attributes=below.attributes, opaque=opaque)
         if below is not None and not opaque:
-            raise LayerInvalid(
-                f"the layer has something in {path!r} without saying that this is a directory; "
-                "in the layers below it is a link or a file",
-                entry=path,
-            )
+            self._replaced(path)
         return Directory(path=path, attributes=_UNTOLD, opaque=opaque)
 
     def inode(self, prefix: str, name: bytes, held: _Inode) -> Iterator[Entry]:

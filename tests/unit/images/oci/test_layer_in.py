@@ -191,6 +191,14 @@ def test_whiteouts_hide_what_is_below_and_never_what_the_layer_has() -> None:
     assert [note.path for note in kept.layer.notes] == [".wh..wh.aufs", ".wh..wh.plnk", ".wh..wh.plnk/1"]
 
 
+@pytest.mark.parametrize("cover", [info("d"), info("d", tarfile.SYMTYPE, target="e"), info(".wh.d")], ids=str)
+def test_whiteouts_in_what_covers_a_directory_hide_nothing_more(cover: tarfile.TarInfo) -> None:
+    plain = taken(archive([(cover, b"")]))
+    more = taken(archive([(cover, b""), (info("d/.wh.a"), b""), (info("d/b/.wh.c"), b"")]))
+    assert more.manifest == plain.manifest
+    assert more.entries.keys() == {"", "d"}
+
+
 def test_a_root_can_be_opaque() -> None:
     (root,) = taken(archive([(info(".wh..wh..opq"), b"")])).manifest.entries
     assert root == Directory(path="", attributes=Attributes(mode=0o755), opaque=True)
@@ -244,11 +252,19 @@ def test_a_hard_link_to_no_file_that_shows_is_refused(members: list[tarfile.TarI
 def test_a_directory_of_which_nothing_is_told_is_as_below() -> None:
     kept = taken(archive([(info("d/f"), b"")]), lower=BELOW.get)
     assert kept.entries["d"] == BELOW["d"]
-    with pytest.raises(LayerInvalid, match=r"'link'.*in the layers below it is a link"):
-        taken(archive([(info("link/f"), b"")]), lower=BELOW.get)
-    # With an entry of its own it takes the link's place, as everywhere.
-    told = taken(archive([(info("link", tarfile.DIRTYPE), b""), (info("link/f"), b"")]), lower=BELOW.get)
-    assert isinstance(told.entries["link"], Directory)
+    assert kept.layer.notes == ()
+
+
+def test_a_directory_of_which_nothing_is_told_takes_the_place_of_a_link_below_and_this_is_noted() -> None:
+    kept = taken(archive([(info("link/f"), b""), (info("h/f"), b"")]), lower=BELOW.get)
+    assert kept.entries.keys() == {"", "link", "link/f", "h", "h/f"}
+    assert kept.entries["link"] == Directory(path="link", attributes=Attributes(mode=0o755))
+    assert [note.path for note in kept.layer.notes] == ["h", "link"]
+    # With an entry of its own, or hidden before, there is nothing to note.
+    for first in (info("link", tarfile.DIRTYPE), info(".wh.link")):
+        told = taken(archive([(first, b""), (info("link/f"), b"")]), lower=BELOW.get)
+        assert isinstance(told.entries["link"], Directory)
+        assert told.layer.notes == ()
 
 
 def test_devices_are_left_out_and_told() -> None:
