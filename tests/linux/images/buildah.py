@@ -5,15 +5,17 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 from types import TracebackType
+from typing import Self
 
 
 class Buildah:
-    """Makes images. Its storage is whole directories: that needs no mount, wherever the test runs."""
+    """Makes images. driver: "vfs" keeps each layer as a whole directory, which needs no mount wherever the test runs."""
 
-    def __init__(self, place: Path) -> None:
-        self._command = ("buildah", "--root", f"{place}/root", "--runroot", f"{place}/run", "--storage-driver", "vfs")
+    def __init__(self, place: Path, driver: str = "vfs") -> None:
+        storage = ("--root", f"{place}/root", "--runroot", f"{place}/run", "--storage-driver", driver)
+        self._command = ("buildah", *storage)
 
-    def __enter__(self) -> Buildah:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
@@ -28,7 +30,11 @@ class Buildah:
     def says(self, *arguments: str | Path) -> str:
         """What it prints, without the line's end. Raises AssertionError with its complaint."""
         done = subprocess.run(
-            [*self._command, *arguments], stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+            [*self._command, *arguments],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
         )
         assert done.returncode == 0, f"{arguments}: {done.stderr}"
         return done.stdout.strip()

@@ -15,7 +15,7 @@ from squall.blobs.blob_store import BlobStore
 from squall.blobs.digest import Digest
 from squall.blobs.directory_renderer import DirectoryRenderer
 from squall.blobs.disk_blobs import DiskBlobs
-from squall.blobs.manifest import Directory, Entry, File, Hardlink, Manifest, Whiteout
+from squall.blobs.manifest import Directory, Entry, Hardlink, Manifest, Whiteout
 from squall.blobs.manifest_bytes import decode, encode
 from squall.blobs.snapshot import snapshot
 from squall.blobs.stack import diff, flattened
@@ -87,7 +87,9 @@ async def three_layers(blobs: BlobStore, top: Path) -> list[Manifest]:
 
 
 def opaque(entry: Entry) -> Entry:
-    return replace(entry, opaque=True) if isinstance(entry, Directory) and entry.path == "etc/opaque" else entry
+    return (
+        replace(entry, opaque=True) if isinstance(entry, Directory) and entry.path == "etc/opaque" else entry
+    )
 
 
 def test_what_we_send_is_unpacked_by_others_to_what_we_show(registry: str, tmp_path: Path) -> None:
@@ -142,7 +144,13 @@ def tree_of(layout: Path, place: Path) -> None:
 
 def test_what_umoci_made_is_here_what_umoci_makes_of_it(registry: str, tmp_path: Path) -> None:
     tree_of(tmp_path / "theirs", tmp_path)
-    ran("skopeo", "copy", "--dest-tls-verify=false", f"oci:{tmp_path}/theirs:it", f"docker://{registry}/umoci:1")
+    ran(
+        "skopeo",
+        "copy",
+        "--dest-tls-verify=false",
+        f"oci:{tmp_path}/theirs:it",
+        f"docker://{registry}/umoci:1",
+    )
     theirs = seen(unpacked_by_others(registry, "umoci:1", tmp_path))
     ours = seen(asyncio.run(unpacked_by_us(registry, "umoci:1", tmp_path)))
     # Directories of which a layer does not tell have the time of unpacking there, and none of its own here.

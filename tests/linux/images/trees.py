@@ -75,7 +75,16 @@ def differences(one: dict[bytes, Seen], other: dict[bytes, Seen]) -> list[str]:
 
 def fill(top: Path) -> None:
     """Everything that a layer can hold, in an empty directory. Needs root."""
-    for name in ("bin", "etc/opaque/deep", "etc/gone/deep", "etc/becomes-file/deep", "etc/becomes-link", "srv", "empty", "tmp"):
+    for name in (
+        "bin",
+        "etc/opaque/deep",
+        "etc/gone/deep",
+        "etc/becomes-file/deep",
+        "etc/becomes-link",
+        "srv",
+        "empty",
+        "tmp",
+    ):
         (top / name).mkdir(parents=True)
     (top / "tmp").chmod(0o1777)
     (top / "empty").chmod(0o700)
@@ -95,7 +104,17 @@ def fill(top: Path) -> None:
         sparse.write(b"in the middle")
         sparse.truncate(8 << 20)
     _names(top / "srv")
-    for name in ("opaque/hidden", "opaque/deep/hidden", "gone/file", "gone/deep/file", "becomes-file/deep/file", "becomes-directory", "gone-file", "changes", "becomes-link/file"):
+    for name in (
+        "opaque/hidden",
+        "opaque/deep/hidden",
+        "gone/file",
+        "gone/deep/file",
+        "becomes-file/deep/file",
+        "becomes-directory",
+        "gone-file",
+        "changes",
+        "becomes-link/file",
+    ):
         _file(top / "etc" / name, name.encode())
     (top / "etc" / "was-link").symlink_to("../srv")
     _times(top)
@@ -125,7 +144,13 @@ def change(top: Path) -> None:
 
 def _links(top: Path) -> None:
     srv = top / "srv"
-    for name, target in ((b"absolute", b"/bin/su"), (b"relative", b"../bin/su"), (b"dangling", b"/no/where"), (b"bytes", b"caf\xe9 \n"), (b"out", b"../../../../../etc/passwd")):
+    for name, target in (
+        (b"absolute", b"/bin/su"),
+        (b"relative", b"../bin/su"),
+        (b"dangling", b"/no/where"),
+        (b"bytes", b"caf\xe9 \n"),
+        (b"out", b"../../../../../etc/passwd"),
+    ):
         os.symlink(target, os.fsencode(srv) + b"/link-" + name)
     os.symlink(b"t/" * 60 + b"end", os.fsencode(srv) + b"/link-long")
     os.lchown(srv / "link-absolute", OWNER, GROUP)
@@ -137,7 +162,16 @@ def _links(top: Path) -> None:
 
 def _names(where: Path) -> None:
     raw = os.fsencode(where)
-    for name in (b"with space ", "ünïcode-日本".encode(), b"new\nline", b"not-utf-8-\xff\xfe", b"*?[a]\\", b"-rf", LONG_NAME, b"tab\t\"'"):
+    for name in (
+        b"with space ",
+        "ünïcode-日本".encode(),
+        b"new\nline",
+        b"not-utf-8-\xff\xfe",
+        b"*?[a]\\",
+        b"-rf",
+        LONG_NAME,
+        b"tab\t\"'",
+    ):
         _file(raw + b"/" + name, name)
     deep = raw + b"".join(b"/directory-%03d-" % n + b"d" * 80 for n in range(4))
     os.makedirs(deep)

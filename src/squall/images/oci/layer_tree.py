@@ -156,9 +156,7 @@ class LayerTree:
         kind = table[_OWN][:1]
         table[_OWN] = (_IMPLIED_OPAQUE if kind in _IMPLIED + _IMPLIED_OPAQUE else _OPAQUE) + table[_OWN][1:]
 
-    def entries(
-        self, chunks: bytes | bytearray, replaced: Callable[[str], None] = nobody
-    ) -> Iterator[Entry]:
+    def entries(self, chunks: bytes | bytearray, replaced: Callable[[str], None] = nobody) -> Iterator[Entry]:
         """All entries in their order, once. chunks: the digests of all chunks by number, DIGEST_BYTES each.
 
         replaced: told each path where a directory that is only implied takes the place of a link or a file below. So do
