@@ -65,7 +65,6 @@ REFUSED = {
     + entry(b"h/passwd", b"x"),
     "through a device": entry(b"dev", letter=b"3") + entry(b"dev/f", b"x"),
     "through a file": entry(b"f", b"x") + entry(b"f/g", b"x"),
-    "whiteout through a link": entry(b"l", letter=b"2", target=b"/etc") + entry(b"l/.wh.passwd"),
     "opaque through a link": entry(b"l", letter=b"2", target=b"/etc") + entry(b"l/.wh..wh..opq"),
     "hard link out": entry(b"h", letter=b"1", target=b"../../etc/shadow"),
     "hard link to the root of the machine": entry(b"h", letter=b"1", target=b"/etc/shadow"),
@@ -91,6 +90,14 @@ REFUSED = {
     + entry(b"f"),
     "sparse of a tebibyte": header(b"huge", b"S", size=0o77777777777) + bytes(512),
 }
+
+
+def test_a_whiteout_through_a_link_hides_nothing_where_the_link_leads() -> None:
+    # It is accepted: umoci writes such ones when a link takes the place of a directory.
+    link = entry(b"l", letter=b"2", target=b"/etc")
+    kept = taken(link + entry(b"l/.wh.passwd") + entry(b"l/deep/.wh.passwd") + END)
+    assert kept.manifest == taken(link + END).manifest
+    assert kept.entries.keys() == {"", "l"}
 
 
 @pytest.mark.parametrize("attack", REFUSED)
