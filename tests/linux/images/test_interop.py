@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import tarfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -57,11 +57,13 @@ def unpacked_by_others(address: str, name: str, place: Path) -> Path:
     return place / "bundle" / "rootfs"
 
 
-async def unpacked_by_us(address: str, name: str, place: Path) -> Path:
+async def unpacked_by_us(
+    address: str, name: str, place: Path, say: Callable[[str], None] = lambda _: None
+) -> Path:
     """The root of an image, as it is here once it was pulled."""
     blobs = await DiskBlobs.open(place / "pulled")
     client = RegistryClient(None, Keychain({}), {})
-    pulled = await pull_image(client, parse_reference(f"{address}/{name}"), blobs, HERE, lambda _: None)
+    pulled = await pull_image(client, parse_reference(f"{address}/{name}"), blobs, HERE, say)
     root = await rendered(blobs, [layer.manifest for layer in pulled.layers], place / "ours")
     await blobs.close()
     return root
@@ -179,3 +181,32 @@ def test_what_buildah_made_is_here_what_umoci_makes_of_it(registry: str, tmp_pat
     ours = seen(asyncio.run(unpacked_by_us(registry, "buildah:1", tmp_path)))
     same_or_fail(ours, theirs)
     assert b"etc/was-link/file" in ours
+
+
+@pytest.mark.needs("buildah")
+def test_a_directory_that_is_only_implied_takes_the_place_of_a_link_as_on_buildahs_overlays(
+    registry: str, tmp_path: Path
+) -> None:
+    layout, place = tmp_path / "theirs", tmp_path / "filled"
+    image = f"{layout}:it"
+    ran("umoci", "init", "--layout", layout)
+    ran("umoci", "new", "--image", image)
+    ran("umoci", "unpack", "--image", image, place)
+    (place / "rootfs" / "usr" / "bin").mkdir(parents=True)
+    (place / "rootfs" / "usr" / "bin" / "sh").write_text("sh")
+    (place / "rootfs" / "bin").symlink_to("usr/bin")
+    (place / "rootfs" / "lib").write_text("a file")
+    ran("umoci", "repack", "--image", image, place)
+    with tarfile.open(tmp_path / "upper.tar", "w") as archive:
+        for name in ("bin/new", "lib/deep/new"):
+            archive.addfile(tarfile.TarInfo(name))
+    ran("umoci", "raw", "add-layer", "--image", image, tmp_path / "upper.tar")
+    ran("skopeo", "copy", "--dest-tls-verify=false", f"oci:{image}", f"docker://{registry}/implied:1")
+    said: list[str] = []
+    ours = seen(asyncio.run(unpacked_by_us(registry, "implied:1", tmp_path, said.append)))
+    with Buildah(tmp_path / "storage", driver="overlay") as buildah:
+        theirs = seen(buildah.root_of(buildah.says("from", f"oci:{image}")))
+    assert {path: one.kind for path, one in ours.items()} == {path: one.kind for path, one in theirs.items()}
+    assert {b"bin/new", b"lib/deep/new", b"usr/bin/sh"} <= ours.keys()
+    assert not {b"bin/sh", b"usr/bin/new"} & ours.keys()
+    assert [line.strip().partition(":")[0] for line in said if line.startswith("  ")] == ["/bin", "/lib"]
