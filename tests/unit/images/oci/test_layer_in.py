@@ -191,7 +191,11 @@ def test_whiteouts_hide_what_is_below_and_never_what_the_layer_has() -> None:
     assert [note.path for note in kept.layer.notes] == [".wh..wh.aufs", ".wh..wh.plnk", ".wh..wh.plnk/1"]
 
 
-@pytest.mark.parametrize("cover", [info("d"), info("d", tarfile.SYMTYPE, target="e"), info(".wh.d")], ids=str)
+@pytest.mark.parametrize(
+    "cover",
+    [info("d"), info("d", tarfile.SYMTYPE, target="e"), info(".wh.d")],
+    ids=["file", "link", "whiteout"],
+)
 def test_whiteouts_in_what_covers_a_directory_hide_nothing_more(cover: tarfile.TarInfo) -> None:
     plain = taken(archive([(cover, b"")]))
     more = taken(archive([(cover, b""), (info("d/.wh.a"), b""), (info("d/b/.wh.c"), b"")]))
