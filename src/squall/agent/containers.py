@@ -166,6 +166,12 @@ class Containers:
                 self._add(link, {**row, **message}, fds)
         self.gpus.keep_only(alive)
 
+    @property
+    def known(self) -> frozenset[str]:
+        """The functions of apps that are open, of containers, and of launchers, which may have sandboxes made ahead."""
+        launchers = {link.function for link in self._pools.all if link.function} - {"build"}
+        return self._wanted | launchers | {local.function for local in self.present.values()}
+
     def describe(self) -> list[Message]:
         """Every container, for the server."""
         return [local.describe() for local in self.present.values()]

@@ -20,6 +20,8 @@ from typing import Any
 from squall.agent.containers import Containers, Means, cores
 from squall.agent.gpus import GpuRoom
 from squall.agent.heartbeat import beat, patience_of
+from squall.agent.image_service import ImageService
+from squall.agent.image_shells import ImageShells
 from squall.agent.levels import Levels
 from squall.agent.network import Network
 from squall.agent.pools import Pools
@@ -134,6 +136,8 @@ class Agent:
             network=self._network,
         )
         self._containers = Containers(means, self._options)
+        shells = ImageShells(self._images, builds, self._paths)
+        self._image_service = ImageService(self._images, self._containers, stores, shells, self._paths)
         self._containers.gpus = gpus
         gpus.changed = self._tell_changed
         self._containers.tell = self._tell
@@ -235,7 +239,9 @@ class Agent:
         handler = {"prepare": self._prepare, "exec": self._exec, "launchers": self._launchers}.get(
             str(head.get("t"))
         )
-        if handler is None:
+        if self._image_service.knows(head.get("t")):
+            self._image_service.open(stream, head, frame)
+        elif handler is None:
             stream.fail(Error(f"an agent knows no message {head.get('t')!r}"))
         else:
             self._spawn(handler(stream, head, frame), stream)
@@ -254,6 +260,7 @@ class Agent:
 
         level = await self._levels.give(wants.get("level", "sandbox"))
         prepared = await self._images.prepare(wants, say)
+        self._image_service.used(functions, prepared)
         notes = list(prepared.plan.warnings)
         if level == "process":
             notes.append("process" if self._level == "process" else "process_asked")

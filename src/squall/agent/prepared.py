@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import importlib.util
 import json
@@ -10,7 +11,8 @@ import logging
 import os
 import platform
 import sys
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -72,7 +74,9 @@ class Images:
         self._layers = Layers(paths.layers)
         self._builder = Builder(self._layers, tools=paths.tools, scratch=paths.scratch, sandboxes=sandboxes)
         self._sandboxes = sandboxes
-        self._rooted = rooted_images(paths, stores, sandboxes)
+        self.rooted = rooted_images(paths, stores, sandboxes)
+        self._builder.recording = self.rooted.logs.recording
+        self._under_way: dict[object, float] = {}
         self._levels = levels
         self._ready: dict[str, Prepared] = {}
         self._hosts: dict[str, HostImage] = {}
@@ -84,11 +88,35 @@ class Images:
         known = self._ready.get(key)
         if known is not None and all(layer in self._layers for layer in known.plan.layers):
             return known
-        prepared = await self._make(wants, say)
+        with self.under_way():
+            prepared = await self._make(wants, say)
         async with self._arrived:
             self._ready[key] = prepared
             self._arrived.notify_all()
         return prepared
+
+    @contextlib.contextmanager
+    def under_way(self) -> Iterator[None]:
+        """While something is built or fetched: what it may stand on is in use."""
+        one = object()
+        self._under_way[one] = time.time()
+        try:
+            yield
+        finally:
+            del self._under_way[one]
+
+    @property
+    def oldest_s(self) -> float | None:
+        """When the longest of what is under way began, in seconds since 1970; None where nothing is."""
+        return min(self._under_way.values(), default=None)
+
+    def forget(self, keys: Collection[str]) -> None:
+        """The images and layers of these keys are gone: what stood on them is made ready anew when it is wanted."""
+        self._ready = {
+            name: known
+            for name, known in self._ready.items()
+            if known.plan.key not in keys and not set(known.plan.layers) & set(keys)
+        }
 
     async def wait_for(self, function: Function) -> Prepared:
         """What a function needs, once the server has had it prepared here.
@@ -105,12 +133,7 @@ class Images:
         python = ClientPython.from_json(wants["client_python"])
         recipe = ImageRecipe.from_json(wants["image"]) if wants["image"] else ImageRecipe()
         settings = InstallerSettings.from_json(wants.get("installer") or {})
-        facts = Facts(
-            python=python,
-            packages=_own_packages(),
-            home=os.path.expanduser("~"),
-            private=(str(self._paths.state),),
-        )
+        facts = self.facts(python)
         if recipe.base != "host":
             return await self._make_rooted(recipe, (facts, settings, wants.get("source")), say)
         host = self._host(facts)
@@ -135,6 +158,15 @@ class Images:
         tree = await self._checkouts.checkout(Digest(source)) if source else None
         return Prepared(plan, python, str(skeleton), str(tree) if tree else None)
 
+    def facts(self, python: ClientPython) -> Facts:
+        """What builds and shells are shown of this machine."""
+        return Facts(
+            python=python,
+            packages=_own_packages(),
+            home=os.path.expanduser("~"),
+            private=(str(self._paths.state),),
+        )
+
     async def _make_rooted(
         self, recipe: ImageRecipe, with_: tuple[Facts, InstallerSettings, str | None], say: Say
     ) -> Prepared:
@@ -148,7 +180,7 @@ class Images:
             find_uv=lambda version, tell: self._builder.find_uv(version, tools, tell),
             needed=lambda step: self._builder.needed_mounts(step, tools),
         )
-        ready = await self._rooted.make(recipe, facts, job, trees, say)
+        ready = await self.rooted.make(recipe, facts, job, trees, say)
         skeleton = await asyncio.to_thread(self._layers.skeleton, ready.plan.skeleton)
         tree = await self._checkouts.checkout(Digest(source)) if source else None
         source_tree = str(tree) if tree else None

@@ -5,15 +5,22 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import secrets
 from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
 
+from squall.agent.launcher_link import Message
 from squall.agent.pools import BUILD_SLOT, Pools, uid_base
 from squall.images.command import Exit
 from squall.model.container import ContainerEnd
+from squall.model.errors import ContainerStartError
 from squall.runtime.spec import Level, SandboxSpec
+from squall.wire.rights import close_all
 
 _log = logging.getLogger("squall.agent")
 _READ = 64 * 1024
+OnEnds = Callable[[Message, tuple[int, ...]], None]
 
 
 class BuildSandboxes:
@@ -67,6 +74,45 @@ class BuildSandboxes:
             self._ends.pop(spec.id, None)
             link.tell("forget", container=spec.id)
         return Exit(code=how.code, signal=how.signal, cause=how.cause)
+
+    async def enter(self, spec: SandboxSpec, how: Message, on_ends: OnEnds) -> Message:
+        """How a command ended that ran in a sandbox beside that of `spec`, which only waits; then all in there is ended.
+
+        how: as `LauncherLink.run` takes it. on_ends: gets the ends of its terminal or pipes, which stay ours. Cancelled: it is killed.
+        """
+        loop = asyncio.get_running_loop()
+        link = await self._pools.launcher("build")
+        over: asyncio.Future[ContainerEnd] = loop.create_future()
+        ended: asyncio.Future[Message] = loop.create_future()
+        self._ends[spec.id] = over
+        started = False
+        try:
+            _message, fds = await link.start(spec.id, spec.to_json())
+            started = True
+            close_all(fds)
+            message, fds = await link.run(spec.id, secrets.token_hex(8), how, _settle(ended))
+            try:
+                on_ends(message, fds)
+            finally:
+                close_all(fds)
+            both: set[asyncio.Future[Any]] = {ended, over}
+            await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+            if ended.done():
+                return ended.result()
+            raise ContainerStartError(
+                f"the sandbox ended before the command in it did ({over.result().cause})"
+            )
+        finally:
+            link.tell("kill", container=spec.id)
+            if started:
+                with suppress(TimeoutError):
+                    await asyncio.shield(asyncio.wait_for(asyncio.shield(over), 10))
+            self._ends.pop(spec.id, None)
+            link.tell("forget", container=spec.id)
+
+
+def _settle(ended: asyncio.Future[Message]) -> Callable[[Message], None]:
+    return lambda message: None if ended.done() else ended.set_result(message)
 
 
 async def _drain(pipe: int, on_output: Callable[[bytes], None]) -> None:

@@ -1,6 +1,7 @@
 """Asking: questions of commands to the server, and streams of its answers."""
 
 import asyncio
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -45,17 +46,17 @@ def any_client(progress: Callable[[str], None] | None = None) -> Client:
 
 
 def follow(
-    client: Client, name: str, head: dict[str, Any], on_data: Callable[[Frame], None]
+    client: Client, name: str, head: dict[str, Any], on_data: Callable[[Frame], None], payload: bytes = b""
 ) -> dict[str, Any]:
-    """The head of the answer's end, once on_data has had every DATA frame; an interrupt cancels the stream.
+    """The answer's end, its JSON or else its head, once on_data has had every DATA frame; an interrupt cancels the stream.
 
-    on_data is called on the client's loop and owns the frame's descriptors. Raises what the server answers with FAIL.
+    payload: what travels with the question. on_data is called on the client's loop and owns the frame's descriptors. Raises what the server answers with FAIL.
     """
-    return run_blocking(_follow(client, name, head, on_data))
+    return run_blocking(_follow(client, name, head, on_data, payload))
 
 
 async def _follow(
-    client: Client, name: str, head: dict[str, Any], on_data: Callable[[Frame], None]
+    client: Client, name: str, head: dict[str, Any], on_data: Callable[[Frame], None], payload: bytes
 ) -> dict[str, Any]:
     session = await client.session()
     ended: asyncio.Future[Frame] = asyncio.get_running_loop().create_future()
@@ -66,7 +67,7 @@ async def _follow(
         elif frame.kind in {Kind.END, Kind.FAIL} and not ended.done():
             ended.set_result(frame)
 
-    stream = session.open(name, head, on_frame=on_frame)
+    stream = session.open(name, head, payload, on_frame=on_frame)
     try:
         last = await ended
     except asyncio.CancelledError:
@@ -74,4 +75,7 @@ async def _follow(
         raise
     if last.kind is Kind.FAIL:
         raise from_wire(last.head())
+    if len(last.payload):
+        said: dict[str, Any] = json.loads(bytes(last.payload))
+        return said
     return last.head()

@@ -13,6 +13,7 @@ import tty as terminal
 from collections.abc import Sequence
 
 from squall.cli.asking import follow
+from squall.cli.screen import plain, say_wrapped
 from squall.model.errors import ExecutionError
 from squall.sdk.client import Client
 from squall.wire.codec import Frame
@@ -26,10 +27,22 @@ def run_in_container(client: Client, container: str, argv: Sequence[str], *, tty
     The server hands over the ends of a terminal or of three pipes; from then on nothing of what is typed or
     printed passes through it. tty None: a terminal if standard input and output are one.
     """
+    return _run(client, ("container.exec", {"container": container}), argv, tty=tty)
+
+
+def run_over_image(client: Client, key: str, argv: Sequence[str], *, tty: bool | None) -> int:
+    """The same over an image, in a sandbox that is made for it and goes with it."""
+    return _run(client, ("image.shell", {"key": key}), argv, tty=tty)
+
+
+def _run(
+    client: Client, where: tuple[str, dict[str, object]], argv: Sequence[str], *, tty: bool | None
+) -> int:
+    question, place = where
     wants_tty = sys.stdin.isatty() and sys.stdout.isatty() if tty is None else tty
     columns, rows = shutil.get_terminal_size()
     head: dict[str, object] = {
-        "container": container,
+        **place,
         "argv": list(argv),
         "tty": wants_tty,
         "rows": rows,
@@ -39,13 +52,13 @@ def run_in_container(client: Client, container: str, argv: Sequence[str], *, tty
         head["env"] = {"TERM": os.environ["TERM"]}
     joined = _Joined(wants_tty=wants_tty)
     try:
-        ended = follow(client, "container.exec", head, joined.take)
+        ended = follow(client, question, head, joined.take)
     finally:
         joined.finish()
     if ended.get("signal"):
         return 128 + int(ended["signal"])
     if ended.get("code") is None:
-        raise ExecutionError(f"the command in {container} ended, and nobody knows how")
+        raise ExecutionError("the command ended, and nobody knows how")
     return int(ended["code"])
 
 
@@ -60,6 +73,8 @@ class _Joined:
 
     def take(self, frame: Frame) -> None:
         """The ends arrive: one of a terminal, or those of standard input, output and error."""
+        if self._wants_tty and (label := frame.head().get("label")):
+            say_wrapped(f"in the image: {plain(label)}; nothing of what is done here is kept", err=True)
         ends = frame.take_fds()
         if not ends or self._copying is not None:
             for end in ends:

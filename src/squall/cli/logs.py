@@ -11,13 +11,13 @@ from typing import Any
 
 import click
 
+from squall.cli.amounts import seconds_in
 from squall.cli.asking import any_client, follow
 from squall.cli.screen import coloured, plain, say
 from squall.model.errors import UsageError
 from squall.settings.paths import find_state
 from squall.wire.codec import Frame
 
-_UNITS_S = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 _STYLES = ("cyan", "magenta", "green", "yellow", "blue")
 
 
@@ -39,7 +39,7 @@ def logs(*, process: str | None, lines: int, grep: str, as_json: bool, **wish: A
     if process is not None:
         _own(find_state().log(process), lines, wanted)
         return
-    since_s = time.time() - _seconds(wish["since"]) if wish["since"] else None
+    since_s = time.time() - seconds_in("--since", wish["since"]) if wish["since"] else None
     head = {
         "app": wish["app"] or None,
         "function": wish["function"] or None,
@@ -111,10 +111,3 @@ def _pattern(grep: str) -> re.Pattern[str]:
         raise UsageError(
             f"--grep {grep!r} is no regular expression: {problem}", remedy="correct it"
         ) from None
-
-
-def _seconds(text: str) -> float:
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd]?)", text)
-    if found is None:
-        raise UsageError(f"--since {text!r} is no age", remedy="write 30s, 10m, 2h or 1d")
-    return float(found[1]) * _UNITS_S[found[2] or "s"]

@@ -34,7 +34,7 @@ class Target:
     @staticmethod
     def choose(module: ModuleType, target: str) -> "Target":
         """The target that the text after `::` names, or the only one. Raises EntrypointNotFound, naming what there is."""
-        apps = _apps(module)
+        apps = apps_in(module)
         file, _, name = target.partition("::")
         if not apps:
             raise EntrypointNotFound(f"{file} declares no app: there is no `squall.App(...)` in it")
@@ -156,6 +156,7 @@ def _from_text(text: str) -> ModuleType:
     return module
 
 
-def _apps(module: ModuleType) -> list[App]:
+def apps_in(module: ModuleType) -> list[App]:
+    """The apps that a module declares, in its order."""
     found = [value for value in vars(module).values() if isinstance(value, App)]
     return list(dict.fromkeys(found))

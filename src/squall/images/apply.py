@@ -9,6 +9,7 @@ import shutil
 import time
 from collections import deque
 from collections.abc import Callable, Coroutine, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -66,8 +67,16 @@ class Job:
     look: Look = look_here
 
 
+Recording = Callable[[str, Say], AbstractContextManager[Say]]
+"""While it lasts, what says each line to another, and keeps it as the log of this key."""
+
+
+def _unrecorded(_key: str, say: Say) -> AbstractContextManager[Say]:
+    return nullcontext(say)
+
+
 class Builder:
-    """Builds layers on this machine: every layer once, however many ask for it at the same time."""
+    """Builds layers on this machine: every layer once, however many ask for it at the same time. recording: keeps what is said."""
 
     def __init__(self, layers: Layers, *, tools: Path, scratch: Path, sandboxes: Sandboxes) -> None:
         self._layers = layers
@@ -76,6 +85,7 @@ class Builder:
         self._sandboxes = sandboxes
         self._flights: dict[str, Flight[None]] = {}
         self._swept = False
+        self.recording: Recording = _unrecorded
 
     async def build(self, plan: ImagePlan, job: Job, say: Say) -> tuple[Layer, ...]:
         """The layers of `plan`, once each is built; `say` gets the lines that tell how it goes, free of secrets.
@@ -149,6 +159,10 @@ class Builder:
     async def _build_one(self, build: LayerBuild, job: Job, say: Say) -> None:
         if build.key in self._layers:
             return
+        with self.recording(build.key, say) as tell:
+            await self._build_missing(build, job, tell)
+
+    async def _build_missing(self, build: LayerBuild, job: Job, say: Say) -> None:
         started = time.monotonic()
         say(f"building {build.label}")
         self._demand_room()

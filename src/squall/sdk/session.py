@@ -108,6 +108,24 @@ class AppRun:
             self._point(function)
         self._watcher.opened(self._name(), sorted(self._app.functions))
 
+    async def wanted_images(self) -> list[tuple[dict[str, Any], list[str]]]:
+        """What a server has to be asked for each image of the app, and the functions that have it; local files are sent before."""
+        await self._settle_images()
+        shared: dict[Image, list[str]] = {}
+        for name, function in sorted(self._app.functions.items()):
+            shared.setdefault(_image(function), []).append(name)
+        return [
+            (
+                {
+                    "image": self._images[image],
+                    "client_python": self._python,
+                    "installer": self._installer,
+                },
+                names,
+            )
+            for image, names in shared.items()
+        ]
+
     async def add(self, function: Any) -> None:
         """A function that was declared while the app runs joins it; one of a name that was there takes its place."""
         assert self._running is not None

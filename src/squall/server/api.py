@@ -23,7 +23,7 @@ from squall.model.errors import (
 from squall.model.ids import CALL, CallId, FunctionId, is_id
 from squall.model.jsonable import from_json, to_json
 from squall.model.node import Node
-from squall.server import listing
+from squall.server import image_streams, listing
 from squall.server.house import House
 from squall.server.listing import QUESTIONS
 from squall.server.records import AppRecord, CallRecord, FunctionRecord, Worker
@@ -339,6 +339,15 @@ def container_exec(connection: Connection, stream: Stream, head: dict[str, Any],
     _spawn(connection.house, stream, listing.container_exec(connection.house, stream, head))
 
 
+def image(connection: Connection, stream: Stream, head: dict[str, Any], frame: Frame) -> None:
+    """A question about images, or something to be done to them."""
+    _spawn(
+        connection.house,
+        stream,
+        image_streams.pass_on(connection.house, stream, head, bytes(frame.payload)),
+    )
+
+
 def logs(connection: Connection, stream: Stream, head: dict[str, Any], _frame: Frame) -> None:
     """What containers have printed."""
     stream.on_frame = lambda frame: stream.end({}) if frame.kind is Kind.CANCEL and stream.live else None
@@ -394,4 +403,5 @@ HANDLERS: dict[str, Handler] = {
     "logs": logs,
     "container.exec": container_exec,
     **dict.fromkeys(QUESTIONS, question),
+    **dict.fromkeys(image_streams.MESSAGES, image),
 }

@@ -120,9 +120,7 @@ class Apps:
 
         Raises ImageBuildError and its like, NotFoundError when the source was not sent.
         """
-        if not self._nodes.nodes():
-            tell({"wait": "no_node"})
-            await self._wait_for_agent(None)
+        await self.await_node(tell)
         together: dict[str, tuple[dict[str, Any], list[Function]]] = {}
         for known in functions:
             function = known.function
@@ -141,6 +139,13 @@ class Apps:
             whose = {"installer": record.installer, "app": record.name, "functions": plain}
             await self._prepare({**wants, **whose}, tell)
         self._capacity.wake()
+
+    async def await_node(self, tell: Callable[[dict[str, Any]], None]) -> None:
+        """Returns once there is a node. Raises NotFoundError where none comes."""
+        if self._nodes.nodes():
+            return
+        tell({"wait": "no_node"})
+        await self._wait_for_agent(None)
 
     async def _prepare(self, wants: dict[str, Any], tell: Callable[[dict[str, Any]], None]) -> None:
         """Has one image made ready; where the agent ends meanwhile, by the one that comes in its place, which has what was built."""

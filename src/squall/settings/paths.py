@@ -112,6 +112,11 @@ class StatePaths:
         return self.state / "logs"
 
     @property
+    def build_logs(self) -> Path:
+        """What was said while each layer of an image was built."""
+        return self.logs / "images"
+
+    @property
     def tools(self) -> Path:
         return self.state / "tools"
 
@@ -137,6 +142,7 @@ class StatePaths:
             self.blobs,
             self.scratch,
             self.logs,
+            self.build_logs,
             self.tools,
         )
 

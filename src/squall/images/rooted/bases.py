@@ -93,6 +93,14 @@ class Bases:
             case _:
                 raise ValueError(f"the base {recipe.base!r} has no root of its own")
 
+    async def pull(self, image: RegistryImage, job: Job, say: Say) -> Built:
+        """An image of a registry, as it is found later by a recipe that stands on it. Raises the errors of registries."""
+        return await self._pulled(image, job, say)
+
+    def client(self, reference: Reference, login: Job | None) -> RegistryClient:
+        """What asks the registry of `reference`, as the user that `login` names, or else as whom this machine is logged in."""
+        return self._client(reference, login)
+
     async def _nothing(self) -> Built:
         return Built(key=digest_of_parts("scratch", BUILDER_VERSION), label="from_scratch")
 

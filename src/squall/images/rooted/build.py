@@ -29,6 +29,7 @@ from squall.images.dockerfile.nouns import Copy, MakeDirectory
 from squall.images.flight import Flight, Say
 from squall.images.installer import InstallerSettings
 from squall.images.redact import Redactor
+from squall.images.rooted.build_log import BuildLogs
 from squall.images.rooted.commands import (
     AUTHORITIES,
     CACHE,
@@ -46,6 +47,7 @@ from squall.images.rooted.kept import Kept
 from squall.images.rooted.layered import Layered
 from squall.images.rooted.laying import lay
 from squall.images.rooted.nouns import Built, LayerStep, StepsPlan
+from squall.images.rooted.way_in import before, with_way_in
 from squall.model.errors import DiskFull, ImageBuildError
 from squall.model.image_steps import AddLocal, PipInstall, RunFunction, UvSync
 from squall.runtime.changes.taken import remove_changes, snapshot_changes
@@ -101,12 +103,13 @@ class Order:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Places:
     """Directories of a builder. workshop: for what is under way, its own alone; scratch: in which sandboxes have theirs, removed by who
-    starts them; cache: of packages, shared by all builds.
+    starts them; cache: of packages, shared by all builds; logs: what was said while each layer was built.
     """
 
     workshop: Path
     scratch: Path
     cache: Path
+    logs: Path
 
 
 class LayerBuilder:
@@ -125,6 +128,7 @@ class LayerBuilder:
         self._workshop = places.workshop
         self._scratch = places.scratch
         self._cache = places.cache
+        self.logs = BuildLogs(places.logs)
         self._flights: dict[str, Flight[Any]] = {}
         self._decoded: OrderedDict[Digest, dict[str, Entry]] = OrderedDict()
 
@@ -134,7 +138,8 @@ class LayerBuilder:
         if flight is None:
 
             async def begin(tell: Say) -> T:
-                return await start(tell)
+                with self.logs.recording(name, tell) as kept:
+                    return await start(kept)
 
             flight = self._flights[name] = Flight(begin, on_end=self._land)
         given: T = await flight.follow(say)
@@ -194,7 +199,9 @@ class LayerBuilder:
         # Its own directory alone is no change of anything.
         trees = (*below.trees, taken.manifest) if taken.entries > 1 else below.trees
         return await self.keep(
-            replace(below, key=key, label=label, trees=trees, took_s=took_s, size=taken.size)
+            replace(
+                below, key=key, label=label, trees=trees, took_s=took_s, size=taken.size, parent=below.key
+            )
         )
 
     async def keep(self, built: Built) -> Built:
@@ -216,7 +223,11 @@ class LayerBuilder:
         if isinstance(step.action, Copy | MakeDirectory | AddLocal):
             taken = await self._laid(below, step, images)
         else:
-            taken = await self.run(below, await self._ordered(below, step, job, say), job, say)
+            try:
+                taken = await self.run(below, await self._ordered(below, step, job, say), job, say)
+            except ImageBuildError as failed:
+                ground = await self.keep(before(below, step))
+                raise with_way_in(failed, ground.key) from failed
         took_s = time.monotonic() - started_s
         built = await self.add(below, step.key, step.label, taken, took_s)
         say(f"built {step.label} in {took_s:.1f} s: {size_of(taken.size)}")

@@ -22,7 +22,7 @@ from squall.images.rooted.build import Job, LayerBuilder, Places
 from squall.images.rooted.interpreters import Interpreters
 from squall.images.rooted.kept import Kept
 from squall.images.rooted.nouns import Built, Interpreter
-from squall.images.rooted.plan import images_named, plan_steps
+from squall.images.rooted.plan import final_key, images_named, plan_steps
 from squall.images.rooted.view import Shown, mounts_of, view_of
 from squall.images.seen import look
 from squall.model.errors import ImageBuildError, LevelRefused
@@ -45,11 +45,13 @@ def rooted_images(paths: StatePaths, stores: Stores, sandboxes: Sandboxes) -> Ro
     for left in paths.builds.glob("build-*"):
         remove_tree(left)
     kept = Kept(paths.images)
-    places = Places(workshop=paths.builds, scratch=paths.scratch, cache=paths.tools / "uv-cache")
+    places = Places(
+        workshop=paths.builds, scratch=paths.scratch, cache=paths.tools / "uv-cache", logs=paths.build_logs
+    )
     builder = LayerBuilder(stores.blobs, stores.rendered, kept, sandboxes, places)
     machine = Machine()
     interpreters = Interpreters(builder, stores.blobs, kept, machine, paths.builds)
-    return RootedImages(builder, Bases(builder, stores.blobs, kept, machine), interpreters, look)
+    return RootedImages(builder, Bases(builder, stores.blobs, kept, machine), interpreters, kept, look)
 
 
 _WITH_PYTHON: Final = frozenset({"debian_slim"})
@@ -72,11 +74,15 @@ class Ready:
 class RootedImages:
     """Makes images with a root of their own; each layer once, however many ask."""
 
-    def __init__(self, builder: LayerBuilder, bases: Bases, interpreters: Interpreters, look: Look) -> None:
+    def __init__(
+        self, builder: LayerBuilder, bases: Bases, interpreters: Interpreters, kept: Kept, look: Look
+    ) -> None:
         self._builder = builder
-        self._bases = bases
         self._interpreters = interpreters
+        self._kept = kept
         self._look = look
+        self.bases = bases
+        self.logs = builder.logs
 
     async def make(
         self, recipe: ImageRecipe, facts: Facts, job: Job, trees: Mapping[str, str], say: Say
@@ -91,7 +97,7 @@ class RootedImages:
                 "the image has no Python, and functions are Python",
                 remedy='give it one: `add_python="3.12"`, or install one in a step',
             )
-        adds = tuple(step for step in recipe.steps if isinstance(step, AddLocal) and not step.copy)
+        adds = _uncopied(recipe)
         layers = await self._builder.directories(built)
         shown = Shown(built=built, layers=layers, adds=adds, trees=trees)
         mounts = await asyncio.to_thread(mounts_of, facts, self._look)
@@ -112,17 +118,29 @@ class RootedImages:
         """The same without a container in mind: an image that has no Python is one too."""
         job = replace(job, mounts=(*job.mounts, *await asyncio.to_thread(mounts_of, facts, self._look)))
         minor = recipe.python_version or facts.python.minor
-        base = await self._bases.base_of(recipe, minor, job, say)
+        base = await self.bases.base_of(recipe, minor, job, say)
         asked = minor if recipe.base in _WITH_PYTHON else recipe.python_version
         base = await self._interpreters.given(base, asked, facts.python, (job, say))
-        images = await self._bases.all_pulled(images_named(recipe), "", job, say)
+        images = await self.bases.all_pulled(images_named(recipe), "", job, say)
         plan = plan_steps(base, recipe, {name: image.key for name, image in images.items()})
         for note in plan.notes:
             say(f"note: {note}")
         built = await self._builder.build(base, plan, job, say, images)
         if built.python is None:
             built = await self._interpreters.given(built, None, facts.python, (job, say))
+        await self._keep_final(built, recipe)
         return built
+
+    async def _keep_final(self, built: Built, recipe: ImageRecipe) -> None:
+        """Has the image found by the key that its containers know it by."""
+        key = final_key(built, built.config, _uncopied(recipe))
+        if self._kept.find(key) is None:
+            final = replace(built, key=key, parent=built.key, final=True, took_s=0.0, size=0)
+            await self._builder.keep(final)
+
+    async def directories(self, built: Built) -> tuple[str, ...]:
+        """The layers of an image as directories, the top one first."""
+        return await self._builder.directories(built)
 
 
 def is_own_copy(python: Interpreter) -> bool:
@@ -144,9 +162,11 @@ def _numbers(version: str) -> tuple[int, ...]:
 
 def uncopied_trees(recipe: ImageRecipe) -> tuple[str, ...]:
     """The trees of local files that are laid over the image when a container starts."""
-    return tuple(
-        dict.fromkeys(step.tree for step in recipe.steps if isinstance(step, AddLocal) and not step.copy)
-    )
+    return tuple(dict.fromkeys(step.tree for step in _uncopied(recipe)))
+
+
+def _uncopied(recipe: ImageRecipe) -> tuple[AddLocal, ...]:
+    return tuple(step for step in recipe.steps if isinstance(step, AddLocal) and not step.copy)
 
 
 def refuse_process(level: str) -> None:

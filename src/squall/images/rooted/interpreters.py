@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Final
 
 from squall.blobs.blob_store import BlobStore
+from squall.blobs.manifest import File
+from squall.blobs.manifest_bytes import decode
 from squall.images.command import Command
 from squall.images.dockerfile.nouns import DEFAULT_PATH
 from squall.images.flight import Say
@@ -71,9 +73,18 @@ class Interpreters:
             return built
         for line in said(python):
             say(line)
-        with_python = replace(built, key=key, python=_interpreter(python, client), label=_label(python))
+        with_python = replace(
+            built,
+            key=key,
+            python=_interpreter(python, client),
+            label=_label(python),
+            parent=built.key,
+            size=0,
+        )
         if python.tree is not None:
-            with_python = replace(with_python, trees=(*built.trees, python.tree))
+            entries = decode(await self._blobs.get(python.tree)).entries
+            size = sum(entry.size for entry in entries if isinstance(entry, File))
+            with_python = replace(with_python, trees=(*built.trees, python.tree), size=size)
         for number, command in enumerate(python.commands):
             with_python = await self._run(with_python, (key, number, command), job, say)
         return await self._builder.keep(with_python)

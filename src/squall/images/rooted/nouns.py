@@ -37,7 +37,9 @@ class Built:
     """An image that is here.
 
     key: names all that went in. trees: the manifests of its layers, the lowest first. config: how a program is started in it. label: its
-    last step, for people. made_s: seconds since 1970; took_s: how long that step took; size: bytes of the files in its layer.
+    last step, for people. made_s: seconds since 1970; took_s: how long that step took; size: bytes of the files in its layer. parent:
+    the key of the image that its last step was made over, empty where it is a base. final: whether it is all that a recipe says, the
+    config too, and not one of the layers on the way there.
     """
 
     key: str
@@ -48,6 +50,8 @@ class Built:
     made_s: float = 0.0
     took_s: float = 0.0
     size: int = 0
+    parent: str = ""
+    final: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """The plain form; `Built.from_json` reads it."""

@@ -1,0 +1,47 @@
+"""Image streams: what clients ask about images, passed on to the agent that has them, unread."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, Final
+
+from squall.model.errors import ConnectionLost, Error
+from squall.server.house import House
+from squall.wire.codec import Frame, Kind
+from squall.wire.stream import Stream
+
+MESSAGES: Final = tuple(
+    f"image.{name}"
+    for name in ("build", "list", "inspect", "logs", "pull", "push", "export", "prune", "shell")
+)
+
+
+async def pass_on(house: House, stream: Stream, head: dict[str, Any], payload: bytes) -> None:
+    """Passes a question to the agent, and all that the agent says, back. A client that goes away takes it back.
+
+    Raises what the agent answers with FAIL, NotFoundError where no agent joins, ConnectionLost where it goes away.
+    """
+    await house.apps.await_node(lambda _head: None)
+    session = house.nodes.session_of()
+    if session is None:
+        raise ConnectionLost("the agent, which has the images, is away")
+    ended: asyncio.Future[Frame] = asyncio.get_running_loop().create_future()
+
+    def from_agent(frame: Frame) -> None:
+        if frame.kind is Kind.DATA:
+            if stream.live:
+                stream.send(frame.head(), bytes(frame.payload), fds=frame.fds)
+        elif not ended.done() and frame.kind in (Kind.END, Kind.FAIL):
+            ended.set_result(frame)
+
+    down = session.open(str(head["t"]), _without_name(head), payload, on_frame=from_agent)
+    stream.on_frame = lambda frame: down.cancel() if frame.kind is Kind.CANCEL else None
+    last = await ended
+    if last.kind is Kind.FAIL:
+        raise Error.from_wire(last.head())
+    if stream.live:
+        stream.end(last.head(), bytes(last.payload))
+
+
+def _without_name(head: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in head.items() if name != "t"}
