@@ -65,6 +65,29 @@ def main():
     print(version.remote(), flush=True)
     input()
 """
+SLIM = """
+import squall
+
+app = squall.App("slim", image=squall.Image.debian_slim().env({"WHOSE": "a function's"}))
+
+
+@app.function()
+def look():
+    import os
+
+    return os.environ["WHOSE"]
+
+
+@app.function()
+def other():
+    return 1
+
+
+@app.local_entrypoint()
+def main():
+    print(look.remote(), flush=True)
+    input()
+"""
 
 
 def tiny_root(top: Path) -> Path:
@@ -422,6 +445,37 @@ def test_what_a_container_uses_is_counted_and_stays(terminal: Terminal, tiny: st
     terminal.squall("image", "prune", "--all", "--keep", "1GB").is_error("SQ-1020", "--all")
     terminal.squall("image", "prune", "--keep", "much").is_error("SQ-1020", "'much'")
     terminal.squall("image", "prune", "--older-than", "soon").is_error("SQ-1020", "'soon'")
+
+
+@pytest.mark.needs("network")
+def test_an_image_of_functions_has_one_key_wherever_it_is_met(terminal: Terminal) -> None:
+    program = terminal.write(SLIM)
+    built = terminal.squall("image", "build", str(program), within_s=150)
+    assert built.status == 0, built
+    key = built.out[:12]
+    assert re.fullmatch(
+        r"[0-9a-f]{12}  look, other: debian_slim, .*; \d+ layers, .* MiB; built in .* s\n", built.out
+    )
+    again = terminal.squall("image", "build", str(program))
+    assert again.out == re.sub(r"built in .* s", "is here already", built.out), again
+    found = json.loads(terminal.squall("image", "inspect", key, "--json").out)
+    assert (found["kind"], found["config"]["env"]["WHOSE"]) == ("image", "a function's")
+    assert len(found["layers"]) > 1
+    assert sum(layer["size_bytes"] for layer in found["layers"]) >= found["size_bytes"]
+    logs = terminal.squall("image", "logs", key).out
+    assert re.search(r"^== debian_slim \([0-9a-f]{12}\)$", logs, re.MULTILINE), logs
+    with started(terminal, "-m", "squall", "run", str(program)) as (running, said):
+        assert said.readline() == "a function's\n"
+        (used,) = [row for row in images(terminal) if row["containers"]]
+        assert used["key"].startswith(key)
+        pruned = terminal.squall("image", "prune", "--all")
+        assert pruned.status == 0, pruned
+        left = {row["key"] for row in images(terminal, "--all")}
+        assert left >= {step["key"] for step in found["steps"]}
+        running.communicate("\n", timeout=30)
+        assert running.returncode == 0
+    looked = terminal.squall("shell", "--image-step", key, "--command", "echo $WHOSE; exit 4")
+    assert (looked.status, looked.out) == (4, "a function's\n"), looked
 
 
 def test_a_container_may_ask_nothing_about_images(terminal: Terminal) -> None:

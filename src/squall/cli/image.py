@@ -36,7 +36,10 @@ def image() -> None:
 @click.option("-a", "--all", "every", is_flag=True, help="Also the layers that others stand on.")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON list.")
 def list_images(*, every: bool, as_json: bool) -> None:
-    """List the images here, the newest first. IN USE counts containers."""
+    """List the images here, the newest first.
+
+    USED is when an image was used last: now, where containers use it.
+    """
     client = _client_if_any()
     if client is not None:
         rows = client.request("image.list", {"all": every})["images"]
@@ -53,13 +56,12 @@ def list_images(*, every: bool, as_json: bool) -> None:
             "layers": row["layers"],
             "size": size_text(row["size_bytes"]),
             "made": age(now_s - row["made_s"]),
-            "used": age(now_s - row["used_s"]),
-            "in use": row["containers"] or "",
+            "used": "now" if row["containers"] else age(now_s - row["used_s"]),
             "what": what_of(row),
         }
         for row in rows
     ]
-    columns = ("key", "python", "layers", "size", "made", "used", "in use", "what")
+    columns = ("key", "python", "layers", "size", "made", "used", "what")
     say_table(shown, columns, empty="no images: `squall run` builds what a program needs")
 
 
@@ -67,7 +69,10 @@ def list_images(*, every: bool, as_json: bool) -> None:
 @click.argument("key", metavar="KEY")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def inspect_image(*, key: str, as_json: bool) -> None:
-    """Show what is known of an image: how programs start in it, its Python, its layers and what made them."""
+    """Show what is known of an image.
+
+    That is how programs start in it, its Python, its layers, and the step that made each.
+    """
     client = _client_if_any()
     if client is not None:
         found = client.request("image.inspect", {"key": key})
@@ -85,7 +90,10 @@ def inspect_image(*, key: str, as_json: bool) -> None:
     "-f", "--follow", "following", is_flag=True, help="Go on as more is said, until its build ends."
 )
 def logs_of_image(*, key: str, following: bool) -> None:
-    """Show what was said while an image, a layer or a failed step was built."""
+    """Show what was said while an image was built.
+
+    KEY may be that of an image, of one layer, or of a step that failed.
+    """
     client = _client_if_any()
     printer = _LogPrinter()
     if client is not None:
@@ -134,7 +142,7 @@ def prune_images(*, older_than: str, keep: str, everything: bool, dry_run: bool,
     elif dry_run:
         say(f"would remove {count} and free {freed}")
     else:
-        say(f"removed {count}, {freed} are free")
+        say(f"removed {count}, {freed} freed")
 
 
 def what_of(row: Mapping[str, Any]) -> str:

@@ -26,9 +26,9 @@ _SHORT = 12
 @click.option("-q", "--quiet", is_flag=True, help="Show only the images.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line, for each image.")
 def build_images(*, target: str, is_module: bool, quiet: bool, as_json: bool) -> int:
-    """Build the images of a file's functions, or of one of them, and run nothing.
+    """Build the images of a file's functions; run nothing.
 
-    What is said while they are built goes to standard error; each image's key to standard output.
+    With ::FUNCTION, only that of one of them. What is said while they are built goes to standard error; each image's key to standard output.
     """
     try:
         module = load_target(find_target(target, is_module=is_module))

@@ -32,9 +32,9 @@ _login = click.option(
 @_login
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def pull_image(*, reference: str, user: str, as_json: bool) -> None:
-    """Fetch an image from a registry, for `Image.from_registry(REFERENCE)` to find it here.
+    """Fetch an image from a registry.
 
-    Without --login it is fetched as the user whom `docker login` or `podman login` has logged in on this machine.
+    `Image.from_registry(REFERENCE)` then finds it here. Without --login it is fetched as the user whom `docker login` or `podman login` has logged in on this machine.
     """
     answer = _ask("image.pull", {"reference": reference, **_login_of(user)})
     if as_json:
@@ -52,7 +52,10 @@ def pull_image(*, reference: str, user: str, as_json: bool) -> None:
 @_login
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def push_image(*, key: str, reference: str, user: str, as_json: bool) -> None:
-    """Send an image to a registry, where REFERENCE names it from then on."""
+    """Send an image to a registry.
+
+    REFERENCE, such as HOST/NAME:TAG, names it there from then on.
+    """
     answer = _ask("image.push", {"key": key, "reference": reference, **_login_of(user)})
     if as_json:
         say_json(answer)
@@ -69,7 +72,10 @@ def push_image(*, key: str, reference: str, user: str, as_json: bool) -> None:
               help="One file, or a directory; by default a file where PATH ends in .tar.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def export_image(*, key: str, path: str, form: str | None, as_json: bool) -> None:
-    """Write an image to a new PATH, as skopeo, podman and others read it: oci-archive:PATH or oci:PATH."""
+    """Write an image to a new file or directory.
+
+    skopeo, podman and others read it as oci-archive:PATH or oci:PATH.
+    """
     require_own_server("squall image export")
     target = Path(os.path.abspath(path))
     chosen = form or ("oci-archive" if target.suffix == ".tar" else "oci-dir")
