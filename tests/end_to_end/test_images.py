@@ -358,6 +358,8 @@ def test_an_image_is_pushed_as_it_is(terminal: Terminal, registry: str, tiny: st
     assert digest == said.out.splitlines()[-1]
     assert dict(config.env) == {"PATH": "/bin", "GREETING": "hello there", "TOLD": "by a step"}
     assert (config.workdir, len(config.diff_ids)) == ("/srv", 2)
+    machine = os.uname().machine
+    assert config.platform.architecture == {"x86_64": "amd64", "aarch64": "arm64"}.get(machine, machine)
 
 
 def test_an_image_is_exported_as_a_directory_and_as_a_file(

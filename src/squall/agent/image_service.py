@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import logging
+import os
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping
@@ -22,13 +23,13 @@ from squall.images.installer import InstallerSettings
 from squall.images.layers import Layers, measure
 from squall.images.registry.reference import parse_reference
 from squall.images.remote import push_image
-from squall.images.rooted.bases import PASSWORD_SECRET, USER_SECRET, Machine
+from squall.images.rooted.bases import PASSWORD_SECRET, USER_SECRET
 from squall.images.rooted.build import Job
 from squall.images.rooted.images import Stores
 from squall.images.rooted.inventory import Inventory
 from squall.images.rooted.kept import Kept
 from squall.images.rooted.nouns import Built
-from squall.images.rooted.outward import export_image, oci_config
+from squall.images.rooted.outward import export_image, oci_config, platform_of
 from squall.images.rooted.prune import Going, InUse, Prune, what_goes
 from squall.model.errors import Error, InvalidError
 from squall.model.function import Function
@@ -72,7 +73,7 @@ class ImageService:
         self._kept = Kept(paths.images)
         self._layers = Layers(paths.layers)
         self._inventory = Inventory(paths, images.rooted.logs)
-        self._machine = Machine()
+        self._platform = platform_of(os.uname().machine)
         self._users: dict[str, Prepared] = {}
         self._reading: Counter[str] = Counter()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -129,17 +130,16 @@ class ImageService:
             stream.fail(Error(f"{type(wrong).__name__}: {wrong}"))
 
     async def _build(self, stream: Stream, _head: dict[str, Any], wants: dict[str, Any]) -> Answer:
-        before = {built.key for built, _ in self._kept.all()} | self._layers.keys()
+        began_s = time.time()
         prepared = await self._images.prepare({**wants, "source": None}, _teller(stream))
         plan = prepared.plan
-        keys = [plan.key] if prepared.rooted else list(plan.layers)
         rows = {row["key"]: row for row in self._inventory.rows(self._in_containers(), every=True)}
+        parts = self._inventory.made_of(plan.key) if prepared.rooted else plan.layers
         answer = {
             "key": plan.key if prepared.rooted else None,
-            "layers": [] if prepared.rooted else keys,
-            "new": any(key not in before for key in keys),
+            "layers": [] if prepared.rooted else list(plan.layers),
+            "new": any(rows[key]["made_s"] >= began_s for key in parts if key in rows),
             "image": rows.get(plan.key),
-            "notes": list(plan.warnings),
         }
         return {}, json.dumps(answer).encode()
 
@@ -186,7 +186,7 @@ class ImageService:
         client = self._images.rooted.bases.client(reference, job if wish.get("login") else None)
         _teller(stream)(f"pushing {len(built.trees)} layers to {reference}")
         with self._read(built):
-            config = oci_config(built.config, self._machine.platform)
+            config = oci_config(built.config, self._platform)
             layers = [Digest(tree) for tree in built.trees]
             pushed = await push_image(client, reference, self._stores.blobs, layers, config)
         answer = {
@@ -201,7 +201,7 @@ class ImageService:
         built, target = self._inventory.find(str(wish["key"])), Path(str(wish["path"]))
         if wish["format"] not in {"oci-dir", "oci-archive"} or not target.is_absolute():
             raise InvalidError("an image is exported to an absolute path, as oci-dir or as oci-archive")
-        how = (wish["format"], self._machine.platform)
+        how = (wish["format"], self._platform)
         with self._read(built):
             digest = await export_image(built, self._stores.blobs, target, how, _teller(stream))
         answer = {"key": built.key, "path": str(target), "digest": f"sha256:{digest}"}

@@ -66,6 +66,11 @@ class Inventory:
             )
         return built
 
+    def made_of(self, key: str) -> tuple[str, ...]:
+        """The keys of an image that is here and of all that it stands on."""
+        by_key = self.records().by_key
+        return tuple(one.key for one in chain(by_key[key], by_key)) if key in by_key else ()
+
     async def inspect(
         self, asked: str, blobs: BlobStore, containers: Mapping[str, int] | None = None
     ) -> dict[str, Any]:

@@ -35,6 +35,13 @@ from squall.model.errors import AlreadyExistsError, InvalidError
 Format = Literal["oci-dir", "oci-archive"]
 
 _COMING: Final = ".squall-export-"
+# As Go names them, by the kernel's names.
+_ARCHITECTURES: Final = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "i686": "386"}
+
+
+def platform_of(machine: str) -> Platform:
+    """What images that are built on such a machine run on. machine: as `uname -m` says."""
+    return Platform(os="linux", architecture=_ARCHITECTURES.get(machine, machine))
 
 
 def oci_config(config: ImageConfig, platform: Platform) -> OciConfig:
