@@ -174,6 +174,25 @@ def test_a_shell_on_a_terminal_has_one_of_its_own_with_our_size(terminal: Termin
         os.close(ours)
 
 
+def test_a_shell_on_a_terminal_asks_for_what_to_run(terminal: Terminal) -> None:
+    ours, theirs = pty.openpty()
+    argv = [sys.executable, "-m", "squall", "shell", "nap"]
+    shell = subprocess.Popen(
+        argv, env=terminal.environ, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True
+    )
+    os.close(theirs)
+    said = ""
+    try:
+        while not said.endswith(("$ ", "# ")):
+            said += os.read(ours, 65_536).decode()
+        os.write(ours, b"exit 4\n")
+        _all(ours)
+        assert shell.wait(30) == 4, said
+    finally:
+        shell.kill()
+        os.close(ours)
+
+
 def test_what_was_printed_is_kept_and_no_terminal_obeys_it(terminal: Terminal) -> None:
     said = terminal.types("logs", "outside").stdout
     assert "napping" in said

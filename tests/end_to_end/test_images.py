@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
 import json
 import os
+import pty
 import re
 import shutil
+import struct
 import subprocess
 import sys
 import tarfile
+import termios
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
@@ -289,6 +293,37 @@ def test_a_failed_step_can_be_looked_at_from_inside(terminal: Terminal, tiny: st
     )  # fmt: skip
     assert caps.out == "00000000800005fb\n", caps
     wait_until(lambda: not list((terminal.state / "scratch").glob("shell-*")), within_s=10)
+
+
+def test_a_shell_at_a_step_is_an_interactive_one_with_our_size(terminal: Terminal, tiny: str) -> None:
+    key = way_in(build(terminal, tiny, "exit 1"))
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("4H", 33, 101, 0, 0))
+    shell = subprocess.Popen(
+        [sys.executable, "-m", "squall", "shell", "--image-step", key],
+        env=terminal.environment(COLUMNS="-", LINES="-"),
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        start_new_session=True,
+    )
+    os.close(theirs)
+    said = ""
+    try:
+        # Typed once the shell asks: it is no script's.
+        while not said.endswith("# "):
+            said += os.read(ours, 65_536).decode()
+        os.write(ours, b"echo told $TOLD in $PWD; exit 6\n")
+        with contextlib.suppress(OSError):  # EIO: the other end is closed
+            while piece := os.read(ours, 65_536):
+                said += piece.decode()
+        assert shell.wait(30) == 6, said
+    finally:
+        shell.kill()
+        shell.wait()
+        os.close(ours)
+    assert "nothing of what is done here is kept" in " ".join(said.split()), said
+    assert "told by a step in /srv\r\n" in said, said
 
 
 def test_a_shell_at_a_step_takes_no_container_and_needs_a_shell(
