@@ -17,34 +17,23 @@ import tarfile
 import termios
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any
 
 import pytest
 
-from squall.blobs.memory_blobs import MemoryBlobs
-from squall.blobs.snapshot import snapshot
 from squall.images.oci.layout import Layout
-from squall.images.oci.nouns import ImageConfig, Platform, read_config, read_manifest
+from squall.images.oci.nouns import ImageConfig, read_config, read_manifest
 from squall.images.registry.client import RegistryClient
 from squall.images.registry.credentials import Keychain, Login
 from squall.images.registry.nouns import RemoteBlob
 from squall.images.registry.reference import parse_reference
-from squall.images.remote import push_image
-from tests.end_to_end.terminal import Said, Terminal, fresh_folder, leave_nothing, wait_until
+from tests.end_to_end.image_house import STEPS, build, fill, images, pulled, started, tiny_root, way_in
+from tests.end_to_end.terminal import Terminal, fresh_folder, leave_nothing, wait_until
 from tests.linux.images.registry_server import LOGINS, registry_server
 from tests.linux.images.wheels import make_wheel
 
 pytestmark = [pytest.mark.needs("linux", "namespaces", "registry"), pytest.mark.timeout(240)]
 
-STEPS = Path(__file__).parent / "programs" / "build_steps.py"
 PASSWORD = "hunter22secret"
-CONFIG = ImageConfig(
-    platform=Platform(os="linux", architecture=os.uname().machine),
-    diff_ids=(),
-    env=(("PATH", "/bin"), ("GREETING", "hello there")),
-    cmd=("/bin/sh",),
-    workdir="/srv",
-)
 HOST = """
 import squall
 
@@ -94,52 +83,6 @@ def main():
 """
 
 
-def tiny_root(top: Path) -> Path:
-    """A root in which a shell runs, and nothing else."""
-    shell = Path("/bin/sh").resolve()
-    listed = subprocess.run(["ldd", str(shell)], capture_output=True, text=True, check=True).stdout
-    for library in re.findall(r"(/\S+)", listed):
-        target = top / library.lstrip("/")
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(library, target)
-    for name in ("bin", "srv", "etc", "tmp"):
-        (top / name).mkdir(exist_ok=True)
-    shutil.copy(shell, top / "bin" / "sh")
-    return top
-
-
-def fill(address: str, name: str, top: Path, login: Login | None = None) -> str:
-    """Has a registry keep the tree as an image of one layer; its reference."""
-
-    async def push() -> None:
-        blobs = MemoryBlobs()
-        layer = (await snapshot(top, blobs)).manifest
-        client = RegistryClient(keys=Keychain({}, {address: login} if login else {}), environ={})
-        await push_image(client, parse_reference(f"{address}/{name}"), blobs, [layer], CONFIG)
-
-    asyncio.run(push())
-    return f"{address}/{name}"
-
-
-@contextlib.contextmanager
-def started(terminal: Terminal, *arguments: str) -> Iterator[tuple[subprocess.Popen[str], IO[str]]]:
-    """Python with these arguments while it lasts, and what it prints."""
-    process = subprocess.Popen(
-        [sys.executable, *arguments],
-        env=terminal.environment(),
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    )
-    assert process.stdout is not None
-    try:
-        yield process, process.stdout
-    finally:
-        process.kill()
-        process.communicate()
-
-
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny_root(tmp_path_factory.mktemp("root"))
@@ -165,40 +108,6 @@ def terminal(root: Path) -> Iterator[Terminal]:
     terminal = Terminal(folder=folder, environ={"HOME": str(folder), "DOCKER_CONFIG": str(folder)})
     yield terminal
     leave_nothing(terminal)
-
-
-def images(terminal: Terminal, *flags: str) -> list[dict[str, Any]]:
-    said = terminal.squall("image", "list", "--json", *flags)
-    assert said.status == 0, said
-    found: list[dict[str, Any]] = json.loads(said.out)
-    return found
-
-
-def pulled(terminal: Terminal, reference: str) -> str:
-    """The key of an image that is here when this returns."""
-    said = terminal.squall("image", "pull", reference, "--json")
-    assert said.status == 0, said
-    key: str = json.loads(said.out)["image"]["key"]
-    return key
-
-
-def build(terminal: Terminal, reference: str, *commands: str) -> Said:
-    done = subprocess.run(
-        [sys.executable, str(STEPS), reference, *commands],
-        env=terminal.environment(),
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    return Said(status=done.returncode, out=done.stdout, err=done.stderr, took_s=0.0)
-
-
-def way_in(said: Said) -> str:
-    found = re.search(r"squall shell --image-step ([0-9a-f]{12})$", said.err, re.MULTILINE)
-    assert found, said
-    return found[1]
 
 
 def test_looking_starts_no_server() -> None:
