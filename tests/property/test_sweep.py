@@ -2,21 +2,9 @@ from __future__ import annotations
 
 from hypothesis import given, strategies as st
 
-from squall.blobs.blob_store import BlobInfo
-from squall.blobs.digest import Digest, digest_of
-from squall.blobs.sweep import Copy, evicted, marked, removable, room_for
-from squall.blobs.tree import File, tree_of
+from squall.blobs.sweep import Copy, evicted, room_for
 
-digests = st.sampled_from([digest_of(bytes([number])) for number in range(8)])
 instants = st.floats(0, 1_000_000)
-infos = st.builds(
-    lambda digest, size, stored_s: BlobInfo(digest=digest, size=size, stored_s=stored_s),
-    digests,
-    st.integers(0, 9),
-    instants,
-)
-blobs = st.lists(infos, max_size=8, unique_by=lambda info: info.digest)
-leases = st.dictionaries(digests, instants, max_size=4)
 copies = st.lists(
     st.builds(
         lambda key, size, used_s: Copy(key=key, size=size, used_s=used_s),
@@ -27,29 +15,6 @@ copies = st.lists(
     max_size=8,
     unique_by=lambda copy: copy.key,
 )
-
-
-@given(blobs, st.frozensets(digests), leases, instants, st.floats(0, 1000))
-def test_only_what_nobody_wants_goes_and_all_of_it(
-    kept: list[BlobInfo],
-    refs: frozenset[Digest],
-    held: dict[Digest, float],
-    now_s: float,
-    grace_s: float,
-) -> None:
-    going = removable(kept, refs=refs, leases=held, now_s=now_s, grace_s=grace_s)
-    assert not refs & set(going)
-    for blob in kept:
-        wanted = blob.digest in refs or held.get(blob.digest, 0.0) > now_s or now_s - blob.stored_s <= grace_s
-        assert (blob.digest in going) == (not wanted)
-
-
-@given(blobs, st.frozensets(digests), leases, instants)
-def test_more_refs_never_remove_more(
-    kept: list[BlobInfo], refs: frozenset[Digest], held: dict[Digest, float], now_s: float
-) -> None:
-    all_going = set(removable(kept, refs=(), leases=held, now_s=now_s))
-    assert set(removable(kept, refs=refs, leases=held, now_s=now_s)) == all_going - refs
 
 
 @given(copies, st.frozensets(st.sampled_from("abcdefgh")), st.integers(0, 400))
@@ -89,10 +54,3 @@ def test_room_is_made_where_it_can_be_and_nothing_goes_in_vain(
         # Without the last of them, less than a tenth of the budget would be free for the next.
         last = max(gone, key=lambda copy: (copy.used_s, copy.key))
         assert sum(copy.size for copy in left) + last.size + coming > budget - budget // 10
-
-
-def test_a_tree_keeps_its_files() -> None:
-    file, loose = digest_of(b"file"), digest_of(b"loose")
-    tree = tree_of([File(path="f", size=4, digest=file)])
-    assert marked({tree.digest: tree}, [loose]) == {tree.digest, file, loose}
-    assert marked({}, []) == frozenset()

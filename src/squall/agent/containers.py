@@ -176,6 +176,13 @@ class Containers:
         """Every container, for the server."""
         return [local.describe() for local in self.present.values()]
 
+    def functions(self) -> frozenset[str]:
+        """The functions that are called here or may be, and those of all containers that have not ended."""
+        alive = (local.function for local in self.present.values())
+        return frozenset(
+            (*self._wanted, *alive, *(link.function for link in self._pools.all if link.function))
+        )
+
     def report_again(self) -> None:
         """A new server is there: tells it of ends that no server has heard of."""
         for event in self.unreported.values():

@@ -18,6 +18,7 @@ from functools import partial
 from typing import Any
 
 from squall.agent.containers import Containers, Means, cores
+from squall.agent.evicting import Evicting
 from squall.agent.gpus import GpuRoom
 from squall.agent.heartbeat import beat, patience_of
 from squall.agent.image_service import ImageService
@@ -146,11 +147,15 @@ class Agent:
         if adopted:
             await self._network.ready()
         await self._containers.adopt(adopted)
+        evicting = Evicting(stores, self._images, self._containers, int(self._options.layers_keep_bytes))
+        evicting.adopted()
+        evictions = loop.create_task(evicting.run())
         sweeping = loop.create_task(self._network.sweep())
         self._pools.park()
         serving = loop.create_task(self._serve_servers())
         await self._end.wait()
         serving.cancel()
+        evictions.cancel()
         self._containers.ahead.close()
         await sweeping
         if self._take_all_down:

@@ -19,6 +19,7 @@ from typing import Any
 
 from squall.agent.levels import Levels
 from squall.blobs.digest import Digest
+from squall.blobs.leases import Leases
 from squall.images.apply import Builder, Job, Sandboxes
 from squall.images.host import PYTHON_ROOT, Facts, HostImage, host_image
 from squall.images.installer import InstallerSettings
@@ -29,7 +30,7 @@ from squall.images.rooted.images import Stores, refuse_process, rooted_images, u
 from squall.images.seen import look
 from squall.images.tools import authorities, with_authorities
 from squall.model.container import WantedContainer
-from squall.model.errors import LevelRefused
+from squall.model.errors import BlobCorrupt, BlobMissing, LevelRefused
 from squall.model.function import Function
 from squall.model.image import ClientPython, ImageRecipe
 from squall.runtime import spec as sandbox
@@ -78,18 +79,24 @@ class Images:
         self._builder.recording = self.rooted.logs.recording
         self._under_way: dict[object, float] = {}
         self._levels = levels
+        self._blobs = stores.blobs
+        self.leases = Leases(paths.leases)
         self._ready: dict[str, Prepared] = {}
+        self._used_by: dict[str, str] = {}
         self._hosts: dict[str, HostImage] = {}
         self._arrived = asyncio.Condition()
 
     async def prepare(self, wants: dict[str, Any], say: Say) -> Prepared:
         """Makes an image and a source ready; `say` gets lines for the user. Raises ImageBuildError and its like."""
         key = key_of(wants["image"], wants["client_python"], wants.get("source"))
+        self._used_by |= {str(function["id"]): key for function in wants.get("functions", ())}
         known = self._ready.get(key)
         if known is not None and all(layer in self._layers for layer in known.plan.layers):
             return known
+        # What is fetched and built is named nowhere until it is whole.
         with self.under_way():
-            prepared = await self._make(wants, say)
+            async with self.leases.held():
+                prepared = await self._make(wants, say)
         async with self._arrived:
             self._ready[key] = prepared
             self._arrived.notify_all()
@@ -124,10 +131,30 @@ class Images:
         Raises IsolationUnavailable when this machine does not give its level.
         """
         await self._levels.give(function.level)
-        key = image_key(function)
+        key = self._used_by[function.id] = image_key(function)
         async with self._arrived:
             await self._arrived.wait_for(lambda: key in self._ready)
         return self._ready[key]
+
+    def keep_only(self, functions: Collection[str]) -> frozenset[str]:
+        """Forgets what no function of these ids needs; the names of the directories that they need."""
+        self._used_by = {name: key for name, key in self._used_by.items() if name in functions}
+        needed = frozenset(self._used_by.values())
+        self._ready = {key: prepared for key, prepared in self._ready.items() if key in needed}
+        return frozenset(
+            os.path.basename(path)
+            for prepared in self._ready.values()
+            for path in (prepared.source, *prepared.plan.lowers)
+            if path
+        )
+
+    async def _checkout(self, tree: str) -> str:
+        """The directory of a tree. One of which a file is gone is forgotten, so that its owner sends what is missing."""
+        try:
+            return str(await self._checkouts.checkout(Digest(tree)))
+        except (BlobCorrupt, BlobMissing):
+            await self._blobs.delete([Digest(tree)])
+            raise
 
     async def _make(self, wants: dict[str, Any], say: Say) -> Prepared:
         python = ClientPython.from_json(wants["client_python"])
@@ -137,7 +164,7 @@ class Images:
         if recipe.base != "host":
             return await self._make_rooted(recipe, (facts, settings, wants.get("source")), say)
         host = self._host(facts)
-        trees = {tree: str(await self._checkouts.checkout(Digest(tree))) for tree in trees_of(recipe)}
+        trees = {tree: await self._checkout(tree) for tree in trees_of(recipe)}
         plan = plan_image(
             recipe,
             BuildFacts(
@@ -155,8 +182,8 @@ class Images:
             self._layers.use(layer)
         skeleton = await asyncio.to_thread(self._layers.skeleton, plan.skeleton)
         source = wants.get("source")
-        tree = await self._checkouts.checkout(Digest(source)) if source else None
-        return Prepared(plan, python, str(skeleton), str(tree) if tree else None)
+        tree = await self._checkout(source) if source else None
+        return Prepared(plan, python, str(skeleton), tree)
 
     def facts(self, python: ClientPython) -> Facts:
         """What builds and shells are shown of this machine."""
@@ -172,7 +199,7 @@ class Images:
     ) -> Prepared:
         facts, settings, source = with_
         refuse_process(self._sandboxes.level)
-        trees = {tree: str(await self._checkouts.checkout(Digest(tree))) for tree in uncopied_trees(recipe)}
+        trees = {tree: await self._checkout(tree) for tree in uncopied_trees(recipe)}
         tools = Job(facts=facts, host=self._host(facts), settings=with_authorities(settings))
         job = RootedJob(
             settings=tools.settings,
@@ -182,9 +209,8 @@ class Images:
         )
         ready = await self.rooted.make(recipe, facts, job, trees, say)
         skeleton = await asyncio.to_thread(self._layers.skeleton, ready.plan.skeleton)
-        tree = await self._checkouts.checkout(Digest(source)) if source else None
-        source_tree = str(tree) if tree else None
-        return Prepared(ready.plan, ready.python, str(skeleton), source_tree, ready.forks_home)
+        tree = await self._checkout(source) if source else None
+        return Prepared(ready.plan, ready.python, str(skeleton), tree, ready.forks_home)
 
     def _host(self, facts: Facts) -> HostImage:
         key = json.dumps(facts.python.to_json(), sort_keys=True)

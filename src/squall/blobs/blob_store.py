@@ -80,3 +80,25 @@ class BlobStore(Protocol):
     async def close(self) -> None:
         """Ends the store; a second time does nothing."""
         ...
+
+
+class LocalBlobStore(BlobStore, Protocol):
+    """A blob store that removes under a condition, and so can be swept beside its users.
+
+    A bucket is none: no service removes an object only if a second one, which says that it was renewed, has not come.
+    """
+
+    async def delete_old(self, digests: Collection[Digest], *, before_s: float) -> tuple[BlobInfo, ...]:
+        """Removes those that were stored and renewed last before this instant, and says which they were.
+
+        A renewal that has been answered, by whatever process, is never lost to it.
+        """
+        ...
+
+    async def heads(self, digests: Collection[Digest], size: int) -> dict[Digest, bytes]:
+        """The first bytes of those that are here, at most `size`, not verified."""
+        ...
+
+    async def check(self, digest: Digest) -> int:
+        """The size of a blob, every byte of which was read again and is right. Raises BlobMissing, BlobCorrupt."""
+        ...

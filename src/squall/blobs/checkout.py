@@ -7,7 +7,7 @@ import contextlib
 import os
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final, ParamSpec, TypeVar
@@ -50,7 +50,8 @@ class Checkouts:
         self._remove_tree = remove
         self._clock = clock
         self._boot = root
-        self._busy: dict[Digest, asyncio.Lock] = {}
+        self._busy: dict[Digest, tuple[asyncio.Lock, int]] = {}
+        self._sizes: dict[str, int] = {}
         self._threads = ThreadPoolExecutor(max_workers=2, thread_name_prefix="checkout")
         self._closed = False
 
@@ -77,27 +78,38 @@ class Checkouts:
         Raises BlobMissing, BlobCorrupt, TreeInvalid, DiskFull.
         """
         final = self._path(manifest)
-        lock = self._busy.setdefault(manifest, asyncio.Lock())
-        try:
-            async with lock:
-                if not await self._away(self._used, final):
-                    await self._render(manifest, final)
-        finally:
-            if not lock.locked() and self._busy.get(manifest) is lock:
-                del self._busy[manifest]
+        async with self._alone(manifest):
+            if not await self._away(self._used, final):
+                await self._render(manifest, final)
         return final
 
     async def copies(self) -> tuple[Copy, ...]:
         """Every checkout with its size in bytes and when it was asked for last, for `sweep.evicted`."""
         return await self._away(self._copies)
 
-    async def remove(self, manifest: Digest) -> bool:
-        """Removes a checkout; whether it was there. The caller knows that no container has it mounted."""
-        return await self._away(self._remove, self._path(manifest))
+    async def remove(self, manifest: Digest, *, before_s: float | None = None) -> bool:
+        """Removes a checkout; whether it was there. The caller knows that no container has it mounted.
+
+        before_s: it stays if it was asked for at or after this instant.
+        """
+        async with self._alone(manifest):
+            return await self._away(self._remove, self._path(manifest), before_s)
 
     async def close(self) -> None:
         self._closed = True
         self._threads.shutdown(wait=False)
+
+    @contextlib.asynccontextmanager
+    async def _alone(self, manifest: Digest) -> AsyncIterator[None]:
+        lock, users = self._busy.get(manifest, (asyncio.Lock(), 0))
+        self._busy[manifest] = lock, users + 1
+        try:
+            async with lock:
+                yield
+        finally:
+            lock, users = self._busy.pop(manifest)
+            if users > 1:
+                self._busy[manifest] = lock, users - 1
 
     async def _render(self, manifest: Digest, final: Path) -> None:
         staging = self._root / _STAGING / secrets.token_hex(16)
@@ -155,12 +167,19 @@ class Checkouts:
         for entry in os.scandir(self._boot):
             if is_digest(entry.name):
                 used_s = entry.stat(follow_symlinks=False).st_mtime
-                found.append(Copy(key=entry.name, size=_size_below(entry.path), used_s=used_s))
+                # Nobody writes into it: looked through once.
+                size = self._sizes.setdefault(entry.name, -1)
+                if size < 0:
+                    size = self._sizes[entry.name] = _size_below(entry.path)
+                found.append(Copy(key=entry.name, size=size, used_s=used_s))
         return tuple(found)
 
-    def _remove(self, final: Path) -> bool:
+    def _remove(self, final: Path, before_s: float | None) -> bool:
         going = self._root / _STAGING / secrets.token_hex(16)
         try:
+            if before_s is not None and final.lstat().st_mtime >= before_s:
+                return False
+            self._sizes.pop(final.name, None)
             os.rename(final, going)  # away from its name at once: nobody is given half of it
         except FileNotFoundError:
             return False

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import secrets
 import time
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Collection
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final, ParamSpec, TypeVar
@@ -23,12 +24,14 @@ T = TypeVar("T")
 
 _INCOMING: Final = "incoming"
 _DAMAGED: Final = "damaged"
+_LOCK: Final = "lock"
 _ABANDONED_S: Final = 86_400.0  # nobody still writes a file that is a day old
 _THREADS: Final = 4
 
 _WRITTEN = faults.declare("blobs.written", "the bytes are in a temporary file, not yet forced to disk")
 _FORCED = faults.declare("blobs.forced", "the temporary file is on disk, and has not its name yet")
 _NAMED = faults.declare("blobs.named", "the blob has its name; the directory is not forced to disk")
+_LEAVING = faults.declare("blobs.leaving", "an old blob was found unrenewed, and still has its name")
 
 
 class DiskBlobs:
@@ -36,7 +39,8 @@ class DiskBlobs:
 
     A blob is written beside, forced to disk and then renamed, so a name stands for whole bytes, whenever a process
     dies. Bytes are verified at the first use by this store object, and again when the file is another one. Several
-    processes may use one directory. Made by `open`; clock: seconds since 1970.
+    processes may use one directory: whoever renews a blob or gives it its name shares a lock, and whoever takes it away
+    because of its age or its damage has it alone. Made by `open`; clock: seconds since 1970.
     """
 
     def __init__(self, root: Path, clock: Callable[[], float] = time.time) -> None:
@@ -122,6 +126,15 @@ class DiskBlobs:
     async def delete(self, digests: Collection[Digest]) -> int:
         return await self._away(self._delete, frozenset(digests))
 
+    async def delete_old(self, digests: Collection[Digest], *, before_s: float) -> tuple[BlobInfo, ...]:
+        return await self._away(self._delete_old, frozenset(digests), before_s)
+
+    async def heads(self, digests: Collection[Digest], size: int) -> dict[Digest, bytes]:
+        return await self._away(self._heads, frozenset(digests), size)
+
+    async def check(self, digest: Digest) -> int:
+        return await self._away(self._check, digest)
+
     async def blobs(self) -> AsyncIterator[BlobInfo]:
         for shelf in await self._away(self._shelves):
             for info in await self._away(self._list_shelf, shelf):
@@ -179,7 +192,8 @@ class DiskBlobs:
             faults.point(_FORCED)
         seen = look(incoming.fd)
         path = self._path(digest)
-        settle(incoming.path, path)
+        with self._lock(fcntl.LOCK_SH):
+            settle(incoming.path, path)
         faults.point(_NAMED)
         incoming.settled = True
         if incoming.forced:
@@ -189,6 +203,13 @@ class DiskBlobs:
 
     def _renewed(self, digest: Digest) -> bool:
         """Whether this very blob is here, known to be good; it then counts as stored now."""
+        if digest not in self._seen:
+            return False
+        with self._lock(fcntl.LOCK_SH):
+            return self._renewed_here(digest)
+
+    def _renewed_here(self, digest: Digest) -> bool:
+        """The same, under the lock."""
         known = self._seen.get(digest)
         if known is None:
             return False
@@ -214,26 +235,20 @@ class DiskBlobs:
         try:
             seen = look(fd)
             if self._seen.get(digest) != seen:
-                digester = Digester()
-                start = 0
-                while part := os.pread(fd, PART_BYTES, start):
-                    digester.update(part)
-                    start += len(part)
-                if digester.digest() != digest:
-                    raise self._put_aside(digest, path, size=digester.size)
+                self._verify(digest, fd)
                 self._seen[digest] = seen
         except BaseException:
             os.close(fd)
             raise
         return fd
 
-    def _put_aside(self, digest: Digest, path: Path, *, size: int) -> BlobCorrupt:
-        kept = self._root / _DAMAGED / digest
+    def _put_aside(self, digest: Digest, fd: int, *, size: int) -> BlobCorrupt:
+        """Takes the damaged file away that is open here, and never one that has come into its place meanwhile."""
+        path, kept = self._path(digest), self._root / _DAMAGED / digest
         self._seen.pop(digest, None)
-        try:
-            os.replace(path, kept)
-        except FileNotFoundError:
-            pass  # another process was as quick
+        with self._lock(fcntl.LOCK_EX), contextlib.suppress(FileNotFoundError):
+            if os.path.samestat(os.lstat(path), os.fstat(fd)):
+                os.replace(path, kept)
         return BlobCorrupt(
             f"the {size} bytes kept under the digest {digest} are not those that it names; they are in {kept} now",
             digest=digest,
@@ -248,19 +263,20 @@ class DiskBlobs:
             os.close(fd)
 
     def _has_many(self, digests: frozenset[Digest], *, renew: bool) -> frozenset[Digest]:
-        here: set[Digest] = set()
-        for digest in digests:
-            path = self._path(digest)
-            if renew and self._renewed(digest):
-                here.add(digest)
-                continue
-            with contextlib.suppress(FileNotFoundError):
-                if renew:
-                    os.utime(path, (self._clock(), self._clock()))
-                else:
-                    os.stat(path)
-                here.add(digest)
-        return frozenset(here)
+        if not renew:
+            return frozenset(digest for digest in digests if self._path(digest).exists())
+        with self._lock(fcntl.LOCK_SH):
+            return frozenset(
+                digest for digest in digests if self._renewed_here(digest) or self._touched(digest)
+            )
+
+    def _touched(self, digest: Digest) -> bool:
+        """Whether a blob is here, good or not; it then counts as stored now."""
+        try:
+            os.utime(self._path(digest), (self._clock(), self._clock()))
+        except FileNotFoundError:
+            return False
+        return True
 
     def _force(self, digests: frozenset[Digest]) -> None:
         for digest in digests:
@@ -288,6 +304,64 @@ class DiskBlobs:
                 pass
             self._seen.pop(digest, None)
         return gone
+
+    def _delete_old(self, digests: frozenset[Digest], before_s: float) -> tuple[BlobInfo, ...]:
+        gone: list[BlobInfo] = []
+        with self._lock(fcntl.LOCK_EX):
+            for digest in digests:
+                path = self._path(digest)
+                with contextlib.suppress(FileNotFoundError):
+                    found = os.lstat(path)
+                    if found.st_mtime < before_s:
+                        faults.point(_LEAVING)
+                        os.unlink(path)
+                        gone.append(BlobInfo(digest=digest, size=found.st_size, stored_s=found.st_mtime))
+                        self._seen.pop(digest, None)
+        return tuple(gone)
+
+    def _heads(self, digests: frozenset[Digest], size: int) -> dict[Digest, bytes]:
+        heads: dict[Digest, bytes] = {}
+        for digest in digests:
+            with contextlib.suppress(FileNotFoundError):
+                fd = open_blob(self._path(digest))
+                try:
+                    heads[digest] = os.pread(fd, size, 0)
+                finally:
+                    os.close(fd)
+        return heads
+
+    def _check(self, digest: Digest) -> int:
+        try:
+            fd = open_blob(self._path(digest))
+        except FileNotFoundError:
+            raise BlobMissing(f"there is no blob {digest}", digest=digest) from None
+        try:
+            # What lies in memory may be better than what lies on the disk, and others want the memory.
+            os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+            size = self._verify(digest, fd)
+            os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+        finally:
+            os.close(fd)
+        return size
+
+    def _verify(self, digest: Digest, fd: int) -> int:
+        """The size of a blob, all of which was read. Raises BlobCorrupt, and has put it aside then."""
+        digester = Digester()
+        while part := os.pread(fd, PART_BYTES, digester.size):
+            digester.update(part)
+        if digester.digest() != digest:
+            raise self._put_aside(digest, fd, size=digester.size)
+        return digester.size
+
+    @contextlib.contextmanager
+    def _lock(self, kind: int) -> Iterator[None]:
+        """The lock of the directory, shared or alone, among all processes and threads; it ends with its holder."""
+        fd = os.open(self._root / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        try:
+            fcntl.flock(fd, kind)
+            yield
+        finally:
+            os.close(fd)
 
     def _shelves(self) -> list[str]:
         with os.scandir(self._root) as entries:

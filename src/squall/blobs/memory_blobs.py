@@ -62,6 +62,23 @@ class MemoryBlobs:
         self._open()
         return sum(self._kept.pop(digest, None) is not None for digest in set(digests))
 
+    async def delete_old(self, digests: Collection[Digest], *, before_s: float) -> tuple[BlobInfo, ...]:
+        self._open()
+        gone: list[BlobInfo] = []
+        for digest in frozenset(digests) & self._kept.keys():
+            whole, stored_s = self._kept[digest]
+            if stored_s < before_s:
+                del self._kept[digest]
+                gone.append(BlobInfo(digest=digest, size=len(whole), stored_s=stored_s))
+        return tuple(gone)
+
+    async def heads(self, digests: Collection[Digest], size: int) -> dict[Digest, bytes]:
+        self._open()
+        return {digest: self._kept[digest][0][:size] for digest in digests if digest in self._kept}
+
+    async def check(self, digest: Digest) -> int:
+        return len(self._verified(digest))
+
     async def blobs(self) -> AsyncIterator[BlobInfo]:
         self._open()
         for digest, (whole, stored_s) in list(self._kept.items()):

@@ -4,13 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Final
 
-from squall.blobs.blob_store import BlobInfo
 from squall.blobs.digest import Digest
-from squall.blobs.tree import Tree
-
-GRACE_S: Final = 86_400.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,33 +17,44 @@ class Copy:
     used_s: float
 
 
-def marked(trees: Mapping[Digest, Tree], loose: Iterable[Digest]) -> frozenset[Digest]:
-    """Every blob that is referred to: the trees themselves, their files, and the loose ones."""
-    return frozenset(loose).union(trees, *(tree.digests for tree in trees.values()))
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lease:
+    """Somebody puts blobs, and will say later what for. since_s: when it began; until_s: when it counts as given up."""
+
+    since_s: float
+    until_s: float
 
 
-def removable(
-    blobs: Iterable[BlobInfo],
-    *,
-    refs: Collection[Digest],
-    leases: Mapping[Digest, float],
-    now_s: float,
-    grace_s: float = GRACE_S,
-) -> tuple[Digest, ...]:
-    """The blobs that nothing refers to, nobody holds, and that were stored before the grace period began.
+def cutoff(*, now_s: float, grace_s: float, leases: Iterable[Lease]) -> float:
+    """The instant before which a blob was stored and renewed last that a collection which begins now may take.
 
-    leases: until when somebody holds a blob. All instants in seconds since 1970. The grace period covers who has
-    put a blob and not yet said what for; a blob from the future (a clock was set back) is kept.
+    All instants in seconds since 1970. A collection keeps to this one to its end: what is stored or renewed after
+    its beginning is none of its business, however long it takes and however short the grace is.
     """
-    return tuple(
-        sorted(
-            blob.digest
-            for blob in blobs
-            if blob.digest not in refs
-            and leases.get(blob.digest, now_s) <= now_s
-            and now_s - blob.stored_s > grace_s
-        )
-    )
+    begun = [lease.since_s for lease in leases if lease.until_s > now_s]
+    return min(now_s - grace_s, *begun, now_s)
+
+
+def collect_plan(
+    blobs: Mapping[Digest, tuple[float, Collection[Digest]]], *, roots: Collection[Digest], before_s: float
+) -> tuple[frozenset[Digest], ...]:
+    """What a collection takes, in turns: blobs that others name go in a later turn than all that name them.
+
+    blobs: for each when it was stored or renewed last, and what it names. before_s: the cutoff. What stays is all that
+    is younger, all roots, and all that is named, over any number of steps, by what stays.
+    """
+    staying = {digest for digest, (stored_s, _) in blobs.items() if stored_s >= before_s or digest in roots}
+    coming = list(staying)
+    while coming:
+        named = {digest for digest in blobs[coming.pop()][1] if digest in blobs}
+        coming.extend(named - staying)
+        staying |= named
+    going, turns = blobs.keys() - staying, []
+    while going:
+        named = {digest for one in going for digest in blobs[one][1] if digest != one}
+        turns.append(frozenset(going - named or going))
+        going -= turns[-1]
+    return tuple(turns)
 
 
 def evicted(copies: Iterable[Copy], *, in_use: Collection[str], budget_bytes: int) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 from collections.abc import Callable, Coroutine
+from dataclasses import asdict
 from functools import partial
 from typing import Any
 
@@ -48,6 +49,7 @@ FROM_CONTAINERS = frozenset(
 )
 MOST_BLOB = 4 * 2**30
 MOST_STREAMS = 1_000_000
+LEAST_GRACE_S = 60.0
 
 
 class Connection:
@@ -278,6 +280,22 @@ def blobs_missing(connection: Connection, stream: Stream, head: dict[str, Any], 
     _spawn(connection.house, stream, answer())
 
 
+def blobs_collect(connection: Connection, stream: Stream, head: dict[str, Any], _frame: Frame) -> None:
+    """Takes away what nothing refers to, and says what went."""
+
+    async def answer() -> None:
+        grace_s = head.get("grace_s")
+        if grace_s is not None and not grace_s >= LEAST_GRACE_S:
+            raise InvalidError(
+                f"bytes that were just sent stay for {LEAST_GRACE_S:g} s at least, not {grace_s!r}"
+            )
+        told = await connection.house.collecting.collect(grace_s=grace_s)
+        notes = asdict(connection.house.collecting.notes)
+        stream.end({}, json.dumps({"blobs": told.blobs, "freed": told.freed, "notes": notes}).encode())
+
+    _spawn(connection.house, stream, answer())
+
+
 def blob_put(connection: Connection, stream: Stream, head: dict[str, Any], frame: Frame) -> None:
     """Keeps bytes under their digest: of the payload, or of a descriptor that came along."""
     fds = frame.take_fds()
@@ -396,6 +414,7 @@ HANDLERS: dict[str, Handler] = {
     "call": call,
     "blobs.missing": blobs_missing,
     "blob.put": blob_put,
+    "blobs.collect": blobs_collect,
     "call.get": call_get,
     "call.cancel": call_cancel,
     "call.info": call_info,

@@ -9,7 +9,7 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any
 
-from squall.blobs.blob_store import BlobStore
+from squall.blobs.blob_store import LocalBlobStore
 from squall.model.container import ContainerEnd, ContainerState, WaitReason
 from squall.model.errors import Error
 from squall.model.function import Function
@@ -20,6 +20,7 @@ from squall.server.apps import Apps
 from squall.server.awake import Awake
 from squall.server.calls import Calls, PendingLimits
 from squall.server.capacity import Capacity
+from squall.server.collecting import Collecting
 from squall.server.containers import Containers
 from squall.server.durable import Durable
 from squall.server.logs import Logs
@@ -29,6 +30,7 @@ from squall.server.records import AppRecord, CallRecord, FunctionRecord, Worker
 from squall.server.slow_starts import why_waits
 from squall.server.sweeps import Sweeps
 from squall.settings.options import Options
+from squall.settings.paths import StatePaths
 from squall.state.log_store import LogStore
 from squall.state.records import ContainerRecord
 from squall.state.state_store import StateStore
@@ -46,9 +48,10 @@ START_TOLD_S = 3.0
 class Stores:
     """What the server keeps things in."""
 
-    blobs: BlobStore
+    blobs: LocalBlobStore
     state: StateStore
     logs: LogStore
+    paths: StatePaths
 
 
 class House:
@@ -89,7 +92,8 @@ class House:
         self.node_events.joined = self._on_joined
         self.node_events.alone = self.apps.joined.clear
         self.capacity.keep = self.node_events.kept
-        self.sweeps = Sweeps(stores.state, stores.blobs, stores.logs, options)
+        self.sweeps = Sweeps(stores.state, stores.logs, options)
+        self.collecting = Collecting(stores.blobs, stores.state, stores.paths, options, self.running)
         self.capacity.looked = self.tell_waits
         self.apps.added = self._on_function
         self.started_s = time.time()
@@ -131,7 +135,8 @@ class House:
             self.end_when_idle(),
             self.durable.write_outcomes(),
             self.nodes.watch(self.patience),
-            self.sweeps.run(self.running),
+            self.sweeps.run(),
+            self.collecting.run(),
         )
 
     def touch(self) -> None:

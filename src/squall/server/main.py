@@ -41,7 +41,7 @@ async def serve(paths: StatePaths, options: Options) -> int:
     kept = LogLimits(app_bytes=int(options.log_keep_bytes), keep_s=options.log_keep_s)
     logs = await LogStore.open(paths.logs / "apps", kept)
     async with asyncio.TaskGroup() as tasks:
-        house = House(Stores(blobs, state, logs), options, tasks)
+        house = House(Stores(blobs, state, logs, paths), options, tasks)
 
         def on_socket(sock: socket.socket, _peer: Peer) -> None:
             Connection(house, SocketChannel(sock))

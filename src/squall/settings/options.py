@@ -186,6 +186,19 @@ class Options:
         most=4096 * GIB,
         means="disk that image layers may take; unused ones go first",
     )
+    blobs_grace_s: float = _option(
+        DAY_S,
+        least=60.0,
+        most=365 * DAY_S,
+        means="how long bytes stay that nothing refers to: files of apps that ended, layers of images that were "
+        "forgotten, packages that were fetched",
+    )
+    scrub_bytes: int = _option(
+        8 * MIB,
+        least=0,
+        most=64 * GIB,
+        means="how many bytes a second are read again at most, each week, to find damage; 0 means none are",
+    )
     build_timeout_s: float = _option(
         1800.0, least=1.0, most=DAY_S, means="how long one step of an image may build"
     )

@@ -85,6 +85,16 @@ class StatePaths:
         return self.state / "images"
 
     @property
+    def leases(self) -> Path:
+        """Who is putting blobs, and has not said yet what for."""
+        return self.state / "leases"
+
+    @property
+    def store_notes(self) -> Path:
+        """What the last collection and the last scrub of the blobs did."""
+        return self.state / "store.json"
+
+    @property
     def builds(self) -> Path:
         """What builds have under way; emptied as they end."""
         return self.state / "builds"

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import os
 import stat
 import subprocess
@@ -277,3 +278,120 @@ def test_a_writer_that_dies_leaves_a_whole_blob_or_none(place: str, how: str, tm
         assert digest_of(await store.get(digest)) == digest
 
     with_store(tmp_path, again)
+
+
+RENEW = """
+import asyncio, pathlib, sys
+from squall.blobs.digest import Digest
+from squall.blobs.disk_blobs import DiskBlobs
+async def run():
+    store = await DiskBlobs.open(pathlib.Path(sys.argv[1]))
+    digest = Digest(sys.argv[2])
+    while sys.stdin.readline():
+        print(len(await store.has_many([digest], renew=True)), flush=True)
+asyncio.run(run())
+"""
+
+
+def test_what_another_process_has_renewed_is_no_longer_old(tmp_path: Path) -> None:
+    path = put(tmp_path)
+    source = Path(squall.__file__).parent.parent
+    other = subprocess.Popen(
+        [sys.executable, "-c", RENEW, str(tmp_path), DIGEST],
+        env={**os.environ, "PYTHONPATH": str(source)},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+    async def work(store: DiskBlobs) -> None:
+        assert other.stdin is not None
+        assert other.stdout is not None
+        for _ in range(3):
+            os.utime(path, (1000.0, 1000.0))
+            print(file=other.stdin, flush=True)
+            assert other.stdout.readline() == "1\n"
+            assert await store.delete_old([DIGEST], before_s=2000.0) == ()
+            assert await store.get(DIGEST) == DATA
+        os.utime(path, (1000.0, 1000.0))
+        assert [info.size for info in await store.delete_old([DIGEST], before_s=2000.0)] == [len(DATA)]
+        print(file=other.stdin, flush=True)
+        assert other.stdout.readline() == "0\n"
+
+    try:
+        with_store(tmp_path, work)
+    finally:
+        other.communicate(timeout=60)
+    assert other.returncode == 0
+
+
+@pytest.mark.parametrize("doing", ["renew", "put", "put parts"])
+def test_a_renewal_waits_for_who_takes_old_blobs_and_is_then_told_the_truth(
+    doing: str, tmp_path: Path
+) -> None:
+    """The lock is held as a deletion holds it, between its look at the age and the end of the file."""
+    path = put(tmp_path, b"old")
+    digest = digest_of(b"old")
+    os.utime(path, (1000.0, 1000.0))
+
+    async def parts() -> AsyncIterator[bytes]:
+        yield b"old"
+
+    async def work(store: DiskBlobs) -> None:
+        lock = os.open(tmp_path / "lock", os.O_RDWR)
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        await store.get(digest)  # reading waits for nobody
+        coming: asyncio.Future[object] = asyncio.ensure_future(
+            store.has_many([digest], renew=True)
+            if doing == "renew"
+            else store.put(b"old" if doing == "put" else parts())
+        )
+        done, _ = await asyncio.wait({coming}, timeout=0.2)
+        assert not done
+        os.unlink(path)
+        os.close(lock)
+        assert await coming == (frozenset() if doing == "renew" else digest)
+        assert await store.has_many([digest]) == (set() if doing == "renew" else {digest})
+
+    with_store(tmp_path, work)
+
+
+def test_what_heals_a_damaged_blob_is_not_put_aside_in_its_place(tmp_path: Path) -> None:
+    path = put(tmp_path)
+    good = path.read_bytes()
+    damage_of("one bit", path)
+    lock = os.open(tmp_path / "lock", os.O_RDWR)
+    fcntl.flock(lock, fcntl.LOCK_EX)
+
+    async def work(store: DiskBlobs) -> None:
+        reading = asyncio.ensure_future(store.get(DIGEST))
+        # It has seen the damage, and waits to put it aside.
+        await asyncio.wait({reading}, timeout=0.5)
+        fresh = tmp_path / "incoming" / "healing"
+        fresh.write_bytes(good)
+        os.rename(fresh, path)
+        os.close(lock)
+        with pytest.raises(BlobCorrupt):
+            await reading
+        assert await store.get(DIGEST) == DATA
+
+    with_store(tmp_path, work)
+
+
+def test_a_check_reads_again_what_was_seen_to_be_good(tmp_path: Path) -> None:
+    path = put(tmp_path)
+    before = path.stat()
+
+    async def work(store: DiskBlobs) -> None:
+        assert await store.get(DIGEST) == DATA
+        assert await store.check(DIGEST) == len(DATA)
+        damage_of("one bit", path)
+        # A disk that rots changes no time stamp.
+        os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+        assert len(await store.get(DIGEST)) == len(DATA)
+        with pytest.raises(BlobCorrupt):
+            await store.check(DIGEST)
+        with pytest.raises(BlobMissing):
+            await store.check(DIGEST)
+
+    with_store(tmp_path, work)

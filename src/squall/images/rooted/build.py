@@ -16,6 +16,7 @@ from typing import Any, Final, TypeVar
 
 from squall import faults
 from squall.blobs.blob_store import BlobStore
+from squall.blobs.certain import certain
 from squall.blobs.checkout import Checkouts
 from squall.blobs.digest import Digest
 from squall.blobs.manifest import ROOT, Attributes, Directory, Entry, Manifest
@@ -29,6 +30,7 @@ from squall.images.dockerfile.nouns import Copy, MakeDirectory
 from squall.images.flight import Flight, Say
 from squall.images.installer import InstallerSettings
 from squall.images.redact import Redactor
+from squall.images.rooted.broken import forget_broken
 from squall.images.rooted.build_log import BuildLogs
 from squall.images.rooted.commands import (
     AUTHORITIES,
@@ -205,11 +207,16 @@ class LayerBuilder:
         )
 
     async def keep(self, built: Built) -> Built:
-        """The image, found by its key from now on."""
+        """The image, found by its key from now on. Raises BlobMissing where something of it was taken away meanwhile."""
         faults.point(_LAID)
+        await certain(self._blobs, map(Digest, built.trees))
         made = replace(built, made_s=time.time())
         await asyncio.to_thread(self._kept.keep, made)
         return made
+
+    async def forget_broken(self) -> bool:
+        """Forgets the images of which something is missing; whether there were any."""
+        return bool(await forget_broken(self._kept, self._blobs))
 
     async def _layer(
         self, below: Built, step: LayerStep, with_: tuple[Job, Mapping[Any, Built]], say: Say

@@ -6,9 +6,9 @@ import asyncio
 import os
 import platform
 import sys
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, TypeVar
 
 from squall.blobs.blob_store import BlobStore
 from squall.blobs.checkout import Checkouts
@@ -25,10 +25,12 @@ from squall.images.rooted.nouns import Built, Interpreter
 from squall.images.rooted.plan import final_key, images_named, plan_steps
 from squall.images.rooted.view import Shown, mounts_of, view_of
 from squall.images.seen import look
-from squall.model.errors import ImageBuildError, LevelRefused
+from squall.model.errors import BlobCorrupt, BlobMissing, ImageBuildError, LevelRefused
 from squall.model.image import SOURCE_ROOT, ClientPython, ImageRecipe
 from squall.model.image_steps import AddLocal
 from squall.settings.paths import StatePaths
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,9 +91,15 @@ class RootedImages:
     ) -> Ready:
         """The image of `recipe`, built as far as it is not here. trees: the directories of its local files.
 
-        Raises ImageBuildError and what is below it, the errors of registries, InvalidError, DiskFull and OutOfMemory.
+        A layer of which something is damaged or gone is made again. Raises ImageBuildError and what is below it, the errors
+        of registries, InvalidError, DiskFull and OutOfMemory.
         """
-        built = await self.build(recipe, facts, job, say)
+        return await self._mended(say, lambda: self._make(recipe, facts, job, trees, say))
+
+    async def _make(
+        self, recipe: ImageRecipe, facts: Facts, job: Job, trees: Mapping[str, str], say: Say
+    ) -> Ready:
+        built = await self._build(recipe, facts, job, say)
         if built.python is None:
             raise ImageBuildError(
                 "the image has no Python, and functions are Python",
@@ -116,6 +124,19 @@ class RootedImages:
 
     async def build(self, recipe: ImageRecipe, facts: Facts, job: Job, say: Say) -> Built:
         """The same without a container in mind: an image that has no Python is one too."""
+        return await self._mended(say, lambda: self._build(recipe, facts, job, say))
+
+    async def _mended(self, say: Say, make: Callable[[], Awaitable[T]]) -> T:
+        """What `make` gives, which is asked again where it met an image of which something is damaged or gone."""
+        try:
+            return await make()
+        except (BlobCorrupt, BlobMissing) as problem:
+            if not await self._builder.forget_broken():
+                raise
+            say(f"not all of an image is here any more: what is missing is made again ({problem.message})")
+            return await make()
+
+    async def _build(self, recipe: ImageRecipe, facts: Facts, job: Job, say: Say) -> Built:
         job = replace(job, mounts=(*job.mounts, *await asyncio.to_thread(mounts_of, facts, self._look)))
         minor = recipe.python_version or facts.python.minor
         base = await self.bases.base_of(recipe, minor, job, say)
