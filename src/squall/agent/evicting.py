@@ -5,13 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from dataclasses import replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 
-from squall.agent.containers import Containers
-from squall.agent.prepared import Images
+from squall.blobs.checkout import Checkouts
 from squall.blobs.digest import Digest
 from squall.blobs.sweep import evicted
-from squall.images.rooted.images import Stores
 from squall.model.errors import Error
 
 EVERY_S = 3600.0
@@ -19,19 +18,26 @@ RECENTLY_S = 600.0
 _log = logging.getLogger("squall.agent")
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Needed:
+    """What stays: the directories of these names, and those that were asked for since an instant."""
+
+    names: frozenset[str]
+    since_s: float | None = None
+
+
 class Evicting:
-    """The checkouts of one agent: the longest unused go, and are made again from their blobs when they are asked for."""
+    """The checkouts of one agent: the longest unused go, and are made again from their blobs when they are asked for.
 
-    def __init__(self, stores: Stores, images: Images, containers: Containers, budget_bytes: int) -> None:
-        self._checkouts = {"rendered": stores.rendered, "trees": stores.trees}
-        self._images = images
-        self._containers = containers
+    needed: what stays, asked when it is known what there is; None where nobody knows.
+    """
+
+    def __init__(
+        self, checkouts: Mapping[str, Checkouts], budget_bytes: int, needed: Callable[[], Needed | None]
+    ) -> None:
+        self._checkouts = checkouts
         self._budget_bytes = budget_bytes
-        self._adopted: frozenset[str] = frozenset()
-
-    def adopted(self) -> None:
-        """The containers that run now were started by an earlier agent: on which directories, nobody knows."""
-        self._adopted = frozenset(self._containers.present)
+        self._needed = needed
 
     async def run(self) -> None:
         """Looks for ever."""
@@ -49,17 +55,20 @@ class Evicting:
             for kind, checkouts in self._checkouts.items()
             for copy in await checkouts.copies()
         }
-        if self._adopted & self._containers.present.keys():
+        needed = self._needed()
+        if needed is None:
             return 0
-        # From here to the names of those that go, nothing else runs: nobody is given what is about to go.
-        needed = self._images.keep_only(self._containers.functions())
-        before_s = min(time.time() - RECENTLY_S, self._images.leases.oldest_s() or time.time())
-        in_use = {name for name, copy in copies.items() if copy.key in needed or copy.used_s >= before_s}
+        before_s = time.time() - RECENTLY_S
+        if needed.since_s is not None:
+            before_s = min(before_s, needed.since_s)
+        in_use = {
+            name for name, copy in copies.items() if copy.key in needed.names or copy.used_s >= before_s
+        }
         named = (replace(copy, key=name) for name, copy in copies.items())
-        going = evicted(named, in_use=in_use, budget_bytes=self._budget_bytes)
         gone = 0
-        for name in going:
+        for name in evicted(named, in_use=in_use, budget_bytes=self._budget_bytes):
             kind, _, digest = name.partition("/")
+            # Whoever asks for it meanwhile is given it before, and it stays, or after, and it is made again.
             gone += await self._checkouts[kind].remove(Digest(digest), before_s=before_s)
         if gone:
             _log.info("%d directories of images and sources went, of those that nothing needs", gone)

@@ -18,7 +18,7 @@ from functools import partial
 from typing import Any
 
 from squall.agent.containers import Containers, Means, cores
-from squall.agent.evicting import Evicting
+from squall.agent.evicting import Evicting, Needed
 from squall.agent.gpus import GpuRoom
 from squall.agent.heartbeat import beat, patience_of
 from squall.agent.image_service import ImageService
@@ -147,8 +147,12 @@ class Agent:
         if adopted:
             await self._network.ready()
         await self._containers.adopt(adopted)
-        evicting = Evicting(stores, self._images, self._containers, int(self._options.layers_keep_bytes))
-        evicting.adopted()
+        self._adopted = frozenset(self._containers.present)
+        evicting = Evicting(
+            {"rendered": stores.rendered, "trees": stores.trees},
+            int(self._options.layers_keep_bytes),
+            self._needed,
+        )
         evictions = loop.create_task(evicting.run())
         sweeping = loop.create_task(self._network.sweep())
         self._pools.park()
@@ -161,6 +165,13 @@ class Agent:
         if self._take_all_down:
             await self._take_down()
         return 0
+
+    def _needed(self) -> Needed | None:
+        """The directories that must stay; unknown as long as a container runs that an earlier agent has started."""
+        if self._adopted & self._containers.present.keys():
+            return None
+        names = self._images.keep_only(self._containers.functions())
+        return Needed(names=names, since_s=self._images.leases.oldest_s())
 
     def _end_all(self) -> None:
         self._take_all_down = True
