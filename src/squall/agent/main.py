@@ -147,13 +147,7 @@ class Agent:
         if adopted:
             await self._network.ready()
         await self._containers.adopt(adopted)
-        self._adopted = frozenset(self._containers.present)
-        evicting = Evicting(
-            {"rendered": stores.rendered, "trees": stores.trees},
-            int(self._options.layers_keep_bytes),
-            self._needed,
-        )
-        evictions = loop.create_task(evicting.run())
+        evictions = loop.create_task(self._evict(stores))
         sweeping = loop.create_task(self._network.sweep())
         self._pools.park()
         serving = loop.create_task(self._serve_servers())
@@ -165,6 +159,13 @@ class Agent:
         if self._take_all_down:
             await self._take_down()
         return 0
+
+    async def _evict(self, stores: Stores) -> None:
+        """Keeps the directories of images and sources within their bounds, for as long as the agent lives."""
+        # No server was met yet: all that runs was taken over.
+        self._adopted = frozenset(self._containers.present)
+        checkouts = {"rendered": stores.rendered, "trees": stores.trees}
+        await Evicting(checkouts, int(self._options.layers_keep_bytes), self._needed).run()
 
     def _needed(self) -> Needed | None:
         """The directories that must stay; unknown as long as a container runs that an earlier agent has started."""

@@ -42,7 +42,7 @@ async def collect(store: LocalBlobStore, roots: Roots, *, before_s: float) -> Co
     Roots are asked for once all old blobs are listed. Whoever refers to a blob from then on has put or renewed it
     since the cutoff, itself or by renewing a tree or manifest that names it: those go before what they name, and one
     that was renewed meanwhile keeps all of it. So it may end at any moment, by a kill too. It takes half of a core at
-    most, and 33 bytes of memory for each old blob, beside a list of the trees and manifests that are not old.
+    most, and 50 bytes of memory for each old blob, beside a list of the trees and manifests that are not old.
 
     Raises what the store and `roots` raise; less has gone then.
     """

@@ -156,6 +156,8 @@ class DiskBlobs:
     def _prepare(self) -> None:
         for directory in (self._root, self._root / _INCOMING, self._root / _DAMAGED):
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with self._lock(fcntl.LOCK_SH):
+            pass  # its file is there from now on, also when the disk is full
         with os.scandir(self._root / _INCOMING) as left:
             for entry in left:
                 # Another process may give it its name at this moment.

@@ -17,7 +17,7 @@ _SIZE: Final = 32
 
 
 class OldBlobs:
-    """Digests with four marks each, in 33 bytes for a digest.
+    """Digests with four marks each, in 33 bytes for a digest, and at most 50 while they come.
 
     They are added first, each once; then closed; then marked.
     """

@@ -22,7 +22,7 @@ class Checked:
 
 
 async def scrub(store: LocalBlobStore, *, bytes_s: float, after: str = "") -> AsyncIterator[Checked]:
-    """Every blob above `after` in the order of the digests, as soon as it was read; 33 bytes of memory for each.
+    """Every blob above `after` in the order of the digests, as soon as it was read; 50 bytes of memory for each.
 
     bytes_s: how many are read in a second at most. What goes meanwhile is left out. Raises what the store raises.
     """

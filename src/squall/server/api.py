@@ -285,7 +285,7 @@ def blobs_collect(connection: Connection, stream: Stream, head: dict[str, Any], 
 
     async def answer() -> None:
         grace_s = head.get("grace_s")
-        if grace_s is not None and not grace_s >= LEAST_GRACE_S:
+        if grace_s is not None and not (isinstance(grace_s, int | float) and grace_s >= LEAST_GRACE_S):
             raise InvalidError(
                 f"bytes that were just sent stay for {LEAST_GRACE_S:g} s at least, not {grace_s!r}"
             )

@@ -6,6 +6,7 @@ import asyncio
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Self
 
 import pytest
 
@@ -51,7 +52,7 @@ class Machine:
         self.number = number
         self.said: list[str] = []
 
-    async def __aenter__(self) -> Machine:
+    async def __aenter__(self) -> Self:
         self.blobs = await DiskBlobs.open(self.state / "blobs")
         self.kept = Kept(self.state / "images")
         rendered = await Checkouts.open(self.state / f"rendered{self.number}", layer_renderer(self.blobs))
