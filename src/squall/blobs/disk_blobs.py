@@ -156,8 +156,7 @@ class DiskBlobs:
     def _prepare(self) -> None:
         for directory in (self._root, self._root / _INCOMING, self._root / _DAMAGED):
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with self._lock(fcntl.LOCK_SH):
-            pass  # its file is there from now on, also when the disk is full
+        os.close(self._open_lock())  # there from now on, also when the disk is full
         with os.scandir(self._root / _INCOMING) as left:
             for entry in left:
                 # Another process may give it its name at this moment.
@@ -358,12 +357,15 @@ class DiskBlobs:
     @contextlib.contextmanager
     def _lock(self, kind: int) -> Iterator[None]:
         """The lock of the directory, shared or alone, among all processes and threads; it ends with its holder."""
-        fd = os.open(self._root / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        fd = self._open_lock()
         try:
             fcntl.flock(fd, kind)
             yield
         finally:
             os.close(fd)
+
+    def _open_lock(self) -> int:
+        return os.open(self._root / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
 
     def _shelves(self) -> list[str]:
         with os.scandir(self._root) as entries:
