@@ -49,13 +49,8 @@ Handler = Callable[[Stream, dict[str, Any], dict[str, Any]], Coroutine[Any, Any,
 _BATCH: Final = 64 * 1024
 
 
-async def collect_nothing() -> int:
-    """Until a collector is given: blobs stay."""
-    return 0
-
-
 class ImageService:
-    """The images of this machine, for clients. collect: what removes blobs after a prune."""
+    """The images of this machine, for clients."""
 
     def __init__(
         self,
@@ -77,7 +72,6 @@ class ImageService:
         self._users: dict[str, Prepared] = {}
         self._reading: Counter[str] = Counter()
         self._tasks: set[asyncio.Task[None]] = set()
-        self.collect: Collect = collect_nothing
         self._handlers: Mapping[str, Handler] = {
             "image.build": self._build,
             "image.list": self._list,
@@ -262,7 +256,7 @@ class ImageService:
         for key in going.host:
             await asyncio.to_thread(self._layers.remove, key)
             freed += sizes[key]
-        return freed + await self.collect()
+        return freed
 
     async def _shell(self, stream: Stream, head: dict[str, Any], _wish: dict[str, Any]) -> Answer:
         built = self._inventory.find(str(head["key"]))

@@ -11,7 +11,7 @@ import click
 from squall.cli.amounts import bytes_in, seconds_in, size_text
 from squall.cli.asking import any_client, follow, running_client, server_socket
 from squall.cli.screen import age, plain, say, say_json, say_table, say_wrapped
-from squall.model.errors import UsageError
+from squall.model.errors import ConflictError, UsageError
 from squall.sdk.client import Client
 from squall.sdk.greeting import listens
 from squall.settings.client import named_server
@@ -21,6 +21,7 @@ from squall.wire.codec import Frame
 SHORT: Final = 12
 """Digits of a key that are shown; any that no other key begins with will do."""
 
+_JUST_SENT_S: Final = 600.0
 _UNUSED: Final = "7d"
 
 
@@ -130,7 +131,10 @@ def prune_images(*, older_than: str, keep: str, everything: bool, dry_run: bool,
         "keep_bytes": bytes_in("--keep", keep) if keep else 0,
         "dry_run": dry_run,
     }
-    answer = any_client().request("image.prune", head)
+    client = any_client()
+    answer = client.request("image.prune", head)
+    if answer["gone"] and not dry_run:
+        answer["freed_bytes"] += _collected(client)
     if as_json:
         say_json({**answer, "dry_run": dry_run})
         return
@@ -143,6 +147,14 @@ def prune_images(*, older_than: str, keep: str, everything: bool, dry_run: bool,
         say(f"would remove {count} and free {freed}")
     else:
         say(f"removed {count}, {freed} freed")
+
+
+def _collected(client: Client) -> int:
+    """The bytes of the store that nothing needs any more, once they are gone."""
+    try:
+        return int(client.request("blobs.collect", {"grace_s": _JUST_SENT_S})["freed"])
+    except ConflictError:
+        return 0  # the daily collection is at it
 
 
 def what_of(row: Mapping[str, Any]) -> str:

@@ -14,11 +14,13 @@ from squall.agent.levels import Levels
 from squall.agent.prepared import Images
 from squall.blobs.checkout import Checkouts
 from squall.blobs.digest import Digest, digest_of
+from squall.blobs.directory_renderer import DirectoryRenderer
 from squall.blobs.disk_blobs import DiskBlobs
+from squall.blobs.overlay_notes import Notes
 from squall.blobs.tree import File, encode_tree, tree_of
 from squall.blobs.tree_renderer import TreeRenderer
 from squall.images.apply import Sandboxes
-from squall.images.rooted.images import Stores, layer_renderer
+from squall.images.rooted.images import Stores
 from squall.model.errors import BlobMissing
 from squall.sdk.this_python import this_python
 from squall.settings.paths import StatePaths, open_state
@@ -31,7 +33,7 @@ def play(state: Path, work: Callable[[Images, DiskBlobs, StatePaths], Awaitable[
         stores = Stores(
             blobs=blobs,
             trees=await Checkouts.open(paths.trees, TreeRenderer(blobs)),
-            rendered=await Checkouts.open(paths.rendered, layer_renderer(blobs)),
+            rendered=await Checkouts.open(paths.rendered, DirectoryRenderer(blobs, notes=Notes.USER)),
         )
         # Nothing is built, and no container is planned.
         images = Images(paths, stores, cast(Sandboxes, None), cast(Levels, None))

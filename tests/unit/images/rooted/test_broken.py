@@ -12,14 +12,15 @@ import pytest
 
 from squall.blobs.checkout import Checkouts
 from squall.blobs.digest import Digest, digest_of
+from squall.blobs.directory_renderer import DirectoryRenderer
 from squall.blobs.disk_blobs import DiskBlobs
 from squall.blobs.manifest_bytes import decode
+from squall.blobs.overlay_notes import Notes
 from squall.blobs.tree import File, encode_tree, tree_of
 from squall.images.command import Exit
 from squall.images.dockerfile.nouns import ImageConfig
 from squall.images.rooted.broken import forget_broken
 from squall.images.rooted.build import Job, LayerBuilder, Places
-from squall.images.rooted.images import layer_renderer
 from squall.images.rooted.kept import Kept
 from squall.images.rooted.nouns import Built, LayerStep, StepsPlan
 from squall.model.errors import BlobCorrupt, BlobMissing
@@ -55,9 +56,14 @@ class Machine:
     async def __aenter__(self) -> Self:
         self.blobs = await DiskBlobs.open(self.state / "blobs")
         self.kept = Kept(self.state / "images")
-        rendered = await Checkouts.open(self.state / f"rendered{self.number}", layer_renderer(self.blobs))
+        rendered = await Checkouts.open(
+            self.state / f"rendered{self.number}", DirectoryRenderer(self.blobs, notes=Notes.USER)
+        )
         places = Places(
-            workshop=self.state / "builds", scratch=self.state / "scratch", cache=self.state / "cache"
+            workshop=self.state / "builds",
+            scratch=self.state / "scratch",
+            cache=self.state / "cache",
+            logs=self.state / "logs",
         )
         self.builder = LayerBuilder(self.blobs, rendered, self.kept, NoSandboxes(), places)
         return self
