@@ -7,7 +7,7 @@ from squall.runtime.syscall_numbers import NUMBERS
 
 # A foreign ABI kills the process, as libseccomp does with what is not named here: x32 and i386 among them.
 _ARCHITECTURE = {"x86_64": "SCMP_ARCH_X86_64", "aarch64": "SCMP_ARCH_AARCH64"}
-_EPERM, _ENOSYS, _EAFNOSUPPORT = 1, 38, 97
+_EPERM, _ENOSYS, _EPROTONOSUPPORT, _EAFNOSUPPORT = 1, 38, 93, 97
 # The kernel reads the lower half of an int; a whole argument is never compared, as its upper half may hold anything.
 _INT = 0xFFFFFFFF
 _INT_BITS = 32
@@ -76,6 +76,10 @@ def _sockets() -> list[Rule]:
             for protocol in _PROTOCOLS
         ),
         *(_refuse("socket", _EAFNOSUPPORT, condition) for condition in _none_of(0, families, bits=_INT_BITS)),
+        *(
+            _refuse("socket", _EPROTONOSUPPORT, _masked(0, _INT, _NETLINK), condition)
+            for condition in _none_of(2, (0,), bits=_INT_BITS)
+        ),
     ]
 
 
