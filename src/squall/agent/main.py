@@ -85,6 +85,13 @@ async def _open_stores(paths: StatePaths, host: Host) -> Stores:
     )
 
 
+async def _open_gpus(paths: StatePaths) -> GpuRoom:
+    gpus = GpuRoom(await asyncio.to_thread(look_at_gpus, os.environ.get(RECORDING_VARIABLE, "")))
+    gpus.note = paths.run / "gpus.json"
+    gpus.open()
+    return gpus
+
+
 class Agent:
     """One node's agent."""
 
@@ -105,9 +112,7 @@ class Agent:
         loop.add_signal_handler(signal.SIGINT, self._end_all)
         host = await asyncio.to_thread(probe, str(self._paths.state))
         self._level: Level = "process" if host.sandbox_refused else "sandbox"
-        gpus = GpuRoom(await asyncio.to_thread(look_at_gpus, os.environ.get(RECORDING_VARIABLE, "")))
-        gpus.note = self._paths.run / "gpus.json"
-        gpus.open()
+        gpus = await _open_gpus(self._paths)
         self._node = Node(
             id=_node_id(self._paths),
             capacity=_capacity().with_gpus(*gpus.gpus),
