@@ -152,7 +152,7 @@ DEB = Deb(
 )
 
 
-@given(st.lists(st.integers(0, 4000), max_size=6), st.sampled_from(["xz", "gz", ""]))
+@given(st.lists(st.integers(0, 4000), max_size=6), st.sampled_from(["xz", "zst", "gz", ""]))
 def test_a_package_is_read_the_same_however_it_is_cut(cuts: list[int], packing: str) -> None:
     packed = Deb(**{**vars(DEB), "packing": packing}).packed()
     assert _read(packed, [0, *sorted(cuts), len(packed)]) == _read(packed, [0, len(packed)])

@@ -59,11 +59,6 @@ def settings_files(sources: Sequence[tuple[str, str]], *, keyring: bool) -> list
     ]
 
 
-def directories() -> tuple[str, ...]:
-    """Directories that dpkg wants to find."""
-    return (f"{ADMIN}/updates", f"{ADMIN}/parts", f"{ADMIN}/alternatives", f"{ADMIN}/info")
-
-
 def commands_for(records: Iterable[Record], epoch_s: int) -> tuple[RootCommand, ...]:
     """What must run in the root, in this order: what packages wanted run before they were unpacked, their configuring,
     and a cleaning that leaves the same files each time.

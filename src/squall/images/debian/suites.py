@@ -81,7 +81,9 @@ async def read_catalog(suites: Sequence[Suite], mirrors: Mirrors, blobs: BlobSto
         try:
             await _read(suite, catalog, blobs)
         except (ValueError, LayerInvalid, LayerTooLarge) as error:
-            raise answer_wrong(suite.index_at, f"it is no index of packages: {error}") from error
+            raise answer_wrong(
+                suite.index_at, f"it is no index of the packages of {suite.name}: {error}"
+            ) from error
     return catalog
 
 

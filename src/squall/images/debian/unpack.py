@@ -10,7 +10,7 @@ from typing import Final
 from squall.blobs.blob_store import BlobStore
 from squall.blobs.manifest import Attributes
 from squall.images.debian.closure import packages_for
-from squall.images.debian.configure import KEYRING, commands_for, directories, settings_files
+from squall.images.debian.configure import KEYRING, commands_for, settings_files
 from squall.images.debian.deb import DebReader
 from squall.images.debian.dpkg_record import Record, admin_files
 from squall.images.debian.how import How, Say
@@ -19,7 +19,13 @@ from squall.images.debian.kept_root import KeptRoot
 from squall.images.debian.mirror import Announced, Mirrors, answer_wrong
 from squall.images.debian.nouns import Installed, Package, Unpacked, WantedDebian
 from squall.images.debian.suites import Suite, find_suites, keep_file, read_catalog
-from squall.model.errors import DebianPackageInvalid, LayerInvalid, LayerTooLarge, TreeInvalid
+from squall.model.errors import (
+    DebianPackageInvalid,
+    FeatureUnavailable,
+    LayerInvalid,
+    LayerTooLarge,
+    TreeInvalid,
+)
 
 _TOLD_EVERY: Final = 25
 _MIB: Final = 1 << 20
@@ -110,7 +116,7 @@ async def _fetching(
 
 
 async def _into(into: IntoRoot, root: KeptRoot, package: Package, blobs: BlobStore, how: How) -> Record:
-    """Unpacks one package, which is in the store. Raises DebianPackageInvalid."""
+    """Unpacks one package, which is in the store. Raises DebianPackageInvalid, FeatureUnavailable."""
     reader = DebReader(how.limits)
 
     def take(data: bytes) -> Iterator[None]:
@@ -124,6 +130,12 @@ async def _into(into: IntoRoot, root: KeptRoot, package: Package, blobs: BlobSto
             await root.through(take(data))
         reader.end()
         return into.end()
+    except FeatureUnavailable as error:
+        raise FeatureUnavailable(
+            f"the package {package} cannot be unpacked: {error.message}",
+            remedy=error.remedy,
+            feature=error.feature,
+        ) from error
     except (LayerInvalid, LayerTooLarge, TreeInvalid, ValueError) as error:
         raise DebianPackageInvalid(
             f"the package {package} cannot be unpacked: {error}", package=package.name
@@ -136,9 +148,6 @@ def _add_own(
     """Adds what no package has in it, as old as the release."""
     mtime_ns = max(suite.release.made_s for suite in suites) * 1_000_000_000
     into.link_merged(mtime_ns)
-    for path in directories():
-        names = tuple(path.encode().split(b"/"))
-        root.tree.add_directory(names, Attributes(mode=0o755, mtime_ns=mtime_ns))
     sources = [(suite.mirror, suite.name) for suite in suites]
     own = (*admin_files(records, architecture), *settings_files(sources, keyring=into.has(KEYRING)))
     for file in own:

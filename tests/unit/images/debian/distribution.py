@@ -10,6 +10,8 @@ import tarfile
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
+import zstandard
+
 from squall.blobs.digest import digest_of
 from tests.unit.images.registry.hostile import Answer, Asked, Wire
 
@@ -41,7 +43,7 @@ def link(name: str, target: str, kind: bytes = tarfile.SYMTYPE) -> Path:
 
 @dataclass(frozen=True)
 class Deb:
-    """A package before it is packed. packing: "xz", "gz" or "". more: further lines of its control file."""
+    """A package before it is packed. packing: "xz", "zst", "gz" or "". more: further lines of its control file."""
 
     name: str
     version: str = "1.0-1"
@@ -65,16 +67,19 @@ class Deb:
         return f"pool/main/{self.name}/{self.name}_{self.version}_{self.architecture}.deb"
 
     def packed(self) -> bytes:
+        return ar(*self.members().items())
+
+    def members(self) -> dict[str, bytes]:
         scripts = {"preinst", "postinst", "prerm", "postrm"}
         control = [
             Path(f"./{name}", data, mode=0o755 if name in scripts else 0o644)
             for name, data in {"control": self.control.encode(), **self.files}.items()
         ]
-        return ar(
-            ("debian-binary", b"2.0\n"),
-            (_named("control.tar", self.packing), pack(tar([directory("./"), *control]), self.packing)),
-            (_named("data.tar", self.packing), pack(tar([directory("./"), *self.paths]), self.packing)),
-        )
+        return {
+            "debian-binary": b"2.0\n",
+            _named("control.tar", self.packing): pack(tar([directory("./"), *control]), self.packing),
+            _named("data.tar", self.packing): pack(tar([directory("./"), *self.paths]), self.packing),
+        }
 
 
 def tar(paths: Iterable[Path]) -> bytes:
@@ -100,6 +105,8 @@ def pack(data: bytes, packing: str) -> bytes:
     match packing:
         case "xz":
             return lzma.compress(data)
+        case "zst":
+            return zstandard.ZstdCompressor().compress(data)
         case "gz":
             return gzip.compress(data, mtime=0)  # else its bytes tell when it was packed
         case _:
@@ -159,6 +166,14 @@ def mirror(
         files[f"{folder}/main/binary-amd64/by-hash/SHA256/{digest_of(data)}"] = data
     files[f"{folder}/InRelease"] = sign(release)
     return files | {f"{under}/{deb.filename}": deb.packed() for deb in debs}
+
+
+def with_index(files: Mapping[str, bytes], name: str, data: bytes) -> dict[str, bytes]:
+    """The mirror, whose release knows of this index alone, as "Packages.xz"."""
+    folder, path = f"/debian/dists/{RELEASE}", f"main/binary-amd64/{name}"
+    others = {path: data for path, data in files.items() if not path.startswith(folder)}
+    release = release_of({path: data}, RELEASE, Acquire_By_Hash="no")
+    return {**others, f"{folder}/{path}": data, f"{folder}/InRelease": release}
 
 
 def release_of(indexes: Mapping[str, bytes], suite: str, **says: str) -> bytes:
