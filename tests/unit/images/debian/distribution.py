@@ -31,6 +31,7 @@ class Path:
     target: str = ""
     uid: int = 0
     gid: int = 0
+    xattrs: Mapping[str, str] = field(default_factory=dict)
 
 
 def directory(name: str, mode: int = 0o755) -> Path:
@@ -84,11 +85,12 @@ class Deb:
 
 def tar(paths: Iterable[Path]) -> bytes:
     made = io.BytesIO()
-    with tarfile.open(fileobj=made, mode="w", format=tarfile.GNU_FORMAT) as archive:
+    with tarfile.open(fileobj=made, mode="w", format=tarfile.PAX_FORMAT) as archive:
         for path in paths:
             info = tarfile.TarInfo(path.name)
             info.type, info.mode, info.linkname = path.kind, path.mode, path.target
             info.uid, info.gid, info.size, info.mtime = path.uid, path.gid, len(path.data), 1_600_000_000
+            info.pax_headers = {f"SCHILY.xattr.{name}": value for name, value in path.xattrs.items()}
             archive.addfile(info, io.BytesIO(path.data))
     return made.getvalue()
 

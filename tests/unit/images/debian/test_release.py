@@ -10,10 +10,11 @@ import pytest
 from squall.blobs.memory_blobs import MemoryBlobs
 from squall.images.debian.how import How
 from squall.images.debian.nouns import MIRRORS, WantedDebian
-from squall.images.debian.release import parse_release, signed_text
+from squall.images.debian.release import MAX_INDEX_BYTES, parse_release, signed_text
 from squall.images.debian.signature import Verifier, find_verifier, why_not_signed
 from squall.images.debian.unpack import unpack_debian
 from squall.model.errors import MirrorNotTrusted
+from tests.unit.images.debian.building import build
 from tests.unit.images.debian.distribution import MADE_S, base, giving, mirror, release_of
 from tests.unit.images.registry.hostile import QUICK, serving
 
@@ -47,6 +48,26 @@ def test_the_smallest_index_that_is_there_is_read() -> None:
     assert index is not None
     assert index.path == gz
     assert parse_release(release_of(data, "bookworm").decode()).packages("arm64") is None
+
+
+def test_a_release_has_the_name_of_its_suite_too() -> None:
+    assert parse_release(release_of({}, "bookworm").decode()).names == {"bookworm", "stable-of-bookworm"}
+
+
+def test_an_index_that_is_far_too_large_is_not_there() -> None:
+    path = "main/binary-amd64/Packages"
+    text = release_of({path: b""}, "bookworm").decode()
+    for size, there in ((MAX_INDEX_BYTES, True), (MAX_INDEX_BYTES + 1, False)):
+        release = parse_release(text.replace(f" {0:>8} {path}", f" {size} {path}"))
+        assert (release.packages("amd64") is not None) == there
+
+
+@pytest.mark.parametrize("says", ["yes", "no"])
+def test_an_index_is_asked_for_by_its_digest_where_the_mirror_keeps_it_so(says: str) -> None:
+    built = build(mirror(base(), Acquire_By_Hash=says))
+    assert built.unpacked is not None, built.failed
+    (asked,) = (target for target in built.asked if "binary-amd64" in target)
+    assert ("/by-hash/SHA256/" in asked) == (says == "yes")
 
 
 def test_only_what_is_within_the_signed_part_is_read() -> None:

@@ -97,6 +97,16 @@ def test_what_has_another_size_than_is_announced_is_refused(which: str, by: int,
         assert "1 bytes too early" in str(built.failed)
 
 
+def test_an_index_that_unpacks_to_more_than_is_announced_is_refused() -> None:
+    files = mirror(base())
+    release, size = "/debian/dists/bookworm/InRelease", len(index(base()))
+    said = files[release].replace(b" %d main/" % size, b" %d main/" % (size - 1))
+    assert said != files[release]
+    built = build(files | {release: said})
+    assert isinstance(built.failed, MirrorAnswerWrong), built.failed
+    assert f"more than the {size - 1} bytes" in str(built.failed)
+
+
 @pytest.mark.parametrize("which", ["InRelease", "Packages.xz", TOOL.filename])
 def test_a_body_that_never_ends_is_cut_off_and_takes_no_memory(which: str) -> None:
     most = 64 * MIB  # were it not cut off, the test would still end
