@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import shutil
 import tempfile
 from collections.abc import Iterable
@@ -20,6 +21,8 @@ _STATUS: Final = b"[GNUPG:] "
 _GOOD: Final = b"VALIDSIG"
 _BAD: Final = frozenset({b"BADSIG", b"ERRSIG", b"EXPSIG", b"EXPKEYSIG", b"REVKEYSIG"})
 _UNKNOWN_KEY: Final = b"NO_PUBKEY"
+# What is signed in other ways than as clear text may be packed, and is unpacked before its signature is looked at.
+_NO_CLEAR_TEXT: Final = re.compile(rb"\A[\x80-\xff]|-----BEGIN PGP (?!(?:SIGNED MESSAGE|SIGNATURE)-----)")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +34,8 @@ class Verifier:
 
     async def signed(self, message: bytes) -> str:
         """What a signed message says, once a key has signed it. Raises ValueError."""
+        if _NO_CLEAR_TEXT.search(message):
+            raise ValueError("it is not signed as clear text")
         with tempfile.TemporaryDirectory(prefix="squall-release-") as made:
             room = Path(made)
             (room / "message").write_bytes(message)

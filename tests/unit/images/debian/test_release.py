@@ -139,6 +139,10 @@ class Signer:
     def sign(self, message: bytes) -> bytes:
         return self._gpg("--clearsign", "--digest-algo", "SHA512", given=message)
 
+    def pack(self, message: bytes, *words: str) -> bytes:
+        """Signed, and packed with its signature."""
+        return self._gpg("--sign", "-z", "9", *words, given=message)
+
     def close(self) -> None:
         subprocess.run(["gpgconf", "--homedir", self._home, "--kill", "all"], check=False)
 
@@ -169,6 +173,13 @@ def test_a_release_is_believed_by_its_signature(tmp_path: Path) -> None:
         def before(release: bytes) -> bytes:
             return b"Codename: bookworm\nArchitectures: all\n\n" + ours.sign(release)
 
+        # A little of what is packed would fill the disk, before it is known who has signed it.
+        for words in ((), ("--armor",)):
+
+            def packed(release: bytes, words: tuple[str, ...] = words) -> bytes:
+                return ours.pack(release, *words)
+
+            assert "not signed as clear text" in _failure(mirror(base(), sign=packed), ours.keyring)
         # What stands before the signed part says nothing: the release is as it was signed.
         assert _failure(mirror(base(), sign=before), ours.keyring) == ""
     finally:
