@@ -1,19 +1,21 @@
-"""Images: an image pulled and laid out, and a directory kept and laid out again, against skopeo and umoci."""
+"""Images: built, pulled and laid out, and a directory kept and laid out again, against buildah, pip, skopeo and umoci."""
 
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 import re
 import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from measure import Bar, Samples, Turn, arguments, report_rounds, report_turn, seconds
+import image_builds
+from measure import Bar, Samples, Turn, arguments, report, report_turn, results_of, run_rounds, say, seconds
 from squall.blobs.blob_store import BlobStore
 from squall.blobs.digest import Digest
 from squall.blobs.directory_renderer import DirectoryRenderer
@@ -27,8 +29,16 @@ from squall.images.registry.credentials import Keychain
 from squall.images.registry.reference import parse_reference
 from squall.images.remote import pull_image, push_image
 
-UNITS = {"pull_s": "s", "snapshot_s": "s", "checkout_s": "s"}
-BARS = (Bar(metric="pull_s", factor=1.0, theirs="skopeo_umoci"),)
+UNITS = {**image_builds.UNITS, "pull_s": "s", "snapshot_s": "s", "checkout_s": "s"}
+BARS = (
+    Bar(metric="build_s", factor=1.0, theirs="buildah"),
+    Bar(metric="build_mixed_s", factor=1.0, theirs="buildah"),
+    Bar(metric="build_s", factor=1.0, theirs="venv_pip"),
+    Bar(metric="rebuild_s", factor=0.1),
+    Bar(metric="rebuild_mixed_s", factor=0.1),
+    Bar(metric="rebuild_changed_s", factor=1.0, theirs="buildah"),
+    Bar(metric="pull_s", factor=1.0, theirs="skopeo_umoci"),
+)
 HERE = Platform(os="linux", architecture="amd64")
 NAME = "bench/image:v1"
 _FILES, _QUICK_FILES = 40_000, 4_000
@@ -120,15 +130,40 @@ async def keep_and_lay_out(top: Path, files: int) -> Samples:
     return {"snapshot_s": [snapshot_s], "checkout_s": [checkout_s]}
 
 
-def squall(top: Path, files: int) -> Samples:
-    """Squall's turn."""
+def squall(top: Path, files: int) -> Turn:
+    """Squall's turn. Without a registry, or without a base, the figures that need it are left out."""
+    samples: Samples = {}
+    notes: list[str] = []
+    # First, as with the others: what is written for the rest would have to reach the disk meanwhile.
+    if (start := image_builds.prepared()) is None:
+        notes.append("no builds: there is no base")
+    else:
+        samples |= image_builds.squall_builds(top, start)
+    if missing := missing_of(("docker-registry",)):
+        notes.append(f"no pull: {missing}")
+    else:
+        with a_registry(top / "registry") as address:
+            asyncio.run(push(address, top, files // 4))
+            samples["pull_s"] = [asyncio.run(pull(address, top))]
+    return Turn(samples=samples | asyncio.run(keep_and_lay_out(top, files)), notes=tuple(notes))
+
+
+def venv_pip(top: Path, _files: int) -> Turn:
+    """The turn of pip in a virtual environment."""
+    return Turn(samples=image_builds.venv_pip(top))
+
+
+def buildah(top: Path, _files: int) -> Turn:
+    """Buildah's turn."""
+    if os.geteuid() != 0:
+        return Turn(skipped="its storage is an overlay as root alone: run the bench as root")
+    if (start := image_builds.prepared()) is None:
+        return Turn(skipped="there is no base to build on: see above")
     with a_registry(top / "registry") as address:
-        asyncio.run(push(address, top, files // 4))
-        pull_s = asyncio.run(pull(address, top))
-    return {"pull_s": [pull_s], **asyncio.run(keep_and_lay_out(top, files))}
+        return image_builds.buildah(top / "buildah", start, address)
 
 
-def skopeo_umoci(top: Path, files: int) -> Samples:
+def skopeo_umoci(top: Path, files: int) -> Turn:
     """The same image with one program that fetches and one that unpacks."""
     with a_registry(top / "registry") as address:
         asyncio.run(push(address, top, files // 4))
@@ -141,35 +176,63 @@ def skopeo_umoci(top: Path, files: int) -> Samples:
             for command in (fetch, unpack):
                 subprocess.run(command, check=True, capture_output=True)
 
-        return {"pull_s": [seconds(both)]}
+        return Turn(samples={"pull_s": [seconds(both)]})
 
 
-CONTENDERS: dict[str, tuple[Callable[[Path, int], Samples], tuple[str, ...]]] = {
-    "squall": (squall, ("docker-registry",)),
+CONTENDERS: dict[str, tuple[Callable[[Path, int], Turn], tuple[str, ...]]] = {
+    "squall": (squall, ()),
+    "venv_pip": (venv_pip, ()),
+    "buildah": (buildah, ("buildah", "docker-registry")),
     "skopeo_umoci": (skopeo_umoci, ("docker-registry", "skopeo", "umoci")),
 }
+
+
+def missing_of(needed: Sequence[str]) -> str:
+    """What to do about the programs of these that are not here; empty where all are."""
+    missing = [program for program in needed if shutil.which(program) is None]
+    return f"not installed: `apt-get install {' '.join(missing)}`" if missing else ""
 
 
 def turn(who: str, *, quick: bool) -> Turn:
     """One turn of a contender; skipped where a program that it needs is not installed."""
     measure, needed = CONTENDERS[who]
-    missing = [program for program in needed if shutil.which(program) is None]
-    if missing:
-        return Turn(skipped=f"{', '.join(missing)} not installed")
+    if missing := missing_of(needed):
+        return Turn(skipped=missing)
     top = Path(tempfile.mkdtemp(prefix="squall-images-"))
     try:
-        return Turn(samples=measure(top, _QUICK_FILES if quick else _FILES))
+        return measure(top, _QUICK_FILES if quick else _FILES)
+    finally:
+        shutil.rmtree(top, ignore_errors=True)
+
+
+@contextmanager
+def base_of_builds(who: Sequence[str]) -> Iterator[Samples]:
+    """What the builds of these contenders start from, while they have their turns, and how long it took."""
+    top = Path(tempfile.mkdtemp(prefix="squall-images-"))
+    samples: Samples = {}
+    try:
+        if {"squall", "buildah"} & set(who):
+            try:
+                samples = image_builds.prepare(top)
+            except (RuntimeError, subprocess.CalledProcessError) as problem:
+                say(f"no base to build on, so nothing is built: {problem}")
+        yield samples
     finally:
         shutil.rmtree(top, ignore_errors=True)
 
 
 def main() -> None:
-    """Runs the rounds and prints the figures."""
+    """Runs the rounds and prints the figures. Raises SystemExit where a contender failed."""
     options = arguments(__doc__ or "", list(CONTENDERS))
     if options.turn:
         report_turn(turn(options.turn, quick=options.quick))
         return
-    report_rounds(__file__, options, UNITS, reference="skopeo_umoci", bars={"bar": BARS})
+    with base_of_builds(options.contenders) as base:
+        turns = run_rounds(__file__, options)
+    turns.setdefault("squall", []).append(Turn(samples=base))
+    report(results_of(turns, UNITS), reference="squall", bars={"bar": BARS}, json_too=options.json)
+    if any(one.failed for taken in turns.values() for one in taken):
+        raise SystemExit("a contender failed: see its line above")
 
 
 if __name__ == "__main__":
