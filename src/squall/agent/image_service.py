@@ -163,7 +163,8 @@ class ImageService:
         image = RegistryImage(reference=str(wish["reference"]), login=bool(wish.get("login")))
         with self._images.under_way():
             before = {built.key for built, _ in self._kept.all()}
-            built = await self._images.rooted.bases.pull(image, _job(wish), _teller(stream))
+            async with self._images.leases.held():
+                built = await self._images.rooted.bases.pull(image, _job(wish), _teller(stream))
         (row,) = [row for row in self._inventory.rows(every=True) if row["key"] == built.key]
         answer = {"reference": reference, "new": built.key not in before, "image": row}
         return {}, json.dumps(answer).encode()
@@ -182,7 +183,9 @@ class ImageService:
         with self._read(built):
             config = oci_config(built.config, self._platform)
             layers = [Digest(tree) for tree in built.trees]
-            pushed = await push_image(client, reference, self._stores.blobs, layers, config)
+            # Packed layers go through the store, and nothing names them.
+            async with self._images.leases.held():
+                pushed = await push_image(client, reference, self._stores.blobs, layers, config)
         answer = {
             "key": built.key,
             "reference": str(reference),
@@ -197,7 +200,8 @@ class ImageService:
             raise InvalidError("an image is exported to an absolute path, as oci-dir or as oci-archive")
         how = (wish["format"], self._platform)
         with self._read(built):
-            digest = await export_image(built, self._stores.blobs, target, how, _teller(stream))
+            async with self._images.leases.held():
+                digest = await export_image(built, self._stores.blobs, target, how, _teller(stream))
         answer = {"key": built.key, "path": str(target), "digest": f"sha256:{digest}"}
         return {}, json.dumps(answer).encode()
 

@@ -203,13 +203,18 @@ class LayerBuilder:
         return await self.keep(
             replace(
                 below, key=key, label=label, trees=trees, took_s=took_s, size=taken.size, parent=below.key
-            )
+            ),
+            below,
         )
 
-    async def keep(self, built: Built) -> Built:
-        """The image, found by its key from now on. Raises BlobMissing where something of it was taken away meanwhile."""
+    async def keep(self, built: Built, below: Built | None = None) -> Built:
+        """The image, found by its key from now on. below: an image that is kept already, whose layers are held by that.
+
+        Raises BlobMissing where something of it was taken away meanwhile.
+        """
         faults.point(_LAID)
-        await certain(self._blobs, map(Digest, built.trees))
+        held = frozenset(below.trees) if below is not None else frozenset[str]()
+        await certain(self._blobs, [Digest(tree) for tree in built.trees if tree not in held])
         made = replace(built, made_s=time.time())
         await asyncio.to_thread(self._kept.keep, made)
         return made
@@ -233,7 +238,7 @@ class LayerBuilder:
             try:
                 taken = await self.run(below, await self._ordered(below, step, job, say), job, say)
             except ImageBuildError as failed:
-                ground = await self.keep(before(below, step))
+                ground = await self.keep(before(below, step), below)
                 raise with_way_in(failed, ground.key) from failed
         took_s = time.monotonic() - started_s
         built = await self.add(below, step.key, step.label, taken, took_s)

@@ -157,7 +157,7 @@ class RootedImages:
         key = final_key(built, built.config, _uncopied(recipe))
         if self._kept.find(key) is None:
             final = replace(built, key=key, parent=built.key, final=True, took_s=0.0, size=0)
-            await self._builder.keep(final)
+            await self._builder.keep(final, built)
 
     async def directories(self, built: Built) -> tuple[str, ...]:
         """The layers of an image as directories, the top one first."""

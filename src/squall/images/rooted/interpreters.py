@@ -87,7 +87,7 @@ class Interpreters:
             with_python = replace(with_python, trees=(*built.trees, python.tree), size=size)
         for number, command in enumerate(python.commands):
             with_python = await self._run(with_python, (key, number, command), job, say)
-        return await self._builder.keep(with_python)
+        return await self._builder.keep(with_python, built)
 
     async def _run(self, built: Built, what: tuple[str, int, str], job: Job, say: Say) -> Built:
         key, number, command = what
