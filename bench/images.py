@@ -33,12 +33,13 @@ UNITS = {**image_builds.UNITS, "pull_s": "s", "snapshot_s": "s", "checkout_s": "
 BARS = (
     Bar(metric="build_s", factor=1.0, theirs="buildah"),
     Bar(metric="build_mixed_s", factor=1.0, theirs="buildah"),
-    Bar(metric="build_s", factor=1.0, theirs="venv_pip"),
     Bar(metric="rebuild_s", factor=0.1),
     Bar(metric="rebuild_mixed_s", factor=0.1),
     Bar(metric="rebuild_changed_s", factor=1.0, theirs="buildah"),
     Bar(metric="pull_s", factor=1.0, theirs="skopeo_umoci"),
 )
+# It keeps nothing that could be found again, and its packages are no other machine's.
+AIMS = (Bar(metric="build_s", factor=1.0, theirs="venv_pip"),)
 HERE = Platform(os="linux", architecture="amd64")
 NAME = "bench/image:v1"
 _FILES, _QUICK_FILES = 40_000, 4_000
@@ -230,7 +231,9 @@ def main() -> None:
     with base_of_builds(options.contenders) as base:
         turns = run_rounds(__file__, options)
     turns.setdefault("squall", []).append(Turn(samples=base))
-    report(results_of(turns, UNITS), reference="squall", bars={"bar": BARS}, json_too=options.json)
+    report(
+        results_of(turns, UNITS), reference="squall", bars={"bar": BARS, "aim": AIMS}, json_too=options.json
+    )
     if any(one.failed for taken in turns.values() for one in taken):
         raise SystemExit("a contender failed: see its line above")
 
