@@ -199,6 +199,34 @@ def look():
     assert 'Traceback (most recent call last):\n  File "/work' not in program.said
 
 
+def test_an_image_that_was_built_is_named_by_its_key(program: Program) -> None:
+    program.tells("""
+@app.function(image=squall.Image.debian_slim().run_commands("echo from the first > /opt/first"))
+def look():
+    return 1
+""")
+    records = [path for path in (program.house.folder / "state" / "images").iterdir() if len(path.name) == 64]
+    (key,) = [
+        path.name
+        for path in records
+        if json.loads(path.read_text())["label"] == "run_commands echo from the first > /opt/first"
+        and not json.loads(path.read_text()).get("final")
+    ]
+    told = program.tells(f"""
+@app.function(image=squall.Image.from_id("{key[:12]}").run_commands("cat /opt/first > /opt/second"))
+def look():
+    return sh("cat /opt/second")
+""")
+    assert told == "from the first"
+    done = program.run("""
+@app.function(image=squall.Image.from_id("ffffffffffffffff"))
+def look():
+    return 1
+""")
+    assert done.returncode != 0
+    assert "no image here has the key" in program.said
+
+
 def test_steps_that_give_the_same_each_time_do_so_from_nothing_on(program: Program) -> None:
     text = """
 image = (

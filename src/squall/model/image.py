@@ -23,10 +23,11 @@ from squall.model.image_steps import (
 )
 from squall.model.jsonable import from_json, to_json
 
-Base = Literal["host", "debian_slim", "registry", "dockerfile", "scratch"]
+Base = Literal["host", "debian_slim", "registry", "dockerfile", "scratch", "built"]
 SOURCE_ROOT: Final = "/app"
 """Where the user's source shows in a container, and where local Python sources are added."""
 
+_KEY = re.compile(r"[0-9a-f]{6,64}")
 _PYTHON_VERSION = re.compile(r"3\.\d{1,2}")
 
 
@@ -71,8 +72,8 @@ class DockerfileImage:
 class ImageRecipe:
     """What an image is made of: a base and steps, in order.
 
-    base: "host" is the machine itself; every other one has a root of its own. image, dockerfile: what the bases of those names
-    stand on. python_version: "3.12", the Python that the base is given where it is not the host; None for the client's,
+    base: "host" is the machine itself; every other one has a root of its own. image, dockerfile, built: what the bases of those names
+    stand on, the last one a key of an image that was built on this machine, or the beginning of one. python_version: "3.12", the Python that the base is given where it is not the host; None for the client's,
     and with a base from a registry, from a Dockerfile or from nothing for none but what is in it. sources: the digest of the client's settings that decide which
     packages its steps find, so that the recipe alone tells its layers.
     """
@@ -80,6 +81,7 @@ class ImageRecipe:
     base: Base = "host"
     image: RegistryImage | None = None
     dockerfile: DockerfileImage | None = None
+    built: str = ""
     python_version: str | None = None
     steps: tuple[Step, ...] = ()
     sources: str = ""
@@ -91,6 +93,10 @@ class ImageRecipe:
             raise ValueError("an image of a registry is what the base of that name stands on, and no other")
         if (self.dockerfile is not None) != (self.base == "dockerfile"):
             raise ValueError("a Dockerfile is what the base of that name stands on, and no other")
+        if bool(self.built) != (self.base == "built") or (self.built and not _KEY.fullmatch(self.built)):
+            raise ValueError(
+                f"the key of an image that was built is what the base of that name stands on, not {self.built!r}"
+            )
         late = step_after_uncopied_add(self.steps)
         if late is not None:
             raise ValueError(f"a step that builds follows {late.origin or late.remote}, which is not copied")

@@ -16,6 +16,7 @@ from squall.model.image import Base
 from squall.sdk.image_commands import Runs
 from squall.sdk.image_declared import (
     Building,
+    BuiltBase,
     Declared,
     Directory,
     DockerfileBase,
@@ -45,6 +46,7 @@ OLDEST_PYTHON: Final = 11
 """The minor version of Python 3 that Squall's own code in a container needs."""
 
 LOGIN: Final = ("REGISTRY_USERNAME", "REGISTRY_PASSWORD")
+_KEY = re.compile(r"[0-9a-f]{6,64}")
 _PYTHON = re.compile(r"3\.(\d{1,2})(\.\d{1,3})?")
 
 
@@ -71,7 +73,7 @@ class Image(Installs, Runs, Adds):
 
     @staticmethod
     def debian_slim(python_version: str | None = None) -> Image:
-        """A slim Debian with a root of its own, build tools, and Python.
+        """A slim Debian with a root of its own, and Python; without compilers, which `.apt_install("build-essential")` adds.
 
         python_version: "3.12", from 3.11 on; the client's by default. Raises InvalidError.
         """
@@ -144,6 +146,19 @@ class Image(Installs, Runs, Adds):
         """An image with nothing in it: no shell, no Python. What `add_local_*(copy=True)` and COPY put there is all."""
         return Image(base="scratch")
 
+    @staticmethod
+    def from_id(image_id: str) -> Image:
+        """An image that was built before, by the key that `squall image list` shows, or at least six digits of its beginning.
+
+        It is on the machine that built it; files that are added when a container starts are not part of it. Raises InvalidError.
+        """
+        if not isinstance(image_id, str) or not _KEY.fullmatch(image_id):
+            raise InvalidError(
+                f"Image.from_id: {image_id!r} is no key of an image, which is six to 64 digits from 0 to f",
+                remedy="`squall image list` shows the keys of all that was built",
+            )
+        return Image(base="built", origin=BuiltBase(key=image_id))
+
     def imports(self) -> Imports:
         """A `with` block for imports that only this image has: elsewhere, an import that fails there is passed over."""
         return Imports(self.identity)
@@ -184,11 +199,6 @@ class Image(Installs, Runs, Adds):
         return replace(self, steps=(*self.steps, step))
 
     # What is not there yet. The names are here, so that a program that uses them is told what is so.
-
-    @staticmethod
-    def from_id(*_: Any, **__: Any) -> Image:
-        """Not in this version: an image that was built, by its id."""
-        raise _later("from_id", "declare the image again: what was built for it before is used")
 
     @staticmethod
     def from_name(*_: Any, **__: Any) -> Image:

@@ -41,6 +41,13 @@ class DockerfileBase:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class BuiltBase:
+    """An image that was built before. key: or its beginning."""
+
+    key: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Sync:
     """The dependencies of a uv project; its files are read when the image is needed."""
 
@@ -140,7 +147,7 @@ Building = Install | Sync | Apt | Commands | Call | Lines
 """The steps that run something."""
 
 Declared = Building | Variables | Directory | Program | Local
-Origin = RegistryBase | DockerfileBase | None
+Origin = RegistryBase | DockerfileBase | BuiltBase | None
 
 
 class Chain:
@@ -214,6 +221,8 @@ def said_by_origin(origin: Origin) -> str:
             return f"{origin.tag} {origin.secret!r}"
         case DockerfileBase():
             return f"{os.path.basename(origin.path)} {origin.build_args!r}"
+        case BuiltBase():
+            return origin.key
         case None:
             return ""
 

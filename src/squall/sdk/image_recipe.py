@@ -43,6 +43,7 @@ from squall.sdk.code_digest import call_digest
 from squall.sdk.image import IDENTITY_VARIABLE, LOGIN, Image
 from squall.sdk.image_declared import (
     Apt,
+    BuiltBase,
     Call,
     Commands,
     Declared,
@@ -229,6 +230,7 @@ class _Recipe:
             base=image.base,
             image=registry,
             dockerfile=dockerfile,
+            built=image.origin.key if isinstance(image.origin, BuiltBase) else "",
             python_version=image.python_version,
             steps=(*steps, Env(variables={IDENTITY_VARIABLE: image.identity})),
             sources=sources if any(isinstance(step, Install | Sync) for step in image.steps) else "",

@@ -8,12 +8,13 @@ import pytest
 
 from squall.context import current
 from squall.model.errors import ImageStepUnavailable, InvalidError
+from squall.model.image import ImageRecipe
 from squall.sdk.image import IDENTITY_VARIABLE, Image
 from squall.sdk.image_recipe import recipe_of
 from squall.sdk.secret import Secret
 
 LATER = [
-    *("from_id", "from_name", "micromamba", "publish", "build"),
+    *("from_name", "micromamba", "publish", "build"),
     *("micromamba_install", "pip_install_private_repos", "poetry_install_from_file"),
 ]
 
@@ -312,3 +313,16 @@ def test_imports_raise_in_containers_of_that_image_and_of_no_other(monkeypatch: 
         importlib.import_module("squall_has_no_such_module")
     with Image.host().pip_install("torch").imports():
         importlib.import_module("squall_has_no_such_module")
+
+
+def test_an_image_that_was_built_is_named_by_its_key() -> None:
+    image = Image.from_id("0123abcd").run_commands("true")
+    recipe = recipe_of(image).recipe
+    assert (recipe.base, recipe.built) == ("built", "0123abcd")
+    assert ImageRecipe.from_json(recipe.to_json()) == recipe
+    assert image.identity != Image.from_id("0123abce").run_commands("true").identity
+    for wrong in ("", "0123a", "0123ABCD", "../../etc", "g" * 8, "a" * 65):
+        with pytest.raises(InvalidError, match="no key of an image"):
+            Image.from_id(wrong)
+    with pytest.raises(ValueError, match="the base of that name"):
+        ImageRecipe(base="built")

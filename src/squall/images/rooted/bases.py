@@ -27,11 +27,13 @@ from squall.images.registry.settings import RegistrySettings
 from squall.images.remote import pull_image
 from squall.images.rooted.build import Job, LayerBuilder, Order
 from squall.images.rooted.commands import StepCommand
+from squall.images.rooted.inventory_rows import find_key
 from squall.images.rooted.kept import Kept
 from squall.images.rooted.nouns import Built
 from squall.images.rooted.plan import BUILDER_VERSION, digest_of_parts, plan_stage
 from squall.model.errors import (
     ImageBuildError,
+    NotFoundError,
     RegistryAccessDenied,
     RegistryNotFound,
     RegistryRateLimited,
@@ -90,6 +92,8 @@ class Bases:
                 return await self._from_dockerfile(recipe.dockerfile, job, say)
             case "scratch":
                 return await self._nothing()
+            case "built":
+                return await asyncio.to_thread(self._found, recipe.built)
             case _:
                 raise ValueError(f"the base {recipe.base!r} has no root of its own")
 
@@ -100,6 +104,13 @@ class Bases:
     def client(self, reference: Reference, login: Job | None) -> RegistryClient:
         """What asks the registry of `reference`, as the user that `login` names, or else as whom this machine is logged in."""
         return self._client(reference, login)
+
+    def _found(self, asked: str) -> Built:
+        labels = {built.key: built.label for built, _ in self._kept.all()}
+        found = self._kept.find(find_key(asked, labels, labels))
+        if found is None:
+            raise NotFoundError(f"the image {asked} has gone since it was looked for")
+        return found
 
     async def _nothing(self) -> Built:
         return Built(key=digest_of_parts("scratch", BUILDER_VERSION), label="from_scratch")

@@ -141,7 +141,8 @@ class RootedImages:
         minor = recipe.python_version or facts.python.minor
         base = await self.bases.base_of(recipe, minor, job, say)
         asked = minor if recipe.base in _WITH_PYTHON else recipe.python_version
-        base = await self._interpreters.given(base, asked, facts.python, (job, say))
+        if recipe.base != "built":
+            base = await self._interpreters.given(base, asked, facts.python, (job, say))
         images = await self.bases.all_pulled(images_named(recipe), "", job, say)
         plan = plan_steps(base, recipe, {name: image.key for name, image in images.items()})
         for note in plan.notes:
