@@ -80,6 +80,7 @@ class RootedImages:
         self, builder: LayerBuilder, bases: Bases, interpreters: Interpreters, kept: Kept, look: Look
     ) -> None:
         self._builder = builder
+        self._naming = asyncio.Lock()  # two that ask for one image at the same time name it once
         self._interpreters = interpreters
         self._kept = kept
         self._look = look
@@ -156,9 +157,10 @@ class RootedImages:
     async def _keep_final(self, built: Built, recipe: ImageRecipe) -> None:
         """Has the image found by the key that its containers know it by."""
         key = final_key(built, built.config, _uncopied(recipe))
-        if self._kept.find(key) is None:
-            final = replace(built, key=key, parent=built.key, final=True, took_s=0.0, size=0)
-            await self._builder.keep(final, built)
+        async with self._naming:
+            if self._kept.find(key) is None:
+                final = replace(built, key=key, parent=built.key, final=True, took_s=0.0, size=0)
+                await self._builder.keep(final, built)
 
     async def directories(self, built: Built) -> tuple[str, ...]:
         """The layers of an image as directories, the top one first."""
