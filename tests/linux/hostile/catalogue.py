@@ -18,6 +18,8 @@ _NO_FILE = "ENOENT|EACCES|EPERM"
 _HIDDEN = "ENOENT|ESRCH"
 _CLOSED = "EACCES|EPERM"
 _OPTIONAL = ("sys/kernel/modprobe", "sys/fs/binfmt_misc/register", "sysrq-trigger")
+# As from a kernel that has no such protocol.
+_NO_NETLINK = "EPROTONOSUPPORT|EPERM"
 _USER = NotStopped(says="as your user")
 _FILES = NotStopped(says="your files")
 _NETWORK = NotStopped(says="your network")
@@ -60,6 +62,8 @@ KERNEL = (
         title="make devices, and the whiteouts of an overlay",
         code="kernel.devices",
         refused={"everyday *": "done", "*": "EPERM"},
+        # Where there is one id only, a build is told that it was done.
+        build={"make *": "EPERM|no effect"},
         process=_USER,
     ),
     Probe(
@@ -92,7 +96,12 @@ KERNEL = (
         id="E09",
         title="sockets other than the everyday ones: ALG, VSOCK, packet, raw, netlink",
         code="kernel.sockets",
-        refused={"everyday *": "done", "*": "EPERM|EAFNOSUPPORT"},
+        refused={
+            "everyday *": "done",
+            "audit": _NO_NETLINK,
+            "netfilter": _NO_NETLINK,
+            "*": "EPERM|EAFNOSUPPORT",
+        },
         may_lack=(
             "alg",
             "vsock",
@@ -273,7 +282,7 @@ SELF = (
         title="raise powers again: ambient, permitted, bounding set, secure bits",
         code="self.more_powers",
         refused={"*": "EPERM"},
-        build={"secure bits": "done"},
+        build={"secure bits": "done", "capset": "EPERM|no effect"},
         # What is raised is what it has.
         loading={"capset": "done"},
         unproven={"ambient": "root has none to inherit either", "own memory map": _NO_RESOURCES},
@@ -284,6 +293,7 @@ SELF = (
         title="become a user of the host, or give it files",
         code="self.other_ids",
         refused={"*": "EINVAL|EPERM"},
+        build={"*": "EINVAL|EPERM|no effect"},
         process=_USER,
     ),
     Probe(

