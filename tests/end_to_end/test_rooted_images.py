@@ -9,17 +9,19 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from squall.blobs.disk_blobs import DiskBlobs
+from squall.blobs.memory_blobs import MemoryBlobs
 from squall.blobs.snapshot import snapshot
 from squall.images.oci.nouns import ImageConfig, Platform
 from squall.images.registry.client import RegistryClient
 from squall.images.registry.credentials import Keychain
 from squall.images.registry.reference import parse_reference
-from squall.images.remote import push_image
+from squall.images.remote import pull_image, push_image
 from tests.end_to_end.conftest import House
 from tests.linux import leaks
 from tests.linux.images.registry_server import registry_server
@@ -158,6 +160,92 @@ def look():
     ]
 
 
+@pytest.mark.needs("registry")
+def test_a_dockerfile_of_two_stages(program: Program, registry: str) -> None:
+    told = program.tells(
+        """
+image = squall.Image.from_dockerfile("Dockerfile", build_args={"WORD": "argued"}, add_python=MINOR)
+
+@app.function(image=image)
+def look():
+    import os
+    return [sh("cat out"), os.environ["FROM_REGISTRY"], os.environ["KEPT"], os.getcwd(), sh("stat -c %a /srv/tool"), os.path.exists("/work")]
+""".replace("MINOR", repr(MINOR)),
+        Dockerfile=f"""
+FROM {registry}/slim:1 AS maker
+ARG WORD
+WORKDIR /work
+COPY . .
+RUN echo "$WORD" > out && cat note.txt >> out
+
+FROM {registry}/slim:1
+COPY --from=maker /work/out /srv/out
+COPY --chmod=750 note.txt /srv/tool
+ENV KEPT=yes
+WORKDIR /srv
+CMD ["/srv/tool"]
+""",
+        **{"note.txt": "noted", ".dockerignore": "secret.txt\n", "secret.txt": "no"},
+    )
+    assert told == ["argued\nnoted", "1", "yes", "/srv", "750", False]
+
+
+def test_projects_and_requirements(program: Program) -> None:
+    told = program.tells(
+        """
+image = (
+    squall.Image.debian_slim()
+    .pip_install_from_requirements("requirements.txt")
+    .pip_install_from_pyproject("pyproject.toml", optional_dependencies=["more"])
+    .uv_sync(".", frozen=False)
+    .shell(["/bin/bash", "-c"])
+    .run_commands("[[ $BASH_VERSION ]] && echo ${BASH_VERSION%%.*} > /opt/shell")
+    .entrypoint([])
+    .cmd(["sleep", "1"])
+)
+with image.imports():
+    import idna, packaging, six
+
+@app.function(image=image)
+def look():
+    return [bool(idna.__version__), bool(packaging.__version__), bool(six.__version__), sh("cat /opt/shell")]
+""",
+        **{
+            "requirements.txt": "idna\n",
+            "pyproject.toml": """
+[project]
+name = "it"
+version = "1"
+requires-python = ">=3.11"
+dependencies = ["six"]
+
+[project.optional-dependencies]
+more = ["packaging"]
+""",
+        },
+    )
+    assert told == [True, True, True, "5"]
+
+
+def test_a_step_that_is_forced_is_made_anew_and_those_before_it_are_not(program: Program) -> None:
+    text = """
+image = (
+    squall.Image.debian_slim()
+    .run_commands("echo $RANDOM-$(date +%N) > /opt/once")
+    .run_commands("date +%N > /opt/forced", force_build=True)
+)
+
+@app.function(image=image)
+def look():
+    return [sh("cat /opt/once"), sh("cat /opt/forced")]
+"""
+    first, second = program.tells(text), program.tells(text)
+    assert isinstance(first, list)
+    assert isinstance(second, list)
+    assert first[0] == second[0]
+    assert first[1] != second[1]
+
+
 @pytest.mark.parametrize(
     ("step", "code", "words"),
     [
@@ -252,12 +340,35 @@ def images(folder: Path) -> dict[str, list[str]]:
 
 
 @pytest.fixture(scope="module")
-def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A registry with an image that has a file and no program, `plain`, and one of two layers, `two`."""
+def registry(house: House, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A registry with an image that has a file and no program, `plain`, one of two layers, `two`, and a slim Debian, `slim`."""
     place = tmp_path_factory.mktemp("registry")
     with registry_server(place / "registry") as address:
         asyncio.run(_fill(address, place))
+        Program(house).tells("@app.function(image=squall.Image.debian_slim())\ndef look():\n    return 1")
+        (base,) = [key for key, label in labels(house.folder).items() if label == "debian_slim"]
+        pushed = house.run("-m", "squall", "image", "push", base, f"{address}/base:1", within_s=120)
+        assert pushed.returncode == 0, pushed.stderr
+        asyncio.run(_with_variable(address))
         yield address
+
+
+def labels(folder: Path) -> dict[str, str]:
+    """What each image in a state directory is, by its key, the whole ones apart."""
+    texts = [path.read_text() for path in (folder / "state" / "images").iterdir() if len(path.name) == 64]
+    return {one["key"]: one["label"] for one in map(json.loads, texts) if not one.get("final")}
+
+
+async def _with_variable(address: str) -> None:
+    """Have `slim` be `base` with a variable that says where it comes from."""
+    blobs = MemoryBlobs()
+    client = RegistryClient(None, Keychain({}), {})
+    base = await pull_image(
+        client, parse_reference(f"{address}/base:1"), blobs, Platform(os="linux", architecture="amd64"), print
+    )
+    config = replace(base.config, env=(*base.config.env, ("FROM_REGISTRY", "1")))
+    layers = [layer.manifest for layer in base.layers]
+    await push_image(client, parse_reference(f"{address}/slim:1"), blobs, layers, config)
 
 
 async def _fill(address: str, place: Path) -> None:

@@ -41,6 +41,7 @@ from squall.images.rooted.commands import (
     Means,
     StepCommand,
     command_of,
+    packages_of,
     trusting,
     with_tool,
 )
@@ -276,7 +277,7 @@ class LayerBuilder:
             command=command_of(step, means),
             tool=tool,
             call=step.action.call if isinstance(step.action, RunFunction) else "",
-            needed=job.needed(step.action) if isinstance(step.action, PipInstall) else (),
+            needed=job.needed(packages) if (packages := packages_of(step)) is not None else (),
             timeout_s=step.timeout_s,
         )
 

@@ -162,12 +162,11 @@ def _sync(step: UvSync, layer: LayerStep, means: Means) -> Command:
     # No variable stands for a credential in these files. They lie in a directory that is closed to other users, for as long as this runs.
     texts = {"pyproject.toml": step.pyproject, **({"uv.lock": step.lock} if step.lock else {})}
     files = {name: reveal(text, means.settings.secrets) for name, text in texts.items()}
-    asks = PipInstall(packages=("uv-project",), dialect="uv", env=step.env)
     env = {
         **_base_env(layer.config.env),
         **_own_env(layer.config),
         **step.env,
-        **uv_environment(asks, means.settings),
+        **uv_environment(_as_install(step), means.settings),
         "UV_PROJECT_ENVIRONMENT": python.prefix,
     }
     argv = (
@@ -177,6 +176,21 @@ def _sync(step: UvSync, layer: LayerStep, means: Means) -> Command:
     )
     shown = shlex.join(["uv", "sync", *options])
     return Command(argv=(*argv, *options), env=env, files=files, shown=shown)
+
+
+def packages_of(step: LayerStep) -> PipInstall | None:
+    """The install step that finds packages where this one does; None for one that installs none of Python's."""
+    match step.action:
+        case PipInstall() as install:
+            return install
+        case UvSync() as sync:
+            return _as_install(sync)
+        case _:
+            return None
+
+
+def _as_install(step: UvSync) -> PipInstall:
+    return PipInstall(packages=("uv-project",), dialect="uv", env=step.env)
 
 
 def _python(step: LayerStep, means: Means) -> Interpreter:
