@@ -22,7 +22,7 @@ from squall.images.registry.client import RegistryClient
 from squall.images.registry.credentials import Keychain
 from squall.images.registry.reference import parse_reference
 from squall.images.remote import pull_image, push_image
-from tests.end_to_end.conftest import House
+from tests.end_to_end.conftest import SOURCES, House
 from tests.linux import leaks
 from tests.linux.images.registry_server import registry_server
 from tests.machine import facts
@@ -169,17 +169,17 @@ image = squall.Image.from_dockerfile("Dockerfile", build_args={"WORD": "argued"}
 @app.function(image=image)
 def look():
     import os
-    return [sh("cat out"), os.environ["FROM_REGISTRY"], os.environ["KEPT"], os.getcwd(), sh("stat -c %a /srv/tool"), os.path.exists("/work")]
+    return [sh("cat out"), os.environ["FROM_REGISTRY"], os.environ["KEPT"], os.getcwd(), sh("stat -c %a /srv/tool"), os.path.exists("/made")]
 """.replace("MINOR", repr(MINOR)),
         Dockerfile=f"""
 FROM {registry}/slim:1 AS maker
 ARG WORD
-WORKDIR /work
+WORKDIR /made
 COPY . .
 RUN echo "$WORD" > out && cat note.txt >> out
 
 FROM {registry}/slim:1
-COPY --from=maker /work/out /srv/out
+COPY --from=maker /made/out /srv/out
 COPY --chmod=750 note.txt /srv/tool
 ENV KEPT=yes
 WORKDIR /srv
@@ -275,7 +275,7 @@ def look():
     assert done.returncode != 0
     assert code in program.said
     assert words in program.said
-    assert 'Traceback (most recent call last):\n  File "/work' not in program.said
+    assert f'File "{SOURCES}' not in program.said
 
 
 def test_an_image_that_was_built_is_named_by_its_key(program: Program) -> None:
