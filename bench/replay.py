@@ -33,7 +33,7 @@ MOST = 12
 BURST_S = 0.1
 """Within how many seconds the calls of a burst come."""
 LOOK_S = 0.05
-WARM_UP, TRIALS = 3, 15
+WARM_UP, TRIALS, FEWER = 3, 15, 7
 """The first containers start without a template, and are not counted."""
 FIRST_TRACE_S, OTHER_SEED = 180.0, 1000
 """Of another trace, from which is told how much work a start is."""
@@ -59,6 +59,18 @@ def nap(seconds: float) -> float:
     began_s = time.clock_gettime(time.CLOCK_MONOTONIC)
     time.sleep(seconds)
     return began_s
+
+
+os.environ["SQUALL_START_PATH"] = "on_demand"
+
+
+@app.function(scaledown_window=WINDOW_S, max_containers=1)
+def unprepared(seconds: float) -> float:
+    """The same in a sandbox that is made when it is asked for."""
+    return nap.local(seconds)
+
+
+del os.environ["SQUALL_START_PATH"]
 
 
 @app.function(scaledown_window=WINDOW_S, max_containers=MOST)
@@ -89,11 +101,12 @@ class TemplatePool:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measured:
-    """What the simulation is told of the machine: seconds of starts one by one, and of the way of a call to a container
-    that is free; how many cores there are; and how long the calls of a first trace waited on average.
+    """What the simulation is told of the machine: seconds of starts one by one, as they come and each with its sandbox, and of the way of
+    a call to a container that is free; how many cores there are; and how long the calls of a first trace waited on average.
     """
 
     starts_s: tuple[float, ...]
+    unprepared_s: tuple[float, ...]
     way_s: float
     cores: int
     first: tuple[Arrival, ...]
@@ -102,22 +115,29 @@ class Measured:
     def starts(self) -> Starts:
         """The same as the simulation takes it.
 
-        One that comes alone finds what was made ahead. How much work it is to make that cannot be seen from outside, as it is
-        done before, beside and after: it is what makes the simulation of the first trace wait as long as the machine did.
+        One that comes alone finds what was made ahead, or is told to find nothing. How much work it is beside that for whoever makes the next
+        ones ready, takes the last ones away and passes calls on cannot be seen from outside: it is what makes the simulation of the
+        first trace wait as long as the machine did.
         """
         one_s = max(0.001, statistics.median(self.starts_s) - self.way_s)
         quartiles = statistics.quantiles([math.log(max(0.001, one - self.way_s)) for one in self.starts_s])
         # Of the middle half: one start that the machine was kept from says nothing of the others.
         spread = (quartiles[2] - quartiles[0]) / QUARTILES_APART
-        starts = Starts(pooled_s=one_s, plan=TemplatePool, shared=True, spread=spread)
-        low_s, high_s = one_s, max(one_s, LONGEST_START_S)
+        whole_s = max(one_s, statistics.median(self.unprepared_s) - self.way_s)
+        starts = Starts(pooled_s=one_s, on_demand_s=whole_s, plan=TemplatePool, shared=True, spread=spread)
+
+        def is_enough(left_s: float) -> bool:
+            waits, _ = played(self.first, replace(starts, left_s=left_s), self)
+            return statistics.fmean(waits) > self.mean_wait_s
+
+        # The least that is enough: with far more of it, other containers would be there than there were.
+        low_s, high_s = 0.0, one_s
+        while high_s < LONGEST_START_S and not is_enough(high_s):
+            low_s, high_s = high_s, 2 * high_s
         while high_s - low_s > one_s / 50:
             middle_s = (low_s + high_s) / 2
-            waits, _ = played(self.first, replace(starts, on_demand_s=middle_s), self)
-            low_s, high_s = (
-                (low_s, middle_s) if statistics.fmean(waits) > self.mean_wait_s else (middle_s, high_s)
-            )
-        return replace(starts, on_demand_s=low_s)
+            low_s, high_s = (low_s, middle_s) if is_enough(middle_s) else (middle_s, high_s)
+        return replace(starts, left_s=low_s)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -168,10 +188,10 @@ class Census:
         while self.now:
             time.sleep(LOOK_S)
 
-    def start_s(self) -> float:
+    def start_s(self, function: Any) -> float:
         """Seconds from a call at no container until its function runs; no container is left."""
         asked_s = time.clock_gettime(time.CLOCK_MONOTONIC)
-        took_s = probe.remote(0.0) - asked_s
+        took_s = float(function.remote(0.0)) - asked_s
         self.wait_for_none()
         return took_s
 
@@ -203,12 +223,14 @@ def real(calls: tuple[Arrival, ...], first: tuple[Arrival, ...]) -> tuple[Figure
     """What the server made of it, and what the simulation is to be told: of the trace `first`, to another function."""
     with app.run(), Census() as census:
         census.wait_for_none()
-        starts_s = tuple(census.start_s() for _ in range(WARM_UP + TRIALS))[WARM_UP:]
+        starts_s = tuple(census.start_s(probe) for _ in range(WARM_UP + TRIALS))[WARM_UP:]
+        unprepared_s = tuple(census.start_s(unprepared) for _ in range(WARM_UP + FEWER))[WARM_UP:]
         probe.remote(FIRST_S)
         census.wait_for_none()
         mean_wait_s = statistics.fmean(asyncio.run(play_trace(first, probe)))
         measured = Measured(
             starts_s=starts_s,
+            unprepared_s=unprepared_s,
             way_s=statistics.median(_warm_waits()),
             cores=len(os.sched_getaffinity(0)),
             first=first,
@@ -294,7 +316,7 @@ def main() -> None:
     here = simulated(calls, starts, measured)
     say(
         f"{len(calls)} calls in {options.length:g} s; a start takes {starts.pooled_s * 1e3:.1f} ms, "
-        f"with its sandbox {starts.on_demand_s * 1e3:.1f}, on {measured.cores} cores, "
+        f"with its sandbox {starts.on_demand_s * 1e3:.1f}, and leaves {starts.left_s * 1e3:.1f} of work, on {measured.cores} cores, "
         f"spread {starts.spread:.2f}; a call takes {measured.way_s * 1e3:.2f} ms"
     )
     say(f"{'':<14}{'real':>10}{'simulated':>12}{'off by':>9}")
@@ -307,7 +329,7 @@ def main() -> None:
             "real": asdict(there),
             "simulated": asdict(here),
             "off_by": differ,
-            "measured": {**asdict(measured), "first": len(measured.first), "start_s": starts.on_demand_s},
+            "measured": {**asdict(measured), "first": len(measured.first), "left_s": starts.left_s},
         }
         print(json.dumps({"machine": machine(), "calls": len(calls), **told}))
 

@@ -45,7 +45,8 @@ class Starts:
     one is made first. One is made for every start, and whoever waits
     longest gets it; what nobody waits for fills up the pool.
     shared: whether all of this is work for the cores of the machine, which share it as `Sharing` says: it takes so long
-    where it has a core for itself. spread: how much starts differ (0: not at all).
+    where it has a core for itself. left_s: work for the cores that each start brings besides, and that nobody waits for. spread: how
+    much starts differ (0: not at all).
     """
 
     pooled_s: float = 0.5
@@ -53,6 +54,7 @@ class Starts:
     pool: int = 0
     plan: Callable[[], PoolPlan] | None = None
     shared: bool = False
+    left_s: float = 0.0
     spread: float = 0.0
 
 
@@ -208,6 +210,8 @@ class Machine:
             self._send_out(body)
         else:
             self._waiting.append(body)
+        if self.starts.left_s:
+            self._have_done(self._spread(self.starts.left_s), _nothing)
         make_s = max(0.0, self.starts.on_demand_s - self.starts.pooled_s)
         for _ in range(self._kept + len(self._waiting) - self._pooled - self._making):
             self._making += 1
@@ -309,3 +313,7 @@ class Machine:
             body.timer.cancel()
         body.timer = None
         body.running = None
+
+
+def _nothing() -> None:
+    """What comes of work that nobody waits for."""
