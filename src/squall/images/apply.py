@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import secrets
-import shutil
 import time
 from collections import deque
 from collections.abc import Callable, Coroutine, Mapping
@@ -25,16 +24,16 @@ from squall.images.installer import InstallerSettings, sources_of
 from squall.images.layers import Building, Layers
 from squall.images.plan import LAYERS_ROOT, ImagePlan, LayerBuild
 from squall.images.redact import Redactor
+from squall.images.room import demand_room, disk_error, make_cache, size_of
 from squall.images.seen import index_directories, look as look_here
 from squall.images.sweep import Layer
 from squall.images.tools import find_pip, find_uv, uv_places, with_authorities
-from squall.model.errors import DiskFull, ImageBuildError, InternalFailure
+from squall.model.errors import ImageBuildError, InternalFailure
 from squall.model.image_steps import PipInstall, step_label
 from squall.runtime.spec import Level, Limits, Mount, SandboxSpec
 
 _ROOM: Final = "/squall/build"
 _REMEMBERED_LINES: Final = 400
-_NEEDED_BYTES: Final = 64 << 20
 _OUTER_LIMITS: Final = Limits(nofile=65_536)
 
 
@@ -165,7 +164,7 @@ class Builder:
     async def _build_missing(self, build: LayerBuild, job: Job, say: Say) -> None:
         started = time.monotonic()
         say(f"building {build.label}")
-        self._demand_room()
+        demand_room(self._layers.directory, "layers are kept")
         tool = await self._find_tool(build.step, job, say)
         building = await asyncio.to_thread(self._layers.begin, build.key)
         try:
@@ -186,21 +185,12 @@ class Builder:
             }
             layer = await asyncio.to_thread(self._layers.seal, building, record)
         except OSError as problem:
-            raise _disk_error(build, problem) from problem
+            raise disk_error(build.label, problem) from problem
         finally:
             await asyncio.shield(asyncio.to_thread(self._layers.drop, building))
         say(
-            f"built {build.label} in {time.monotonic() - started:.1f} s: {_size(layer.size_bytes)}, with {tool.label}"
+            f"built {build.label} in {time.monotonic() - started:.1f} s: {size_of(layer.size_bytes)}, with {tool.label}"
         )
-
-    def _demand_room(self) -> None:
-        self._layers.directory.mkdir(parents=True, exist_ok=True)
-        free = shutil.disk_usage(self._layers.directory).free
-        if free < _NEEDED_BYTES:
-            raise DiskFull(
-                f"only {_size(free)} are free where layers are kept ({self._layers.directory})",
-                remedy="make room, or point SQUALL_STATE_DIR at a larger disk",
-            )
 
     def _room(self, building: Building) -> Places:
         """Where the command finds things, as it sees them."""
@@ -249,7 +239,7 @@ class Builder:
     def _spec(self, build: LayerBuild, command: Command, site: _Site) -> SandboxSpec:
         """The sandbox of one step, its writable places made ready for the ids in it."""
         building, level = site.building, self._sandboxes.level
-        self._cache.mkdir(parents=True, exist_ok=True)
+        make_cache(self._cache, None if level == "process" else self._sandboxes.uid_base)
         (building.top / "home").mkdir(exist_ok=True)
         name = f"build-{build.key[:12]}-{secrets.token_hex(4)}"
         scratch = str(self._scratch / name)
@@ -260,7 +250,6 @@ class Builder:
             )  # fmt: skip
         if self._sandboxes.uid_base is not None:
             layers_on_disk.hand_over(building.layer, self._sandboxes.uid_base)
-            self._give_cache(self._sandboxes.uid_base)
         skeleton = str(self._layers.skeleton(site.job.host.skeleton))
         return SandboxSpec(
             id=name,
@@ -274,13 +263,6 @@ class Builder:
             uid_base=self._sandboxes.uid_base,
             argv=(f"{_ROOM}/uv", *command.argv[1:]) if site.tool.uv else command.argv,
         )
-
-    def _give_cache(self, uid: int) -> None:
-        """The cache belongs to the ids of build sandboxes; one that other ids filled is of no use to them."""
-        if self._cache.stat().st_uid != uid:
-            remove_tree(self._cache)
-            self._cache.mkdir()
-            os.chown(self._cache, uid, uid)
 
     def _mounts(self, build: LayerBuild, site: _Site) -> tuple[Mount, ...]:
         """What the step sees: the host image, the layer and the cache to write, its inputs, packages on this machine."""
@@ -354,7 +336,7 @@ class Builder:
                 say(line)
             say(f"uv could not be fetched: {problem.message.splitlines()[0]}")
         except OSError as problem:
-            raise _disk_error(fetch, problem) from problem
+            raise disk_error(fetch.label, problem) from problem
         finally:
             await asyncio.shield(asyncio.to_thread(self._layers.drop, building))
 
@@ -393,20 +375,3 @@ def _put(made: Path, place: Path) -> None:
     if place.exists():
         remove_tree(place)
     os.rename(made, place)
-
-
-def _disk_error(build: LayerBuild, problem: OSError) -> Exception:
-    if problem.errno in {28, 122}:  # ENOSPC, EDQUOT
-        return DiskFull(
-            f"the disk is full: {build.label} cannot be kept ({problem.strerror})",
-            remedy="make room, or point SQUALL_STATE_DIR at a larger disk",
-        )
-    return ImageBuildError(f"{build.label} could not be built: {problem}", step=build.label)
-
-
-def _size(count: float) -> str:
-    for unit in ("B", "KiB", "MiB"):
-        if count < 1024:
-            return f"{count:.0f} {unit}"
-        count /= 1024
-    return f"{count:.1f} GiB"

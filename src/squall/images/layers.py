@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from squall.blobs.blob_file import force
 from squall.blobs.remove import remove_tree
 from squall.images.skeleton import Skeleton
 from squall.images.sweep import Layer, layers_to_drop
@@ -97,7 +98,7 @@ class Layers:
         except OSError:
             if building.key not in self:
                 raise
-        _flush_directory(self.directory)
+        force(self.directory)
         self.drop(building)
         return self._layer(building.key)
 
@@ -326,14 +327,6 @@ def flush(top: Path) -> None:
     with ThreadPoolExecutor(max_workers=32) as pool:
         for _ in pool.map(flush_one, walk(top)):
             pass
-
-
-def _flush_directory(directory: Path) -> None:
-    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
 
 
 def _write_durably(path: Path, text: str) -> None:

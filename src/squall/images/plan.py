@@ -106,7 +106,7 @@ def plan_image(recipe: ImageRecipe, facts: BuildFacts) -> ImagePlan:
         *(Mount(source=join(facts.layers_dir, key), target=join(LAYERS_ROOT, key)) for key in layers),
     )
     return ImagePlan(
-        key=_digest(
+        key=digest_of_parts(
             "image", chain[-1].key if chain else _root_key(facts), environment, workdir, *_said(adds)
         ),
         builds=tuple(chain[newest + 1 :]),
@@ -164,12 +164,12 @@ def _chain(recipe: ImageRecipe, facts: BuildFacts) -> list[LayerBuild]:
         match step:
             case Env():
                 environment |= step.variables
-                key = _digest("env", key, step_to_json(step))
+                key = digest_of_parts("env", key, step_to_json(step))
             case AddLocal() if step.copy:
                 copied.append(step)
-                key = _digest("copied", key, *_said((step,)))
+                key = digest_of_parts("copied", key, *_said((step,)))
             case PipInstall():
-                key = _digest("layer", key, step_to_json(step), recipe.sources)
+                key = digest_of_parts("layer", key, step_to_json(step), recipe.sources)
                 chain.append(
                     LayerBuild(
                         key=key,
@@ -188,7 +188,7 @@ def _chain(recipe: ImageRecipe, facts: BuildFacts) -> list[LayerBuild]:
 def _root_key(facts: BuildFacts) -> str:
     """What a first layer stands on. Both bases are this machine, so they share their layers."""
     python = facts.python
-    return _digest("root", BUILDER_VERSION, "host", python.version, python.soabi, python.platform)
+    return digest_of_parts("root", BUILDER_VERSION, "host", python.version, python.soabi, python.platform)
 
 
 def _said(adds: tuple[AddLocal, ...]) -> list[Any]:
@@ -196,7 +196,8 @@ def _said(adds: tuple[AddLocal, ...]) -> list[Any]:
     return [(add.remote, add.tree) for add in adds]
 
 
-def _digest(*parts: Any) -> str:
+def digest_of_parts(*parts: Any) -> str:
+    """The digest of some plain values."""
     text = json.dumps(parts, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     return hashlib.sha256(text.encode()).hexdigest()
 

@@ -19,6 +19,7 @@ from squall.images.dockerfile.nouns import DEFAULT_PATH, SCRATCH, Copy, ImageCon
 from squall.images.dockerfile.read import image_names, parse
 from squall.images.flight import Say
 from squall.images.oci.nouns import ImageConfig as OciConfig, Platform
+from squall.images.plan import digest_of_parts
 from squall.images.registry.client import RegistryClient
 from squall.images.registry.credentials import Keychain, Login
 from squall.images.registry.patience import Patience
@@ -30,7 +31,7 @@ from squall.images.rooted.commands import StepCommand
 from squall.images.rooted.inventory_rows import find_key
 from squall.images.rooted.kept import Kept
 from squall.images.rooted.nouns import Built
-from squall.images.rooted.plan import BUILDER_VERSION, digest_of_parts, plan_stage
+from squall.images.rooted.plan import BUILDER_VERSION, plan_stage
 from squall.model.errors import (
     ImageBuildError,
     NotFoundError,

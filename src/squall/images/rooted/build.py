@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import secrets
-import shutil
 import time
 from collections import OrderedDict, deque
 from collections.abc import Awaitable, Callable, Mapping
@@ -30,6 +28,7 @@ from squall.images.dockerfile.nouns import Copy, MakeDirectory
 from squall.images.flight import Flight, Say
 from squall.images.installer import InstallerSettings
 from squall.images.redact import Redactor
+from squall.images.room import demand_room, disk_error, make_cache, size_of
 from squall.images.rooted.broken import forget_broken
 from squall.images.rooted.build_log import BuildLogs
 from squall.images.rooted.commands import (
@@ -51,7 +50,7 @@ from squall.images.rooted.layered import Layered
 from squall.images.rooted.laying import lay
 from squall.images.rooted.nouns import Built, LayerStep, StepsPlan
 from squall.images.rooted.way_in import before, with_way_in
-from squall.model.errors import DiskFull, ImageBuildError
+from squall.model.errors import ImageBuildError
 from squall.model.image_steps import AddLocal, PipInstall, RunFunction, UvSync
 from squall.runtime.changes.taken import remove_changes, snapshot_changes
 from squall.runtime.spec import Limits, Mount, SandboxSpec
@@ -60,7 +59,6 @@ T = TypeVar("T")
 
 _REMEMBERED_PATHS: Final = 200_000
 _REMEMBERED_LINES: Final = 400
-_NEEDED_BYTES: Final = 64 << 20
 _OUTER_LIMITS: Final = Limits(nofile=65_536)
 _ROOT_NAMES: Final = frozenset({"", "0", "root", "0:0", "root:root"})
 _MOST_CALL: Final = 512 << 20
@@ -232,7 +230,7 @@ class LayerBuilder:
             return found
         started_s = time.monotonic()
         say(f"building {step.label}")
-        self._demand_room()
+        demand_room(self._workshop, "images are built")
         if isinstance(step.action, Copy | MakeDirectory | AddLocal):
             taken = await self._laid(below, step, images)
         else:
@@ -299,7 +297,7 @@ class LayerBuilder:
                 clamp_mtime_s=order.command.clamp_s,
             )
         except OSError as problem:
-            raise _disk_error(order.label, problem) from problem
+            raise disk_error(order.label, problem) from problem
         finally:
             await asyncio.shield(asyncio.to_thread(self._clear, place))
 
@@ -324,7 +322,7 @@ class LayerBuilder:
         if job.authorities:
             mounts.append(Mount(source=job.authorities, target=AUTHORITIES))
         if tool is not None:
-            self._make_cache()
+            make_cache(self._cache, self._sandboxes.uid_base)
             mounts.append(Mount(source=str(self._cache), target=CACHE, writable=True))
             if tool.uv:
                 mounts.append(Mount(source=tool.uv, target=f"{ROOM}/uv"))
@@ -380,24 +378,6 @@ class LayerBuilder:
             remove_changes(place / "layer", uid_base=self._sandboxes.uid_base)
         remove_tree(place)
 
-    def _make_cache(self) -> None:
-        """The cache belongs to the ids of build sandboxes; one that other ids filled is of no use to them."""
-        self._cache.mkdir(parents=True, exist_ok=True)
-        uid = self._sandboxes.uid_base
-        if uid is not None and self._cache.stat().st_uid != uid:
-            remove_tree(self._cache)
-            self._cache.mkdir()
-            os.chown(self._cache, uid, uid)
-
-    def _demand_room(self) -> None:
-        self._workshop.mkdir(parents=True, exist_ok=True)
-        free = shutil.disk_usage(self._workshop).free
-        if free < _NEEDED_BYTES:
-            raise DiskFull(
-                f"only {size_of(free)} are free where images are built ({self._workshop})",
-                remedy="make room, or point SQUALL_STATE_DIR at a larger disk",
-            )
-
 
 def _with(step: StepCommand, environment: Mapping[str, str], files: Mapping[str, str]) -> StepCommand:
     """The same with more in its environment and among its inputs; what it says itself counts."""
@@ -418,21 +398,3 @@ def _make_places(place: Path, command: StepCommand, call: bytes | None) -> None:
     if call is not None:
         (place / "inputs" / CALL).write_bytes(call)
         (place / "inputs" / CALL).chmod(0o644)
-
-
-def _disk_error(label: str, problem: OSError) -> Exception:
-    if problem.errno in {28, 122}:  # ENOSPC, EDQUOT
-        return DiskFull(
-            f"the disk is full: {label} cannot be kept ({problem.strerror})",
-            remedy="make room, or point SQUALL_STATE_DIR at a larger disk",
-        )
-    return ImageBuildError(f"{label} could not be built: {problem}", step=label)
-
-
-def size_of(count: float) -> str:
-    """A number of bytes for people."""
-    for unit in ("B", "KiB", "MiB"):
-        if count < 1024:
-            return f"{count:.0f} {unit}"
-        count /= 1024
-    return f"{count:.1f} GiB"

@@ -13,6 +13,7 @@ from squall.images.command import Command
 from squall.images.dockerfile.nouns import DEFAULT_PATH
 from squall.images.flight import Say
 from squall.images.host import parent
+from squall.images.plan import digest_of_parts
 from squall.images.python.give import Means, give_python
 from squall.images.python.nouns import PythonInImage, Wanted
 from squall.images.python.plan import said
@@ -21,7 +22,7 @@ from squall.images.rooted.build import Job, LayerBuilder, Order
 from squall.images.rooted.commands import StepCommand
 from squall.images.rooted.kept import Kept
 from squall.images.rooted.nouns import Built, Interpreter
-from squall.images.rooted.plan import BUILDER_VERSION, digest_of_parts
+from squall.images.rooted.plan import BUILDER_VERSION
 from squall.model.errors import PythonUnavailable
 from squall.model.image import ClientPython
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from squall import faults
+from squall.blobs.blob_file import force
 from squall.images.rooted.nouns import Built
 
 _KEY: Final = re.compile(r"[0-9a-f]{64}")
@@ -65,11 +66,7 @@ class Kept:
             faults.point(_NAMED)
         finally:
             coming.unlink(missing_ok=True)
-        fd = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(fd)
-        finally:
-            os.close(fd)
+        force(self._directory)
 
     def drop(self, key: str) -> bool:
         """Forget an image; whether it was here. What only it named goes with the next sweep."""

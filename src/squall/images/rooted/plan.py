@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, assert_never
@@ -18,6 +16,7 @@ from squall.images.dockerfile.nouns import (
     step_to_json as dockerfile_step_to_json,
 )
 from squall.images.dockerfile.read import parse_commands
+from squall.images.plan import digest_of_parts
 from squall.images.rooted.nouns import Action, Built, LayerStep, StepsPlan
 from squall.model.image import ImageRecipe
 from squall.model.image_steps import (
@@ -92,12 +91,6 @@ def plan_stage(ground: Built, stage: Stage, context: str, stages: Mapping[Any, s
 def final_key(built: Built, config: ImageConfig, adds: Iterable[AddLocal]) -> str:
     """What an image is known by: its layers, how it starts, and the local files that are added then."""
     return digest_of_parts("image", built.key, _config_said(config), [(add.remote, add.tree) for add in adds])
-
-
-def digest_of_parts(*parts: Any) -> str:
-    """The digest of some plain values."""
-    text = json.dumps(parts, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
-    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _add(chain: _Chain, step: Step) -> None:

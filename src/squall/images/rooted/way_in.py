@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from squall.images.dockerfile.nouns import Run
+from squall.images.plan import digest_of_parts
 from squall.images.rooted.nouns import Built, LayerStep
-from squall.images.rooted.plan import digest_of_parts
 from squall.model.errors import Error
 from squall.model.image_steps import AptInstall, PipInstall, RunFunction, UvSync
 
