@@ -164,7 +164,7 @@ class ImageService:
         with self._images.under_way():
             before = {built.key for built, _ in self._kept.all()}
             async with self._images.leases.held():
-                built = await self._images.rooted.bases.pull(image, _job(wish), _teller(stream))
+                built = await self._images.rooted.bases.pulled(image, _job(wish), _teller(stream))
         (row,) = [row for row in self._inventory.rows(every=True) if row["key"] == built.key]
         answer = {"reference": reference, "new": built.key not in before, "image": row}
         return {}, json.dumps(answer).encode()

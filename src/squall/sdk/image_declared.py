@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self, TypeVar
 
-from squall.context.current import in_container
 from squall.model.errors import ImageStepUnavailable, InvalidError
 from squall.model.image_steps import LocalKind, check_variables
 from squall.sdk.image_packages import Install
@@ -290,11 +289,6 @@ def flat_words(what: str, words: Iterable[Any]) -> tuple[str, ...]:
 def kept(ignore: Ignore) -> Ignore:
     """Patterns that nobody changes later, or the function that was given."""
     return ignore if callable(ignore) else tuple(ignore)
-
-
-def at_client() -> bool:
-    """Whether the program is loaded where it is started, and not in a container."""
-    return in_container() is None
 
 
 def _names(secrets: tuple[Secret, ...]) -> tuple[str, ...]:

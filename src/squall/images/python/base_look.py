@@ -84,11 +84,6 @@ class _Looking:
         found = follow(path, self.look)
         return found.real if found.seen is not None and found.seen.kind == "file" else None
 
-    def real_dir(self, path: str) -> str | None:
-        """The same for a directory."""
-        found = follow(path, self.look)
-        return found.real if found.seen is not None and found.seen.kind == "dir" else None
-
     def is_other(self, path: str) -> bool:
         """Whether something that is no directory stands at a path of the tree."""
         seen = self.look(f"/{path}")

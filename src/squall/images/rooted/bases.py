@@ -88,7 +88,7 @@ class Bases:
             case "debian_slim":
                 return await self._slim(minor, job, say)
             case "registry" if recipe.image is not None:
-                return await self._pulled(recipe.image, job, say)
+                return await self.pulled(recipe.image, job, say)
             case "dockerfile" if recipe.dockerfile is not None:
                 return await self._from_dockerfile(recipe.dockerfile, job, say)
             case "scratch":
@@ -97,14 +97,6 @@ class Bases:
                 return await asyncio.to_thread(self._found, recipe.built)
             case _:
                 raise ValueError(f"the base {recipe.base!r} has no root of its own")
-
-    async def pull(self, image: RegistryImage, job: Job, say: Say) -> Built:
-        """An image of a registry, as it is found later by a recipe that stands on it. Raises the errors of registries."""
-        return await self._pulled(image, job, say)
-
-    def client(self, reference: Reference, login: Job | None) -> RegistryClient:
-        """What asks the registry of `reference`, as the user that `login` names, or else as whom this machine is logged in."""
-        return self._client(reference, login)
 
     def _found(self, asked: str) -> Built:
         labels = {built.key: built.label for built, _ in self._kept.all()}
@@ -116,17 +108,21 @@ class Bases:
     async def _nothing(self) -> Built:
         return Built(key=digest_of_parts("scratch", BUILDER_VERSION), label="from_scratch")
 
-    async def _pulled(self, image: RegistryImage, job: Job, say: Say) -> Built:
+    async def pulled(self, image: RegistryImage, job: Job, say: Say) -> Built:
+        """An image of a registry, as it is found later by a recipe that stands on it. Raises the errors of registries."""
         reference = parse_reference(image.reference)
         key = digest_of_parts("pulled", BUILDER_VERSION, str(reference), image.build_id, self._machine.name)
         if (found := self._kept.find(key)) is not None:
             return found
-        client = self._client(reference, job if image.login else None)
-        return await self._builder.once(key, say, partial(self._pull, key, reference, client))
+        client = self.client(reference, job if image.login else None)
+        return await self._builder.once(
+            key, say, partial(self._pull, key, f"from_registry {reference}", reference, client)
+        )
 
-    def _client(
+    def client(
         self, reference: Reference, login: Job | None, patience: Patience | None = None
     ) -> RegistryClient:
+        """What asks the registry of `reference`, as the user that `login` names, or else as whom this machine is logged in."""
         given = {}
         if login is not None:
             secrets = login.settings.secrets
@@ -135,14 +131,16 @@ class Bases:
         settings = RegistrySettings(patience=patience) if patience else RegistrySettings()
         return RegistryClient(settings, Keychain(environ, given), environ)
 
-    async def _pull(self, key: str, reference: Reference, client: RegistryClient, say: Say) -> Built:
+    async def _pull(
+        self, key: str, label: str, reference: Reference, client: RegistryClient, say: Say
+    ) -> Built:
         say(f"pulling {reference}")
         pulled = await pull_image(client, reference, self._blobs, self._machine.platform, say)
         built = Built(
             key=key,
             trees=tuple(layer.manifest for layer in pulled.layers),
             config=_config_of(pulled.config),
-            label=f"from_registry {reference}",
+            label=label,
             size=sum(layer.files_bytes for layer in pulled.layers),
         )
         return await self._builder.keep(built)
@@ -158,14 +156,13 @@ class Bases:
         reference = parse_reference(f"python:{minor}-slim-{RELEASE}")
         try:
             async with asyncio.timeout(_BRIEF_S):
-                await self._client(reference, None, _BRIEFLY).head_manifest(reference)
+                await self.client(reference, None, _BRIEFLY).head_manifest(reference)
         except (*_ABSENT, TimeoutError) as error:
             say(
                 f"{reference} is not reached ({str(error).splitlines()[0] if str(error) else 'no answer'}): Debian's packages instead"
             )
         else:
-            built = await self._pull(key, reference, self._client(reference, None), say)
-            return await self._builder.keep(replace(built, label="debian_slim"))
+            return await self._pull(key, "debian_slim", reference, self.client(reference, None), say)
         wanted = WantedDebian(release=RELEASE, architecture=debian_architecture(self._machine.name))
         unpacked = await unpack_debian(wanted, self._blobs, say)
         built = Built(key=key, trees=(unpacked.manifest,), config=_SLIM_CONFIG, label="debian_slim")
@@ -200,7 +197,7 @@ class Bases:
         """The images of these names, each pulled unless it was before under this build_id."""
 
         async def pulled(name: str) -> Built:
-            return await self._pulled(RegistryImage(reference=name, build_id=build_id), job, say)
+            return await self.pulled(RegistryImage(reference=name, build_id=build_id), job, say)
 
         return await at_once(pulled, names)
 

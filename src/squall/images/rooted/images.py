@@ -100,7 +100,8 @@ class RootedImages:
     async def _make(
         self, recipe: ImageRecipe, facts: Facts, job: Job, trees: Mapping[str, str], say: Say
     ) -> Ready:
-        built = await self._build(recipe, facts, job, say)
+        mounts = await asyncio.to_thread(mounts_of, facts, self._look)
+        built = await self._build(recipe, facts, replace(job, mounts=(*job.mounts, *mounts)), say)
         if built.python is None:
             raise ImageBuildError(
                 "the image has no Python, and functions are Python",
@@ -109,7 +110,6 @@ class RootedImages:
         adds = _uncopied(recipe)
         layers = await self._builder.directories(built)
         shown = Shown(built=built, layers=layers, adds=adds, trees=trees)
-        mounts = await asyncio.to_thread(mounts_of, facts, self._look)
         python = ClientPython(
             executable=built.python.path,
             prefix=built.python.prefix,
@@ -125,6 +125,8 @@ class RootedImages:
 
     async def build(self, recipe: ImageRecipe, facts: Facts, job: Job, say: Say) -> Built:
         """The same without a container in mind: an image that has no Python is one too."""
+        mounts = await asyncio.to_thread(mounts_of, facts, self._look)
+        job = replace(job, mounts=(*job.mounts, *mounts))
         return await self._mended(say, lambda: self._build(recipe, facts, job, say))
 
     async def _mended(self, say: Say, make: Callable[[], Awaitable[T]]) -> T:
@@ -138,7 +140,6 @@ class RootedImages:
             return await make()
 
     async def _build(self, recipe: ImageRecipe, facts: Facts, job: Job, say: Say) -> Built:
-        job = replace(job, mounts=(*job.mounts, *await asyncio.to_thread(mounts_of, facts, self._look)))
         minor = recipe.python_version or facts.python.minor
         base = await self.bases.base_of(recipe, minor, job, say)
         asked = minor if recipe.base in _WITH_PYTHON else recipe.python_version

@@ -77,8 +77,7 @@ class LayerStep:
     """One layer to build over what is below it.
 
     key: names all that goes in. config: what holds while it is built. secrets: names of variables whose values are for this step
-    only. stages: the keys of the images that files are copied from, by the index of their stage, and the trees that they are copied from
-    where no stage has them.
+    only. context: the tree that files are copied from where neither a stage nor an image has them.
     """
 
     key: str
