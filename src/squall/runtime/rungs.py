@@ -106,8 +106,8 @@ def _owners(host: Host) -> Rung:
     if host.subordinate is not None:
         return Rung(
             feature="image owners",
-            rung="all of it belongs to root inside, builds may give files away",
-            why="layers belong to you on the disk, and only root mounts with mapped ids",
+            rung="as the image says",
+            why="layers are made on the disk with your subordinate ids",
         )
     return Rung(
         feature="image owners",

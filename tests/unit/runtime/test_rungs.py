@@ -105,7 +105,7 @@ def test_each_host_is_of_one_kind(host: Host, row: Row) -> None:
         (replace(BARE, upper_refused="MountRoot: no"), {"writable root": "an overlay in memory"}),
         (ROOT, {"image owners": "as the image says"}),
         (replace(ROOT, owned_refused="MountRoot: no"), {"image owners": "none"}),
-        (DELEGATED, {"image owners": "all of it belongs to root inside, builds may"}),
+        (DELEGATED, {"image owners": "as the image says"}),
         (BARE, {"image owners": "all of it belongs to root inside, builds too"}),
         (REFUSED, {"image owners": "none"}),
         (replace(BARE, kernel=(5, 10)), {"process limit": "none"}),
