@@ -11,9 +11,7 @@ from typing import Final
 
 from squall.blobs.blob_store import BlobStore
 from squall.blobs.digest import Digest, digest_of
-from squall.blobs.manifest import Entry, Manifest
-from squall.blobs.manifest_bytes import decode
-from squall.blobs.stack import flattened, stack
+from squall.blobs.manifest import Entry
 from squall.images.oci.compression import Compression
 from squall.images.oci.layer_in import Announced, LayerIn, layer_in
 from squall.images.oci.layer_out import LayerOut
@@ -37,6 +35,7 @@ from squall.images.oci.nouns import (
 from squall.images.registry.client import RegistryClient
 from squall.images.registry.nouns import ManifestBytes, RemoteBlob
 from squall.images.registry.reference import Reference
+from squall.images.shown import NOTHING, laid_over
 from squall.model.errors import ImageDocumentInvalid
 
 Say = Callable[[str], None]
@@ -204,13 +203,12 @@ async def _unpacked(
 ) -> list[LayerIn]:
     """Each layer taken in, over what those before it show."""
     taken: list[LayerIn] = []
-    shown: Manifest | None = None
+    shown = NOTHING
     for number, (layer, diff_id) in enumerate(zip(layers, config.diff_ids, strict=True), 1):
         await fetch.wait(layer.digest)
         if taken:
-            upper = decode(await blobs.get(taken[-1].manifest))
-            shown = stack(shown, upper) if shown else flattened([upper])
-        below: Mapping[str, Entry] = {entry.path: entry for entry in shown.entries} if shown else {}
+            shown = await laid_over(shown, taken[-1].manifest, blobs)
+        below: Mapping[str, Entry] = {entry.path: entry for entry in shown.entries} if taken else {}
         announced = Announced(digest=layer.digest, size=layer.size, diff_id=diff_id)
         one = await layer_in(blobs.stream(layer.digest), blobs, announced=announced, lower=below.get)
         say(f"layer {number} of {len(layers)}: {one.entries} paths, {_size(one.files_bytes)}")

@@ -5,7 +5,6 @@ Nothing of it is opened on this machine: paths and links are followed in the man
 
 from __future__ import annotations
 
-import asyncio
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,11 +14,10 @@ from squall.blobs.blob_store import BlobStore
 from squall.blobs.digest import Digest
 from squall.blobs.kept_chunks import ChunkReader
 from squall.blobs.manifest import ROOT, Attributes, Directory, Entry, File, Hardlink, Manifest, Symlink
-from squall.blobs.manifest_bytes import decode
-from squall.blobs.stack import stack
 from squall.images.host import Seen, follow, join, parent
 from squall.images.python.elf import newest_glibc, read_elf
 from squall.images.python.nouns import PREFIX, Base, BasePython, Distribution, Libc, Wanted
+from squall.images.shown import shown_by
 from squall.runtime.ld_cache import libraries_in
 
 _MAX_LIBRARY_BYTES: Final = 64 << 20  # held in memory while it is read
@@ -43,7 +41,7 @@ async def look_at_base(
 
     All paths are held at once, as for a pull. Raises TreeInvalid for trees that are none, and what the store raises.
     """
-    looking = _Looking(await _shown(trees, blobs), blobs)
+    looking = _Looking(await shown_by(trees, blobs), blobs)
     libc, library_dir = await _libc(looking, wanted.machine)
     places = (*_PLACES, *((f"{PREFIX}/lib/python{wanted.minor}",) if wanted.minor else ()))
     distribution = await _distribution(looking)
@@ -109,18 +107,6 @@ class _Looking:
     def _entry(self, path: str) -> Entry | None:
         entry = self._entries.get(path.removeprefix("/"))
         return self._entries.get(entry.first) if isinstance(entry, Hardlink) else entry
-
-
-async def _shown(trees: Sequence[Digest], blobs: BlobStore) -> Manifest:
-    shown = Manifest((Directory(path=ROOT, attributes=Attributes(mode=0o755)),))
-    for tree in trees:
-        # In a thread: some ten thousand paths take a second, in which the loop has others to serve.
-        shown = await asyncio.to_thread(_over, shown, await blobs.get(tree))
-    return shown
-
-
-def _over(shown: Manifest, tree: bytes) -> Manifest:
-    return stack(shown, decode(tree))
 
 
 async def _libc(looking: _Looking, machine: str) -> tuple[Libc | None, str]:

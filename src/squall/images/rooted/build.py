@@ -17,11 +17,10 @@ from squall.blobs.blob_store import BlobStore
 from squall.blobs.certain import certain
 from squall.blobs.checkout import Checkouts
 from squall.blobs.digest import Digest
-from squall.blobs.manifest import ROOT, Attributes, Directory, Entry, Manifest
+from squall.blobs.manifest import Entry, Manifest
 from squall.blobs.manifest_bytes import decode
 from squall.blobs.remove import remove_tree
 from squall.blobs.snapshot import Snapshot
-from squall.blobs.stack import flattened
 from squall.images.apply import Sandboxes
 from squall.images.command import Tool, failure
 from squall.images.dockerfile.nouns import Copy, MakeDirectory
@@ -50,6 +49,7 @@ from squall.images.rooted.layered import Layered
 from squall.images.rooted.laying import lay
 from squall.images.rooted.nouns import Built, LayerStep, StepsPlan
 from squall.images.rooted.way_in import before, with_way_in
+from squall.images.shown import shown_by
 from squall.model.errors import ImageBuildError
 from squall.model.image_steps import AddLocal, PipInstall, RunFunction, UvSync
 from squall.runtime.changes.taken import remove_changes, snapshot_changes
@@ -65,8 +65,6 @@ _MOST_CALL: Final = 512 << 20
 
 _RAN = faults.declare("image.ran", "a step has run, and nothing of it is kept")
 _LAID = faults.declare("image.laid", "a layer is in the store, and no image has it")
-
-_ROOT: Final[Entry] = Directory(path=ROOT, attributes=Attributes(mode=0o755))
 
 FindUv = Callable[[str | None, Say], Awaitable[Tool | None]]
 """A uv of this version (None: any) on this machine, fetched if need be."""
@@ -181,8 +179,7 @@ class LayerBuilder:
 
     async def shown(self, built: Built) -> Manifest:
         """All that an image shows."""
-        layers = [decode(await self._blobs.get(layer)) for layer in built.layers[::-1]]
-        return await asyncio.to_thread(flattened, layers) if layers else Manifest((_ROOT,))
+        return await shown_by([Digest(tree) for tree in built.trees], self._blobs)
 
     async def _entries(self, layer: Digest) -> dict[str, Entry]:
         """The paths of a layer. Those that were asked for last are remembered: the next step stands on the same ones."""
