@@ -63,11 +63,11 @@ def test_a_terminal_is_resized_and_hung_up_with_its_agent(box: Box, rung: str) -
     running = _waiting(box, rung)
     code = """
 import os, signal
-# Not print: the signal may come while it still holds its buffer.
-signal.signal(signal.SIGWINCH, lambda *_: os.write(1, str(os.get_terminal_size()).encode()))
+# Held back and waited for: one that came between a look and a pause would be slept over.
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGWINCH])
 os.write(1, b"up")
-while True:
-    signal.pause()
+while signal.sigwait([signal.SIGWINCH]):
+    os.write(1, str(os.get_terminal_size()).encode())
 """
     execed = _execed(box, running.spec.id, [box.python, "-c", code], tty=True)
     (terminal,) = execed.fds
