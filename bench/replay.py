@@ -10,6 +10,7 @@ import os
 import statistics
 import threading
 import time
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from random import Random
 from typing import Any, Self
@@ -35,8 +36,10 @@ BURST_S = 0.1
 LOOK_S = 0.05
 WARM_UP, TRIALS, FEWER = 3, 15, 7
 """The first containers start without a template, and are not counted."""
-FIRST_TRACE_S, OTHER_SEED = 180.0, 1000
-"""Of another trace, from which is told how much work a start is."""
+PARTS = 4
+"""The trace and the other one are played in turns, a part of each, so that both meet the same machine."""
+OTHER_TRACE_S, OTHER_SEED = 180.0, 1000
+"""Of the other trace, from which is told how much work a start is."""
 LONGEST_START_S = 1.0
 SIMULATIONS = 6
 QUARTILES_APART = 1.349
@@ -44,6 +47,7 @@ QUARTILES_APART = 1.349
 FIRST_S = 0.15
 """One call comes before the trace on both sides, so that each knows of a start and of an input; it is not counted."""
 LATER_S = 20.0
+"""Before each part: by then all is as if nobody had called for long."""
 OVERBOOKED = 4
 """How many times its cores an agent offers."""
 AGREE = 0.20
@@ -79,6 +83,10 @@ def probe(seconds: float) -> float:
     return nap.local(seconds)
 
 
+Trace = tuple[tuple[Arrival, ...], ...]
+"""Parts, each with its calls from its own beginning on."""
+
+
 class TemplatePool:
     """What a template keeps ready, as it plans itself: sandboxes, and spares among them."""
 
@@ -102,14 +110,14 @@ class TemplatePool:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measured:
     """What the simulation is told of the machine: seconds of starts one by one, as they come and each with its sandbox, and of the way of
-    a call to a container that is free; how many cores there are; and how long the calls of a first trace waited on average.
+    a call to a container that is free; how many cores there are; and how long the calls of another trace waited on average.
     """
 
     starts_s: tuple[float, ...]
     unprepared_s: tuple[float, ...]
     way_s: float
     cores: int
-    first: tuple[Arrival, ...]
+    other: Trace
     mean_wait_s: float
 
     def starts(self) -> Starts:
@@ -117,7 +125,7 @@ class Measured:
 
         One that comes alone finds what was made ahead, or is told to find nothing. How much work it is beside that for whoever makes the next
         ones ready, takes the last ones away and passes calls on cannot be seen from outside: it is what makes the simulation of the
-        first trace wait as long as the machine did.
+        other trace wait as long as the machine did.
         """
         one_s = max(0.001, statistics.median(self.starts_s) - self.way_s)
         quartiles = statistics.quantiles([math.log(max(0.001, one - self.way_s)) for one in self.starts_s])
@@ -127,7 +135,7 @@ class Measured:
         starts = Starts(pooled_s=one_s, on_demand_s=whole_s, plan=TemplatePool, shared=True, spread=spread)
 
         def is_enough(left_s: float) -> bool:
-            waits, _ = played(self.first, replace(starts, left_s=left_s), self)
+            waits, _ = played(self.other, replace(starts, left_s=left_s), self)
             return statistics.fmean(waits) > self.mean_wait_s
 
         # The least that is enough: with far more of it, other containers would be there than there were.
@@ -151,7 +159,12 @@ class Figures:
     container_s: float
 
 
-def trace_of(length_s: float, seed: int) -> tuple[Arrival, ...]:
+def trace_of(length_s: float, seed: int) -> Trace:
+    """As many seconds of calls as that, in PARTS."""
+    return tuple(_part(length_s / PARTS, PARTS * seed + number) for number in range(PARTS))
+
+
+def _part(length_s: float, seed: int) -> tuple[Arrival, ...]:
     """Bursts of 2 to 10 calls within a tenth of a second, 1 to 6 seconds apart; works of 50 to 300 ms."""
     dice = Random(seed)
     calls: list[Arrival] = []
@@ -219,29 +232,37 @@ async def play_trace(calls: tuple[Arrival, ...], function: Any) -> list[float]:
     return list(await asyncio.gather(*(one(call) for call in calls)))
 
 
-def real(calls: tuple[Arrival, ...], first: tuple[Arrival, ...]) -> tuple[Figures, Measured]:
-    """What the server made of it, and what the simulation is to be told: of the trace `first`, to another function."""
+def real(calls: Trace, other: Trace) -> tuple[Figures, Measured]:
+    """What the server made of it, and what the simulation is to be told: of the trace `other`, to another function."""
     with app.run(), Census() as census:
         census.wait_for_none()
         starts_s = tuple(census.start_s(probe) for _ in range(WARM_UP + TRIALS))[WARM_UP:]
         unprepared_s = tuple(census.start_s(unprepared) for _ in range(WARM_UP + FEWER))[WARM_UP:]
         probe.remote(FIRST_S)
         census.wait_for_none()
-        mean_wait_s = statistics.fmean(asyncio.run(play_trace(first, probe)))
-        measured = Measured(
-            starts_s=starts_s,
-            unprepared_s=unprepared_s,
-            way_s=statistics.median(_warm_waits()),
-            cores=len(os.sched_getaffinity(0)),
-            first=first,
-            mean_wait_s=mean_wait_s,
-        )
+        way_s = statistics.median(_warm_waits())
+        census.wait_for_none()
         nap.remote(FIRST_S)
         census.wait_for_none()
-        census.container_s = 0.0
-        waits = asyncio.run(play_trace(calls, nap))
-        census.wait_for_none()
-        return figures(waits, census.container_s), measured
+        waits: list[float] = []
+        other_waits: list[float] = []
+        container_s = 0.0
+        for part, other_part in zip(calls, other, strict=True):
+            other_waits += asyncio.run(play_trace(other_part, probe))
+            census.wait_for_none()
+            census.container_s = 0.0
+            waits += asyncio.run(play_trace(part, nap))
+            census.wait_for_none()
+            container_s += census.container_s
+    measured = Measured(
+        starts_s=starts_s,
+        unprepared_s=unprepared_s,
+        way_s=way_s,
+        cores=len(os.sched_getaffinity(0)),
+        other=other,
+        mean_wait_s=statistics.fmean(other_waits),
+    )
+    return figures(waits, container_s), measured
 
 
 def _warm_waits() -> list[float]:
@@ -252,12 +273,12 @@ def _warm_waits() -> list[float]:
     return waits
 
 
-def simulated(calls: tuple[Arrival, ...], starts: Starts, measured: Measured) -> Figures:
+def simulated(calls: Trace, starts: Starts, measured: Measured) -> Figures:
     """What the simulation makes of it."""
     return figures(*played(calls, starts, measured))
 
 
-def played(calls: tuple[Arrival, ...], starts: Starts, measured: Measured) -> tuple[list[float], float]:
+def played(calls: Trace, starts: Starts, measured: Measured) -> tuple[list[float], float]:
     """The waits in simulations, on a machine with the cores and memory of this one, and container seconds of one of them on average.
 
     Several, as each draws anew how starts differ: the slowest few calls of one say little.
@@ -270,7 +291,7 @@ def played(calls: tuple[Arrival, ...], starts: Starts, measured: Measured) -> tu
         "nap", scaling=Scaling(max_containers=MOST, scaledown_window_s=WINDOW_S), asks=asks
     )
     first = Arrival(at_s=0.0, work_s=(FIRST_S,))
-    later = tuple(Arrival(at_s=LATER_S + call.at_s, work_s=call.work_s) for call in calls)
+    later = tuple(_in_turn(calls))
 
     def world_of(arrivals: tuple[Arrival, ...], seed: int) -> World:
         one = Played(function=function, arrivals=arrivals)
@@ -280,6 +301,15 @@ def played(calls: tuple[Arrival, ...], starts: Starts, measured: Measured) -> tu
     worlds = [world_of((first, *later), seed) for seed in range(SIMULATIONS)]
     waits = [wait + measured.way_s for world in worlds for wait in world.callers.got[function.id].waits_s[1:]]
     return waits, statistics.fmean(report(world, function.id).container_s - before_s for world in worlds)
+
+
+def _in_turn(calls: Trace) -> Iterator[Arrival]:
+    """The calls of all parts, one part well after the other."""
+    begins_s = 0.0
+    for part in calls:
+        begins_s += LATER_S
+        yield from (Arrival(at_s=begins_s + call.at_s, work_s=call.work_s) for call in part)
+        begins_s += part[-1].at_s if part else 0.0
 
 
 def figures(waits: list[float], container_s: float) -> Figures:
@@ -309,13 +339,13 @@ def main() -> None:
     calls = trace_of(options.length, options.seed)
     folder = own_state()
     try:
-        there, measured = real(calls, trace_of(FIRST_TRACE_S, options.seed + OTHER_SEED))
+        there, measured = real(calls, trace_of(OTHER_TRACE_S, options.seed + OTHER_SEED))
     finally:
         stop_server(folder)
     starts = measured.starts()
     here = simulated(calls, starts, measured)
     say(
-        f"{len(calls)} calls in {options.length:g} s; a start takes {starts.pooled_s * 1e3:.1f} ms, "
+        f"{sum(map(len, calls))} calls in {options.length:g} s; a start takes {starts.pooled_s * 1e3:.1f} ms, "
         f"with its sandbox {starts.on_demand_s * 1e3:.1f}, and leaves {starts.left_s * 1e3:.1f} of work, on {measured.cores} cores, "
         f"spread {starts.spread:.2f}; a call takes {measured.way_s * 1e3:.2f} ms"
     )
@@ -329,9 +359,9 @@ def main() -> None:
             "real": asdict(there),
             "simulated": asdict(here),
             "off_by": differ,
-            "measured": {**asdict(measured), "first": len(measured.first), "left_s": starts.left_s},
+            "measured": {**asdict(measured), "other": sum(map(len, measured.other)), "left_s": starts.left_s},
         }
-        print(json.dumps({"machine": machine(), "calls": len(calls), **told}))
+        print(json.dumps({"machine": machine(), "calls": sum(map(len, calls)), **told}))
 
 
 if __name__ == "__main__":

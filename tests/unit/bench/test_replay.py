@@ -8,37 +8,37 @@ from dataclasses import replace
 import pytest
 
 import replay
-from squall.simulation.traffic import Arrival
 
 
 def test_the_trace_follows_its_seed_and_holds_bursts_of_short_works() -> None:
-    calls = replay.trace_of(30.0, 1)
-    assert calls == replay.trace_of(30.0, 1)
-    assert calls != replay.trace_of(30.0, 2)
-    assert list(calls) == sorted(calls, key=lambda call: call.at_s)
-    assert all(0.05 <= call.work_s[0] <= 0.30 for call in calls)
+    parts = replay.trace_of(40.0, 1)
+    assert parts == replay.trace_of(40.0, 1)
+    assert len({*parts, *replay.trace_of(40.0, 2)}) == 2 * replay.PARTS
+    calls = [call for part in parts for call in part]
+    assert all(list(part) == sorted(part, key=lambda call: call.at_s) for part in parts)
+    assert all(0.05 <= call.work_s[0] <= 0.30 and call.at_s < 40.0 / replay.PARTS + 0.1 for call in calls)
     assert len(calls) > 20
 
 
-def measured(*, mean_wait_s: float, first: tuple[Arrival, ...]) -> replay.Measured:
+def measured(*, mean_wait_s: float, other: replay.Trace) -> replay.Measured:
     return replay.Measured(
         starts_s=(0.0055, 0.0056, 0.0054),
         unprepared_s=(0.0155, 0.0157, 0.0151),
         way_s=0.0005,
         cores=2,
-        first=first,
+        other=other,
         mean_wait_s=mean_wait_s,
     )
 
 
 @pytest.mark.parametrize("left_s", [0.003, 0.006, 0.012])
 def test_how_much_work_a_start_leaves_is_found_again_from_how_long_calls_waited(left_s: float) -> None:
-    first = replay.trace_of(60.0, 7)
-    machine = measured(mean_wait_s=0.0, first=first)
+    other = replay.trace_of(60.0, 7)
+    machine = measured(mean_wait_s=0.0, other=other)
     truth = replace(machine.starts(), left_s=left_s)
-    waits, _ = replay.played(first, truth, machine)
+    waits, _ = replay.played(other, truth, machine)
     told = replace(machine, mean_wait_s=statistics.fmean(waits)).starts()
-    again, _ = replay.played(first, told, machine)
+    again, _ = replay.played(other, told, machine)
     assert statistics.fmean(again) == pytest.approx(statistics.fmean(waits), rel=0.1)
     assert told.left_s == pytest.approx(left_s, rel=0.2)
     assert told.on_demand_s == pytest.approx(0.015)
@@ -46,7 +46,7 @@ def test_how_much_work_a_start_leaves_is_found_again_from_how_long_calls_waited(
 
 
 def test_on_a_machine_on_which_nobody_waited_long_a_start_leaves_nothing() -> None:
-    assert measured(mean_wait_s=0.0, first=replay.trace_of(20.0, 7)).starts().left_s == pytest.approx(
+    assert measured(mean_wait_s=0.0, other=replay.trace_of(20.0, 7)).starts().left_s == pytest.approx(
         0.0, abs=0.001
     )
 
@@ -58,7 +58,7 @@ def test_figures_agree_within_their_share_and_where_they_are_next_to_nothing() -
 
 
 def test_the_simulation_of_the_trace_gives_waits_of_at_least_the_way() -> None:
-    told = measured(mean_wait_s=0.1, first=replay.trace_of(20.0, 7))
+    told = measured(mean_wait_s=0.1, other=replay.trace_of(20.0, 7))
     found = replay.simulated(replay.trace_of(20.0, 1), told.starts(), told)
     assert 0.0005 <= found.p50_wait_s <= found.p90_wait_s <= found.p99_wait_s < 1.0
     assert found.container_s > 3.0
