@@ -6,6 +6,7 @@ import asyncio
 import json
 
 from squall.model.errors import IsolationUnavailable
+from squall.runtime.asked import Ask, TooMuchSaidError, ask
 from squall.runtime.host import Host
 from squall.runtime.runtimes.look import Runtime, recall
 from squall.runtime.spec import LEVELS, OCI_LEVELS, Level
@@ -59,22 +60,12 @@ class Levels:
         if known is not None:
             return known
         # In a process of its own, as it forks: this one has threads.
-        looker = await asyncio.create_subprocess_exec(
-            *command("squall.runtime.runtimes", level, str(self._paths.state)),
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-        )
+        argv = command("squall.runtime.runtimes", level, str(self._paths.state))
         try:
-            async with asyncio.timeout(_LOOK_S):
-                out, _ = await looker.communicate()
-            return Runtime.from_json(json.loads(out))
-        except (TimeoutError, ValueError, KeyError, TypeError) as problem:
+            return Runtime.from_json(json.loads((await ask(argv, Ask(within_s=_LOOK_S))).said))
+        except (OSError, TimeoutError, TooMuchSaidError, ValueError, KeyError, TypeError) as problem:
             why = f"looking at its runtime failed: {type(problem).__name__}"
             return Runtime(level=level, refused=why)
-        finally:
-            if looker.returncode is None:
-                looker.kill()
-                await looker.wait()
 
     def _refusal(self, level: str, why: str) -> IsolationUnavailable:
         # The default is not among those that are named where it would run at `process`.

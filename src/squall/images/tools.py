@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import shutil
 from collections.abc import Callable, Mapping
@@ -12,6 +11,7 @@ from pathlib import Path
 from squall.images.command import Tool
 from squall.images.installer import InstallerSettings
 from squall.model.image import ClientPython
+from squall.runtime.asked import Ask, TooMuchSaidError, ask
 
 _ELF = b"\x7fELF"
 _VERSION_TIMEOUT_S = 20.0
@@ -106,22 +106,8 @@ def _is_program(path: str) -> bool:
 async def _uv_version(path: str) -> str | None:
     """What `uv --version` says, or None for a program that is not a uv that works here."""
     try:
-        process = await asyncio.create_subprocess_exec(
-            path,
-            "--version",
-            env={"PATH": os.defpath},
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.DEVNULL,
-        )
-    except OSError:
+        answer = await ask((path, "--version"), Ask(within_s=_VERSION_TIMEOUT_S, env={"PATH": os.defpath}))
+    except (OSError, TimeoutError, TooMuchSaidError):
         return None
-    try:
-        async with asyncio.timeout(_VERSION_TIMEOUT_S):
-            said, _ = await process.communicate()
-    except TimeoutError:
-        process.kill()
-        await process.wait()
-        return None
-    words = said.decode("utf-8", "replace").split()
-    return words[1] if process.returncode == 0 and len(words) > 1 and words[0] == "uv" else None
+    words = answer.said.decode("utf-8", "replace").split()
+    return words[1] if answer.status == 0 and len(words) > 1 and words[0] == "uv" else None

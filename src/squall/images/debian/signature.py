@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 import shutil
 import tempfile
@@ -10,6 +9,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+
+from squall.runtime.asked import Ask, TooMuchSaidError, ask
 
 _KEYRINGS: Final = (
     "/usr/share/keyrings/debian-archive-keyring.gpg",
@@ -40,23 +41,16 @@ class Verifier:
             room = Path(made)
             (room / "message").write_bytes(message)
             rings = [word for ring in self.keyrings for word in ("--keyring", str(ring))]
-            process = await asyncio.create_subprocess_exec(
-                self.gpgv,
-                *("--status-fd", "1", "--homedir", made, *rings, "--output", str(room / "said")),
-                str(room / "message"),
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.DEVNULL,
+            argv = (
+                *(self.gpgv, "--status-fd", "1", "--homedir", made, *rings),
+                *("--output", str(room / "said"), str(room / "message")),
             )
             try:
-                async with asyncio.timeout(_LONGEST_S):
-                    told, _ = await process.communicate()
+                told = (await ask(argv, Ask(within_s=_LONGEST_S))).said
             except TimeoutError:
                 raise ValueError(f"its signature was not verified within {_LONGEST_S:g} s") from None
-            finally:
-                if process.returncode is None:
-                    process.kill()
-                    await process.wait()
+            except TooMuchSaidError:
+                raise ValueError("gpgv says more of its signature than anybody can read") from None
             why = why_not_signed(told)
             if why is not None:
                 raise ValueError(why)

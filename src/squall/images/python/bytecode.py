@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 from typing import Final
 
 from squall.model.errors import ImageBuildError
+from squall.runtime.asked import Ask, TooMuchSaidError, ask
 
 COMPILE_S: Final = 600.0
 """How long an interpreter may take for its library."""
@@ -38,30 +38,19 @@ async def compile_library(interpreter: str, files: Path, shown: str) -> None:
 
     Raises ImageBuildError where the interpreter does not run, fails or takes too long.
     """
+    argv = (interpreter, *_OPTIONS, "-c", _PROGRAM, str(files), shown)
     try:
-        process = await asyncio.create_subprocess_exec(
-            *(interpreter, *_OPTIONS, "-c", _PROGRAM, str(files), shown),
-            cwd="/",
-            env=_ENVIRON,
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.DEVNULL,
-            stderr=asyncio.subprocess.PIPE,
-        )
-    except OSError as error:
-        raise ImageBuildError(f"{interpreter} does not run: {error.strerror}") from error
-    try:
-        async with asyncio.timeout(COMPILE_S):
-            _, said = await process.communicate()
+        answer = await ask(argv, Ask(within_s=COMPILE_S, listens="err", env=_ENVIRON))
     except TimeoutError:
         raise ImageBuildError(
             f"{interpreter} took more than {COMPILE_S:.0f} s to compile its library"
         ) from None
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
-    if process.returncode:
-        last = said[-500:].decode("utf-8", "replace").strip()
+    except TooMuchSaidError:
+        raise ImageBuildError(f"{interpreter} complains without end of its library") from None
+    except OSError as error:
+        raise ImageBuildError(f"{interpreter} does not run: {error.strerror}") from error
+    if answer.status:
+        last = answer.said[-500:].decode("utf-8", "replace").strip()
         raise ImageBuildError(f"{interpreter} could not compile its library: {last}")
 
 

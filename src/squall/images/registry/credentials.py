@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import os
 import shutil
-import signal
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
@@ -23,6 +20,7 @@ from squall.images.registry.docker_config import (
     parse_config,
 )
 from squall.model.errors import FeatureUnavailable, InvalidError
+from squall.runtime.asked import Answer, Ask, TooMuchSaidError, ask
 
 __all__ = ["Credentials", "IdentityToken", "Keychain", "Login", "config_files"]
 
@@ -82,39 +80,28 @@ class Keychain:
                 remedy=f"install {name}, or take `credsStore` and `credHelpers` out of the file and log in again",
                 feature=name,
             )
-        status, said = await self._run(program, name, helper.server)
-        if status != 0:
-            if _NOT_FOUND in said.lower():
+        answer = await self._run(program, name, helper.server)
+        if answer.status != 0:
+            if _NOT_FOUND in answer.said.lower():
                 return None
-            raise _unusable_helper(name, f"it ended with status {status}")
+            raise _unusable_helper(name, f"it ended with status {answer.status}")
         try:
-            return helper_answer(said)
+            return helper_answer(answer.said)
         except ValueError as error:
             raise _unusable_helper(name, f"what it wrote cannot be read: {error}") from None
 
-    async def _run(self, program: str, name: str, server: str) -> tuple[int, bytes]:
+    async def _run(self, program: str, name: str, server: str) -> Answer:
+        how = Ask(
+            within_s=self._helper_s, most_bytes=_MOST_SAID, told=server.encode(), env=dict(self._environ)
+        )
         try:
-            process = await asyncio.create_subprocess_exec(
-                program,
-                "get",
-                env=dict(self._environ),
-                stdin=asyncio.subprocess.PIPE,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.DEVNULL,
-                start_new_session=True,
-            )
-        except OSError as error:
-            raise _unusable_helper(name, f"it cannot be started ({error.strerror})") from None
-        try:
-            async with asyncio.timeout(self._helper_s):
-                said = await _conversation(process, server)
-                if said is None:
-                    raise _unusable_helper(name, f"it wrote more than {_MOST_SAID} bytes")
-                return await process.wait(), said
+            return await ask((program, "get"), how)
         except TimeoutError:
             raise _unusable_helper(name, f"it did not end within {self._helper_s:g} s") from None
-        finally:
-            await _end(process)
+        except TooMuchSaidError:
+            raise _unusable_helper(name, f"it wrote more than {_MOST_SAID} bytes") from None
+        except OSError as error:
+            raise _unusable_helper(name, f"it cannot be started ({error.strerror})") from None
 
 
 def config_files(environ: Mapping[str, str]) -> tuple[Path, ...]:
@@ -141,29 +128,6 @@ def _read(path: Path) -> bytes | None:
     if len(data) > MOST_BYTES:
         raise _unusable(path, f"it has more than {MOST_BYTES} bytes")
     return data
-
-
-async def _conversation(process: asyncio.subprocess.Process, server: str) -> bytes | None:
-    """What the program writes after it was told the server's name; None where that is too much."""
-    assert process.stdin is not None
-    assert process.stdout is not None
-    with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # it may not care
-        process.stdin.write(server.encode())
-        await process.stdin.drain()
-    process.stdin.close()
-    said = bytearray()
-    while part := await process.stdout.read(_MOST_SAID):
-        said += part
-        if len(said) > _MOST_SAID:
-            return None
-    return bytes(said)
-
-
-async def _end(process: asyncio.subprocess.Process) -> None:
-    """Ends it and what it started, which its session number names."""
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(process.pid, signal.SIGKILL)
-    await process.wait()
 
 
 def _unusable(path: Path, why: str) -> InvalidError:
