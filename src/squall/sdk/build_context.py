@@ -11,8 +11,9 @@ from typing import Final
 
 from squall.blobs.tree import Directory, Entry, Link
 from squall.images.dockerfile import Copy, Dockerfile
+from squall.images.dockerfile.sources import named_by
 from squall.model.errors import InvalidError, SourceFileNotFound, SourceTooLarge
-from squall.sdk.ignore import Rules, RuleSet, docker_rules, matching
+from squall.sdk.ignore import Rules, RuleSet, docker_rules
 from squall.sdk.source_walk import SourceFile
 
 FILES_LIMIT: Final = 200_000
@@ -110,8 +111,8 @@ class _Seen:
             self._add(behind)
             return os.path.exists(self._at(source))
         self._look(_before_patterns(source))
-        means = matching([source])
-        found = [path for path in self._known if source == "." or means(path)]
+        is_named = named_by(source)
+        found = [path for path in self._known if source == "." or any(map(is_named, [path, *_parents(path)]))]
         for path in found:
             self._add(path)
         return source == "." or bool(found)

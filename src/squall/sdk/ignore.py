@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -171,19 +171,6 @@ def docker_rules(text: str, *, file: str) -> Iterator[Rule]:
                 text=line, file=file, line=number, pattern=pattern, takes_back=takes_back,
                 regex=re.compile(pattern, re.DOTALL),
             )  # fmt: skip
-
-
-def matching(patterns: Iterable[str]) -> Callable[[str], bool]:
-    """Whether a path is one that these patterns name, or lies below one: as COPY of a Dockerfile understands them."""
-    found = _any_of(_glob(pattern) for pattern in patterns)
-
-    def matches(path: str) -> bool:
-        names = path.split("/")
-        return found is not None and any(
-            found.fullmatch("/".join(names[:count])) for count in range(1, len(names) + 1)
-        )
-
-    return matches
 
 
 def _built_in() -> RuleSet:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import posixpath
-import re
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Final, NamedTuple
@@ -13,6 +12,7 @@ from squall.blobs.digest import Digest
 from squall.blobs.manifest import Attributes, Directory, Entry, Fifo, File, Hardlink, Manifest, Symlink
 from squall.blobs.tree import Directory as TreeDirectory, File as TreeFile, Link as TreeLink, decode_tree
 from squall.images.dockerfile.nouns import Copy, MakeDirectory
+from squall.images.dockerfile.sources import is_pattern, named_by
 from squall.images.rooted.laying import Below, Bytes, Laid, led
 from squall.model.errors import ImageBuildError, ImageStepUnavailable
 
@@ -118,42 +118,12 @@ def _is_there(path: str, found: Mapping[str, Laid]) -> bool:
 
 
 def _matching(pattern: str, found: Mapping[str, Laid]) -> list[str]:
-    """The paths that a source names; only patterns name several, each part of one a part of a path."""
+    """The paths that a source names; only patterns name several."""
     if pattern in {".", ""}:
         return [""]
-    if not re.search(r"[*?\[]", pattern):
+    if not is_pattern(pattern):
         return [pattern.strip("/")]
-    parts = [re.compile(_as_regex(part), re.DOTALL) for part in pattern.strip("/").split("/")]
-    return [
-        path
-        for path in found
-        if len(names := path.split("/")) == len(parts)
-        and all(part.fullmatch(name) for part, name in zip(parts, names, strict=True))
-    ]
-
-
-def _as_regex(part: str) -> str:
-    r"""A part of a pattern by Go's rules: `*` and `?` within a name, `[...]` with `^` for all but these, `\\` before what is meant itself."""
-    out, at = "", 0
-    while at < len(part):
-        char = part[at]
-        at += 1
-        if char == "*":
-            out += ".*"
-        elif char == "?":
-            out += "."
-        elif char == "\\" and at < len(part):
-            out += re.escape(part[at])
-            at += 1
-        elif char == "[" and (end := part.find("]", at + 1)) > 0:
-            inner = part[at:end]
-            negated, inner = inner.startswith("^"), inner.removeprefix("^")
-            escaped = re.sub(r"([\\\[\]&~|])", r"\\\1", inner)
-            out += f"[{'^' if negated else ''}{escaped}]"
-            at = end + 1
-        else:
-            out += re.escape(char)
-    return out
+    return list(filter(named_by(pattern), found))
 
 
 def _of_tree(data: bytes) -> dict[str, Laid]:
