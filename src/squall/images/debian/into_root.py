@@ -9,16 +9,16 @@ from squall.blobs.digest import Bytes
 from squall.blobs.manifest import Attributes
 from squall.images.debian.deb import Control, Found
 from squall.images.debian.dpkg_record import Record, conffile_paths
-from squall.images.debian.kept_root import KeptRoot
 from squall.images.debian.left_out import MERGED, is_left_out, placed
 from squall.images.debian.nouns import Package
 from squall.images.debian.relation import parse_relations
-from squall.images.oci.layer_names import Names, names_of, xattrs_of
+from squall.images.oci.kept_tree import KeptTree
+from squall.images.oci.layer_names import Names, names_of
 from squall.images.oci.limits import LIMITS, Limits
+from squall.images.oci.member_in import LINK_MODE, attributes_in, target_in
 from squall.images.oci.tar_member import Kind, Member, shown
 from squall.model.errors import LayerInvalid, LayerTooLarge
 
-_LINK_MODE: Final = 0o777
 _DEVICES: Final = frozenset({Kind.CHARACTER_DEVICE, Kind.BLOCK_DEVICE})
 
 
@@ -26,10 +26,10 @@ class IntoRoot:
     """Takes what packages have in them, and says what dpkg must know of each.
 
     The folders of the root that /usr has taken over are links into it from the start, as in every root that is made today.
-    Raises LayerInvalid, LayerTooLarge, TreeInvalid, ValueError, for what cannot be part of a root.
+    Raises LayerInvalid, LayerTooLarge, ValueError, for what cannot be part of a root.
     """
 
-    def __init__(self, root: KeptRoot, limits: Limits = LIMITS) -> None:
+    def __init__(self, root: KeptTree, limits: Limits = LIMITS) -> None:
         self._root = root
         self._limits = limits
         self._owners: dict[Names, str] = {}
@@ -74,7 +74,7 @@ class IntoRoot:
 
     def link_merged(self, mtime_ns: int) -> None:
         """Makes the links into /usr, after the last package."""
-        attributes = Attributes(mode=_LINK_MODE, mtime_ns=mtime_ns)
+        attributes = Attributes(mode=LINK_MODE, mtime_ns=mtime_ns)
         for name in sorted(self._merged | {b"bin", b"sbin", b"lib"}):
             self._root.tree.add_symlink((name,), attributes, b"usr/" + name)
 
@@ -106,7 +106,7 @@ class IntoRoot:
             return
         names = placed(names)
         if member.kind is Kind.DIRECTORY:
-            self._root.tree.add_directory(names, self._attributes(member))
+            self._root.tree.add_directory(names, _attributes(member))
             return
         self._ignored = not self._may_have(names)
         if not self._ignored:
@@ -122,20 +122,15 @@ class IntoRoot:
         if member.kind is Kind.HARDLINK:
             self._root.tree.add_name(names, placed(names_of(member.target, self._limits)))
         elif member.kind is Kind.SYMLINK:
-            if not member.target or b"\0" in member.target:
-                raise LayerInvalid(
-                    f"the link {shown(member.name)} has a target that nothing keeps",
-                    entry=shown(member.name),
-                )
-            self._root.tree.add_symlink(names, self._attributes(member), member.target)
+            self._root.tree.add_symlink(names, _attributes(member), target_in(member))
         elif member.kind is Kind.FIFO:
-            self._root.tree.add_fifo(names, self._attributes(member))
+            self._root.tree.add_fifo(names, _attributes(member))
         else:
             if member.size > self._limits.unpacked_bytes:
                 raise LayerTooLarge(
                     f"{shown(member.name)} has {member.size} bytes", limit=self._limits.unpacked_bytes
                 )
-            self._root.begin(names, self._attributes(member), member.size)
+            self._root.begin(names, _attributes(member), member.size)
 
     def _bytes(self, data: Bytes) -> None:
         if not self._ignored:
@@ -151,7 +146,7 @@ class IntoRoot:
         if len(names) > 1:
             return False
         if member.kind is Kind.DIRECTORY:
-            self._root.tree.add_directory(placed(names), self._attributes(member))
+            self._root.tree.add_directory(placed(names), _attributes(member))
         elif member.kind is not Kind.SYMLINK or member.target.strip(b"/") != b"usr/" + names[0]:
             raise LayerInvalid(
                 f"{shown(member.name)} is no folder, and in every root of today leads into /usr",
@@ -172,12 +167,7 @@ class IntoRoot:
         path = b"/".join(names).decode("utf-8", "surrogateescape")
         raise LayerInvalid(f"{path[:200]!r} is in the package {owner} too", entry=path[:200])
 
-    def _attributes(self, member: Member) -> Attributes:
-        kept, _ = xattrs_of(member)
-        return Attributes(
-            mode=_LINK_MODE if member.kind is Kind.SYMLINK else member.mode,
-            uid=member.uid,
-            gid=member.gid,
-            mtime_ns=member.mtime_ns,
-            xattrs=kept,
-        )
+
+def _attributes(member: Member) -> Attributes:
+    attributes, _ = attributes_in(member)
+    return attributes

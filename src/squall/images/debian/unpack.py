@@ -15,16 +15,15 @@ from squall.images.debian.deb import DebReader
 from squall.images.debian.dpkg_record import Record, admin_files
 from squall.images.debian.how import How, Say
 from squall.images.debian.into_root import IntoRoot
-from squall.images.debian.kept_root import KeptRoot
 from squall.images.debian.mirror import Announced, Mirrors, answer_wrong
 from squall.images.debian.nouns import Installed, Package, Unpacked, WantedDebian
 from squall.images.debian.suites import Suite, find_suites, keep_file, read_catalog
+from squall.images.oci.kept_tree import KeptTree
 from squall.model.errors import (
     DebianPackageInvalid,
     FeatureUnavailable,
     LayerInvalid,
     LayerTooLarge,
-    TreeInvalid,
 )
 
 _TOLD_EVERY: Final = 25
@@ -44,7 +43,7 @@ async def unpack_debian(wanted: WantedDebian, blobs: BlobStore, say: Say, how: H
     mirrors = Mirrors(how.patience, how.environ)
     suites = await find_suites(wanted, mirrors, say, how)
     packages = await _chosen(suites, wanted, mirrors, blobs)
-    root = KeptRoot(blobs, how.limits)
+    root = KeptTree(blobs, how.limits)
     try:
         into = IntoRoot(root, how.limits)
         async with _fetching(packages, mirrors, blobs, (say, how)) as fetched:
@@ -115,7 +114,7 @@ async def _fetching(
         raise failures.exceptions[0] from None
 
 
-async def _into(into: IntoRoot, root: KeptRoot, package: Package, blobs: BlobStore, how: How) -> Record:
+async def _into(into: IntoRoot, root: KeptTree, package: Package, blobs: BlobStore, how: How) -> Record:
     """Unpacks one package, which is in the store. Raises DebianPackageInvalid, FeatureUnavailable."""
     reader = DebReader(how.limits)
 
@@ -136,14 +135,14 @@ async def _into(into: IntoRoot, root: KeptRoot, package: Package, blobs: BlobSto
             remedy=error.remedy,
             feature=error.feature,
         ) from error
-    except (LayerInvalid, LayerTooLarge, TreeInvalid, ValueError) as error:
+    except (LayerInvalid, LayerTooLarge, ValueError) as error:
         raise DebianPackageInvalid(
             f"the package {package} cannot be unpacked: {error}", package=package.name
         ) from error
 
 
 def _add_own(
-    root: KeptRoot, into: IntoRoot, records: Sequence[Record], suites: Sequence[Suite], architecture: str
+    root: KeptTree, into: IntoRoot, records: Sequence[Record], suites: Sequence[Suite], architecture: str
 ) -> None:
     """Adds what no package has in it, as old as the release."""
     mtime_ns = max(suite.release.made_s for suite in suites) * 1_000_000_000

@@ -2,39 +2,24 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import AsyncIterable, Iterator
 from dataclasses import dataclass
-from typing import Final, TypeVar
+from typing import Final
 
 from squall.blobs.blob_store import BlobStore
-from squall.blobs.digest import Bytes, Digest, Digester, digest_of
-from squall.blobs.kept_chunks import keep_chunks
-from squall.blobs.manifest import Attributes, Entry, File, Symlink
-from squall.blobs.manifest_bytes import Writer
-from squall.blobs.threads import in_thread
+from squall.blobs.digest import Bytes, Digest, Digester
 from squall.images.oci.compression import Compression, Unpacker
-from squall.images.oci.layer_names import WHITEOUT, Names, hidden_by, is_others_note, names_of, xattrs_of
-from squall.images.oci.layer_tree import DIGEST_BYTES, LayerTree, Lower, nothing_below
+from squall.images.oci.kept_tree import KeptTree
+from squall.images.oci.layer_names import WHITEOUT, Names, hidden_by, is_others_note, names_of
+from squall.images.oci.layer_tree import Lower, nothing_below
 from squall.images.oci.limits import LIMITS, Limits
-from squall.images.oci.packing import Packing
+from squall.images.oci.member_in import attributes_in, target_in
 from squall.images.oci.tar_member import Kind, Member, shown
 from squall.images.oci.tar_reader import TarReader
-from squall.model.errors import (
-    DigestMismatch,
-    LayerInvalid,
-    LayerTooLarge,
-    TreeInvalid,
-)
-
-T = TypeVar("T")
+from squall.model.errors import DigestMismatch, LayerTooLarge
 
 _SLICE_BYTES: Final = 256 << 10  # of what comes, taken at once
-_KEPT_AT_BYTES: Final = 8 << 20  # chunks are put into the store when there are so many bytes of them
-_LINES_BYTES: Final = 512 << 10  # of a manifest, written at once
 _MAX_NOTES: Final = 100
-_LINK_MODE: Final = 0o777
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,11 +95,11 @@ async def layer_in(
 
 
 class _Content:
-    """What of a layer was understood so far: its paths, its chunks, and what is told of it."""
+    """What of a layer was understood so far, and what is told of it."""
 
-    def __init__(self, lower: Lower, limits: Limits) -> None:
-        self.tree = LayerTree(limits, lower)
-        self.packing = Packing()
+    def __init__(self, kept: KeptTree, limits: Limits) -> None:
+        self._kept = kept
+        self._tree = kept.tree
         self.notes: list[Note] = []
         self.noted = 0
         self._limits = limits
@@ -122,7 +107,7 @@ class _Content:
 
     def bytes_of_file(self, data: Bytes) -> None:
         if not self._ignored:
-            self.packing.add(data)
+            self._kept.add(data)
 
     def member(self, member: Member) -> None:
         """The next entry. Raises LayerInvalid, LayerTooLarge."""
@@ -130,15 +115,15 @@ class _Content:
         hidden = hidden_by(names, member.kind, member.name)
         self._ignored = hidden is not None or (WHITEOUT in member.name and is_others_note(names))
         if hidden is not None and hidden.within:
-            self.tree.hide_within(hidden.names)
+            self._tree.hide_within(hidden.names)
         elif hidden is not None:
-            self.tree.hide(hidden.names)
+            self._tree.hide(hidden.names)
         elif self._ignored:
             self._note(names, "a union file system's own note: left out")
         elif member.kind is Kind.HARDLINK:
-            self.tree.add_name(names, names_of(member.target, self._limits))
+            self._tree.add_name(names, names_of(member.target, self._limits))
         elif member.kind in {Kind.CHARACTER_DEVICE, Kind.BLOCK_DEVICE}:
-            self.tree.leave_out(names)
+            self._tree.leave_out(names)
             self._note(names, "a device, which leads out of every directory: left out")
         else:
             self._inode(names, member)
@@ -149,14 +134,16 @@ class _Content:
         self._note((name,), "a link or a file of the layers below, in whose place a directory comes")
 
     def _inode(self, names: Names, member: Member) -> None:
-        attributes = self._attributes(names, member)
+        attributes, left = attributes_in(member)
+        if left:
+            self._note(names, f"extended attributes left out: {', '.join(left)[:200]}")
         match member.kind:
             case Kind.DIRECTORY:
-                self.tree.add_directory(names, attributes)
+                self._tree.add_directory(names, attributes)
             case Kind.SYMLINK:
-                self.tree.add_symlink(names, attributes, _target(member))
+                self._tree.add_symlink(names, attributes, target_in(member))
             case Kind.FIFO:
-                self.tree.add_fifo(names, attributes)
+                self._tree.add_fifo(names, attributes)
             case _:
                 most = self._limits.unpacked_bytes
                 if member.size > most:
@@ -164,25 +151,7 @@ class _Content:
                         f"{shown(member.name)} has {member.size} bytes, and a layer at most {most}",
                         limit=most,
                     )
-                path = b"/".join(names).decode("utf-8", "surrogateescape")
-                self.tree.add_file(names, attributes, self.packing.begin(path, member.size))
-
-    def _attributes(self, names: Names, member: Member) -> Attributes:
-        kept, left = xattrs_of(member)
-        if left:
-            self._note(names, f"extended attributes left out: {', '.join(left)[:200]}")
-        try:
-            return Attributes(
-                mode=_LINK_MODE if member.kind is Kind.SYMLINK else member.mode,
-                uid=member.uid,
-                gid=member.gid,
-                mtime_ns=member.mtime_ns,
-                xattrs=kept,
-            )
-        except TreeInvalid as error:
-            raise LayerInvalid(
-                f"{shown(member.name)} cannot be kept: {error.message}", entry=shown(member.name)
-            ) from error
+                self._kept.begin(names, attributes, member.size)
 
     def _note(self, names: Names, what: str) -> None:
         self.noted += 1
@@ -195,17 +164,13 @@ class _Taking:
     """One layer while it is taken."""
 
     def __init__(self, blobs: BlobStore, announced: Announced, lower: Lower, limits: Limits) -> None:
-        self._blobs = blobs
         self._announced = announced
         self._unpacker = Unpacker(limits)
         self._packed = Digester()
         self._unpacked = Digester()
         self._reader = TarReader(limits)
-        self._content = _Content(lower, limits)
-        self._names = bytearray()
-        self._entries = 0
-        self._files_bytes = 0
-        self._threads = ThreadPoolExecutor(max_workers=1, thread_name_prefix="layer")
+        self._kept = KeptTree(blobs, limits, lower)
+        self._content = _Content(self._kept, limits)
 
     def take(self, data: bytes) -> Iterator[None]:
         """Takes bytes as they came; after each step the caller may put chunks away."""
@@ -225,8 +190,6 @@ class _Taking:
             self._read(part)
             yield
         self._reader.end()
-        self._content.packing.end()
-        yield
         said = self._announced
         for announced, arrived in (
             (said.digest, self._packed.digest()),
@@ -244,18 +207,12 @@ class _Taking:
             )
 
     async def through(self, steps: Iterator[None]) -> None:
-        """Takes all steps in the thread, and puts chunks into the store between them."""
-        while await self._away(lambda: self._more(steps)):
-            await self._keep()
+        """As KeptTree."""
+        await self._kept.through(steps)
 
     async def kept(self) -> LayerIn:
         """Keeps the manifest, once all chunks are kept."""
-        await self._keep()
-        written = self._written()
-        try:
-            manifest = await self._blobs.put(written)
-        finally:
-            await written.aclose()
+        manifest = await self._kept.kept(self._content.replaced)
         content = self._content
         return LayerIn(
             manifest=manifest,
@@ -264,14 +221,14 @@ class _Taking:
             diff_id=self._unpacked.digest(),
             unpacked_bytes=self._unpacked.size,
             compression=self._unpacker.compression or Compression.NONE,
-            entries=self._entries,
-            files_bytes=self._files_bytes,
+            entries=self._kept.entries,
+            files_bytes=self._kept.files_bytes,
             notes=tuple(content.notes),
             noted=content.noted,
         )
 
     def close(self) -> None:
-        self._threads.shutdown(wait=False)
+        self._kept.close()
 
     def _read(self, part: bytes) -> None:
         self._unpacked.update(part)
@@ -280,64 +237,3 @@ class _Taking:
                 self._content.member(found)
             else:
                 self._content.bytes_of_file(found)
-
-    def _more(self, steps: Iterator[None]) -> bool:
-        """Goes on until there is enough to keep; False at the end."""
-        return any(self._content.packing.held >= _KEPT_AT_BYTES for _ in steps)
-
-    async def _keep(self) -> None:
-        """Puts the chunks that are full into the store, and holds their names."""
-        packing = self._content.packing
-        chunks, packing.chunks, packing.held = packing.chunks, [], 0
-        if not chunks:
-            return
-        names = await self._away(lambda: [digest_of(data) for _, data in chunks])
-        wanted = {name: data for name, (_, data) in zip(names, chunks, strict=True)}
-        await keep_chunks(self._blobs, wanted)
-        for name, (number, _) in zip(names, chunks, strict=True):
-            end = (number + 1) * DIGEST_BYTES
-            self._names.extend(bytes(max(0, end - len(self._names))))
-            self._names[end - DIGEST_BYTES : end] = bytes.fromhex(name)
-
-    async def _written(self) -> AsyncGenerator[bytes, None]:
-        """The bytes of the manifest."""
-        writer = Writer()
-        entries = self._content.tree.entries(self._names, self._content.replaced)
-        yield writer.head
-        while lines := await self._away(lambda: self._lines(writer, entries)):
-            yield lines
-        writer.end()
-
-    def _lines(self, writer: Writer, entries: Iterator[Entry]) -> bytes:
-        lines: list[bytes] = []
-        held = 0
-        try:
-            for entry in entries:
-                lines.append(writer.line(entry))
-                self._entries += 1
-                self._files_bytes += entry.size if isinstance(entry, File) else 0
-                held += len(lines[-1])
-                if held >= _LINES_BYTES:
-                    break
-        except TreeInvalid as error:
-            raise LayerInvalid(f"the layer cannot be kept: {error.message}", entry=error.path) from error
-        return b"".join(lines)
-
-    async def _away(self, work: Callable[[], T]) -> T:
-        """The one place from which this leaves for a thread."""
-        return await in_thread(asyncio.get_running_loop().run_in_executor(self._threads, work))
-
-
-def _target(member: Member) -> bytes:
-    """Where a symbolic link leads: anywhere, for only a container follows it. Raises LayerInvalid for what no link keeps."""
-    try:
-        Symlink(
-            path="link",
-            attributes=Attributes(mode=_LINK_MODE),
-            target=member.target.decode("utf-8", "surrogateescape"),
-        )
-    except TreeInvalid as error:
-        raise LayerInvalid(
-            f"the link {shown(member.name)} has a target that nothing keeps", entry=shown(member.name)
-        ) from error
-    return member.target

@@ -76,6 +76,15 @@ class _Inode:
     first: tuple[str, bytes] | None = None
 
 
+def parts_at(place: Place, digests: bytes | bytearray) -> Iterator[Part]:
+    """The parts of the file whose bytes are there. digests: of all chunks by number, DIGEST_BYTES each."""
+    for number, start in enumerate(range(0, place.size, CHUNK_BYTES), place.chunk):
+        at = number * DIGEST_BYTES
+        name = Digest(digests[at : at + DIGEST_BYTES].hex())
+        # Only a small file begins within a chunk, and it has no other.
+        yield Part(chunk=name, offset=place.offset, length=min(CHUNK_BYTES, place.size - start))
+
+
 def nothing_below(_: str) -> None:
     """What a lowest layer lies on."""
 
@@ -327,16 +336,8 @@ class _Giving:
                 return Fifo(path=path, attributes=attributes)
             case _:
                 size, chunk, offset = _PLACE.unpack(rest)
-                return File(
-                    path=path, attributes=attributes, size=size, parts=tuple(self._parts(size, chunk, offset))
-                )
-
-    def _parts(self, size: int, chunk: int, offset: int) -> Iterator[Part]:
-        for start in range(0, size, CHUNK_BYTES):
-            at = chunk * DIGEST_BYTES
-            name = Digest(self._chunks[at : at + DIGEST_BYTES].hex())
-            yield Part(chunk=name, offset=offset, length=min(CHUNK_BYTES, size - start))
-            chunk += 1
+                parts = parts_at(Place(size, chunk, offset), self._chunks)
+                return File(path=path, attributes=attributes, size=size, parts=tuple(parts))
 
     def _attributes(self, held: bytes) -> Attributes:
         _, mode, uid, gid, mtime_ns, xattrs = _ATTRIBUTES.unpack_from(held)

@@ -7,9 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from squall.blobs.blob_store import BlobStore
-from squall.blobs.chunks import CHUNK_BYTES
-from squall.blobs.digest import Digest, digest_of
-from squall.blobs.kept_chunks import keep_chunks
+from squall.blobs.digest import Digest
 from squall.blobs.manifest import (
     ROOT,
     Attributes,
@@ -17,14 +15,13 @@ from squall.blobs.manifest import (
     Entry,
     File,
     Manifest,
-    Part,
     Symlink,
     key,
 )
 from squall.blobs.manifest_bytes import encode
 from squall.blobs.snapshot import Snapshot
-from squall.images.oci.layer_tree import Place
-from squall.images.oci.packing import Packing
+from squall.images.oci.kept_packing import KeptPacking
+from squall.images.oci.layer_tree import Place, parts_at
 from squall.model.errors import ImageBuildError
 
 Below = Callable[[str], Entry | None]
@@ -32,7 +29,6 @@ Below = Callable[[str], Entry | None]
 
 _LINKS_FOLLOWED: Final = 40  # as many as the kernel follows
 _NEW_DIRECTORY: Final = Attributes(mode=0o755)
-_KEPT_BYTES: Final = 16 << 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,15 +85,19 @@ async def lay(laid: Iterable[Laid], blobs: BlobStore, below: Below) -> Snapshot:
         wanted.setdefault(path, _directory(path, below))
     wanted.setdefault(ROOT, _directory(ROOT, below))
     ordered = sorted(wanted.values(), key=lambda one: key(_shape(one)))
-    packing = _Packing(blobs)
+    packing = KeptPacking(blobs)
     places: dict[str, Place] = {}
     for one in ordered:
         if isinstance(one, Bytes):
             places[one.path] = packing.begin(one.path, one.size)
             async for part in _parts(one, blobs):
-                await packing.add(part)
+                packing.add(part)
+                if packing.is_full:
+                    await packing.keep()
     await packing.end()
-    entries = tuple(packing.file(one, places[one.path]) if isinstance(one, Bytes) else one for one in ordered)
+    entries = tuple(
+        _file(one, places[one.path], packing.digests) if isinstance(one, Bytes) else one for one in ordered
+    )
     manifest = Manifest(entries)
     digest = await blobs.put(encode(manifest))
     return Snapshot(manifest=digest, entries=len(entries), size=manifest.size)
@@ -132,37 +132,7 @@ async def _parts(one: Bytes, blobs: BlobStore) -> AsyncIterator[bytes]:
         raise ImageBuildError(f"/{one.path} is said to have {one.size} bytes, and has {size}")
 
 
-class _Packing:
-    """The chunks of a layer on their way into the store."""
-
-    def __init__(self, blobs: BlobStore) -> None:
-        self._blobs = blobs
-        self._packing = Packing()
-        self._names: dict[int, Digest] = {}
-
-    def begin(self, path: str, size: int) -> Place:
-        return self._packing.begin(path, size)
-
-    async def add(self, data: bytes) -> None:
-        self._packing.add(data)
-        if self._packing.held > _KEPT_BYTES:
-            await self._keep()
-
-    async def end(self) -> None:
-        self._packing.end()
-        await self._keep()
-
-    def file(self, one: Bytes, place: Place) -> File:
-        parts: list[Part] = []
-        number, offset, left = place.chunk, place.offset, one.size
-        while left:
-            length = min(left, CHUNK_BYTES - offset)
-            parts.append(Part(chunk=self._names[number], offset=offset, length=length))
-            number, offset, left = number + 1, 0, left - length
-        return File(path=one.path, attributes=one.attributes, size=one.size, parts=tuple(parts))
-
-    async def _keep(self) -> None:
-        chunks, self._packing.chunks, self._packing.held = self._packing.chunks, [], 0
-        names = {number: digest_of(data) for number, data in chunks}
-        await keep_chunks(self._blobs, {names[number]: data for number, data in chunks})
-        self._names |= names
+def _file(one: Bytes, place: Place, digests: bytearray) -> File:
+    return File(
+        path=one.path, attributes=one.attributes, size=one.size, parts=tuple(parts_at(place, digests))
+    )
