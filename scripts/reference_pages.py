@@ -16,7 +16,7 @@ from squall.cli.main import squall as program
 from squall.runtime.cgroup_plan import Cgroups
 from squall.runtime.host import Host, SubordinateIds
 from squall.runtime.rungs import rungs
-from squall.sdk import function_call, verbs
+from squall.sdk import function_call, image_verbs, verbs
 from squall.sdk.image_declared import Chain
 
 # Wide enough that no line of a help page is broken where a reader of the page would not break it.
@@ -41,7 +41,9 @@ HOSTS = {
     "Python in a private home": replace(_BARE, python_private=True),
 }
 # What other parts of Squall need of these classes.
-_NOT_FOR_USERS = {"run_as", "target", "spec", "set_run", "identity", "with_step", "value", "gather"}
+_NOT_FOR_USERS = {"run_as", "target", "spec", "set_run", "identity", "with_step", "value"}
+# What stands in _VERBS.
+_NOT_FOR_USERS |= {"gather", "publish", "build"}
 _VERBS: dict[type, dict[str, Any]] = {
     squall.Function: {
         "remote": verbs.Remote.__call__,
@@ -52,6 +54,10 @@ _VERBS: dict[type, dict[str, Any]] = {
         "spawn_map": verbs.SpawnMap.__call__,
         "remote_gen": verbs.RemoteItems.__call__,
         "update_autoscaler": squall.Function._update_autoscaler,
+    },
+    squall.Image: {
+        "publish": image_verbs.Publish.__call__,
+        "build": image_verbs.Build.__call__,
     },
     squall.FunctionCall: {
         "get": squall.FunctionCall.value,

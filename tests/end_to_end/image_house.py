@@ -36,15 +36,25 @@ CONFIG = ImageConfig(
 def tiny_root(top: Path) -> Path:
     """A root in which a shell runs, and nothing else."""
     shell = Path("/bin/sh").resolve()
-    listed = subprocess.run(["ldd", str(shell)], capture_output=True, text=True, check=True).stdout
-    for library in re.findall(r"(/\S+)", listed):
-        target = top / library.lstrip("/")
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(library, target)
+    _copy_libraries(shell, top)
     for name in ("bin", "srv", "etc", "tmp"):
         (top / name).mkdir(exist_ok=True)
     shutil.copy(shell, top / "bin" / "sh")
     return top
+
+
+def python_root(top: Path) -> Path:
+    """The same with the libraries of the Python that runs this, so that a copy of it runs there: `add_python`."""
+    _copy_libraries(Path(sys.executable).resolve(), tiny_root(top))
+    return top
+
+
+def _copy_libraries(program: Path, top: Path) -> None:
+    listed = subprocess.run(["ldd", str(program)], capture_output=True, text=True, check=True).stdout
+    for library in re.findall(r"(/\S+) \(", listed):
+        target = top / library.lstrip("/")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(library, target)
 
 
 def fill(address: str, name: str, top: Path, login: Login | None = None) -> str:

@@ -14,9 +14,9 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from squall.model.call import CallState, OutcomeKind, Verb
 from squall.model.errors import CallConflict
-from squall.model.ids import CallId, FunctionId
+from squall.model.ids import CallId, FunctionId, NamingId
 from squall.state.memory_state import MemoryState
-from squall.state.records import CallRecord, InputChunk, OutcomeRecord
+from squall.state.records import CallRecord, InputChunk, Naming, OutcomeRecord
 from squall.state.sqlite_state import SqliteState
 from squall.state.state_store import StateStore
 
@@ -27,6 +27,9 @@ names = st.sampled_from(["fc-a", "fc-b", "fc-c"])
 indexes = st.integers(0, MOST - 1)
 starts = st.integers(0, MOST - 1)
 lengths = st.integers(1, 5)
+IMAGE_NAMES = ("base:1", "base:latest")
+image_names = st.sampled_from(IMAGE_NAMES)
+keys = st.sampled_from(["a" * 64, "b" * 64, ""])
 
 
 @dataclass
@@ -40,6 +43,14 @@ class Plain:
     ended_s: float | None = None
 
 
+@dataclass
+class Named:
+    """One name of an image, the same way: its namings with their keys, in order, and when it was deleted."""
+
+    namings: list[tuple[str, str]] = field(default_factory=list)
+    deleted_s: float | None = None
+
+
 class StoreMachine(RuleBasedStateMachine):
     """Writes, sent once or again, and restarts, of a store beside the plain model."""
 
@@ -47,6 +58,7 @@ class StoreMachine(RuleBasedStateMachine):
         super().__init__()
         self.runner = asyncio.Runner()
         self.model: dict[str, Plain] = {}
+        self.named: dict[str, Named] = {}
         self.written = 0
         self.store: StateStore = self.run(self.open())
 
@@ -135,9 +147,36 @@ class StoreMachine(RuleBasedStateMachine):
             for name, plain in self.model.items()
             if plain.ended_s is not None and plain.ended_s < before_s
         ]
-        assert self.run(self.store.sweep(ended_before_s=before_s)).calls == len(gone)
+        unnamed = [
+            name for name, one in self.named.items() if one.deleted_s is not None and one.deleted_s < before_s
+        ]
+        swept = self.run(self.store.sweep(ended_before_s=before_s))
+        assert (swept.calls, swept.names) == (len(gone), len(unnamed))
         for name in gone:
             del self.model[name]
+        for name in unnamed:
+            del self.named[name]
+
+    @rule(name=image_names, key=keys, at_s=st.sampled_from([1.0, 2.0]))
+    def an_image_is_named_or_a_name_deleted(self, name: str, key: str, at_s: float) -> None:
+        self.written += 1
+        one = self.named.get(name, Named())
+        new = key != (one.namings[-1][1] if one.namings else "")
+        self.name(Naming(id=NamingId(f"na-{self.written}"), name=name, key=key, at_s=at_s), new=new)
+        if new:
+            one.namings.append((f"na-{self.written}", key))
+            one.deleted_s = None if key else at_s
+            self.named[name] = one
+
+    @rule(name=image_names, key=keys, data=st.data())
+    def a_naming_is_sent_again(self, name: str, key: str, data: st.DataObject) -> None:
+        sent = [known for one in self.named.values() for known, _ in one.namings]
+        if sent:
+            known = NamingId(data.draw(st.sampled_from(sent)))
+            self.name(Naming(id=known, name=name, key=key, at_s=3.0), new=False)
+
+    def name(self, naming: Naming, *, new: bool) -> None:
+        assert self.run(self.store.record_naming(naming)) == new
 
     @precondition(lambda self: isinstance(self.store, SqliteState))
     @rule()
@@ -173,6 +212,12 @@ class StoreMachine(RuleBasedStateMachine):
             for name, plain in self.model.items()
             if plain.state is CallState.OPEN
         }
+        assert {one.name: one.key for one in self.run(self.store.image_names())} == {
+            name: one.namings[-1][1] for name, one in self.named.items() if one.namings[-1][1]
+        }
+        for name in IMAGE_NAMES:
+            kept = [(one.id, one.key) for one in self.run(self.store.namings(name))]
+            assert kept[::-1] == (self.named[name].namings if name in self.named else [])
 
 
 class MemoryMachine(StoreMachine):

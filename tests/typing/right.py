@@ -49,6 +49,8 @@ def blocking_verbs() -> None:
 
 
 async def awaited_verbs() -> None:
+    assert_type(await Image.debian_slim().build.aio(app), Image)
+    assert_type(await Image.debian_slim().publish.aio("base:1"), Image)
     assert_type(await scale.remote.aio(3), float)
     assert_type(await scale.spawn(3).get.aio(), float)
     assert_type(scale.map.aio([1]), AsyncIterator[float])
@@ -88,6 +90,9 @@ def takes_a_function(function: Function[[int], float]) -> float:
 
 
 def images() -> None:
+    assert_type(Image.from_name("base:1"), Image)
+    assert_type(Image.debian_slim().build(app), Image)
+    assert_type(Image.debian_slim().publish("base:1").run_commands("true"), Image)
     token = Secret.from_dict({"TOKEN": "x"})
     assert_type(Image.debian_slim("3.12").apt_install("git", ["curl"]), Image)
     assert_type(Image.host().pip_install("six").add_local_dir(".", "/data"), Image)

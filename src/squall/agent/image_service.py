@@ -10,6 +10,7 @@ import os
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -31,7 +32,7 @@ from squall.images.rooted.kept import Kept
 from squall.images.rooted.nouns import Built
 from squall.images.rooted.outward import export_image, oci_config, platform_of
 from squall.images.rooted.prune import Going, InUse, Prune, what_goes
-from squall.model.errors import Error, InvalidError
+from squall.model.errors import Error, InvalidError, NotFoundError
 from squall.model.function import Function
 from squall.model.image import RegistryImage
 from squall.settings.paths import StatePaths
@@ -74,6 +75,7 @@ class ImageService:
         self._tasks: set[asyncio.Task[None]] = set()
         self._handlers: Mapping[str, Handler] = {
             "image.build": self._build,
+            "image.find": self._find,
             "image.list": self._list,
             "image.inspect": self._inspect,
             "image.logs": self._logs,
@@ -125,7 +127,12 @@ class ImageService:
 
     async def _build(self, stream: Stream, _head: dict[str, Any], wants: dict[str, Any]) -> Answer:
         began_s = time.time()
-        prepared = await self._images.prepare({**wants, "source": None}, _teller(stream))
+        wants = {**wants, "source": None}
+        prepared = await self._images.prepare(wants, _teller(stream))
+        if prepared.rooted and self._kept.find(prepared.plan.key) is None:
+            # Something of it was found damaged since it was made ready, and so its record is gone.
+            self._images.forget((prepared.plan.key,))
+            prepared = await self._images.prepare(wants, _teller(stream))
         plan = prepared.plan
         rows = {row["key"]: row for row in self._inventory.rows(self._in_containers(), every=True)}
         parts = self._inventory.made_of(plan.key) if prepared.rooted else plan.layers
@@ -136,6 +143,16 @@ class ImageService:
             "image": rows.get(plan.key),
         }
         return {}, json.dumps(answer).encode()
+
+    async def _find(self, _stream: Stream, head: dict[str, Any], _wish: dict[str, Any]) -> Answer:
+        """What the image of a key is, which counts as used now."""
+        built = self._inventory.find(str(head["key"]))
+        rows = {row["key"]: row for row in self._inventory.rows(every=True)}
+        if self._kept.find(built.key) is None or built.key not in rows:
+            raise NotFoundError(f"the image {built.key} has gone since it was looked for")
+        base = rows[built.key]["base"]
+        what = built.label if base == built.label else f"{base}, {built.label}"
+        return {}, json.dumps({"key": built.key, "what": what}).encode()
 
     async def _list(self, _stream: Stream, head: dict[str, Any], _wish: dict[str, Any]) -> Answer:
         rows = await asyncio.to_thread(
@@ -205,20 +222,24 @@ class ImageService:
         answer = {"key": built.key, "path": str(target), "digest": f"sha256:{digest}"}
         return {}, json.dumps(answer).encode()
 
-    async def _prune(self, _stream: Stream, head: dict[str, Any], _wish: dict[str, Any]) -> Answer:
+    async def _prune(self, _stream: Stream, head: dict[str, Any], said: dict[str, Any]) -> Answer:
+        """What the server says beside: the images that names mean, each with its names."""
+        names: dict[str, list[str]] = said["held"]
         wish = Prune(
             unused_since_s=time.time() - float(head["older_than_s"]),
             keep_bytes=int(head.get("keep_bytes") or 0),
         )
-        in_use = self._in_use()
+        in_use = replace(self._in_use(), held=frozenset(names))
         # No word of anybody else comes between the decision and the records' going.
         going = what_goes(self._inventory.records(), wish, in_use)
         logs = self._stale_logs(going, wish)
         sizes = await asyncio.to_thread(self._sizes, going)
         freed = sum(sizes.values())
         if not head.get("dry_run"):
-            again = what_goes(self._inventory.records(), wish, self._in_use())
-            going = Going(
+            in_use = replace(self._in_use(), held=frozenset(names))
+            again = what_goes(self._inventory.records(), wish, in_use)
+            going = replace(
+                going,
                 built=tuple(built for built in going.built if built.key in again.keys),
                 host=tuple(key for key in going.host if key in again.host),
                 trees=tuple(tree for tree in going.trees if tree in again.trees),
@@ -226,7 +247,8 @@ class ImageService:
             freed = await self._remove(going, logs, sizes)
         gone = [{"key": built.key, "label": built.label} for built in going.built]
         gone += [{"key": key, "label": "a layer over the host image"} for key in going.host]
-        answer = {"gone": gone, "freed_bytes": freed, "unknown": in_use.everything}
+        held = [{"key": built.key, "label": built.label, "names": names[built.key]} for built in going.held]
+        answer = {"gone": gone, "held": held, "freed_bytes": freed, "unknown": in_use.everything}
         return {}, json.dumps(answer).encode()
 
     def _stale_logs(self, going: Going, wish: Prune) -> list[str]:

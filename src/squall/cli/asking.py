@@ -1,18 +1,16 @@
 """Asking: questions of commands to the server, and streams of its answers."""
 
-import asyncio
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from squall.model.errors import ConnectionError, UsageError, from_wire  # noqa: A004 - the tree's own
+from squall.model.errors import ConnectionError, UsageError  # noqa: A004 - the tree's own
 from squall.sdk.blocking import run_blocking
 from squall.sdk.client import Client
 from squall.sdk.greeting import listens
 from squall.settings.client import named_server
 from squall.settings.paths import find_state
-from squall.wire.codec import Frame, Kind
+from squall.wire.codec import Frame
 
 
 def server_socket() -> Path:
@@ -38,6 +36,13 @@ def running_client() -> Client:
     return Client.here()
 
 
+def client_if_any() -> Client | None:
+    """The client of a server that runs; None where this machine's own does not: what lies on its disk is answer enough."""
+    if named_server() is None and not listens(server_socket()):
+        return None
+    return running_client()
+
+
 def any_client(progress: Callable[[str], None] | None = None) -> Client:
     """The client of a server, which is started where none runs."""
     client = Client.here()
@@ -52,30 +57,4 @@ def follow(
 
     payload: what travels with the question. on_data is called on the client's loop and owns the frame's descriptors. Raises what the server answers with FAIL.
     """
-    return run_blocking(_follow(client, name, head, on_data, payload))
-
-
-async def _follow(
-    client: Client, name: str, head: dict[str, Any], on_data: Callable[[Frame], None], payload: bytes
-) -> dict[str, Any]:
-    session = await client.session()
-    ended: asyncio.Future[Frame] = asyncio.get_running_loop().create_future()
-
-    def on_frame(frame: Frame) -> None:
-        if frame.kind is Kind.DATA:
-            on_data(frame)
-        elif frame.kind in {Kind.END, Kind.FAIL} and not ended.done():
-            ended.set_result(frame)
-
-    stream = session.open(name, head, payload, on_frame=on_frame)
-    try:
-        last = await ended
-    except asyncio.CancelledError:
-        stream.cancel()
-        raise
-    if last.kind is Kind.FAIL:
-        raise from_wire(last.head())
-    if len(last.payload):
-        said: dict[str, Any] = json.loads(bytes(last.payload))
-        return said
-    return last.head()
+    return run_blocking(client.follow(name, head, on_data, payload))

@@ -9,12 +9,12 @@ from typing import Any, Final
 import click
 
 from squall.cli.amounts import bytes_in, seconds_in, size_text
-from squall.cli.asking import any_client, follow, running_client, server_socket
+from squall.cli.asking import any_client, client_if_any, follow
+from squall.cli.image_build import what_of
+from squall.cli.image_names import named
 from squall.cli.screen import age, plain, say, say_json, say_table, say_wrapped
 from squall.model.errors import ConflictError, UsageError
 from squall.sdk.client import Client
-from squall.sdk.greeting import listens
-from squall.settings.client import named_server
 from squall.settings.paths import find_state
 from squall.wire.codec import Frame
 
@@ -39,13 +39,17 @@ def image() -> None:
 def list_images(*, every: bool, as_json: bool) -> None:
     """List the images here, the newest first.
 
-    USED is when an image was used last: now, where containers use it.
+    USED is when an image was used last: now, where containers use it. NAMES are those that `Image.from_name` knows it by.
     """
-    client = _client_if_any()
+    client = client_if_any()
     if client is not None:
         rows = client.request("image.list", {"all": every})["images"]
     else:
         rows = import_module("squall.images.rooted.inventory").Inventory(find_state()).rows(every=every)
+    names: dict[str, list[str]] = {}
+    for one in named():
+        names.setdefault(one["key"], []).append(one["name"])
+    rows = [{**row, "names": names.get(row["key"], [])} for row in rows]
     if as_json:
         say_json(rows)
         return
@@ -58,11 +62,12 @@ def list_images(*, every: bool, as_json: bool) -> None:
             "size": size_text(row["size_bytes"]),
             "made": age(now_s - row["made_s"]),
             "used": "now" if row["containers"] else age(now_s - row["used_s"]),
+            "names": " ".join(row["names"]),
             "what": what_of(row),
         }
         for row in rows
     ]
-    columns = ("key", "python", "layers", "size", "made", "used", "what")
+    columns = ("key", "python", "layers", "size", "made", "used", "names", "what")
     say_table(shown, columns, empty="no images: `squall run` builds what a program needs")
 
 
@@ -74,7 +79,7 @@ def inspect_image(*, key: str, as_json: bool) -> None:
 
     That is how programs start in it, its Python, its layers, and the step that made each.
     """
-    client = _client_if_any()
+    client = client_if_any()
     if client is not None:
         found = client.request("image.inspect", {"key": key})
     else:
@@ -95,7 +100,7 @@ def logs_of_image(*, key: str, following: bool) -> None:
 
     KEY may be that of an image, of one layer, or of a step that failed.
     """
-    client = _client_if_any()
+    client = client_if_any()
     printer = _LogPrinter()
     if client is not None:
         follow(client, "image.logs", {"key": key, "follow": following}, printer.take)
@@ -118,7 +123,7 @@ def logs_of_image(*, key: str, following: bool) -> None:
 def prune_images(*, older_than: str, keep: str, everything: bool, dry_run: bool, as_json: bool) -> None:
     """Remove images and layers, the longest unused first.
 
-    What containers or builds use stays, and so does what it stands on.
+    What containers or builds use stays, what a name means, and what these stand on.
     """
     if everything and (older_than or keep):
         raise UsageError(
@@ -140,6 +145,8 @@ def prune_images(*, older_than: str, keep: str, everything: bool, dry_run: bool,
         return
     for one in answer["gone"]:
         say(f"{one['key'][:SHORT]}  {plain(one['label'])}")
+    for one in answer["held"]:
+        say_wrapped(f"{one['key'][:SHORT]}  stays: it is held by a name: {', '.join(one['names'])}", err=True)
     count, freed = len(answer["gone"]), size_text(answer["freed_bytes"])
     if answer["unknown"]:
         say_wrapped("what containers use is not known yet, so nothing goes; try again in a moment", err=True)
@@ -155,21 +162,6 @@ def _collected(client: Client) -> int:
         return int(client.request("blobs.collect", {"grace_s": _JUST_SENT_S})["freed"])
     except ConflictError:
         return 0  # the daily collection is at it
-
-
-def what_of(row: Mapping[str, Any]) -> str:
-    """What an image is, in a few words: what it stands on, and its last step."""
-    kind = "" if row["kind"] in {"image", "base"} else f"{row['kind']}: "
-    if row["base"] == row["label"] or row["kind"] == "host layer":
-        return f"{kind}{row['label']}"
-    return f"{kind}{row['base']}, {row['label']}"
-
-
-def _client_if_any() -> Client | None:
-    """The client of a server that runs; None where this machine's own does not: what lies on its disk is answer enough."""
-    if named_server() is None and not listens(server_socket()):
-        return None
-    return running_client()
 
 
 async def _inspect_here(key: str) -> dict[str, Any]:
@@ -243,5 +235,7 @@ for _module, _name in (
     ("image_remote", "pull_image"),
     ("image_remote", "push_image"),
     ("image_remote", "export_image"),
+    ("image_names", "publish_image"),
+    ("image_names", "names"),
 ):
     image.add_command(getattr(import_module(f"squall.cli.{_module}"), _name))

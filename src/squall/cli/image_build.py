@@ -2,6 +2,7 @@
 
 import json
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import click
@@ -30,21 +31,11 @@ def build_images(*, target: str, is_module: bool, quiet: bool, as_json: bool) ->
 
     With ::FUNCTION, only that of one of them. What is said while they are built goes to standard error; each image's key to standard output.
     """
-    try:
-        module = load_target(find_target(target, is_module=is_module))
-    except (Exception, SystemExit) as error:
-        if say_traceback(error, in_file=True):
-            return 1
-        raise
-    file, _, name = target.partition("::")
-    apps = apps_in(module)
-    there = [function for app in apps for function in app.functions]
-    if not there or (name and name not in there):
-        what = f"no function {name!r}" if name else "no function"
-        raise FunctionNotFound(
-            f"{file} has {what}; it has: {', '.join(there) or 'nothing that has an image'}",
-            remedy=f"name one of its functions: `squall image build {file}::FUNCTION`",
-        )
+    apps = load_apps(target, is_module=is_module)
+    if apps is None:
+        return 1
+    check_functions(apps, target, "squall image build")
+    name = target.partition("::")[2]
     watcher = RunWatcher(quiet=quiet)
     try:
         for app in apps:
@@ -52,6 +43,36 @@ def build_images(*, target: str, is_module: bool, quiet: bool, as_json: bool) ->
     finally:
         watcher.put_away()
     return 0
+
+
+def load_apps(target: str, *, is_module: bool) -> list[App] | None:
+    """The apps that a file declares; None where its own code failed, which has been said then."""
+    try:
+        return apps_in(load_target(find_target(target, is_module=is_module)))
+    except (Exception, SystemExit) as error:
+        if say_traceback(error, in_file=True):
+            return None
+        raise
+
+
+def check_functions(apps: list[App], target: str, command: str) -> None:
+    """Raise FunctionNotFound where a target names no function of a file, or the file has none."""
+    file, _, name = target.partition("::")
+    there = [function for app in apps for function in app.functions]
+    if not there or (name and name not in there):
+        what = f"no function {name!r}" if name else "no function"
+        raise FunctionNotFound(
+            f"{file} has {what}; it has: {', '.join(there) or 'nothing that has an image'}",
+            remedy=f"name one of its functions: `{command} {file}::FUNCTION`",
+        )
+
+
+def what_of(row: Mapping[str, Any]) -> str:
+    """What an image is, in a few words: what it stands on, and its last step."""
+    kind = "" if row["kind"] in {"image", "base"} else f"{row['kind']}: "
+    if row["base"] == row["label"] or row["kind"] == "host layer":
+        return f"{kind}{row['label']}"
+    return f"{kind}{row['base']}, {row['label']}"
 
 
 def _build(app: App, name: str, watcher: RunWatcher, *, as_json: bool) -> None:
@@ -84,7 +105,6 @@ def _say_built(built: dict[str, Any], *, as_json: bool) -> None:
         click.echo(json.dumps({**built, "took_s": round(built["took_s"], 3)}))
         return
     from squall.cli.amounts import size_text
-    from squall.cli.image import what_of
 
     row, functions = built["image"], ", ".join(map(plain, built["functions"]))
     how = f"built in {built['took_s']:.1f} s" if built["new"] else "is here already"

@@ -9,10 +9,11 @@ FunctionId = NewType("FunctionId", str)
 CallId = NewType("CallId", str)
 ContainerId = NewType("ContainerId", str)
 NodeId = NewType("NodeId", str)
+NamingId = NewType("NamingId", str)
 
-APP, FUNCTION, CALL, CONTAINER, NODE, BUILD = "ap", "fu", "fc", "co", "no", "bu"
+APP, FUNCTION, CALL, CONTAINER, NODE, BUILD, NAMING = "ap", "fu", "fc", "co", "no", "bu", "na"
 _HEX = frozenset("0123456789abcdef")
-_PREFIXES = frozenset({APP, FUNCTION, CALL, CONTAINER, NODE, BUILD})
+_PREFIXES = frozenset({APP, FUNCTION, CALL, CONTAINER, NODE, BUILD, NAMING})
 
 
 def make_id(prefix: str, *, now_ms: int, randomness: bytes) -> str:

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from squall.context.current import in_container
 from squall.model.call import LARGEST_VALUE
-from squall.model.errors import ConnectionLost, Error
+from squall.model.errors import ChannelClosed, ConnectionLost, Error, from_wire
 from squall.sdk.blocking import loop_thread, run_blocking
 from squall.sdk.direct import DirectLine
 from squall.sdk.link_channel import LinkChannel
 from squall.wire.address import connect
 from squall.wire.channel import Channel
-from squall.wire.codec import Buffer
+from squall.wire.codec import Buffer, Frame, Kind
 from squall.wire.lent import LentFile, LentFiles
 from squall.wire.session import Session
 from squall.wire.socket_channel import SocketChannel
@@ -150,14 +150,43 @@ class Client:
             session = await self.session()
             try:
                 return await session.ask(name, head, *payload, fds=fds)
-            except ConnectionLost:
+            except (ConnectionLost, ChannelClosed):
                 continue
+
+    async def follow(
+        self, name: str, head: dict[str, Any], on_data: Callable[[Frame], None], payload: Buffer = b""
+    ) -> dict[str, Any]:
+        """The answer's end, its JSON or else its head, once on_data has had every DATA frame; cancelled, it cancels the stream.
+
+        payload: what travels with the question. on_data owns the frame's descriptors. Raises what the server answers
+        with FAIL.
+        """
+        session = await self.session()
+        ended: asyncio.Future[Frame] = asyncio.get_running_loop().create_future()
+
+        def on_frame(frame: Frame) -> None:
+            if frame.kind is Kind.DATA:
+                on_data(frame)
+            elif frame.kind in {Kind.END, Kind.FAIL} and not ended.done():
+                ended.set_result(frame)
+
+        stream = session.open(name, head, payload, on_frame=on_frame)
+        try:
+            last = await ended
+        except asyncio.CancelledError:
+            stream.cancel()
+            raise
+        if last.kind is Kind.FAIL:
+            raise from_wire(last.head())
+        return _json_of(last)
+
+    async def answer(self, name: str, head: dict[str, Any] | None = None) -> dict[str, Any]:
+        """The answer's JSON to a question that may be asked twice."""
+        return _json_of(await self.ask_surely(name, head))
 
     def request(self, name: str, head: dict[str, Any] | None = None) -> dict[str, Any]:
         """One question and its answer's JSON, blocking."""
-        frame = run_blocking(self.ask(name, head))
-        found: dict[str, Any] = json.loads(bytes(frame.payload)) if len(frame.payload) else frame.head()
-        return found
+        return _json_of(run_blocking(self.ask(name, head)))
 
     async def _connect(self) -> Session:
         delay_s, loop = 0.02, asyncio.get_running_loop()
@@ -211,6 +240,11 @@ class Client:
             self._line.let_go()
         if self._lasting and self._connecting is None:
             self._connecting = asyncio.ensure_future(self._connect())
+
+
+def _json_of(frame: Frame) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(bytes(frame.payload)) if len(frame.payload) else frame.head()
+    return found
 
 
 _here: Client | None = None

@@ -13,6 +13,7 @@ from typing import Any, Concatenate, Final, ParamSpec, Self, TypeVar, get_args
 from squall.context.current import in_container
 from squall.model.errors import ImageStepUnavailable, InvalidError
 from squall.model.image import Base
+from squall.model.image_name import parse_image_name
 from squall.sdk.image_commands import Runs
 from squall.sdk.image_declared import (
     Building,
@@ -22,6 +23,7 @@ from squall.sdk.image_declared import (
     DockerfileBase,
     Ignore,
     Local,
+    NamedBase,
     Origin,
     Path,
     RegistryBase,
@@ -36,6 +38,7 @@ from squall.sdk.image_declared import (
 from squall.sdk.image_files import Adds, check_place
 from squall.sdk.image_installs import Installs
 from squall.sdk.image_packages import Install
+from squall.sdk.image_verbs import Build, Publish
 from squall.sdk.secret import Secret
 
 P = ParamSpec("P")
@@ -159,6 +162,25 @@ class Image(Installs, Runs, Adds):
             )
         return Image(base="built", origin=BuiltBase(key=image_id))
 
+    @staticmethod
+    def from_name(name: str) -> Image:
+        """The image that was published under a name: "base:1", or "base" for "base:latest".
+
+        What the name means is asked when an app with the image is opened, and stays so until that app ends; then ImageNameNotFound
+        is raised where nobody has published it. It is on the machine that built it. Raises InvalidError for what is no name.
+        """
+        return Image(base="built", origin=NamedBase(name=str(parse_image_name(name))))
+
+    @property
+    def publish(self) -> Publish[Image]:
+        """Builds the image and gives it a name: `image.publish("base:1")`, `await image.publish.aio("base:1")`."""
+        return Publish(self)
+
+    @property
+    def build(self) -> Build[Image]:
+        """Builds the image now: `image.build(app)`, `await image.build.aio(app)`."""
+        return Build(self)
+
     def imports(self) -> Imports:
         """A `with` block for imports that only this image has: elsewhere, an import that fails there is passed over."""
         return Imports(self.identity)
@@ -201,11 +223,6 @@ class Image(Installs, Runs, Adds):
     # What is not there yet. The names are here, so that a program that uses them is told what is so.
 
     @staticmethod
-    def from_name(*_: Any, **__: Any) -> Image:
-        """Not in this version: a published image."""
-        raise _later("from_name", "push it to a registry, and use `Image.from_registry(...)`")
-
-    @staticmethod
     def micromamba(*_: Any, **__: Any) -> Image:
         """Not in this version: an image with conda packages."""
         raise _later("micromamba", "stand on an image that has it: `Image.from_registry(...)`")
@@ -213,14 +230,6 @@ class Image(Installs, Runs, Adds):
     def micromamba_install(self, *_: Any, **__: Any) -> Image:
         """Not in this version: conda packages."""
         raise _later("micromamba_install", "run `micromamba install` in `.run_commands(...)`")
-
-    def publish(self, *_: Any, **__: Any) -> Image:
-        """Not in this version: a name for this image."""
-        raise _later("publish", "keep the image in a module that several apps import")
-
-    def build(self, *_: Any, **__: Any) -> Image:
-        """Not in this version: building before a function is run."""
-        raise _later("build", "run an app that has a function with this image: it is built as the app opens")
 
     def pip_install_private_repos(self, *_: Any, **__: Any) -> Image:
         """Not in this version: packages from private repositories."""

@@ -47,6 +47,13 @@ class BuiltBase:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class NamedBase:
+    """An image that was published. name: with its tag; what it means is asked when the image is needed."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Sync:
     """The dependencies of a uv project; its files are read when the image is needed."""
 
@@ -146,7 +153,7 @@ Building = Install | Sync | Apt | Commands | Call | Lines
 """The steps that run something."""
 
 Declared = Building | Variables | Directory | Program | Local
-Origin = RegistryBase | DockerfileBase | BuiltBase | None
+Origin = RegistryBase | DockerfileBase | BuiltBase | NamedBase | None
 
 
 class Chain:
@@ -222,6 +229,8 @@ def said_by_origin(origin: Origin) -> str:
             return f"{os.path.basename(origin.path)} {origin.build_args!r}"
         case BuiltBase():
             return origin.key
+        case NamedBase():
+            return origin.name
         case None:
             return ""
 

@@ -98,12 +98,14 @@ class ReadImage:
     """What an image needs of this machine, read once. base: its Dockerfile; lines: those of each step that has some, in order.
 
     local: the files of each tree, in the order of `ImageRecipe.trees`; whoever ships them gives a tree's digest for each.
+    meant: the key of the image that a name means which it stands on; whoever asks for it adds it.
     """
 
     image: Image
     base: ReadDockerfile | None = None
     lines: tuple[ReadDockerfile, ...] = ()
     local: tuple[LocalFiles, ...] = ()
+    meant: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -230,7 +232,7 @@ class _Recipe:
             base=image.base,
             image=registry,
             dockerfile=dockerfile,
-            built=image.origin.key if isinstance(image.origin, BuiltBase) else "",
+            built=image.origin.key if isinstance(image.origin, BuiltBase) else self._read.meant,
             python_version=image.python_version,
             steps=(*steps, Env(variables={IDENTITY_VARIABLE: image.identity})),
             sources=sources if any(isinstance(step, Install | Sync) for step in image.steps) else "",

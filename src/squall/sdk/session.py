@@ -7,25 +7,22 @@ import os
 import sys
 from typing import Any, Protocol
 
-from squall.blobs.digest import Digest, digest_of
-from squall.blobs.tree import File, Tree, tree_of
+from squall.blobs.digest import Digest
+from squall.blobs.tree import Tree
 from squall.context.fresh import fresh_id
-from squall.images.installer import InstallerSettings
 from squall.model import function as nouns
-from squall.model.errors import InvalidError, PythonVersionMismatch
+from squall.model.errors import PythonVersionMismatch
 from squall.model.ids import APP, AppId, FunctionId
 from squall.sdk.calls import Target
 from squall.sdk.client import Client
 from squall.sdk.code import pickled_function
 from squall.sdk.image import Image
-from squall.sdk.image_recipe import LocalFiles, Needed, ReadImage, read_image, recipe_of
+from squall.sdk.image_ship import ImageShip, paths_of
 from squall.sdk.running import RunningApp
-from squall.sdk.ship import below_source_root, missing, ship_bytes, ship_tree
+from squall.sdk.ship import below_source_root, ship_bytes, ship_tree
 from squall.sdk.source import Source, source_of_file, with_outside
 from squall.sdk.source_cache import SourceCache
-from squall.sdk.source_walk import SourceFile
-from squall.sdk.this_python import installer_settings, this_python
-from squall.sdk.watch import PlainWatcher, Watcher
+from squall.sdk.watch import PlainWatcher, Watcher, begin_watching, end_watching
 from squall.settings.paths import find_state
 
 MAIN = "__squall_main__"
@@ -49,13 +46,10 @@ class AppRun:
         self._tree: Tree | None = None
         self._paths: dict[Digest, str] = {}
         self._running: RunningApp | None = None
-        self._images: dict[Image, dict[str, Any]] = {}
-        self._read: dict[Image, tuple[ReadImage, list[tuple[Tree, dict[Digest, str]]]]] = {}
-        self._installer: dict[str, Any] = {}
+        self._images = ImageShip(self._client, self._watcher)
         self._cache = SourceCache(None)
         self._digest: str | None = None
         self._names = set(app.functions)
-        self._python: dict[str, Any] = {}
 
     def prepare(self) -> None:
         """What needs no server beside starting one: the source is walked, images are read."""
@@ -67,64 +61,46 @@ class AppRun:
         if file is not None and self._app.include_source:
             source = self._source = with_outside(source_of_file(file), cache=cache)
             self._tree = cache.tree(source.files)
-            self._paths = _paths(self._tree, source.files)
+            self._paths = paths_of(self._tree, source.files)
             for note in source.notes:
                 self._watcher.note(note)
         for function in self._app.functions.values():
             _check_python(function.declared)
         for image in self._all_images():
-            self._look_at(image)
-        self._python = this_python().to_json()
-        self._installer = installer_settings().to_json()
+            self._images.look_at(image, cache)
+        self._images.look_at_python()
         if any(function.declared.noun.code.main for function in self._app.functions.values()):
             # Values that name classes of this script say so under the name that the script has in a container.
             sys.modules.setdefault(MAIN, sys.modules["__main__"])
-
-    def _look_at(self, image: Image) -> None:
-        """Reads what an image needs of this machine."""
-        read = read_image(image)
-        self._read[image] = (read, [self._tree_of(local) for local in read.local])
-
-    def _tree_of(self, local: LocalFiles) -> tuple[Tree, dict[Digest, str]]:
-        tree = self._cache.tree(local.files)
-        return tree_of([*tree.entries, *local.others]), _paths(tree, local.files)
 
     async def open(self) -> None:
         """Ships what the server lacks, opens the app, and points its functions at it."""
         if self._tree is not None:
             self._watcher.step("source", f"sending the source ({len(self._tree.entries)} files)")
             self._digest = await ship_tree(self._client, below_source_root(self._tree), self._paths)
-        await self._settle_images()
+        await self._images.settle()
         described = [await self._describe(function) for function in self._app.functions.values()]
         head = {
             "app": self.id,
             "name": self._name(),
             "root": self._source.root if self._source else os.getcwd(),
         }
-        self._running = RunningApp(self._client, head, described, self._installer, self._watcher.on_event)
+        installer = self._images.installer
+        self._running = RunningApp(self._client, head, described, installer, self._watcher.on_event)
         self._watcher.step("image", "making the image ready")
         await self._running.open()
         for function in self._app.functions.values():
             self._point(function)
         self._watcher.opened(self._name(), sorted(self._app.functions))
+        begin_watching(self._watcher)
 
     async def wanted_images(self) -> list[tuple[dict[str, Any], list[str]]]:
         """What a server has to be asked for each image of the app, and the functions that have it; local files are sent before."""
-        await self._settle_images()
+        await self._images.settle()
         shared: dict[Image, list[str]] = {}
         for name, function in sorted(self._app.functions.items()):
             shared.setdefault(_image(function), []).append(name)
-        return [
-            (
-                {
-                    "image": self._images[image],
-                    "client_python": self._python,
-                    "installer": self._installer,
-                },
-                names,
-            )
-            for image, names in shared.items()
-        ]
+        return [(self._images.wants(image), names) for image, names in shared.items()]
 
     async def add(self, function: Any) -> None:
         """A function that was declared while the app runs joins it; one of a name that was there takes its place."""
@@ -132,8 +108,8 @@ class AppRun:
         image = _image(function)
         _check_python(function.declared)
         if image not in self._images:
-            self._look_at(image)
-            await self._settle_images()
+            self._images.look_at(image, self._cache)
+            await self._images.settle()
         declared = function.declared
         if declared.name in self._names:
             function.declared = dataclasses.replace(declared, name=f"{declared.name}.{len(self._names)}")
@@ -145,6 +121,7 @@ class AppRun:
         """Ends the app and lets its functions go. In a forked child it is the parent's, and stays."""
         if os.getpid() != self._client.pid:
             return
+        end_watching(self._watcher)
         for function in self._app.functions.values():
             function.run_as(None)
         if self._running is not None:
@@ -175,34 +152,12 @@ class AppRun:
             name=declared.name,
             app=self.id,
             code=code,
-            image=self._images[_image(function)],
-            client_python=self._python,
+            image=self._images.recipe(_image(function)),
+            client_python=self._images.python,
         )
 
     def _all_images(self) -> list[Image]:
         return list(dict.fromkeys(_image(function) for function in self._app.functions.values()))
-
-    async def _settle_images(self) -> None:
-        """Ships what images need of this machine, and makes their recipes; what is secret travels beside them.
-
-        Raises InvalidError where two of them give different values to one secret.
-        """
-        sources = InstallerSettings.from_json(self._installer).sources
-        new = [image for image in self._read if image not in self._images]
-        told: dict[str, str] = {}
-        for image in new:
-            read, trees = self._read[image]
-            digests = [await ship_tree(self._client, tree, paths) for tree, paths in trees]
-            needed = recipe_of(image, digests, sources=sources, read=read)
-            _tell(told, needed)
-            for data in needed.blobs:
-                if await missing(self._client, [digest_of(data)]):
-                    await ship_bytes(self._client, data)
-            self._images[image] = needed.recipe.to_json()
-            for note in needed.notes:
-                self._watcher.note(note)
-        # Images that are there already are built: a cell that declares one anew may bring a new value.
-        self._installer.setdefault("secrets", {}).update(told)
 
     def _file_of(self, raw: Any) -> str | None:
         if self._source is None:
@@ -243,22 +198,6 @@ def _check_python(declared: Any) -> None:
 def _image(function: Any) -> Image:
     found: Image = function.declared.image or _HOST
     return found
-
-
-def _tell(told: dict[str, str], needed: Needed) -> None:
-    """Adds what is secret to what other images of the app tell. Raises InvalidError where one name has two values."""
-    for name, value in needed.secrets.items():
-        if told.setdefault(name, value) != value:
-            raise InvalidError(
-                f"two images of this app give {name} different values, and their builds share one",
-                remedy="give one of the two another name, or put the images into two apps",
-            )
-
-
-def _paths(tree: Tree, files: tuple[SourceFile, ...]) -> dict[Digest, str]:
-    """Where each digest of a tree lies here."""
-    absolute = {file.path: file.absolute for file in files}
-    return {entry.digest: absolute[entry.path] for entry in tree.entries if isinstance(entry, File)}
 
 
 _HOST = Image.host()

@@ -93,6 +93,25 @@ class PlainWatcher:
         """See Watcher."""
 
 
+_watching: list[Watcher] = []
+
+
+def begin_watching(watcher: Watcher) -> None:
+    """From now on it shows what is done beside calls too."""
+    _watching.append(watcher)
+
+
+def end_watching(watcher: Watcher) -> None:
+    """It shows that no more."""
+    if watcher in _watching:
+        _watching.remove(watcher)
+
+
+def watcher_now() -> Watcher:
+    """Who shows what is done now: the watcher of the app that was opened last and still runs, or else a plain one."""
+    return _watching[-1] if _watching else PlainWatcher()
+
+
 def describe_note(note: str) -> str:
     """A note of the server in words."""
     if note == "process":

@@ -24,7 +24,7 @@ from squall.model.errors import (
 from squall.model.ids import CALL, CallId, FunctionId, is_id
 from squall.model.jsonable import from_json, to_json
 from squall.model.node import Node
-from squall.server import image_streams, listing
+from squall.server import image_names, image_streams, listing
 from squall.server.house import House
 from squall.server.listing import QUESTIONS
 from squall.server.records import AppRecord, CallRecord, FunctionRecord, Worker
@@ -352,6 +352,17 @@ def question(connection: Connection, stream: Stream, head: dict[str, Any], _fram
     _spawn(connection.house, stream, answer())
 
 
+def image_name(connection: Connection, stream: Stream, head: dict[str, Any], _frame: Frame) -> None:
+    """What a name of an image means, or shall mean."""
+
+    async def answer() -> None:
+        found = await image_names.QUESTIONS[head["t"]](connection.house.image_names, head)
+        if stream.live:
+            stream.end({}, json.dumps(found, ensure_ascii=False).encode())
+
+    _spawn(connection.house, stream, answer())
+
+
 def container_exec(connection: Connection, stream: Stream, head: dict[str, Any], _frame: Frame) -> None:
     """A command in a container."""
     _spawn(connection.house, stream, listing.container_exec(connection.house, stream, head))
@@ -423,4 +434,5 @@ HANDLERS: dict[str, Handler] = {
     "container.exec": container_exec,
     **dict.fromkeys(QUESTIONS, question),
     **dict.fromkeys(image_streams.MESSAGES, image),
+    **dict.fromkeys(image_names.QUESTIONS, image_name),
 }

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import asdict, replace
-from typing import Any
+from typing import Any, TypeVar
 
 from squall.blobs.blob_store import BlobStore
 from squall.blobs.digest import Digest
@@ -22,6 +22,8 @@ from squall.server.records import AppRecord, FunctionRecord
 from squall.wire.codec import Frame, Kind
 from squall.wire.session import Session
 from squall.wire.stream import Stream
+
+T = TypeVar("T")
 
 CLIENT_GRACE_S = 5.0
 NODE_WAIT_S = 15.0
@@ -149,19 +151,46 @@ class Apps:
 
     async def _prepare(self, wants: dict[str, Any], tell: Callable[[dict[str, Any]], None]) -> None:
         """Has one image made ready; where the agent ends meanwhile, by the one that comes in its place, which has what was built."""
+
+        async def prepare(session: Session) -> None:
+            await self._prepare_by(session, wants, tell)
+
+        await self.by_agents(
+            prepare, "an image was being made ready", lambda line: tell({"build": {"line": line}})
+        )
+
+    async def by_agents(
+        self, work: Callable[[Session], Awaitable[T]], what: str, say: Callable[[str], None]
+    ) -> T:
+        """What `work` gives with an agent; where that ends meanwhile, with the one that comes in its place.
+
+        what: what is under way then. Raises NotFoundError where no agent comes, and InternalFailure where several end.
+        """
         for _ in range(_AGENTS):
             session = self._nodes.session_of()
             try:
                 if session is not None:
-                    await self._prepare_by(session, wants, tell)
-                    return
+                    return await work(session)
             except ConnectionLost:
-                tell({"build": {"line": "the agent ended; the next one goes on"}})
+                say("the agent ended; the next one goes on")
             await self._wait_for_agent(session)
         raise InternalFailure(
-            f"the agent ended {_AGENTS} times while an image was being made ready",
+            f"the agent ended {_AGENTS} times while {what}",
             remedy="look at `agent.log` and `supervisor.log` in the state directory's logs",
         )
+
+    async def find_image(self, asked: str) -> dict[str, Any] | NotFoundError:
+        """See `image_names.FindImage`."""
+
+        async def ask(session: Session) -> dict[str, Any] | NotFoundError:
+            try:
+                answer = await session.ask("image.find", {"key": asked})
+            except NotFoundError as missing:
+                return missing
+            found: dict[str, Any] = json.loads(bytes(answer.payload))
+            return found
+
+        return await self.by_agents(ask, "an image was looked for", lambda _line: None)
 
     async def _wait_for_agent(self, gone: Session | None) -> None:
         """Returns once there is an agent, another one than the one that is `gone`. Raises NotFoundError."""

@@ -23,6 +23,7 @@ from squall.server.capacity import Capacity
 from squall.server.collecting import Collecting
 from squall.server.containers import Containers
 from squall.server.durable import Durable
+from squall.server.image_names import ImageNames
 from squall.server.logs import Logs
 from squall.server.node_events import NodeEvents
 from squall.server.nodes import AgentNodes, Event
@@ -86,6 +87,7 @@ class House:
         self.containers.say = self._say_in_log
         self.capacity.containers = self.containers
         self.apps = Apps(self.calls, self.capacity, self.nodes, stores.blobs, clock=self.clock)
+        self.image_names = ImageNames(stores.state, self.apps.find_image)
         self.logs = Logs(self)
         self.node_events = NodeEvents(self.calls, self.capacity, self.containers, self.later)
         self.node_events.dead_after_s = options.dead_after_s

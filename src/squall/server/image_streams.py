@@ -1,13 +1,15 @@
-"""Image streams: what clients ask about images, passed on to the agent that has them, unread."""
+"""Image streams: what clients ask about images, passed on to the agent that has them, unread; to a pruning is added what names hold."""
 
 from __future__ import annotations
 
 import asyncio
+import json
 from typing import Any, Final
 
 from squall.model.errors import ConnectionLost, Error
 from squall.server.house import House
 from squall.wire.codec import Frame, Kind
+from squall.wire.session import Session
 from squall.wire.stream import Stream
 
 MESSAGES: Final = tuple(
@@ -19,12 +21,39 @@ MESSAGES: Final = tuple(
 async def pass_on(house: House, stream: Stream, head: dict[str, Any], payload: bytes) -> None:
     """Passes a question to the agent, and all that the agent says, back. A client that goes away takes it back.
 
-    Raises what the agent answers with FAIL, NotFoundError where no agent joins, ConnectionLost where it goes away.
+    A build goes on with the next agent where one ends. Raises what the agent answers with FAIL, NotFoundError where no
+    agent joins, ConnectionLost where it goes away.
     """
     await house.apps.await_node(lambda _head: None)
+    match head["t"]:
+        case "image.build":
+            await house.apps.by_agents(
+                lambda session: _pass_to(session, stream, head, payload),
+                "an image was being built",
+                lambda line: _tell(stream, line),
+            )
+        case "image.prune":
+            async with house.image_names.held() as held:
+                await _pass_to(_agent(house), stream, head, json.dumps({"held": held}).encode())
+        case _:
+            await _pass_to(_agent(house), stream, head, payload)
+
+
+def _agent(house: House) -> Session:
     session = house.nodes.session_of()
     if session is None:
         raise ConnectionLost("the agent, which has the images, is away")
+    return session
+
+
+def _tell(stream: Stream, line: str) -> None:
+    if stream.live:
+        stream.send({"line": line})
+
+
+async def _pass_to(session: Session, stream: Stream, head: dict[str, Any], payload: bytes) -> None:
+    if not stream.live:
+        return  # who asked has gone, while the agent before this one was at it
     ended: asyncio.Future[Frame] = asyncio.get_running_loop().create_future()
 
     def from_agent(frame: Frame) -> None:

@@ -9,6 +9,7 @@ from squall.model.call import CallState, OutcomeKind
 from squall.model.errors import CallConflict, StoreClosed
 from squall.model.ids import AppId, CallId, ContainerId, FunctionId
 from squall.state.records import (
+    MOST_NAMINGS,
     AppRecord,
     AppState,
     CallRecord,
@@ -17,6 +18,7 @@ from squall.state.records import (
     History,
     InputChunk,
     LayerRecord,
+    Naming,
     OpenCall,
     OutcomeRecord,
     Swept,
@@ -43,6 +45,7 @@ class MemoryState:
         self._calls: dict[CallId, _Call] = {}
         self._containers: dict[ContainerId, ContainerRecord] = {}
         self._layers: dict[str, LayerRecord] = {}
+        self._namings: dict[str, list[Naming]] = {}
         self._closed = False
 
     async def record_app(self, app: AppRecord, functions: Sequence[FunctionRecord] = ()) -> None:
@@ -202,6 +205,25 @@ class MemoryState:
         self._open()
         return tuple(sorted(self._layers.values(), key=lambda layer: (layer.used_s, layer.key)))
 
+    async def record_naming(self, naming: Naming) -> bool:
+        self._open()
+        if any(one.id == naming.id for known in self._namings.values() for one in known):
+            return False
+        known = self._namings.get(naming.name, [])
+        if naming.key == (known[-1].key if known else ""):
+            return False
+        self._namings[naming.name] = [*known, naming][-MOST_NAMINGS:]
+        return True
+
+    async def image_names(self) -> tuple[Naming, ...]:
+        self._open()
+        now = [known[-1] for known in self._namings.values()]
+        return tuple(sorted((one for one in now if one.key), key=lambda one: one.name))
+
+    async def namings(self, name: str) -> tuple[Naming, ...]:
+        self._open()
+        return tuple(reversed(self._namings.get(name, [])))
+
     async def blob_refs(self) -> frozenset[str]:
         self._open()
         found: set[str] = set()
@@ -226,7 +248,14 @@ class MemoryState:
         for app in spent:
             del self._apps[app]
         self._functions = {key: one for key, one in self._functions.items() if one.app not in set(spent)}
-        return Swept(calls=len(calls), containers=len(gone), apps=len(spent))
+        names = [
+            name
+            for name, known in self._namings.items()
+            if not known[-1].key and known[-1].at_s < ended_before_s
+        ]
+        for name in names:
+            del self._namings[name]
+        return Swept(calls=len(calls), containers=len(gone), apps=len(spent), names=len(names))
 
     async def flush(self) -> None:
         self._open()

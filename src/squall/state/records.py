@@ -1,13 +1,17 @@
-"""Record: what the state store keeps about an app, a call, an input, an outcome, a container, a layer."""
+"""Record: what the state store keeps about an app, a call, an input, an outcome, a container, a layer, a name of an image."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from typing import Any, Final
 
 from squall.model.call import CallState, OutcomeKind, Verb
-from squall.model.ids import AppId, CallId, ContainerId, FunctionId
+from squall.model.ids import AppId, CallId, ContainerId, FunctionId, NamingId
+
+MOST_NAMINGS: Final = 100
+"""How many meanings are remembered of one name of an image."""
 
 
 class AppKind(StrEnum):
@@ -185,6 +189,26 @@ class LayerRecord:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Naming:
+    """What a name of an image means from an instant on, in seconds since 1970.
+
+    key: the image's, or "" where the name was deleted. who: whoever named it so; what: the image in words; "" where
+    that is not known.
+    """
+
+    id: NamingId
+    name: str
+    key: str
+    at_s: float
+    who: str = ""
+    what: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """What people and programs are told of it."""
+        return {"name": self.name, "key": self.key, "what": self.what, "at_s": self.at_s, "who": self.who}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class OpenCall:
     """A call to go on with after a restart. missing: runs [start, stop) of its inputs that have no outcome."""
 
@@ -199,6 +223,7 @@ class Swept:
     calls: int = 0
     containers: int = 0
     apps: int = 0
+    names: int = 0
 
 
 History = CallRecord | ContainerRecord

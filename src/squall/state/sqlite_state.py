@@ -15,7 +15,7 @@ from squall.model.call import CallState
 from squall.model.errors import StoreClosed
 from squall.model.ids import AppId, CallId, FunctionId
 from squall.settings.lock import Lock
-from squall.state import call_rows, noun_rows
+from squall.state import call_rows, naming_rows, noun_rows
 from squall.state.group_commit import GroupCommit
 from squall.state.records import (
     AppRecord,
@@ -25,6 +25,7 @@ from squall.state.records import (
     History,
     InputChunk,
     LayerRecord,
+    Naming,
     OpenCall,
     OutcomeRecord,
     Swept,
@@ -155,6 +156,15 @@ class SqliteState:
     async def layers(self) -> tuple[LayerRecord, ...]:
         return await self._read(noun_rows.list_layers)
 
+    async def record_naming(self, naming: Naming) -> bool:
+        return await self._writer.send(lambda db: naming_rows.put_naming(db, naming))
+
+    async def image_names(self) -> tuple[Naming, ...]:
+        return await self._read(naming_rows.list_names)
+
+    async def namings(self, name: str) -> tuple[Naming, ...]:
+        return await self._read(lambda db: naming_rows.list_namings(db, name))
+
     async def blob_refs(self) -> frozenset[str]:
         return await self._read(call_rows.list_blobs)
 
@@ -170,7 +180,8 @@ class SqliteState:
         while spent := await self._read(lambda db: noun_rows.list_spent_apps(db, ended_before_s)):
             await asyncio.gather(*(self._writer.send(partial(noun_rows.drop_app, app=app)) for app in spent))
             apps += len(spent)
-        return Swept(calls=calls, containers=containers, apps=apps)
+        names = await self._writer.send(lambda db: naming_rows.drop_deleted(db, ended_before_s))
+        return Swept(calls=calls, containers=containers, apps=apps, names=names)
 
     async def flush(self) -> None:
         await self._behind.flush()

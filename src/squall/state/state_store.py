@@ -1,4 +1,4 @@
-"""State store: the durable record of apps, calls, outcomes, containers and layers."""
+"""State store: the durable record of apps, calls, outcomes, containers, layers and names of images."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from squall.state.records import (
     History,
     InputChunk,
     LayerRecord,
+    Naming,
     OpenCall,
     OutcomeRecord,
     Swept,
@@ -121,12 +122,28 @@ class StateStore(Protocol):
         """Every layer, the longest unused first."""
         ...
 
+    async def record_naming(self, naming: Naming) -> bool:
+        """Records what a name means from now on, or that it means nothing; whether that is new.
+
+        What the name means already is not recorded again, and a naming of an id that is on record changes nothing. Of
+        each name the last `records.MOST_NAMINGS` are kept.
+        """
+        ...
+
+    async def image_names(self) -> tuple[Naming, ...]:
+        """What every name means that means something, by name."""
+        ...
+
+    async def namings(self, name: str) -> tuple[Naming, ...]:
+        """What a name has meant, the newest first."""
+        ...
+
     async def blob_refs(self) -> frozenset[str]:
         """The digests of all blobs that inputs and outcomes on record refer to."""
         ...
 
     async def sweep(self, *, ended_before_s: float) -> Swept:
-        """Removes calls with their inputs and outcomes, containers, and apps without calls, that ended before then.
+        """Removes what ended before then: calls with their inputs and outcomes, containers, apps without calls, deleted names.
 
         Works in small steps between which others write; one that was broken off is gone on with by the next.
         """

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,13 +10,14 @@ import pytest
 from squall.context import current
 from squall.model.errors import ImageStepUnavailable, InvalidError
 from squall.model.image import ImageRecipe
+from squall.sdk.app import App
 from squall.sdk.image import IDENTITY_VARIABLE, Image
-from squall.sdk.image_recipe import recipe_of
+from squall.sdk.image_recipe import read_image, recipe_of
 from squall.sdk.secret import Secret
 
 LATER = [
-    *("from_name", "micromamba", "publish", "build"),
-    *("micromamba_install", "pip_install_private_repos", "poetry_install_from_file"),
+    *("micromamba", "micromamba_install"),
+    *("pip_install_private_repos", "poetry_install_from_file"),
 ]
 
 
@@ -326,3 +328,45 @@ def test_an_image_that_was_built_is_named_by_its_key() -> None:
             Image.from_id(wrong)
     with pytest.raises(ValueError, match="the base of that name"):
         ImageRecipe(base="built")
+
+
+def test_an_image_that_was_published_is_known_by_its_name_and_built_on_what_that_means() -> None:
+    image = Image.from_name("base").run_commands("true")
+    read = replace(read_image(image), meant="0" * 64)
+    recipe = recipe_of(image, read=read).recipe
+    assert (recipe.base, recipe.built) == ("built", "0" * 64)
+    assert recipe.to_json()["steps"][-1]["variables"] == {IDENTITY_VARIABLE: image.identity}
+    assert image == Image.from_name("base:latest").run_commands("true")
+    assert image.identity != Image.from_name("base:1").run_commands("true").identity
+    for wrong in ("", "Base", "base:", "base:a/b", 3):
+        with pytest.raises(InvalidError, match="name"):
+            Image.from_name(wrong)  # type: ignore[arg-type] # as a program may
+
+
+def test_in_a_container_nothing_is_built_or_published(monkeypatch: pytest.MonkeyPatch) -> None:
+    inside = current.Container(id="co-1", function="f", app="a", link=None)
+    monkeypatch.setattr(current, "container", inside)
+    with pytest.raises(InvalidError, match=r"image\.publish\(\) is for the client"):
+        Image.debian_slim().publish("base")
+    with pytest.raises(InvalidError, match=r"image\.build\(\) is for the client"):
+        Image.debian_slim().build(App("a"))
+
+
+@pytest.mark.parametrize(
+    ("image", "said"),
+    [
+        (Image.host(), "this machine"),
+        (Image.debian_slim().add_local_file("a", "/a"), "'a' are added only when a container starts"),
+    ],
+)
+def test_what_a_name_could_not_mean_whole_is_refused(image: Image, said: str) -> None:
+    with pytest.raises(InvalidError, match=said) as raised:
+        image.publish("base")
+    assert raised.value.remedy
+    with pytest.raises(InvalidError, match="no name for an image"):
+        image.publish("no name")
+
+
+def test_an_image_is_built_for_an_app() -> None:
+    with pytest.raises(InvalidError, match=r"takes a squall\.App"):
+        Image.debian_slim().build("app")

@@ -24,8 +24,9 @@ from squall.model.errors import (
     StateSchemaError,
     StoreClosed,
 )
-from squall.model.ids import CallId, ContainerId, FunctionId
-from squall.state.records import CallRecord, ContainerRecord, InputChunk, OutcomeRecord
+from squall.model.ids import CallId, ContainerId, FunctionId, NamingId
+from squall.state.naming_rows import namings_at_rest
+from squall.state.records import CallRecord, ContainerRecord, InputChunk, Naming, OutcomeRecord
 from squall.state.sqlite_file import DatabaseOptions
 from squall.state.sqlite_state import SqliteState
 
@@ -363,10 +364,72 @@ def test_what_was_acknowledged_survives_and_what_is_there_is_whole(
     with_state(database, complete)
 
 
-def test_a_migration_that_dies_is_done_again(database: Path) -> None:
-    assert run_writer(database, "state.migrated").returncode == faults.EXIT_CODE
+@pytest.mark.parametrize("fault", ["state.migrated", "state.migrated:2"])
+def test_a_migration_that_dies_is_done_again(database: Path, fault: str) -> None:
+    assert run_writer(database, fault).returncode == faults.EXIT_CODE
     with_state(database, fill)
     with_state(database, check)
+
+
+NAMER = """
+import asyncio, pathlib, sys
+from squall.state.records import Naming
+from squall.state.sqlite_state import SqliteState
+
+async def run():
+    state = await SqliteState.open(pathlib.Path(sys.argv[1]))
+    for number in range(6):
+        naming = Naming(id=f"na-{number}", name="base:1", key="ab"[number % 2] * 64 if number != 4 else "", at_s=float(number))
+        await state.record_naming(naming)
+        print(number, flush=True)
+    await state.close()
+asyncio.run(run())
+"""
+
+
+@pytest.mark.parametrize("hit", [2, 3, 5, 6, 7])
+@pytest.mark.parametrize("place", ["state.applied", "state.committed"])
+def test_a_name_means_the_old_image_or_the_new_one_whenever_its_writer_dies(
+    database: Path, place: str, hit: int
+) -> None:
+    env = {**os.environ, faults.VARIABLE: f"{place}:{hit}", "PYTHONPATH": str(SOURCE)}
+    command = [sys.executable, "-c", NAMER, str(database)]
+    died = subprocess.run(command, env=env, capture_output=True, text=True, check=False, timeout=60)
+    assert died.returncode == faults.EXIT_CODE, died.stderr
+    told = len(died.stdout.split())
+    # The first transaction only opens the database.
+    assert told == hit - 2
+    known = told + (place == "state.committed")
+    keys = ["a" * 64, "b" * 64, "a" * 64, "b" * 64, "", "b" * 64][:known]
+    assert [one.key for one in reversed(namings_at_rest(database, "base:1"))] == keys
+
+    async def look(state: SqliteState) -> None:
+        assert [one.key for one in reversed(await state.namings("base:1"))] == keys
+        assert [one.key for one in await state.image_names()] == list(filter(None, keys[-1:]))
+
+    with_state(database, look)
+
+
+def test_names_are_read_where_nobody_has_the_record_open(database: Path) -> None:
+    assert namings_at_rest(database) == namings_at_rest(database, "base:1") == ()
+    assert not database.exists()
+    database.parent.mkdir()
+    connection = sqlite3.connect(database)
+    connection.execute("CREATE TABLE an_older_one (x)")
+    connection.close()
+    assert namings_at_rest(database) == namings_at_rest(database, "base:1") == ()
+    database.unlink()
+    naming = Naming(id=NamingId("na-1"), name="base:1", key="a" * 64, at_s=1.0)
+
+    async def name(state: SqliteState) -> None:
+        assert await state.record_naming(naming)
+        assert namings_at_rest(database) == (naming,)
+
+    with_state(database, name)
+    assert namings_at_rest(database) == namings_at_rest(database, "base:1") == (naming,)
+    database.write_bytes(b"x" * 8192)
+    with pytest.raises(StateCorrupt):
+        namings_at_rest(database)
 
 
 def test_the_record_unpickles_nothing() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from squall.images.rooted.inventory_rows import Records, chain
@@ -19,11 +19,12 @@ class Prune:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InUse:
-    """What must stay. keys: of images that containers use, or that are being read; since_s: what was used at or after this instant, as a build
-    runs that may use it; trees: of layers that containers show; everything: whether it is not known what containers use.
+    """What must stay. keys: of images that containers use, or that are being read; held: of those that have a name; since_s: what was used at or
+    after this instant, as a build runs that may use it; trees: of layers that containers show; everything: whether it is not known what containers use.
     """
 
     keys: frozenset[str] = frozenset()
+    held: frozenset[str] = frozenset()
     since_s: float | None = None
     trees: frozenset[str] = frozenset()
     everything: bool = False
@@ -31,11 +32,15 @@ class InUse:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Going:
-    """What goes. built: records; host: keys of layers over the host image; trees: those whose directories nobody has a use for."""
+    """What goes. built: records; host: keys of layers over the host image; trees: those whose directories nobody has a use for.
+
+    held: what would have gone if it had no name.
+    """
 
     built: tuple[Built, ...] = ()
     host: tuple[str, ...] = ()
     trees: tuple[str, ...] = ()
+    held: tuple[Built, ...] = ()
 
     @property
     def keys(self) -> tuple[str, ...]:
@@ -62,6 +67,7 @@ def what_goes(records: Records, wish: Prune, in_use: InUse) -> Going:
     by_key = records.by_key
     used_s = _last_uses(records, by_key)
     stays = _staying(records, in_use, by_key)
+    held = _with_below(in_use.held, by_key)
     ones = [
         _One(
             key=built.key,
@@ -78,11 +84,15 @@ def what_goes(records: Records, wish: Prune, in_use: InUse) -> Going:
     ]
     left = sum(one.size for one in ones)
     gone: set[str] = set()
+    wished: set[str] = set()
     for one in sorted(ones, key=lambda one: (one.used_s, -one.depth, one.key)):
         if wish.keep_bytes and left <= wish.keep_bytes:
             break
         if one.key in stays or one.used_s >= wish.unused_since_s:
             # What it stands on was used no earlier, and is in use as well.
+            continue
+        if one.key in held:
+            wished.add(one.key)
             continue
         gone.add(one.key)
         left -= one.size
@@ -90,7 +100,8 @@ def what_goes(records: Records, wish: Prune, in_use: InUse) -> Going:
     needed = {tree for one, _ in records.built if one.key not in gone for tree in one.trees}
     trees = sorted(records.rendered - needed - in_use.trees) if in_use.since_s is None else []
     host = tuple(layer.key for layer in records.host if layer.key in gone)
-    return Going(built=built, host=host, trees=tuple(trees))
+    kept = tuple(built for built, _ in records.built if built.key in wished & in_use.held)
+    return Going(built=built, host=host, trees=tuple(trees), held=kept)
 
 
 def _last_uses(records: Records, by_key: Mapping[str, Built]) -> dict[str, float]:
@@ -106,8 +117,10 @@ def _staying(records: Records, in_use: InUse, by_key: Mapping[str, Built]) -> fr
     if in_use.since_s is not None:
         used |= {built.key for built, used_s in records.built if used_s >= in_use.since_s}
         used |= {layer.key for layer in records.host if layer.used_s >= in_use.since_s}
-    return frozenset(used) | _below((by_key[key] for key in used if key in by_key), by_key)
+    return _with_below(used, by_key)
 
 
-def _below(ones: Iterable[Built], by_key: Mapping[str, Built]) -> frozenset[str]:
-    return frozenset(below.key for one in ones for below in chain(one, by_key))
+def _with_below(keys: Collection[str], by_key: Mapping[str, Built]) -> frozenset[str]:
+    """These, and all that they stand on."""
+    known = [by_key[key] for key in keys if key in by_key]
+    return frozenset(keys) | {below.key for one in known for below in chain(one, by_key)}

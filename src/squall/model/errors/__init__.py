@@ -18,6 +18,7 @@ Error                              SQ-1000
         EntrypointNotFound         SQ-1017
         AppNotFound                SQ-1018
         SourceFileNotFound         SQ-1019
+        ImageNameNotFound          SQ-1530
         BlobMissing                SQ-1910
         BucketMissing              SQ-1915
     AlreadyExistsError             SQ-1012
@@ -167,6 +168,7 @@ from squall.model.errors.images import (
     ImageBuildError,
     ImageDocumentInvalid,
     ImageDownloadError,
+    ImageNameNotFound,
     ImageStepUnavailable,
     LayerInvalid,
     LayerTooLarge,
@@ -289,6 +291,7 @@ __all__ = [
     "ImageBuildError",
     "ImageDocumentInvalid",
     "ImageDownloadError",
+    "ImageNameNotFound",
     "ImageStepUnavailable",
     "InputCancellation",
     "InputCancelled",

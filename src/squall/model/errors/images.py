@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from squall.model.errors.asked import FeatureUnavailable, InvalidError
+from squall.model.errors.asked import FeatureUnavailable, InvalidError, NotFoundError
 from squall.model.errors.containers import ResourceExhaustedError
 from squall.model.errors.root import Error
 
@@ -168,3 +168,11 @@ class PythonUnavailable(ImageBuildError):
         "or let this machine reach the releases of python-build-standalone on GitHub"
     )
     minor: str | None = None
+
+
+class ImageNameNotFound(NotFoundError):
+    """No image is published under this name, or it is not here any more."""
+
+    code, status = "SQ-1530", 404
+    remedy = "publish an image under it: `image.publish(NAME)` or `squall image publish KEY NAME`; `squall image names list` shows the names that there are"
+    name: str | None = None

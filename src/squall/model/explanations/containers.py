@@ -164,4 +164,11 @@ is too large, a tag that may not be overwritten, or deleting and uploading that 
 that runs your program, and in the packages of the base's distribution. The message lists what there is, and why each did not do.""",
         example="""image = squall.Image.debian_slim(python_version="3.12")  # the version that runs this program, or one of the base's""",
     ),
+    "SQ-1530": Explanation(
+        why="""A name means an image once that is published under it, until the name is deleted. What it means is looked up when an app is
+opened. The message says which names are near it. A name whose image is damaged, or was removed by hand, is told apart: it has to be published anew.""",
+        example="""$ squall image names list
+squall.Image.debian_slim().uv_pip_install("numpy").publish("base:1")  # once, in a program of its own
+image = squall.Image.from_name("base:1")""",
+    ),
 }

@@ -46,6 +46,18 @@ def test_what_is_in_use_stays_with_all_below_it() -> None:
     assert what_goes(ALL, EVERYTHING, InUse(everything=True)) == Going()
 
 
+def test_what_has_a_name_stays_with_all_below_it_and_is_told() -> None:
+    named = InUse(held=frozenset({FINAL.key}))
+    going = what_goes(ALL, EVERYTHING, named)
+    assert (keys(going), going.held, going.trees) == ("de", (FINAL,), ("left", "t3"))
+    # It would not have gone: nothing is told.
+    assert what_goes(ALL, Prune(unused_since_s=6.0), named).held == ()
+    assert what_goes(ALL, EVERYTHING, replace(named, keys=frozenset({FINAL.key}))).held == ()
+    assert what_goes(ALL, EVERYTHING, replace(named, since_s=9.0)).held == ()
+    assert what_goes(ALL, replace(EVERYTHING, keep_bytes=164), named).held == ()
+    assert what_goes(ALL, EVERYTHING, InUse(held=frozenset({"f" * 64}))).held == ()
+
+
 def test_beside_a_build_what_it_may_stand_on_stays_and_so_does_every_directory() -> None:
     going = what_goes(ALL, EVERYTHING, InUse(since_s=5.0))
     assert (keys(going), going.trees) == ("e", ())
@@ -80,6 +92,7 @@ def test_nothing_stays_without_what_it_stands_on(records: Records, data: st.Data
     all_keys = sorted(records.by_key)
     in_use = InUse(
         keys=frozenset(data.draw(st.sets(st.sampled_from(all_keys)))) if all_keys else frozenset(),
+        held=frozenset(data.draw(st.sets(st.sampled_from(all_keys)))) if all_keys else frozenset(),
         since_s=data.draw(st.none() | st.floats(0, 10)),
     )
     wish = Prune(unused_since_s=data.draw(st.floats(0, 11)), keep_bytes=data.draw(st.integers(0, 40)))
@@ -87,9 +100,12 @@ def test_nothing_stays_without_what_it_stands_on(records: Records, data: st.Data
     gone = set(going.keys)
     for one, used_s in records.built:
         if one.key in gone:
-            assert one.key not in in_use.keys
+            assert one.key not in in_use.keys | in_use.held
             assert used_s < wish.unused_since_s
             assert in_use.since_s is None or used_s < in_use.since_s
         else:
             assert not gone & {below.key for below in chain(one, records.by_key)}
             assert not set(going.trees) & set(one.trees)
+    unnamed = what_goes(records, wish, replace(in_use, held=frozenset()))
+    if not wish.keep_bytes:
+        assert {one.key for one in going.held} == set(unnamed.keys) & in_use.held
