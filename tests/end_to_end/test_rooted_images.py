@@ -254,6 +254,9 @@ def look():
         ('.run_commands("echo it went; exit 7")', "SQ-1500", "it went"),
         (".run_function(wrong)", "SQ-1500", "ZeroDivisionError"),
         (".run_function(slow, timeout=1)", "SQ-1500", "limit of 1 seconds"),
+        (".run_function(hungry, memory=100)", "SQ-1401", "of which it might use 100 MiB"),
+        (".run_function(wrong, memory=10**9)", "SQ-1411", "1000000000 MiB of memory"),
+        ('.run_commands("true", gpu="H100")', "SQ-1411", "asks for H100"),
         ('.dockerfile_commands("RUN true", "MAGIC x")', "SQ-", "line 2"),
     ],
 )
@@ -267,6 +270,9 @@ def wrong():
 def slow():
     import time
     time.sleep(60)
+
+def hungry():
+    print(len(b"x" * (400 << 20)))
 
 @app.function(image=squall.Image.debian_slim(){step})
 def look():
@@ -488,3 +494,25 @@ def look():
         assert house.run("-m", "squall", "down").returncode == 0
     finally:
         del house.environ["SQUALL_FAULT"]
+
+
+def test_a_function_of_a_build_has_the_cores_and_the_memory_that_it_is_given(program: Program) -> None:
+    text = """
+def measure():
+    import pathlib, time
+    taken = len(b"x" * (100 << 20))
+    began, used = time.monotonic(), time.process_time()
+    while time.process_time() - used < 0.5:
+        pass
+    pathlib.Path("/opt/took").write_text(f"{time.monotonic() - began}")
+
+@app.function(image=squall.Image.debian_slim().run_function(measure, cpu=(0.1, 0.25), memory=MEMORY))
+def look():
+    return float(open("/opt/took").read())
+"""
+    took_s = program.tells(text.replace("MEMORY", "300"))
+    assert isinstance(took_s, float)
+    assert took_s > 1.2, "a quarter of a core gives half a second of one in two"
+    # The same function with more to use leaves the same.
+    assert program.tells(text.replace("MEMORY", "(300, 500)")) == took_s
+    assert "building" not in program.said

@@ -14,15 +14,21 @@ from typing import Any
 
 from squall.model.gpu import Gpus
 from squall.model.gpu_device import GpuDevice, GpuUse, counted
+from squall.model.ids import NodeId
 from squall.model.jsonable import from_json, to_json
-from squall.model.node import GpuOut
+from squall.model.node import GpuOut, Node
+from squall.model.resources import Resources
 from squall.runtime.gpu_look import GpuLook
 from squall.runtime.gpu_plan import PROGRAMS_AT, plan_access, visible
 from squall.runtime.nvml import NvmlError
 from squall.runtime.spec import SandboxSpec
 from squall.scheduling.gpu_assign import GRACE_S, assign, left_behind, next_look_s
+from squall.scheduling.gpu_choice import of_types_there, why_none
 
 _log = logging.getLogger("squall.agent")
+
+LENT = "a step of an image is built with it"
+"""Why a device is held back that a build has: no server knows of builds."""
 
 
 class GpusHeldBack(Exception):  # noqa: N818 - no error of the user's: the container is placed again
@@ -97,7 +103,10 @@ class GpuRoom:
             self.give_back(container)
 
     async def take(self, container: str, wish: Gpus) -> None:
-        """Gives a container its devices, once there are enough. Raises GpusHeldBack where there will not be for now."""
+        """Gives a container its devices, once there are enough. Raises GpusHeldBack where there will not be for now.
+
+        What the server gives out it knows to be free, or soon free.
+        """
         while True:
             of_type = [place for place in self._places.values() if place.device.type == wish.type]
             found = assign(wish, tuple(place.device for place in of_type if place.free))
@@ -108,10 +117,32 @@ class GpuRoom:
                 raise GpusHeldBack(f"{wish} cannot be had on this node: {reasons}")
             self._moved.clear()
             await self._moved.wait()
-        for device in found:
-            self._places[device.id].holder = container
-        self._given[container] = wish
-        self._write_note()
+        self._give(container, wish, found)
+
+    def possible(self, gpu: tuple[Gpus, ...]) -> tuple[Gpus, ...]:
+        """What of `gpu=` this node can ever give, in the order in which it is tried."""
+        has = {part.type: part.count for part in self.gpus}
+        return tuple(wish for wish in of_types_there(gpu, (self._node(),)) if wish.count <= has[wish.type])
+
+    async def lend(self, build: str, gpu: tuple[Gpus, ...], say: Callable[[str], None]) -> None:
+        """Gives a step of a build the first of what it asks for that is free; as long as none is, `say` is told why.
+
+        The server learns that nobody else gets them. Ask for what is `possible` only: nothing else will ever be free.
+        """
+        told = ""
+        while True:
+            for wish in self.possible(gpu):
+                free = tuple(place.device for place in self._places.values() if place.free)
+                if found := assign(wish, free):
+                    for device in found:
+                        self._places[device.id].why = LENT
+                    self._give(build, wish, found)
+                    self.changed()
+                    return
+            if (why := why_none(gpu, (self._node(),), self._free())) != told:
+                say(told := why)
+            self._moved.clear()
+            await self._moved.wait()
 
     def give_back(self, container: str) -> None:
         """A container has ended, or never began: its devices are free once their memory is."""
@@ -131,7 +162,7 @@ class GpuRoom:
         return {"gpus": to_json(given), "gpu_ids": [d.id for d in self._held(container)]}
 
     def equip(self, container: str, spec: SandboxSpec, python: str) -> SandboxSpec:
-        """The sandbox of a container with its devices in it; as it was for one without.
+        """The sandbox of a container, or of a step of a build, with its devices in it; as it was for one without.
 
         python: the interpreter that is started, in place of a fork of the warm one or of a template: a process reads
         LD_LIBRARY_PATH once, when its program starts, and a template must never have seen a device.
@@ -151,7 +182,22 @@ class GpuRoom:
             mounts=(*spec.mounts, *access.mounts),
             devices=access.nodes,
             driver_texts=access.proc,
-            interpreter=spec.interpreter or python,
+            interpreter=spec.interpreter or (python if spec.argv is None else None),
+        )
+
+    def _give(self, container: str, wish: Gpus, devices: tuple[GpuDevice, ...]) -> None:
+        for device in devices:
+            self._places[device.id].holder = container
+        self._given[container] = wish
+        self._write_note()
+
+    def _node(self) -> Node:
+        """This node as far as devices go."""
+        return Node(id=NodeId("this"), capacity=Resources(), gpus=self.gpus, gpus_out=self.out)
+
+    def _free(self) -> Resources:
+        return Resources().with_gpus(
+            *counted(tuple(place.device for place in self._places.values() if place.free))
         )
 
     def _held(self, container: str) -> tuple[GpuDevice, ...]:

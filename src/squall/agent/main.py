@@ -122,7 +122,7 @@ class Agent:
         )
         stores = await _open_stores(self._paths, host)
         self._pools = Pools(self._paths, spares=int(self._options.spare_launchers))
-        builds = BuildSandboxes(self._pools, self._level)
+        builds = BuildSandboxes(self._pools, self._level, gpus, self._node.capacity)
         self._network = Network(
             self._paths,
             host,

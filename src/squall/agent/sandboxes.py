@@ -6,29 +6,36 @@ import asyncio
 import logging
 import os
 import secrets
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
+from squall.agent.gpus import GpuRoom
 from squall.agent.launcher_link import Message
 from squall.agent.pools import BUILD_SLOT, Pools, uid_base
 from squall.images.command import Exit
+from squall.images.flight import Say
 from squall.model.container import ContainerEnd
-from squall.model.errors import ContainerStartError
+from squall.model.errors import ContainerStartError, NoNodeFits
+from squall.model.resources import Resources
+from squall.model.step_takes import StepTakes
 from squall.runtime.spec import Level, SandboxSpec
 from squall.wire.rights import close_all
 
 _log = logging.getLogger("squall.agent")
 _READ = 64 * 1024
+_KILLED_S = 10.0
 OnEnds = Callable[[Message, tuple[int, ...]], None]
 
 
 class BuildSandboxes:
-    """Runs the commands of image builds; see `squall.images.apply.Sandboxes`."""
+    """Runs the commands of image builds; see `squall.images.apply.Sandboxes`. capacity: what this machine has."""
 
-    def __init__(self, pools: Pools, level: Level) -> None:
+    def __init__(self, pools: Pools, level: Level, gpus: GpuRoom, capacity: Resources) -> None:
         self._pools = pools
         self._level = level
+        self._gpus = gpus
+        self._capacity = capacity
         self._ends: dict[str, asyncio.Future[ContainerEnd]] = {}
 
     @property
@@ -40,6 +47,31 @@ class BuildSandboxes:
     def uid_base(self) -> int | None:
         """The ids of builds: the same for every build, none of a function's."""
         return uid_base(BUILD_SLOT)
+
+    def demand(self, label: str, takes: StepTakes) -> None:
+        """Raises NoNodeFits where this machine can never give a step of this label what it takes."""
+        fits = takes.asks.fits_in(self._capacity)
+        if fits and (not takes.gpu or self._gpus.possible(takes.gpu)):
+            return
+        has = f"{self._capacity.cpu_milli / 1000:g} cores, {self._capacity.memory_mib} MiB of memory"
+        if takes.gpu:
+            there = ", ".join(map(str, self._gpus.gpus)) or self._gpus.look.refused or "none"
+            has = f"{has}; GPUs: {there}"
+        raise NoNodeFits(f"{label} asks for {takes}, and this machine can never give it that; it has {has}")
+
+    @asynccontextmanager
+    async def equipped(
+        self, spec: SandboxSpec, takes: StepTakes, say: Say
+    ) -> AsyncGenerator[SandboxSpec, None]:
+        """The same sandbox with its devices, which are nobody else's meanwhile; waits for them."""
+        if not takes.gpu:
+            yield spec
+            return
+        await self._gpus.lend(spec.id, takes.gpu, say)
+        try:
+            yield self._gpus.equip(spec.id, spec, "")
+        finally:
+            self._gpus.give_back(spec.id)
 
     def ended(self, container: str, end: ContainerEnd) -> bool:
         """Takes the end of a container that is a build; False when it is none."""
@@ -62,13 +94,16 @@ class BuildSandboxes:
         os.close(log)
         readers = [loop.create_task(_drain(pipe, on_output)) for pipe in pipes]
         try:
-            how = await end
+            # Shielded: who is cancelled still has to wait until it is over, and then only are its devices nobody's.
+            how = await asyncio.shield(end)
             await asyncio.gather(*readers)
         except asyncio.CancelledError:
             link.tell("kill", container=spec.id)
             for reader in readers:
                 reader.cancel()
-            await asyncio.shield(asyncio.wait_for(end, 10))
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_KILLED_S):
+                    await asyncio.shield(end)
             raise
         finally:
             self._ends.pop(spec.id, None)
@@ -106,7 +141,7 @@ class BuildSandboxes:
             link.tell("kill", container=spec.id)
             if started:
                 with suppress(TimeoutError):
-                    await asyncio.shield(asyncio.wait_for(asyncio.shield(over), 10))
+                    await asyncio.shield(asyncio.wait_for(asyncio.shield(over), _KILLED_S))
             self._ends.pop(spec.id, None)
             link.tell("forget", container=spec.id)
 

@@ -8,7 +8,7 @@ import secrets
 import time
 from collections import deque
 from collections.abc import Callable, Coroutine, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -30,6 +30,7 @@ from squall.images.sweep import Layer
 from squall.images.tools import find_pip, find_uv, uv_places, with_authorities
 from squall.model.errors import ImageBuildError, InternalFailure
 from squall.model.image_steps import PipInstall, step_label
+from squall.model.step_takes import StepTakes
 from squall.runtime.spec import Level, Limits, Mount, SandboxSpec
 
 _ROOM: Final = "/squall/build"
@@ -49,6 +50,19 @@ class Sandboxes(Protocol):
 
     @property
     def uid_base(self) -> int | None: ...
+
+    def demand(self, label: str, takes: StepTakes) -> None:
+        """Raises NoNodeFits, naming the step, where this machine can never give it what it takes."""
+        ...
+
+    def equipped(
+        self, spec: SandboxSpec, takes: StepTakes, say: Say
+    ) -> AbstractAsyncContextManager[SandboxSpec]:
+        """While it lasts, the devices that a step takes are its own, and `spec` has them: what it gives is what is to be run.
+
+        It waits while all are taken, and tells `say` why. Ask only for what `demand` did not refuse.
+        """
+        ...
 
     async def run(self, spec: SandboxSpec, on_output: Callable[[bytes], None]) -> Exit:
         """How the command of `spec` ended; what it printed went to `on_output`, in order. Cancelled: it is killed."""
@@ -96,6 +110,8 @@ class Builder:
         for warning in self._warnings(plan, job):
             say(f"warning: {warning}")
         job = replace(job, settings=with_authorities(job.settings))
+        for build in plan.builds:
+            self._sandboxes.demand(build.label, StepTakes(gpu=build.step.gpu))
         for build in plan.builds:
             await self._join(build.key, say, partial(self._build_one, build, job))
         missing = [key for key in plan.layers if key not in self._layers]
@@ -230,7 +246,8 @@ class Builder:
                 say(f"  {line}")
 
         spec = await asyncio.to_thread(self._spec, build, command, site)
-        exit_ = await self._sandboxes.run(spec, lambda data: take(redactor.feed(data)))
+        async with self._sandboxes.equipped(spec, StepTakes(gpu=build.step.gpu), say) as equipped:
+            exit_ = await self._sandboxes.run(equipped, lambda data: take(redactor.feed(data)))
         take(redactor.close())
         if not exit_.ok:
             raise failure(build.label, command, exit_, list(lines))

@@ -210,8 +210,13 @@ _REFUSED: Final = re.compile(r"\b(?:401 Unauthorized|403 Forbidden|401 Client Er
 _FULL: Final = ("No space left on device", "os error 28", "Disk quota exceeded", "os error 122")
 
 
-def failure(label: str, command: Command, exit_: Exit, lines: Sequence[str]) -> Error:
-    """The error that tells users why the step `label` failed: by its output first, and its exit else. `lines` hold no secret."""
+def failure(
+    label: str, command: Command, exit_: Exit, lines: Sequence[str], *, memory_mib: int | None = None
+) -> Error:
+    """The error that tells users why the step `label` failed: by its output first, and its exit else. `lines` hold no secret.
+
+    memory_mib: how much the step itself might use; None for all that there is.
+    """
     text = "\n".join(lines)
     last = [line for line in lines if line.strip()][-LAST_LINES:]
     told = f"{label}: `{command.shown}` failed with {exit_}"
@@ -220,6 +225,11 @@ def failure(label: str, command: Command, exit_: Exit, lines: Sequence[str]) -> 
         return DiskFull(
             f"the disk is full: {told}{detail}",
             remedy="make room, or point SQUALL_STATE_DIR at a larger disk",
+        )
+    if exit_.cause == "oom" and memory_mib is not None:
+        return OutOfMemory(
+            f"out of memory, of which it might use {memory_mib} MiB: {told}{detail}",
+            remedy="let it use more: `memory=`",
         )
     if exit_.cause == "oom":
         return OutOfMemory(

@@ -7,7 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, assert_never, cast
 
+from squall.model.gpu import Gpus
 from squall.model.jsonable import from_json, to_json
+from squall.model.resources import Limits, Resources
 
 LocalKind = Literal["file", "dir", "python_source"]
 Dialect = Literal["pip", "uv"]
@@ -40,7 +42,8 @@ class PipInstall:
     Credentials never stand in a step: a URL holds `${SQUALL_CREDENTIAL_n}` in their place, and the value travels
     apart. env: set for this step only. build_id: not empty for a step that is to be built anew, once for each
     value. uv_version: the uv that does it, None for any. secrets: names of variables that are set for this step
-    only; their values travel apart and are in no key.
+    only; their values travel apart and are in no key. gpu: the devices that it has while it runs, the first choice first, which are part
+    of its key: what is compiled for a device may not run on another.
     """
 
     packages: tuple[str, ...] = ()
@@ -56,6 +59,7 @@ class PipInstall:
     uv_version: str | None = None
     dialect: Dialect = "pip"
     secrets: tuple[str, ...] = ()
+    gpu: tuple[Gpus, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.packages and not self.requirements.strip():
@@ -68,8 +72,8 @@ class UvSync:
     """One step that installs what a uv project needs, and not the project itself.
 
     pyproject, lock: the text of pyproject.toml and uv.lock, credentials in them as in PipInstall; the lock is empty
-    where there is none. frozen: nothing is resolved anew, which needs the lock. env, build_id, uv_version, secrets: as
-    in PipInstall.
+    where there is none. frozen: nothing is resolved anew, which needs the lock. env, build_id, uv_version, secrets, gpu:
+    as in PipInstall.
     """
 
     pyproject: str
@@ -82,6 +86,7 @@ class UvSync:
     build_id: str = ""
     uv_version: str | None = None
     secrets: tuple[str, ...] = ()
+    gpu: tuple[Gpus, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.pyproject.strip():
@@ -93,12 +98,15 @@ class UvSync:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AptInstall:
-    """One step that installs packages of the distribution, Debian's or one like it. env, build_id, secrets: as in PipInstall."""
+    """One step that installs packages of the distribution, Debian's or one like it. env, build_id, secrets, gpu: as in
+    PipInstall.
+    """
 
     packages: tuple[str, ...]
     env: dict[str, str] = field(default_factory=dict)
     build_id: str = ""
     secrets: tuple[str, ...] = ()
+    gpu: tuple[Gpus, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.packages:
@@ -111,7 +119,7 @@ class AptInstall:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunCommands:
-    """One step that runs commands by the image's shell, each in turn, until one fails. env, build_id, secrets: as in
+    """One step that runs commands by the image's shell, each in turn, until one fails. env, build_id, secrets, gpu: as in
     PipInstall.
     """
 
@@ -119,6 +127,7 @@ class RunCommands:
     env: dict[str, str] = field(default_factory=dict)
     secrets: tuple[str, ...] = ()
     build_id: str = ""
+    gpu: tuple[Gpus, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.commands:
@@ -135,7 +144,8 @@ class RunFunction:
     name: for people. says: a digest that differs when what the function does could differ. call: the digest of a blob
     with `(function, args, kwargs)` as cloudpickle writes it; it is no part of a key, since the same function can be
     written in several ways. python: the minor version that wrote it ("3.12"), which alone can read it. timeout_s:
-    seconds after which it is killed. env, build_id, secrets: as in PipInstall.
+    seconds after which it is killed. env, build_id, secrets, gpu: as in PipInstall. asks: what the machine must have for
+    it; limits: what it may use at most, None for no limit of its own; neither changes what it leaves, so they are in no key.
     """
 
     name: str
@@ -146,6 +156,9 @@ class RunFunction:
     env: dict[str, str] = field(default_factory=dict)
     secrets: tuple[str, ...] = ()
     build_id: str = ""
+    gpu: tuple[Gpus, ...] = ()
+    asks: Resources = Resources()
+    limits: Limits | None = None
 
     def __post_init__(self) -> None:
         for digest in (self.says, self.call):
@@ -159,12 +172,13 @@ class RunFunction:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DockerfileCommands:
     """Lines as in a Dockerfile, without FROM, on top of what is there. context: the digest of a tree of the files that COPY
-    and ADD find, each below its path in the context; "" for none. build_id: as in PipInstall.
+    and ADD find, each below its path in the context; "" for none. build_id: as in PipInstall. gpu: as there, for each RUN.
     """
 
     text: str
     context: str = ""
     build_id: str = ""
+    gpu: tuple[Gpus, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.text.strip():

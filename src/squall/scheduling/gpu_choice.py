@@ -17,13 +17,17 @@ def choices(function: Function, nodes: tuple[Node, ...]) -> tuple[Resources, ...
     """
     if not function.gpu:
         return (function.asks,)
+    return tuple(function.asks.with_gpus(gpus) for gpus in of_types_there(function.gpu, nodes))
+
+
+def of_types_there(gpu: tuple[Gpus, ...], nodes: tuple[Node, ...]) -> tuple[Gpus, ...]:
+    """What `gpu=` comes to with the types of these nodes, in the order in which it is tried, however many of each there are."""
     types = sorted({part.type for node in nodes for part in node.gpus}, key=rank_of)
-    found: dict[Gpus, None] = {}
-    for wish in function.gpu:
-        for kind in types:
-            if covers(wish.type, kind):
-                found[Gpus(type=kind, count=wish.count)] = None
-    return tuple(function.asks.with_gpus(gpus) for gpus in found)
+    return tuple(
+        dict.fromkeys(
+            Gpus(type=kind, count=wish.count) for wish in gpu for kind in types if covers(wish.type, kind)
+        )
+    )
 
 
 def wishes(function: Function, nodes: tuple[Node, ...]) -> tuple[Wish, ...]:
@@ -34,21 +38,19 @@ def wishes(function: Function, nodes: tuple[Node, ...]) -> tuple[Wish, ...]:
     )
 
 
-def why_none(function: Function, nodes: tuple[Node, ...], free: Resources) -> str:
-    """Why a function that asks for GPUs waits, in words; empty for one that asks for none.
+def why_none(gpu: tuple[Gpus, ...], nodes: tuple[Node, ...], free: Resources) -> str:
+    """Why a function or a step of a build waits that asks for these GPUs, in words; empty where it asks for none.
 
     free: what all nodes together have left.
     """
-    if not function.gpu:
+    if not gpu:
         return ""
     types = {part.type: 0 for node in nodes for part in node.gpus}
     for node in nodes:
         for part in node.gpus:
             types[part.type] += part.count
     out = [device for node in nodes for device in node.gpus_out]
-    wanted = [
-        kind for kind in sorted(types, key=rank_of) if any(covers(wish.type, kind) for wish in function.gpu)
-    ]
+    wanted = [kind for kind in sorted(types, key=rank_of) if any(covers(wish.type, kind) for wish in gpu)]
     has = ", ".join(f"{free.gpus_of(kind)} of {types[kind]} {kind} free" for kind in wanted)
-    words = f"waits for a GPU ({in_words(function.gpu)}): {has or 'no machine has one'}"
+    words = f"waits for a GPU ({in_words(gpu)}): {has or 'no machine has one'}"
     return "; ".join([words, *(f"{device.type} {device.id} is held back: {device.why}" for device in out)])

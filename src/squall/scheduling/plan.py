@@ -134,7 +134,7 @@ class _Placing:
         could = any(wish.asks.fits_in(node.capacity) for wish in turn.short.choices for node in self._nodes)
         reason, never = ("no_capacity", not could) if self._nodes else ("no_node", False)
         left = reduce(Resources.plus, (self._room.free(node.id) for node in self._nodes), Resources())
-        words = why_none(turn.view.function, self._nodes, left)
+        words = why_none(turn.view.function.gpu, self._nodes, left)
         self.steps.append(Hold(turn.view.function.id, reason, never, words))
         return could
 

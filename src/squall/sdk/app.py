@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar, overload
 from squall.context import current
 from squall.model.errors import AlreadyExistsError, InvalidError
 from squall.model.function import Retries
+from squall.sdk.amounts import Amount
 from squall.sdk.blocking import run_blocking, run_here
-from squall.sdk.declare import Amount, declare
+from squall.sdk.declare import declare
 from squall.sdk.entrypoint import LocalEntrypoint
 from squall.sdk.function import AsyncFunction, Function, is_generator
 from squall.sdk.image import Image

@@ -14,12 +14,13 @@ from squall.model.function import Code, Retries, Scaling
 from squall.model.gpu import parse_gpus
 from squall.model.ids import AppId, FunctionId
 from squall.model.resources import DEFAULT_CPU_MILLI, DEFAULT_MEMORY_MIB, Limits, Resources
+from squall.sdk.amounts import asks_of, limits_of
 
 MAIN = "__squall_main__"
 LEAST_STARTUP_S = 60.0
 """A short timeout is about inputs, not about a machine that is busy while a container starts."""
 START_PATH_VARIABLE = "SQUALL_START_PATH"
-Amount = float | tuple[float, float] | None
+_DEFAULT = Resources(cpu_milli=DEFAULT_CPU_MILLI, memory_mib=DEFAULT_MEMORY_MIB)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +67,7 @@ def declare(
                 main=is_main and has_file,
                 python=f"{sys.version_info.major}.{sys.version_info.minor}",
             ),
-            asks=_asks(options),
+            asks=asks_of(options.get("cpu"), options.get("memory"), _DEFAULT),
             gpu=parse_gpus(options.get("gpu")),
             limits=_limits(options),
             env=_env(options.get("env")),
@@ -109,37 +110,9 @@ def _flag(what: str, given: Any) -> bool:
     return bool(given)
 
 
-def _pair(what: str, amount: Amount) -> tuple[float | None, float | None]:
-    if amount is None:
-        return None, None
-    request, limit = amount if isinstance(amount, tuple) else (amount, None)
-    for one in (request, limit):
-        if one is not None and (isinstance(one, bool) or not isinstance(one, int | float) or one <= 0):
-            raise ValueError(f"{what} is a number above 0, or a pair (request, limit), not {amount!r}")
-    if limit is not None and limit < request:
-        raise ValueError(f"{what}: the limit {limit} is below the request {request}")
-    return request, limit
-
-
-def _asks(options: Mapping[str, Any]) -> Resources:
-    cpu, _ = _pair("cpu", options.get("cpu"))
-    memory, _ = _pair("memory", options.get("memory"))
-    return Resources(
-        cpu_milli=DEFAULT_CPU_MILLI if cpu is None else max(1, round(cpu * 1000)),
-        memory_mib=DEFAULT_MEMORY_MIB if memory is None else max(1, round(memory)),
-    )
-
-
 def _limits(options: Mapping[str, Any]) -> Limits:
-    _, cpu = _pair("cpu", options.get("cpu"))
-    request, memory = _pair("memory", options.get("memory"))
     disk = options.get("ephemeral_disk")
-    bound = memory if memory is not None else request
-    return Limits(
-        cpu_milli=None if cpu is None else max(1, round(cpu * 1000)),
-        memory_mib=None if bound is None else max(1, round(bound)),
-        disk_mib=None if disk is None else int(disk),
-    )
+    return limits_of(options.get("cpu"), options.get("memory"), None if disk is None else int(disk))
 
 
 def _env(env: Any) -> dict[str, str]:

@@ -9,11 +9,14 @@ from typing import Any, Self
 
 from squall.model.errors import InvalidError
 from squall.model.image_steps import check_absolute
+from squall.model.resources import Resources
+from squall.sdk.amounts import Amount, asks_of, limits_of
 from squall.sdk.image_declared import (
     Call,
     Chain,
     Commands,
     Directory,
+    Gpu,
     Lines,
     Path,
     Program,
@@ -39,15 +42,17 @@ class Runs(Chain):
         env: Mapping[str, str] | None = None,
         secrets: Secrets = None,
         volumes: Any = None,
-        gpu: Any = None,
+        gpu: Gpu = None,
         force_build: bool = False,
     ) -> Self:
         """With what these commands leave, each run by the image's shell, as root, with a network, until one fails.
 
-        env, secrets: variables for this step only; a secret is in no layer, no key and no log. force_build: run them anew,
-        also where this image was built before. Needs an image with a root of its own. Raises InvalidError.
+        env, secrets: variables for this step only; a secret is in no layer, no key and no log. gpu: the devices that each
+        of them has while it runs, as for `@app.function`: they are nobody else's meanwhile, and commands wait until they are free.
+        force_build: run them anew, also where this image was built before. Needs an image with a root of its own. Raises
+        InvalidError.
         """
-        refuse_later("run_commands", volumes=volumes, gpu=gpu)
+        refuse_later("run_commands", volumes=volumes)
         found = flat_words("Image.run_commands", commands)
         if not found or not all(command.strip() for command in found):
             raise InvalidError(
@@ -58,7 +63,7 @@ class Runs(Chain):
             Commands(
                 commands=found,
                 secrets=checked_secrets("Image.run_commands", secrets),
-                **settings_of("run_commands", env, force_build=force_build),
+                **settings_of("run_commands", env, gpu, force_build=force_build),
             )
         )
 
@@ -72,26 +77,28 @@ class Runs(Chain):
         env: Mapping[str, str] | None = None,
         secrets: Secrets = None,
         volumes: Any = None,
-        gpu: Any = None,
-        cpu: Any = None,
-        memory: Any = None,
+        gpu: Gpu = None,
+        cpu: Amount = None,
+        memory: Amount = None,
         force_build: bool = False,
     ) -> Self:
         """With what a Python function leaves, which is run in the image: to download a model, say. Its value is dropped.
 
         It travels by value, with the modules of yours that it needs; what it imports when it runs must be in the image.
-        It is run again when its code, its defaults, what it refers to, or args and kwargs change. timeout: seconds, 1 to
-        86400. env, secrets, force_build: as for `run_commands`. Needs an image with a root of its own, and with the
-        client's minor version of Python. Raises InvalidError.
+        It is run again when its code, its defaults, what it refers to, or args and kwargs change, or gpu. timeout: seconds,
+        1 to 86400. cpu, memory: cores and MiB that the machine must have, or (request, limit), as for `@app.function`; a
+        function that needs more memory ends in OutOfMemory. env, secrets, gpu, force_build: as for `run_commands`. Needs an
+        image with a root of its own, and with the client's minor version of Python. Raises InvalidError.
         """
-        refuse_later("run_function", volumes=volumes, gpu=gpu, cpu=cpu, memory=memory)
+        refuse_later("run_function", volumes=volumes)
         step = Call(
             function=_plain_function(function),
             args=tuple(args),
             kwargs=dict(kwargs or {}),
             timeout_s=_checked_timeout(timeout),
             secrets=checked_secrets("Image.run_function", secrets),
-            **settings_of("run_function", env, force_build=force_build),
+            **settings_of("run_function", env, gpu, force_build=force_build),
+            **_machine(cpu, memory),
         )
         try:
             inspect.signature(step.function).bind(*step.args, **step.kwargs)
@@ -107,17 +114,17 @@ class Runs(Chain):
         *lines: str | Iterable[str],
         context_files: Mapping[str, Path] | None = None,
         context_dir: Path | None = None,
-        gpu: Any = None,
+        gpu: Gpu = None,
         force_build: bool = False,
     ) -> Self:
         """With what lines of a Dockerfile say, without FROM; they are read when the image is needed.
 
         COPY and ADD find files below context_dir (the current directory), but for what its .dockerignore names, and at
-        the paths of context_files: {path in the context: local file}. Needs an image with a root of its own. Raises
-        InvalidError, also for what Docker refuses, and ImageStepUnavailable for what is not in this version; both name the
-        line.
+        the paths of context_files: {path in the context: local file}. gpu: as for `run_commands`, for each RUN. Needs an
+        image with a root of its own. Raises InvalidError, also for what Docker refuses, and ImageStepUnavailable for what is
+        not in this version; both name the line.
         """
-        refuse_later("dockerfile_commands", gpu=gpu)
+        settings = settings_of("dockerfile_commands", None, gpu, force_build=force_build)
         found = flat_words("Image.dockerfile_commands", lines)
         if not any(line.strip() for line in found):
             raise InvalidError(
@@ -135,7 +142,8 @@ class Runs(Chain):
             lines=found,
             context_files=tuple(sorted(files.items())),
             context_dir=os.fspath(context_dir) if context_dir is not None else os.curdir,
-            build_id=settings_of("dockerfile_commands", None, force_build=force_build)["build_id"],
+            build_id=settings["build_id"],
+            gpu=settings["gpu"],
         )
         return self.with_step(step)
 
@@ -205,6 +213,18 @@ def _plain_function(function: Any) -> Callable[..., Any]:
             remedy="write a plain function, which may call `asyncio.run(...)`",
         )
     return found
+
+
+def _machine(cpu: Any, memory: Any) -> dict[str, Any]:
+    """What a function asks of the machine, and may use of it at most."""
+    try:
+        said = cpu is not None or memory is not None
+        return {
+            "asks": asks_of(cpu, memory, Resources()),
+            "limits": limits_of(cpu, memory) if said else None,
+        }
+    except ValueError as wrong:
+        raise InvalidError(f"Image.run_function: {wrong}") from None
 
 
 def _checked_timeout(timeout: Any) -> float:

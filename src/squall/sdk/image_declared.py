@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 
 from squall.model.errors import ImageStepUnavailable, InvalidError
+from squall.model.gpu import Gpus, parse_gpus
 from squall.model.image_steps import LocalKind, check_variables
+from squall.model.resources import Limits, Resources
 from squall.sdk.image_packages import Install
 from squall.sdk.secret import Secret
 
@@ -16,7 +18,8 @@ Path = str | os.PathLike[str]
 Ignore = Sequence[str] | Callable[[str], bool]
 """Which local files stay away: patterns as in a .dockerignore, or a test of the path below the added directory."""
 
-T = TypeVar("T")
+Gpu = str | Sequence[str] | None
+"""Devices of a step while it runs, as for a function: "H100", "A100:2", or a list of which the first that is free is taken."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +69,7 @@ class Sync:
     env: tuple[tuple[str, str], ...]
     secrets: tuple[Secret, ...]
     build_id: str
+    gpu: tuple[Gpus, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,6 +80,7 @@ class Apt:
     env: tuple[tuple[str, str], ...]
     secrets: tuple[Secret, ...]
     build_id: str
+    gpu: tuple[Gpus, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,11 +91,15 @@ class Commands:
     env: tuple[tuple[str, str], ...]
     secrets: tuple[Secret, ...]
     build_id: str
+    gpu: tuple[Gpus, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Call:
-    """A function to be run in the image. Equal to itself only: its arguments may have no equality and no hash."""
+    """A function to be run in the image. Equal to itself only: its arguments may have no equality and no hash.
+
+    asks, limits: as of RunFunction.
+    """
 
     function: Callable[..., Any]
     args: tuple[Any, ...]
@@ -99,6 +108,9 @@ class Call:
     env: tuple[tuple[str, str], ...]
     secrets: tuple[Secret, ...]
     build_id: str
+    gpu: tuple[Gpus, ...] = ()
+    asks: Resources = Resources()
+    limits: Limits | None = None
 
     @property
     def name(self) -> str:
@@ -114,6 +126,7 @@ class Lines:
     context_files: tuple[tuple[str, str], ...]
     context_dir: str
     build_id: str
+    gpu: tuple[Gpus, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -197,17 +210,27 @@ def said_by(step: Declared) -> str:
         case Install():
             words: tuple[Any, ...] = step.said
         case Sync():
-            words = (step.groups, step.extras, step.frozen, step.extra_options, step.uv_version, step.env)
+            words = (
+                step.groups,
+                step.extras,
+                step.frozen,
+                step.extra_options,
+                step.uv_version,
+                step.env,
+                step.gpu,
+            )
         case Apt() | Commands():
             words = (
                 step.packages if isinstance(step, Apt) else step.commands,
                 step.env,
                 _names(step.secrets),
+                step.gpu,
             )
         case Call():
-            words = (step.name, _plain(step.args), _plain(dict(step.kwargs)), step.env, _names(step.secrets))
+            given = (_plain(step.args), _plain(dict(step.kwargs)))
+            words = (step.name, *given, step.env, _names(step.secrets), step.gpu)
         case Lines():
-            words = (step.lines, tuple(path for path, _ in step.context_files))
+            words = (step.lines, tuple(path for path, _ in step.context_files), step.gpu)
         case Local():
             ignore = None if callable(step.ignore) else tuple(step.ignore)
             words = (step.remote, step.copy, ignore)
@@ -247,19 +270,26 @@ def refuse_later(method: str, **options: Any) -> None:
 
 
 _LATER = {
-    "gpu": "steps run without a GPU; ask for one at the function, whose containers have it",
     "volumes": "volumes come with the storage of apps; a step that needs files can COPY or download them",
-    "cpu": "steps share all processors of the machine",
-    "memory": "steps have no limit of their own",
 }
 
 
-def settings_of(method: str, env: Any, *, force_build: bool) -> dict[str, Any]:
-    """What nearly every step can be told: variables as sorted pairs, and the id of a forced build. Raises InvalidError."""
+def settings_of(method: str, env: Any, gpu: Any, *, force_build: bool) -> dict[str, Any]:
+    """What nearly every step can be told: variables as sorted pairs, its devices, and the id of a forced build.
+
+    Raises InvalidError.
+    """
+    try:
+        devices = parse_gpus(gpu)
+    except ValueError as wrong:
+        raise InvalidError(
+            f"Image.{method}: {wrong}", remedy='name a type, or several: `gpu="H100"`'
+        ) from None
     # A new id for each declaration: what was built for another one is not used again.
     return {
         "env": checked_env(f"Image.{method}", env),
         "build_id": os.urandom(8).hex() if force_build else "",
+        "gpu": devices,
     }
 
 

@@ -8,7 +8,7 @@ from typing import Any, Self
 
 from squall.model.errors import InvalidError
 from squall.model.image_steps import AptInstall, Dialect
-from squall.sdk.image_declared import Apt, Chain, Path, Sync, flat_words, refuse_later, settings_of
+from squall.sdk.image_declared import Apt, Chain, Gpu, Path, Sync, flat_words, settings_of
 from squall.sdk.image_packages import Words, install, read_options
 from squall.sdk.secret import Secret, checked_secrets
 
@@ -30,13 +30,14 @@ class Installs(Chain):
         extra_options: str = "",
         env: Mapping[str, str] | None = None,
         secrets: Secrets = None,
-        gpu: Any = None,
+        gpu: Gpu = None,
         force_build: bool = False,
     ) -> Self:
         """With these packages, chosen by pip's rules: the best version that any index has.
 
         packages: as on pip's command line, options apart: those go into extra_options. env, secrets: variables for this
-        step only. force_build: install anew, also where this image was built before. Raises InvalidError.
+        step only. gpu: devices that the step has while it runs, as for `@app.function`, for packages that are built for one.
+        force_build: install anew, also where this image was built before. Raises InvalidError.
         """
         common = _common("pip_install", "pip", gpu, secrets, force_build=force_build)
         return self.with_step(
@@ -62,7 +63,7 @@ class Installs(Chain):
         uv_version: str | None = None,
         env: Mapping[str, str] | None = None,
         secrets: Secrets = None,
-        gpu: Any = None,
+        gpu: Gpu = None,
         force_build: bool = False,
     ) -> Self:
         """With these packages, chosen by uv's rules: from the first index that has a package.
@@ -95,7 +96,7 @@ class Installs(Chain):
         extra_options: str = "",
         env: Mapping[str, str] | None = None,
         secrets: Secrets = None,
-        gpu: Any = None,
+        gpu: Gpu = None,
         force_build: bool = False,
     ) -> Self:
         """With the packages of a requirements file, which is read when the image is needed. Raises InvalidError."""
@@ -124,7 +125,7 @@ class Installs(Chain):
         extra_options: str = "",
         env: Mapping[str, str] | None = None,
         secrets: Secrets = None,
-        gpu: Any = None,
+        gpu: Gpu = None,
         force_build: bool = False,
     ) -> Self:
         """With the dependencies of a pyproject.toml, which is read when the image is needed; not with the project itself.
@@ -157,7 +158,7 @@ class Installs(Chain):
         uv_version: str | None = None,
         env: Mapping[str, str] | None = None,
         secrets: Secrets = None,
-        gpu: Any = None,
+        gpu: Gpu = None,
         force_build: bool = False,
     ) -> Self:
         """With what the uv project in a local directory needs, by its uv.lock; not with the project itself, whose source ships.
@@ -166,7 +167,6 @@ class Installs(Chain):
         dependencies that are wanted too. frozen: exactly what the lock says; otherwise what it misses is resolved
         anew. The rest is as for `uv_pip_install`. Needs an image with a root of its own. Raises InvalidError.
         """
-        refuse_later("uv_sync", gpu=gpu)
         left, places = read_options(extra_options)
         if any(places.values()):
             raise InvalidError(
@@ -181,7 +181,7 @@ class Installs(Chain):
             extra_options=left,
             uv_version=uv_version,
             secrets=checked_secrets("Image.uv_sync", secrets),
-            **settings_of("uv_sync", env, force_build=force_build),
+            **settings_of("uv_sync", env, gpu, force_build=force_build),
         )
         return self.with_step(step)
 
@@ -190,15 +190,14 @@ class Installs(Chain):
         *packages: str | Iterable[str],
         env: Mapping[str, str] | None = None,
         secrets: Secrets = None,
-        gpu: Any = None,
+        gpu: Gpu = None,
         force_build: bool = False,
     ) -> Self:
         """With these packages of the distribution: Debian, or one that is made like it.
 
-        packages: names, each with a version ("curl=8.14.1-2") where one is wanted. env, secrets, force_build: as for
+        packages: names, each with a version ("curl=8.14.1-2") where one is wanted. env, secrets, gpu, force_build: as for
         `pip_install`. Needs an image with a root of its own. Raises InvalidError.
         """
-        refuse_later("apt_install", gpu=gpu)
         found = flat_words("Image.apt_install", packages)
         try:
             AptInstall(packages=found)
@@ -210,17 +209,18 @@ class Installs(Chain):
             Apt(
                 packages=found,
                 secrets=checked_secrets("Image.apt_install", secrets),
-                **settings_of("apt_install", env, force_build=force_build),
+                **settings_of("apt_install", env, gpu, force_build=force_build),
             )
         )
 
 
 def _common(method: str, dialect: Dialect, gpu: Any, secrets: Any, *, force_build: bool) -> dict[str, Any]:
     """The fields that every install step of Python packages has."""
-    refuse_later(method, gpu=gpu)
+    settings = settings_of(method, None, gpu, force_build=force_build)
     return {
         "method": method,
         "dialect": dialect,
         "secrets": checked_secrets(f"Image.{method}", secrets),
-        "build_id": settings_of(method, None, force_build=force_build)["build_id"],
+        "build_id": settings["build_id"],
+        "gpu": settings["gpu"],
     }

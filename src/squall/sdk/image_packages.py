@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from squall.images.redact import Hidden, placeholders, without_userinfo
 from squall.model.errors import InvalidError, SourceFileNotFound
+from squall.model.gpu import Gpus
 from squall.model.image_steps import Dialect, PipInstall
 from squall.sdk.image_projects import project_packages
 from squall.sdk.secret import Secret, values_of
@@ -53,6 +54,7 @@ class Install:
     uv_version: str | None = None
     dialect: Dialect = "pip"
     secrets: tuple[Secret, ...] = ()
+    gpu: tuple[Gpus, ...] = ()
 
     def __repr__(self) -> str:
         # Seen in tracebacks: no user and no password of a URL.
@@ -65,7 +67,7 @@ class Install:
         links = [link if "://" in link else os.path.basename(link) for link in self.find_links]
         shown = [*self.packages, *local, *links, str(self.index_url), *self.extra_index_url]
         names = tuple(name for secret in self.secrets for name in secret.names)
-        return (*map(without_userinfo, shown), *self.extras, self.extra_options, self.pre, names)
+        return (*map(without_userinfo, shown), *self.extras, self.extra_options, self.pre, names, self.gpu)
 
 
 def install(
@@ -138,6 +140,7 @@ def read_install(step: Install, hidden: Hidden) -> PipInstall:
         uv_version=step.uv_version,
         dialect=step.dialect,
         secrets=tuple(dict.fromkeys(name for secret in step.secrets for name in secret.names)),
+        gpu=step.gpu,
     )
 
 

@@ -260,7 +260,9 @@ class _Recipe:
                 return self._call(step)
             case Lines():
                 read = next(self._lines)
-                return DockerfileCommands(text=read.text, context=self._context(read), build_id=step.build_id)
+                return DockerfileCommands(
+                    text=read.text, context=self._context(read), build_id=step.build_id, gpu=step.gpu
+                )
             case Variables():
                 return Env(variables=dict(step.variables))
             case Directory():
@@ -323,13 +325,15 @@ class _Recipe:
             call=digest,
             python=_here(),
             timeout_s=step.timeout_s,
+            asks=step.asks,
+            limits=step.limits,
             **self._told(step),
         )
 
     def _told(self, step: Sync | Apt | Commands | Call) -> dict[str, Any]:
         names = tuple(dict.fromkeys(name for secret in step.secrets for name in secret.names))
         self._keep(names, *step.secrets)
-        return {"env": dict(step.env), "secrets": names, "build_id": step.build_id}
+        return {"env": dict(step.env), "secrets": names, "build_id": step.build_id, "gpu": step.gpu}
 
     def _keep(self, names: tuple[str, ...], *secrets: Secret) -> None:
         values = values_of(secrets)

@@ -16,11 +16,12 @@ from squall.images.command import Exit
 from squall.runtime import packet
 from squall.runtime.spawn import spawn_launcher
 from squall.runtime.spec import Level, SandboxSpec
+from tests.bare_steps import BareSteps
 
 _UID_BASE = 0x7000_0000
 
 
-class LauncherSandboxes:
+class LauncherSandboxes(BareSteps):
     """One sandbox at a time, over one connection to a launcher."""
 
     level: Level = "sandbox"

@@ -7,9 +7,10 @@ from collections.abc import Callable
 
 from squall.images.command import Exit
 from squall.runtime.spec import Level, SandboxSpec
+from tests.bare_steps import BareSteps
 
 
-class ProcessSandboxes:
+class ProcessSandboxes(BareSteps):
     """Remembers the specs it was given, so that a test can look for what must not be in them."""
 
     level: Level = "process"

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from squall.agent.gpus import GpuRoom, GpusHeldBack
+from squall.agent.gpus import LENT, GpuRoom, GpusHeldBack
 from squall.model.gpu import Gpus
 from squall.model.gpu_device import DeviceNode, Driver, DriverFile, GpuDevice, GpuUse
 from squall.runtime.gpu_look import GpuLook
@@ -259,5 +259,95 @@ def test_a_device_that_is_cut_into_parts_is_left_alone() -> None:
         assert room.gpus == (Gpus(type="H100", count=2),)
         await room.take("co-1", Gpus(type="H100", count=2))
         assert ids(room, "co-1") == ["GPU-1", "GPU-2"]
+
+    play(scene)
+
+
+def test_a_step_of_a_build_has_devices_that_no_container_is_placed_on_and_waits_with_a_reason() -> None:
+    async def scene() -> None:
+        told: list[str] = []
+        room = GpuRoom(look(1))
+        room.changed = lambda: told.append("; ".join(out.why for out in room.out))
+        room.open()
+        await room.take("co-1", H100)
+        said: list[str] = []
+        lending = asyncio.create_task(room.lend("build-1", (H100,), said.append))
+        await until(lambda: bool(said))
+        assert said == ["waits for a GPU (H100): 0 of 1 H100 free"]
+        room.give_back("co-1")
+        await lending
+        assert (ids(room, "build-1"), told) == (["GPU-0"], [LENT])
+        # The server may have placed one there before it was told.
+        with pytest.raises(GpusHeldBack, match=LENT):
+            await room.take("co-2", H100)
+        other = asyncio.create_task(room.lend("build-2", (Gpus(),), said.append))
+        await until(lambda: len(said) == 2)
+        assert said[1] == f"waits for a GPU (any): 0 of 1 H100 free; H100 GPU-0 is held back: {LENT}"
+        room.give_back("build-1")
+        await other
+        room.give_back("build-2")
+        await until(lambda: not room.out)
+        await room.take("co-3", H100)
+        assert told[-1] == ""
+
+    play(scene)
+
+
+def test_a_step_that_is_given_up_while_it_waits_takes_nothing() -> None:
+    async def scene() -> None:
+        room = GpuRoom(look(1))
+        room.open()
+        await room.take("co-1", H100)
+        said: list[str] = []
+        lending = asyncio.create_task(room.lend("build-1", (H100,), said.append))
+        await until(lambda: bool(said))
+        lending.cancel()
+        await asyncio.wait({lending})
+        room.give_back("co-1")
+        await room.take("co-2", H100)
+        assert ids(room, "build-1") == []
+
+    play(scene)
+
+
+def test_a_device_that_a_step_leaves_full_is_held_back_for_that() -> None:
+    async def scene() -> None:
+        room = GpuRoom(look(1, IDLE, BUSY, BUSY, IDLE), grace_s=0)
+        told: list[str] = []
+        room.changed = lambda: told.append("; ".join(out.why for out in room.out))
+        room.open()
+        await room.lend("build-1", (H100,), told.append)
+        room.give_back("build-1")
+        await until(lambda: not room.out)
+        assert told[:2] == ["waits for a GPU (H100): 0 of 1 H100 free", LENT]
+        assert told[2:] == ["process 77 of no container here holds it, 9000 MiB in use", ""]
+
+    play(scene)
+
+
+def test_the_first_choice_that_is_free_is_given_and_what_can_never_be_is_none() -> None:
+    async def scene() -> None:
+        room = GpuRoom(look(3))
+        room.open()
+        asked = (Gpus(type="A100"), Gpus(type="H100", count=4), Gpus(type="H100", count=2), Gpus())
+        assert room.possible(asked) == (Gpus(type="H100", count=2), H100)
+        assert room.possible(asked[:2]) == ()
+        await room.take("co-1", H100)
+        await room.take("co-2", H100)
+        await room.lend("build-1", asked, lambda _line: None)
+        assert ids(room, "build-1") == ["GPU-2"]
+        assert GpuRoom(GpuLook(refused="no driver")).possible((H100,)) == ()
+
+    play(scene)
+
+
+def test_a_command_of_a_build_is_started_as_it_was() -> None:
+    async def scene() -> None:
+        room = GpuRoom(look(1))
+        room.open()
+        await room.lend("co-1", (H100,), lambda _line: None)
+        spec = room.equip("co-1", replace(SPEC, argv=("/bin/sh",)), "")
+        assert (spec.argv, spec.interpreter) == (("/bin/sh",), None)
+        assert [node.path for node in spec.devices] == ["/dev/nvidia0", "/dev/nvidiactl", "/dev/nvidia-uvm"]
 
     play(scene)

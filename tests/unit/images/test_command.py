@@ -124,3 +124,11 @@ def test_an_error_carries_the_last_lines_only() -> None:
     error = failure(BUILD.label, command, Exit(code=1), [f"line {number}" for number in range(500)])
     assert "line 499" in error.message
     assert "line 400" not in error.message
+
+
+def test_a_step_that_used_all_the_memory_it_might_is_told_its_limit() -> None:
+    command = install_command(BUILD, UV, PLACES, settings=SETTINGS, python=PYTHON)
+    error = failure("run_function f", command, Exit(signal=9, cause="oom"), ["Killed"], memory_mib=64)
+    assert isinstance(error, OutOfMemory)
+    assert "64 MiB" in error.message
+    assert "memory=" in error.remedy

@@ -9,9 +9,12 @@ import pytest
 
 from squall.context import current
 from squall.model.errors import ImageStepUnavailable, InvalidError
+from squall.model.gpu import Gpus
 from squall.model.image import ImageRecipe
+from squall.model.resources import Limits, Resources
 from squall.sdk.app import App
 from squall.sdk.image import IDENTITY_VARIABLE, Image
+from squall.sdk.image_declared import Call
 from squall.sdk.image_recipe import read_image, recipe_of
 from squall.sdk.secret import Secret
 
@@ -70,19 +73,61 @@ def test_what_comes_later_says_so_and_what_to_do(method: str) -> None:
 @pytest.mark.parametrize(
     ("method", "option"),
     [
-        (lambda image, **later: image.pip_install("six", **later), "gpu"),
-        (lambda image, **later: image.run_commands("a", **later), "gpu"),
         (lambda image, **later: image.run_commands("a", **later), "volumes"),
-        (lambda image, **later: image.run_function(_nothing, **later), "gpu"),
         (lambda image, **later: image.run_function(_nothing, **later), "volumes"),
-        (lambda image, **later: image.run_function(_nothing, **later), "cpu"),
-        (lambda image, **later: image.run_function(_nothing, **later), "memory"),
-        (lambda image, **later: image.uv_sync(**later), "gpu"),
     ],
 )
 def test_options_that_come_later_say_so(method: Callable[..., Image], option: str) -> None:
     with pytest.raises(ImageStepUnavailable, match=rf"\({option}=\.\.\.\) is not in this version: "):
         method(Image.debian_slim(), **{option: "x"})
+
+
+GIVEN_DEVICES: dict[str, Callable[..., Image]] = {
+    "pip_install": lambda image, **gpu: image.pip_install("six", **gpu),
+    "uv_pip_install": lambda image, **gpu: image.uv_pip_install("six", **gpu),
+    "pip_install_from_requirements": lambda image, **gpu: image.pip_install_from_requirements("r.txt", **gpu),
+    "pip_install_from_pyproject": lambda image, **gpu: image.pip_install_from_pyproject("p.toml", **gpu),
+    "uv_sync": lambda image, **gpu: image.uv_sync(**gpu),
+    "apt_install": lambda image, **gpu: image.apt_install("jq", **gpu),
+    "run_commands": lambda image, **gpu: image.run_commands("a", **gpu),
+    "run_function": lambda image, **gpu: image.run_function(_nothing, **gpu),
+    "dockerfile_commands": lambda image, **gpu: image.dockerfile_commands("RUN a", **gpu),
+}
+
+
+@pytest.mark.parametrize("method", GIVEN_DEVICES)
+def test_a_step_may_ask_for_devices_as_a_function_does(method: str) -> None:
+    declare = GIVEN_DEVICES[method]
+    (step,) = declare(Image.debian_slim(), gpu=["h100:2", "any"]).steps
+    assert getattr(step, "gpu") == (Gpus(type="H100", count=2), Gpus())  # noqa: B009 - not every step has it
+    bare = declare(Image.debian_slim())
+    assert declare(Image.debian_slim(), gpu="T4").identity != bare.identity
+    for wrong in ("H100:0", "H100:17", "", [], ["T4", "T4"], 1, "A100-17GB"):
+        with pytest.raises(InvalidError, match=rf"Image\.{method}: gpu") as raised:
+            declare(Image.debian_slim(), gpu=wrong)
+        assert raised.value.remedy
+
+
+def test_a_function_of_a_build_is_given_bounds_as_one_that_is_called() -> None:
+    def taken(**options: Any) -> tuple[Resources, Limits | None]:
+        (step,) = Image.debian_slim().run_function(_nothing, **options).steps
+        assert isinstance(step, Call)
+        return step.asks, step.limits
+
+    assert taken() == (Resources(), None)
+    assert taken(memory=512) == (Resources(memory_mib=512), Limits(memory_mib=512))
+    assert taken(cpu=2) == (Resources(cpu_milli=2000), Limits())
+    both = Resources(cpu_milli=500, memory_mib=100)
+    assert taken(cpu=(0.5, 1.5), memory=(100, 300)) == (both, Limits(cpu_milli=1500, memory_mib=300))
+
+
+@pytest.mark.parametrize("option", ["cpu", "memory"])
+@pytest.mark.parametrize(
+    "wrong", [0, -1, "1", True, (2, 1), (1,), (1, 2, 3), (None, 1), [1, 2], float("nan"), float("inf")]
+)
+def test_what_is_no_amount_is_refused_by_the_name_of_the_option(option: str, wrong: Any) -> None:
+    with pytest.raises(InvalidError, match=rf"Image\.run_function: {option}"):
+        Image.debian_slim().run_function(_nothing, **{option: wrong})
 
 
 ROOTED: tuple[Callable[[Image], Image], ...] = (

@@ -19,6 +19,7 @@ from squall.model.errors import (
     PythonVersionMismatch,
     SourceFileNotFound,
 )
+from squall.model.gpu import Gpus
 from squall.model.image import ImageRecipe
 from squall.model.image_steps import (
     AddLocal,
@@ -29,6 +30,7 @@ from squall.model.image_steps import (
     Step,
     UvSync,
 )
+from squall.model.resources import Limits, Resources
 from squall.sdk.image import Image
 from squall.sdk.image_recipe import Needed, read_image, recipe_of
 from squall.sdk.secret import Secret
@@ -194,12 +196,13 @@ def test_a_recipe_says_every_step_and_comes_back_from_its_plain_form(tmp_path: P
     _write(tmp_path, "pyproject.toml", "uv.lock", "conf.toml")
     (tmp_path / "pyproject.toml").write_text("[project]\nname = 'x'\n", encoding="utf-8")
     image = (
-        Image.from_registry("debian:13", add_python="3.12")
+        Image.from_registry("debian:13", add_python=HERE)
         .apt_install("curl=8.14.1-2", ["git"])
         .uv_sync(tmp_path, groups=["dev"], extras=["gpu"])
         .uv_pip_install("six", secrets=[Secret.from_dict({"TOKEN": "t0ken"})])
-        .run_commands("make", ["make install"], env={"A": "1"})
-        .dockerfile_commands("RUN a", ["COPY conf.toml /etc/app/"], context_dir=tmp_path)
+        .run_commands("make", ["make install"], env={"A": "1"}, gpu="h100")
+        .dockerfile_commands("RUN a", ["COPY conf.toml /etc/app/"], context_dir=tmp_path, gpu="any")
+        .run_function(_double, args=(2,), gpu=["T4", "L4:2"], cpu=(1, 2), memory=64)
         .entrypoint(["tini", "--"])
         .cmd([])
         .shell(["/bin/bash", "-c"])
@@ -217,17 +220,24 @@ def test_a_recipe_says_every_step_and_comes_back_from_its_plain_form(tmp_path: P
     assert needed.recipe.trees == ("a" * 64, "b" * 64)
     assert [step["step"] for step in plain["steps"]] == [
         *("apt_install", "uv_sync", "pip_install", "run_commands", "dockerfile_commands"),
+        "run_function",
         *("entrypoint", "cmd", "shell", "workdir", "add_local", "env"),
     ]
     assert (plain["base"], plain["image"], plain["python_version"]) == (
         "registry",
         {"reference": "debian:13"},
-        "3.12",
+        HERE,
     )
     assert _step(needed, DockerfileCommands).text == "RUN a\nCOPY conf.toml /etc/app/"
     assert _step(needed, UvSync).groups == ("dev",)
     assert _step(needed, PipInstall).secrets == ("TOKEN",)
     assert _step(needed, RunCommands).commands == ("make", "make install")
+    assert _step(needed, RunCommands).gpu == (Gpus(type="H100"),)
+    assert _step(needed, DockerfileCommands).gpu == (Gpus(),)
+    function = _step(needed, RunFunction)
+    assert function.gpu == (Gpus(type="T4"), Gpus(type="L4", count=2))
+    assert function.asks == Resources(cpu_milli=1000, memory_mib=64)
+    assert function.limits == Limits(cpu_milli=2000, memory_mib=64)
 
 
 def test_a_dockerfile_takes_its_place_before_the_steps_and_none_where_it_copies_nothing(

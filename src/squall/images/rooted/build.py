@@ -52,6 +52,7 @@ from squall.images.rooted.way_in import before, with_way_in
 from squall.images.shown import shown_by
 from squall.model.errors import ImageBuildError
 from squall.model.image_steps import AddLocal, PipInstall, RunFunction, UvSync
+from squall.model.step_takes import NOTHING, StepTakes
 from squall.runtime.changes.taken import remove_changes, snapshot_changes
 from squall.runtime.spec import Limits, Mount, SandboxSpec
 
@@ -86,7 +87,7 @@ class Job:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Order:
     """A command that makes a layer. tool: what it installs Python packages with; call: the blob of the function that it calls; needed:
-    mounts of what it reads besides; quiet: what it prints is shown only where it fails.
+    mounts of what it reads besides; quiet: what it prints is shown only where it fails; takes: of the machine.
     """
 
     key: str
@@ -97,6 +98,7 @@ class Order:
     needed: tuple[Mount, ...] = ()
     timeout_s: float | None = None
     quiet: bool = False
+    takes: StepTakes = NOTHING
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,7 +159,7 @@ class LayerBuilder:
     ) -> Built:
         """`base` with all layers of `plan`; those that are here are used again. images: what files are copied from.
 
-        Raises ImageBuildError and what is below it, DiskFull or OutOfMemory.
+        Raises ImageBuildError and what is below it, DiskFull, OutOfMemory, or NoNodeFits before anything is run.
         """
         below, missing = base, list(plan.steps)
         for at, step in reversed(list(enumerate(plan.steps))):
@@ -165,6 +167,8 @@ class LayerBuilder:
                 below, missing = found, list(plan.steps[at + 1 :])
                 say(f"{at + 1} of {len(plan.steps)} steps are here already")
                 break
+        for step in missing:
+            self._sandboxes.demand(step.label, step.takes)
         for step in missing:
             below = await self.once(step.key, say, partial(self._layer, below, step, (job, images or {})))
         return replace(below, config=plan.config, python=base.python)
@@ -274,6 +278,7 @@ class LayerBuilder:
             call=step.action.call if isinstance(step.action, RunFunction) else "",
             needed=job.needed(packages) if (packages := packages_of(step)) is not None else (),
             timeout_s=step.timeout_s,
+            takes=step.takes,
         )
 
     async def run(self, below: Built, order: Order, job: Job, say: Say) -> Snapshot:
@@ -335,7 +340,7 @@ class LayerBuilder:
             workdir=command.workdir,
             network="host",
             capabilities="build",
-            limits=_OUTER_LIMITS,
+            limits=_limits(order.takes),
             uid_base=self._sandboxes.uid_base,
             argv=command.command.argv,
             user=(user.uid, user.gid) if user else None,
@@ -358,8 +363,10 @@ class LayerBuilder:
                     say(f"  {line}")
 
         try:
-            async with asyncio.timeout(order.timeout_s):
-                ended = await self._sandboxes.run(spec, lambda data: take(redactor.feed(data)))
+            # Its time begins with its command, however long it had to wait for a device.
+            async with self._sandboxes.equipped(spec, order.takes, say) as given:
+                async with asyncio.timeout(order.timeout_s):
+                    ended = await self._sandboxes.run(given, lambda data: take(redactor.feed(data)))
         except TimeoutError:
             raise ImageBuildError(
                 f"{order.label} took longer than its limit of {order.timeout_s:g} seconds, and was ended",
@@ -368,12 +375,26 @@ class LayerBuilder:
             ) from None
         take(redactor.close())
         if not ended.ok:
-            raise failure(order.label, order.command.command, ended, list(lines))
+            most = order.takes.limits.memory_mib if order.takes.limits is not None else None
+            raise failure(order.label, order.command.command, ended, list(lines), memory_mib=most)
 
     def _clear(self, place: Path) -> None:
         if (place / "layer").is_dir():
             remove_changes(place / "layer", uid_base=self._sandboxes.uid_base)
         remove_tree(place)
+
+
+def _limits(takes: StepTakes) -> Limits:
+    """What a step may use at most."""
+    said = takes.limits
+    if said is None:
+        return _OUTER_LIMITS
+    return replace(
+        _OUTER_LIMITS,
+        cpu_milli=said.cpu_milli,
+        memory_bytes=None if said.memory_mib is None else said.memory_mib * 2**20,
+        pids=said.pids,
+    )
 
 
 def _with(step: StepCommand, environment: Mapping[str, str], files: Mapping[str, str]) -> StepCommand:

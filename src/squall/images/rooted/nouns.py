@@ -10,6 +10,7 @@ from squall.blobs.digest import Digest
 from squall.images.dockerfile.nouns import Copy, ImageConfig, MakeDirectory, Run
 from squall.model.image_steps import AddLocal, AptInstall, PipInstall, RunFunction, UvSync
 from squall.model.jsonable import from_json, to_json
+from squall.model.step_takes import NOTHING, StepTakes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,7 +78,8 @@ class LayerStep:
     """One layer to build over what is below it.
 
     key: names all that goes in. config: what holds while it is built. secrets: names of variables whose values are for this step
-    only. context: the tree that files are copied from where neither a stage nor an image has them.
+    only. context: the tree that files are copied from where neither a stage nor an image has them. takes: of the machine, while
+    it is built.
     """
 
     key: str
@@ -87,6 +89,7 @@ class LayerStep:
     secrets: tuple[str, ...] = ()
     context: str = ""
     timeout_s: float | None = None
+    takes: StepTakes = NOTHING
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,6 +18,7 @@ from squall.images.dockerfile.nouns import (
 from squall.images.dockerfile.read import parse_commands
 from squall.images.plan import digest_of_parts
 from squall.images.rooted.nouns import Action, Built, LayerStep, StepsPlan
+from squall.model.gpu import Gpus
 from squall.model.image import ImageRecipe
 from squall.model.image_steps import (
     AddLocal,
@@ -36,11 +37,13 @@ from squall.model.image_steps import (
     step_label,
     step_to_json,
 )
+from squall.model.jsonable import to_json
+from squall.model.step_takes import NOTHING, StepTakes
 
 BUILDER_VERSION: Final = 2
 """Grows when the same step would be built to something else: every older layer is then built anew."""
 
-_NO_PART_OF_A_KEY: Final = frozenset({"origin", "call", "name", "secrets"})
+_NO_PART_OF_A_KEY: Final = frozenset({"origin", "call", "name", "secrets", "asks", "limits"})
 
 
 @dataclass(slots=True)
@@ -121,33 +124,43 @@ def _add(chain: _Chain, step: Step) -> None:
                     workdir=config.workdir,
                     user=config.user,
                 )
-                said = [dockerfile_step_to_json(run), step.build_id]
-                chain.add(run, said, step_label(one), secrets=step.secrets)
+                said = [dockerfile_step_to_json(run), step.build_id, *_said_of_gpu(step.gpu)]
+                chain.add(run, said, step_label(one), secrets=step.secrets, takes=StepTakes(gpu=step.gpu))
         case DockerfileCommands():
             parsed = parse_commands(step.text, image=config)
             chain.notes += parsed.notes
             if step.build_id:
                 chain.key = digest_of_parts("anew", chain.key, step.build_id)
-            _add_stage(chain, parsed.target, step.context, chain.images)
+            _add_stage(chain, parsed.target, step.context, chain.images, step.gpu)
         case PipInstall() | UvSync():
             said = [_said(step), chain.sources, _started(config)]
-            chain.add(step, said, step_label(step), secrets=step.secrets)
+            takes = StepTakes(gpu=step.gpu)
+            chain.add(step, said, step_label(step), secrets=step.secrets, takes=takes)
         case AptInstall():
-            chain.add(step, [_said(step), _started(config)], step_label(step), secrets=step.secrets)
+            said, takes = [_said(step), _started(config)], StepTakes(gpu=step.gpu)
+            chain.add(step, said, step_label(step), secrets=step.secrets, takes=takes)
         case RunFunction():
             said = [_said(step), _started(config)]
-            chain.add(step, said, step_label(step), secrets=step.secrets, timeout_s=step.timeout_s)
+            takes = StepTakes(gpu=step.gpu, asks=step.asks, limits=step.limits)
+            rest: dict[str, Any] = {"timeout_s": step.timeout_s, "takes": takes}
+            chain.add(step, said, step_label(step), secrets=step.secrets, **rest)
         case _:
             assert_never(step)
 
 
-def _add_stage(chain: _Chain, stage: Stage, context: str, stages: Mapping[Any, str]) -> None:
+def _add_stage(
+    chain: _Chain, stage: Stage, context: str, stages: Mapping[Any, str], gpu: tuple[Gpus, ...] = ()
+) -> None:
     for step in stage.steps:
         said: list[Any] = [dockerfile_step_to_json(step)]
+        takes = NOTHING
         if isinstance(step, Copy):
             origin: int | str = step.image if step.stage is None else step.stage
             said.append(context if origin == "" else stages[origin])
-        chain.add(step, said, _label(step), context=context)
+        elif isinstance(step, Run):
+            said += _said_of_gpu(gpu)
+            takes = StepTakes(gpu=gpu)
+        chain.add(step, said, _label(step), context=context, takes=takes)
     chain.config = stage.config
 
 
@@ -164,6 +177,11 @@ def _label(step: DockerfileStep) -> str:
             return f"WORKDIR {step.path}"
         case _:
             assert_never(step)
+
+
+def _said_of_gpu(gpu: tuple[Gpus, ...]) -> list[Any]:
+    """What is compiled for one type of device may not run on another; a step without has the key that it ever had."""
+    return [to_json(gpu)] if gpu else []
 
 
 def _said(step: Step) -> dict[str, Any]:

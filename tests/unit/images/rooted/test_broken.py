@@ -26,12 +26,13 @@ from squall.images.rooted.nouns import Built, LayerStep, StepsPlan
 from squall.model.errors import BlobCorrupt, BlobMissing
 from squall.model.image_steps import AddLocal
 from squall.runtime.spec import Level, SandboxSpec
+from tests.bare_steps import BareSteps
 
 # No chunk is a file that the client sends.
 LAYERS = {"a": {"a": bytes(1_000) + b"a" * 1_200_000}, "b": {"b": b"b" * 100, "c": b"c"}}
 
 
-class NoSandboxes:
+class NoSandboxes(BareSteps):
     """None is needed for steps that only lay files."""
 
     level: Level = "process"

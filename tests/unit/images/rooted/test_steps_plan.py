@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -9,6 +10,7 @@ from squall.images.dockerfile.read import parse
 from squall.images.rooted.nouns import Built, LayerStep
 from squall.images.rooted.plan import final_key, images_named, plan_stage, plan_steps
 from squall.model.errors import InvalidError
+from squall.model.gpu import Gpus
 from squall.model.image import ImageRecipe
 from squall.model.image_steps import (
     AddLocal,
@@ -22,12 +24,16 @@ from squall.model.image_steps import (
     RunFunction,
     Shell,
     Step,
+    UvSync,
     Workdir,
 )
+from squall.model.resources import Limits, Resources
+from squall.model.step_takes import NOTHING, StepTakes
 
 BASE = Built(key="b" * 64, trees=("t" * 64,), config=ImageConfig(env={"PATH": "/bin"}))
 APT, PIP = AptInstall(packages=("jq",)), PipInstall(packages=("six",))
 TREE, OTHER = "1" * 64, "2" * 64
+H100 = (Gpus(type="H100"),)
 
 
 def plan(*steps: Step, base: Built = BASE, sources: str = "") -> tuple[LayerStep, ...]:
@@ -85,6 +91,35 @@ def test_force_build_builds_this_step_and_those_after_it_anew() -> None:
     assert one[2] != other[2]
     lines = DockerfileCommands(text="RUN x")
     assert keys(lines) != keys(replace(lines, build_id="now"))
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        *(APT, PIP, UvSync(pyproject="p", lock="l"), RunCommands(commands=("a",))),
+        *(RunFunction(name="f", says=TREE, call=OTHER), DockerfileCommands(text="RUN a")),
+    ],
+    ids=lambda step: type(step).__name__,
+)
+def test_the_type_of_a_device_is_in_a_key_and_what_a_step_takes_of_the_machine(step: Any) -> None:
+    given = replace(step, gpu=H100)
+    assert len({*keys(step), *keys(given), *keys(replace(step, gpu=(*H100, Gpus())))}) == 3
+    assert [one.takes for one in plan(step)] == [NOTHING]
+    assert [one.takes for one in plan(given)] == [StepTakes(gpu=H100)]
+
+
+def test_only_what_runs_of_a_dockerfile_is_given_devices() -> None:
+    lines = DockerfileCommands(text="WORKDIR /srv\nCOPY a .\nRUN b", context=TREE, gpu=H100)
+    assert [bool(one.takes.gpu) for one in plan(lines)] == [False, False, True]
+    assert keys(lines)[:2] == keys(replace(lines, gpu=()))[:2]
+
+
+def test_bounds_are_in_no_key() -> None:
+    step = RunFunction(name="f", says=TREE, call=OTHER)
+    bound = replace(step, asks=Resources(memory_mib=64), limits=Limits(memory_mib=64))
+    assert keys(step) == keys(bound)
+    (one,) = plan(bound)
+    assert one.takes == StepTakes(asks=bound.asks, limits=bound.limits)
 
 
 def test_what_people_call_a_step_is_in_no_key() -> None:
