@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+import lzma
 import os
 import shutil
 import subprocess
 import sys
+import tarfile
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -26,6 +28,7 @@ from tests.end_to_end.conftest import SOURCES, House
 from tests.linux import leaks
 from tests.linux.images.registry_server import registry_server
 from tests.machine import facts
+from tests.unit.images.oci.archives import archive, info
 
 pytestmark = [pytest.mark.needs("linux", "namespaces", "network"), pytest.mark.timeout(400)]
 
@@ -54,15 +57,15 @@ class Program:
         self.house = house
         self.said = ""
 
-    def run(self, text: str, **files: str) -> subprocess.CompletedProcess[str]:
+    def run(self, text: str, **files: str | bytes) -> subprocess.CompletedProcess[str]:
         path = self.house.program(f"{HEAD}{text}{TAIL}")
         for name, content in files.items():
-            (path.parent / name).write_text(content)
+            (path.parent / name).write_bytes(content.encode() if isinstance(content, str) else content)
         done = self.house.run("-m", "squall", "run", str(path), cwd=path.parent, within_s=300)
         self.said = done.stdout + done.stderr
         return done
 
-    def tells(self, text: str, **files: str) -> object:
+    def tells(self, text: str, **files: str | bytes) -> object:
         done = self.run(text, **files)
         assert done.returncode == 0, self.said
         return json.loads(done.stdout.partition("told:")[2])
@@ -158,6 +161,37 @@ def look():
         "42",
         "/srv/site",
     ]
+
+
+def test_archives_are_unpacked_by_add_and_by_nothing_else(program: Program) -> None:
+    members = [(info("bin/tool", mode=0o755), b"#!/bin/sh\necho works\n"), (info("share/note"), b"noted\n")]
+    packed = archive([*members, (info("share/link", tarfile.SYMTYPE, target="note"), b"")])
+    text = """
+image = squall.Image.debian_slim().dockerfile_commands(
+    "ADD --chown=33:33 tools.tar.xz words.txt /opt/tools/",
+    "COPY tools.tar.xz /srv/",
+    "ADD tools.tar.xz /usr/local/",
+    "RUN tool > /srv/said",
+    context_dir=".",
+)
+
+@app.function(image=image)
+def look():
+    return [sh("cat /opt/tools/share/link /opt/tools/words.txt /srv/said"), sh("ls /srv"), sh("stat -c %u:%a /opt/tools/bin/tool"),
+            sh("stat -c %u:%a /usr/local/share /usr/local/bin/tool")]
+"""
+    files: dict[str, str | bytes] = {"tools.tar.xz": lzma.compress(packed), "words.txt": "words"}
+    mine = "33" if os.geteuid() == 0 or facts()["subordinate_ids"] else "0"
+    said = ["noted\nwordsworks", "said\ntools.tar.xz", f"{mine}:755", "0:755\n0:755"]
+    assert program.tells(text, **files) == said
+    program.tells(text, **files)
+    assert "building" not in program.said
+    hostile = archive([(info("fine"), b""), (info("../../etc/passwd"), b"")])
+    done = program.run(text, **{**files, "tools.tar.xz": hostile})
+    assert done.returncode != 0
+    assert "SQ-1516" in program.said
+    assert "ADD cannot unpack tools.tar.xz (line 1)" in program.said
+    assert "'../../etc/passwd'" in program.said
 
 
 @pytest.mark.needs("registry")

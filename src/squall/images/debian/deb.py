@@ -9,11 +9,11 @@ from typing import Final
 
 from squall.blobs.digest import Bytes
 from squall.images.debian.ar import ArMember, ArReader
-from squall.images.debian.packing import Unpacking, unpacking_of
 from squall.images.debian.stanza import parse_stanza
 from squall.images.oci.limits import LIMITS, Limits
 from squall.images.oci.tar_member import Kind, Member, shown
 from squall.images.oci.tar_reader import TarReader
+from squall.images.oci.unpacking import Unpacking, unpacking_of
 
 _MAX_CONTROL_BYTES: Final = 16 << 20
 _FORMAT: Final = b"2.0\n"

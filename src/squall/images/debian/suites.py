@@ -13,8 +13,8 @@ from squall.images.debian.catalog import Catalog
 from squall.images.debian.how import How, Say
 from squall.images.debian.mirror import Announced, Mirrors, answer_wrong, is_private
 from squall.images.debian.nouns import WantedDebian
-from squall.images.debian.packing import unpacking_of
 from squall.images.debian.release import MAX_RELEASE_BYTES, IndexFile, Release, parse_release, signed_text
+from squall.images.oci.unpacking import unpacking_of
 from squall.model.errors import (
     DebianReleaseNotFound,
     DigestMismatch,

@@ -67,6 +67,11 @@ class KeptTree:
         finally:
             await written.aclose()
 
+    async def taken(self) -> tuple[Entry, ...]:
+        """The same without a manifest: all entries, once all chunks are kept. Nothing is added any more."""
+        await self._packing.end()
+        return await self._away(lambda: tuple(self.tree.entries(self._packing.digests)))
+
     def close(self) -> None:
         self._threads.shutdown(wait=False)
 

@@ -233,7 +233,7 @@ class LayerBuilder:
         say(f"building {step.label}")
         demand_room(self._workshop, "images are built")
         if isinstance(step.action, Copy | MakeDirectory | AddLocal):
-            taken = await self._laid(below, step, images)
+            taken = await self._laid(below, step, images, say)
         else:
             try:
                 taken = await self.run(below, await self._ordered(below, step, job, say), job, say)
@@ -245,7 +245,7 @@ class LayerBuilder:
         say(f"built {step.label} in {took_s:.1f} s: {size_of(taken.size)}")
         return built
 
-    async def _laid(self, below: Built, step: LayerStep, images: Mapping[Any, Built]) -> Snapshot:
+    async def _laid(self, below: Built, step: LayerStep, images: Mapping[Any, Built], say: Say) -> Snapshot:
         """A layer for which nothing is run."""
         at = (await self.layered(below)).at
         match step.action:
@@ -255,7 +255,7 @@ class LayerBuilder:
                 laid = made_directory(make, at)
             case Copy() as copy:
                 sources = await self._sources(copy, step, images)
-                laid = await copied(copy, sources, at, self._blobs)
+                laid = await copied(copy, sources, at, self._blobs, say)
             case _:
                 raise ValueError(f"{step.label} is run")
         return await lay(laid, self._blobs, at)

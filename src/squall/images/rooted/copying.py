@@ -8,13 +8,14 @@ from dataclasses import dataclass, replace
 from typing import Final, NamedTuple
 
 from squall.blobs.blob_store import BlobStore
-from squall.blobs.digest import Digest
 from squall.blobs.manifest import Attributes, Directory, Entry, Fifo, File, Hardlink, Manifest, Symlink
 from squall.blobs.tree import Directory as TreeDirectory, File as TreeFile, Link as TreeLink, decode_tree
 from squall.images.dockerfile.nouns import Copy, MakeDirectory
 from squall.images.dockerfile.sources import is_pattern, named_by
+from squall.images.flight import Say
+from squall.images.rooted.archives import Archives, is_archive
 from squall.images.rooted.laying import Below, Bytes, Laid, led
-from squall.model.errors import ImageBuildError, ImageStepUnavailable
+from squall.model.errors import ImageBuildError
 
 _USERS: Final = "etc/passwd"
 _GROUPS: Final = "etc/group"
@@ -23,8 +24,6 @@ _LINK: Final = Attributes(mode=0o777)
 _PLAIN: Final = Attributes(mode=0o644)
 _PROGRAM: Final = Attributes(mode=0o755)
 _FOLDER: Final = Attributes(mode=0o755)
-# tar by its fifth hundred, gzip, bzip2, xz, zstd: what ADD would unpack.
-_PACKED: Final = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ\x00", b"\x28\xb5\x2f\xfd")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,13 +54,28 @@ def made_directory(make: MakeDirectory, below: Below) -> tuple[Laid, ...]:
     return () if there is not None else (Directory(path=path, attributes=_FOLDER),)
 
 
-async def copied(copy: Copy, sources: Sources, below: Below, blobs: BlobStore) -> tuple[Laid, ...]:
-    """The files of COPY and ADD, as Docker puts them: a directory's content, and files by their names.
+async def copied(copy: Copy, sources: Sources, below: Below, blobs: BlobStore, say: Say) -> tuple[Laid, ...]:
+    """The files of COPY and ADD, as Docker puts them: a directory's content, files by their names, and of ADD what is in local archives.
 
-    Raises ImageBuildError for a source that is not there and for an owner that the image does not know, ImageStepUnavailable for archives that
-    ADD would unpack.
+    say: is told what of an archive is left out. Raises ImageBuildError for a source that is not there and for an owner that the image does not
+    know, LayerInvalid and LayerTooLarge for an archive that cannot be unpacked.
     """
     found = sources.found()
+    owner = await _owner(copy.chown, below, blobs)
+    # As with Docker: --chown is for what is in archives too, and --chmod is not.
+    archives = Archives(copy.dest, owner if copy.chown else None, below, blobs, say)
+    try:
+        laid = await _laid(copy, found, archives, below, blobs)
+        unpacked = await archives.laid() if archives.any else ()
+    finally:
+        archives.close()
+    return (*(_owned(one, owner, copy.chmod) for one in _placed(laid, below)), *unpacked)
+
+
+async def _laid(
+    copy: Copy, found: Mapping[str, Laid], archives: Archives, below: Below, blobs: BlobStore
+) -> list[Laid]:
+    """What is copied as it is, at its paths; what is unpacked is given to `archives`."""
     into = copy.dest.endswith("/") or isinstance(below(led(copy.dest, below)), Directory)
     laid: list[Laid] = []
     for pattern in copy.sources:
@@ -76,15 +90,17 @@ async def copied(copy: Copy, sources: Sources, below: Below, blobs: BlobStore) -
                 remedy=f"write {copy.dest}/",
             )
         for path in matched:
-            laid += _copied_to(copy.dest, path, found, into=into)
+            one = _followed(path, found)
+            packed = one.digest if copy.unpack and isinstance(one, Bytes) else None
+            if packed is not None and await is_archive(packed, blobs):
+                await archives.add(packed, f"{path} (line {copy.line})")
+            else:
+                laid += _copied_to(copy.dest, path, found, into=into)
     for file in copy.inline:
         path = posixpath.join(copy.dest, file.name) if into else copy.dest
         data = file.text.encode()
         laid.append(Bytes(path=path.strip("/"), attributes=_PLAIN, size=len(data), data=data))
-    if copy.unpack:
-        await _refuse_archives(laid, copy, blobs)
-    owner = await _owner(copy.chown, below, blobs)
-    return tuple(_owned(one, owner, copy.chmod) for one in _placed(laid, below))
+    return laid
 
 
 def _copied_to(dest: str, path: str, found: Mapping[str, Laid], *, into: bool) -> Iterator[Laid]:
@@ -266,18 +282,3 @@ async def _lines(path: str, below: Below, blobs: BlobStore) -> list[_Row]:
 async def _bytes_of(file: File, blobs: BlobStore) -> AsyncIterator[bytes]:
     for part in file.parts:
         yield await blobs.get(part.chunk, start=part.offset, stop=part.offset + part.length)
-
-
-async def _refuse_archives(laid: list[Laid], copy: Copy, blobs: BlobStore) -> None:
-    for one in laid:
-        digest = one.digest if isinstance(one, Bytes) else None
-        if isinstance(digest, str) and await _is_archive(Digest(digest), blobs):
-            raise ImageStepUnavailable(
-                f"line {copy.line}: ADD would unpack {one.path}, which is not in this version",
-                remedy="COPY it, and unpack it in a RUN (tar -xf)",
-            )
-
-
-async def _is_archive(digest: Digest, blobs: BlobStore) -> bool:
-    head = await blobs.get(digest, stop=512)
-    return head.startswith(_PACKED) or head[257:262] == b"ustar"

@@ -11,7 +11,7 @@ from squall.blobs.tree import File as TreeFile, Link as TreeLink, encode_tree, t
 from squall.images.dockerfile.nouns import Copy, InlineFile, MakeDirectory
 from squall.images.rooted.copying import Sources, copied, made_directory, placed_tree, user_of
 from squall.images.rooted.laying import Bytes, Laid
-from squall.model.errors import ImageBuildError, ImageStepUnavailable
+from squall.model.errors import ImageBuildError
 from tests.unit.images.rooted.test_laying import FOLDER, LINKED, folder, image, link
 
 PASSWD = b"root:x:0:0:root:/root:/bin/sh\nweb:x:33:34:web:/srv:/bin/sh\n"
@@ -65,7 +65,7 @@ def result(copy: Copy, sources: Sources | None = None, below: dict[str, Entry] =
     own = local(blobs)
     asyncio.run(blobs.put(PASSWD))
     asyncio.run(blobs.put(GROUP))
-    return {one.path: one for one in asyncio.run(copied(copy, sources or own, below.get, blobs))}
+    return {one.path: one for one in asyncio.run(copied(copy, sources or own, below.get, blobs, print))}
 
 
 @pytest.mark.parametrize(
@@ -189,20 +189,6 @@ def test_what_is_not_there_or_in_the_way_is_named() -> None:
         )
     with pytest.raises(ImageBuildError, match="a file in the image"):
         result(Copy(sources=("src",), dest="/etc/passwd"))
-
-
-def test_an_archive_that_add_would_unpack_is_refused_and_copy_takes_it() -> None:
-    blobs = MemoryBlobs()
-    data = b"\x1f\x8b" + bytes(600)
-    packed = Sources(
-        tree=encode_tree(
-            tree_of([TreeFile(path="x.tgz", size=len(data), digest=asyncio.run(blobs.put(data)))])
-        )
-    )
-    copy = Copy(sources=("x.tgz",), dest="/srv/", unpack=True, line=7)
-    with pytest.raises(ImageStepUnavailable, match="line 7"):
-        asyncio.run(copied(copy, packed, USERS.get, blobs))
-    assert asyncio.run(copied(Copy(sources=("x.tgz",), dest="/srv/"), packed, USERS.get, blobs))
 
 
 def test_local_files_follow_the_links_of_the_image() -> None:
