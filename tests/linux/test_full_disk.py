@@ -80,10 +80,12 @@ asyncio.run(run())
 
 BLOBS = """
 from squall.blobs.checkout import Checkouts
-from squall.blobs.tree_renderer import TreeRenderer
+from squall.blobs.chunks import CHUNK_BYTES
 from squall.blobs.digest import digest_of
+from squall.blobs.directory_renderer import DirectoryRenderer
 from squall.blobs.disk_blobs import DiskBlobs
-from squall.blobs.tree import File, encode_tree, tree_of
+from squall.blobs.local_files import LocalFile, local_manifest
+from squall.blobs.manifest_bytes import encode
 
 async def parts(data):
     for start in range(0, len(data), 65536):
@@ -91,11 +93,11 @@ async def parts(data):
 
 async def run():
     blobs = await DiskBlobs.open(root / "blobs")
-    checkouts = await Checkouts.open(root / "trees", TreeRenderer(blobs))
-    data = os.urandom(900_000)
-    tree = tree_of([File(path=f"f{n}", size=len(data), digest=digest_of(data)) for n in range(8)])
+    checkouts = await Checkouts.open(root / "trees", DirectoryRenderer(blobs))
+    data = os.urandom(CHUNK_BYTES)
+    files = [LocalFile(path=f"f{n}", size=len(data), chunks=(digest_of(data),)) for n in range(16)]
     await blobs.put(data)
-    digest = await blobs.put(encode_tree(tree))
+    digest = await blobs.put(encode(local_manifest(files)))
     ballast = fill(1_000_000)
     large = os.urandom(2_000_000)
     for doing in (blobs.put(large), blobs.put(parts(large)), checkouts.checkout(digest)):
@@ -109,7 +111,7 @@ async def run():
     assert await blobs.has_many([digest_of(large)]) == frozenset()
     assert await blobs.get(digest_of(data)) == data
     ballast.unlink()
-    small = await blobs.put(encode_tree(tree_of(tree.entries[:1])))
+    small = await blobs.put(encode(local_manifest(files[:1])))
     assert ((await checkouts.checkout(small)) / "f0").read_bytes() == data
     read_only()
     try:

@@ -16,7 +16,7 @@ from squall.blobs.manifest_bytes import encode
 from squall.blobs.memory_blobs import MemoryBlobs
 from squall.blobs.naming import Names
 from squall.blobs.sweep import Lease, collect_plan, cutoff
-from squall.blobs.tree import File, encode_tree, tree_of
+from tests.local_trees import local_tree
 
 LEAVES = [bytes([number]) * (number + 1) for number in range(6)]
 
@@ -25,16 +25,6 @@ leases = st.lists(
     st.builds(lambda since_s, until_s: Lease(since_s=since_s, until_s=until_s), instants, instants),
     max_size=4,
 )
-
-
-def tree_bytes(files: Iterable[bytes]) -> bytes:
-    """A tree of these files."""
-    return encode_tree(
-        tree_of(
-            File(path=f"f{number}", size=len(data), digest=digest_of(data))
-            for number, data in enumerate(files)
-        )
-    )
 
 
 def manifest_bytes(chunks: Iterable[bytes]) -> bytes:
@@ -78,10 +68,9 @@ def worlds(draw: st.DrawFn) -> World:
     data: dict[Digest, bytes] = {digest_of(leaf): leaf for leaf in LEAVES}
     names: dict[Digest, frozenset[Digest]] = dict.fromkeys(data, frozenset[Digest]())
     for _ in range(draw(st.integers(0, 6))):
-        # A file may be a tree itself, so that trees name trees.
+        # A file may be a manifest itself, so that manifests name manifests.
         inside = draw(st.lists(st.sampled_from(sorted(data)), max_size=4))
-        kind = draw(st.sampled_from([tree_bytes, manifest_bytes]))
-        made = kind(data[one] for one in inside)
+        made = manifest_bytes(data[one] for one in inside)
         names[digest_of(made)] = frozenset(inside)
         data[digest_of(made)] = made
     present = draw(st.frozensets(st.sampled_from(sorted(data))))
@@ -139,9 +128,9 @@ def test_what_only_looks_like_a_mention_is_none() -> None:
         )
     )
     assert list(Names().feed(encode(manifest))) == []
-    tree = tree_of(File(path=path, size=1, digest=digest_of(b"1")) for path in paths)
-    assert list(Names().feed(encode_tree(tree))) == [digest_of(b"1")]
-    assert list(Names().feed(json.dumps(["squall-tree", 1, wrong]).encode())) == []
+    tree = local_tree(dict.fromkeys(paths, b"1"))
+    assert list(Names().feed(encode(tree))) == [digest_of(b"1")]
+    assert list(Names().feed(json.dumps(["squall-manifest", 1, [[wrong, 0, 1]]]).encode())) == []
 
 
 @settings(max_examples=60)
@@ -200,7 +189,7 @@ def test_whoever_comes_during_a_collection_loses_nothing(world: World, data: st.
                 roots.add(digest)
                 return
             for named in sorted(world.names[digest]):
-                # A file is sent as it is: what it names, as a tree of its own, is no part of this one.
+                # A file is sent as it is: what it names, as a manifest of its own, is no part of this one.
                 if named in whole and not await store.has_many([named], renew=True):
                     await pause()
                     await store.put(whole[named])

@@ -32,8 +32,8 @@ from squall.agent.sandboxes import BuildSandboxes
 from squall.agent.template_record import TemplateRecord
 from squall.agent.templates import Templates
 from squall.blobs.checkout import Checkouts
+from squall.blobs.directory_renderer import DirectoryRenderer
 from squall.blobs.disk_blobs import DiskBlobs
-from squall.blobs.tree_renderer import TreeRenderer
 from squall.context.fresh import fresh_id
 from squall.images.rooted.images import Stores
 from squall.model.errors import ChannelClosed, ConnectionLost, Error, NotFoundError
@@ -76,7 +76,7 @@ async def _open_stores(paths: StatePaths, host: Host) -> Stores:
     blobs = await DiskBlobs.open(paths.blobs)
     return Stores(
         blobs=blobs,
-        trees=await Checkouts.open(paths.trees, TreeRenderer(blobs)),
+        trees=await Checkouts.open(paths.trees, DirectoryRenderer(blobs)),
         rendered=await Checkouts.open(
             paths.rendered,
             layer_renderer(blobs, paths.blobs, host),

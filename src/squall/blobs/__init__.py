@@ -1,1 +1,1 @@
-"""Bytes by digest: trees of files, the stores that keep them, and what may go."""
+"""Bytes by digest: manifests of directories, the stores that keep them, and what may go."""

@@ -81,6 +81,8 @@ class Checkouts:
         async with self._alone(manifest):
             if not await self._away(self._used, final):
                 await self._render(manifest, final)
+                # It has the time that the manifest says until then.
+                await self._away(self._used, final)
         return final
 
     async def copies(self) -> tuple[Copy, ...]:

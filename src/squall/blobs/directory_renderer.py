@@ -6,6 +6,7 @@ import os
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Final
 
@@ -57,16 +58,20 @@ class DirectoryRenderer:
         chunks = ChunkReader(self._blobs)
         async for entries in self._entries(manifest):
             steps: list[Step] = []
+            parts = [part for entry in entries if isinstance(entry, File) for part in entry.parts]
+            taken = 0
             for entry in entries:
                 if not isinstance(entry, File):
                     steps.append(partial(writer.add, entry))
                     continue
                 steps.append(partial(writer.begin, entry))
                 for part in entry.parts:
+                    taken += 1
                     if part.chunk == _ZEROS:
                         steps.append(partial(writer.skip, part.length))
                         continue
-                    steps.append(partial(writer.write, await chunks.part(part)))
+                    following = islice(parts, taken, None)
+                    steps.append(partial(writer.write, await chunks.part(part, following)))
                     if chunks.fetched >= _STEPS_BYTES:
                         yield steps
                         steps, chunks.fetched = [], 0

@@ -19,11 +19,10 @@ from squall.blobs.manifest import (
     Hardlink,
     Symlink,
     Whiteout,
-    encoded,
     key,
 )
 from squall.blobs.overlay_notes import OPAQUE, Notes
-from squall.blobs.tree import names_in
+from squall.blobs.path_names import encoded, names_in
 from squall.model.errors import TreeInvalid
 from squall.wire.rights import close_all
 

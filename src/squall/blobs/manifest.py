@@ -9,9 +9,10 @@ from typing import Final
 from squall.blobs.chunks import CHUNK_BYTES
 from squall.blobs.digest import Digest, is_digest
 from squall.blobs.overlay_notes import is_overlay_note
-from squall.blobs.tree import MAX_ENTRIES, MAX_PATH_BYTES, names_in
+from squall.blobs.path_names import MAX_PATH_BYTES, encoded, names_in
 from squall.model.errors import TreeInvalid
 
+MAX_ENTRIES: Final = 1_000_000
 MAX_FILE_BYTES: Final = 1 << 40
 MAX_XATTR_NAME_BYTES: Final = 255
 MAX_XATTR_BYTES: Final = 64 << 10  # of one value, as in the kernel
@@ -229,14 +230,6 @@ def key(entry: Entry) -> tuple[bytes, ...]:
 def hides(entry: Entry) -> bool:
     """Whether the entry has its meaning over other layers only."""
     return isinstance(entry, Whiteout) or (isinstance(entry, Directory) and entry.opaque)
-
-
-def encoded(text: str) -> bytes:
-    """A name or target as the kernel gets it. Raises TreeInvalid."""
-    try:
-        return text.encode("utf-8", "surrogateescape")
-    except UnicodeEncodeError as error:
-        raise TreeInvalid(f"{text[:200]!r} cannot be a name on disk") from error
 
 
 def _xattr_name(name: str) -> bytes:

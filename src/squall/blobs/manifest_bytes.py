@@ -24,12 +24,13 @@ from squall.model.errors import TreeInvalid
 # The line of the largest file: 2 million parts, of at most 90 bytes each.
 MAX_LINE_BYTES: Final = 200 << 20
 
-_HEAD: Final = b'["squall-manifest",1]\n'
+HEAD: Final = b'["squall-manifest",1]\n'
+"""What every manifest begins with."""
 
 
 def encode(manifest: Manifest) -> bytes:
     """The bytes of a manifest: ASCII, one JSON array a line. Equal manifests give equal bytes."""
-    return b"".join((_HEAD, *map(_line, manifest.entries)))
+    return b"".join((HEAD, *map(_line, manifest.entries)))
 
 
 def decode(data: Bytes) -> Manifest:
@@ -48,7 +49,7 @@ def manifest_digest(manifest: Manifest) -> Digest:
 class Writer:
     """Writes entries that come one by one, after the head."""
 
-    head = _HEAD
+    head = HEAD
 
     def __init__(self) -> None:
         self._order = Order()
@@ -83,7 +84,7 @@ class Reader:
             raise TreeInvalid("a line of a manifest has no end")
         if lines and not self._begun:
             self._begun = True
-            if lines.pop(0) + b"\n" != _HEAD:
+            if lines.pop(0) + b"\n" != HEAD:
                 raise TreeInvalid("these bytes are no manifest, or one of a newer version")
         return [self._read(line) for line in lines]
 

@@ -1,4 +1,4 @@
-"""Naming: which blobs the bytes of another one name, as a tree its files and a manifest its chunks."""
+"""Naming: which blobs the bytes of another one name, as a manifest its chunks."""
 
 from __future__ import annotations
 
@@ -7,20 +7,18 @@ from collections.abc import Iterator
 from typing import Final
 
 from squall.blobs.digest import Bytes, Digest
+from squall.blobs.manifest_bytes import HEAD
 
-HEAD_BYTES: Final = 24
+HEAD_BYTES: Final = len(HEAD)
 
 # Inside a JSON string a quote has a backslash before it: what stands so, stands between values.
-_KINDS: Final = {
-    b'["squall-tree",1]\n': re.compile(rb',[0-9]+,"([0-9a-f]{64})"\]'),
-    b'["squall-manifest",1]\n': re.compile(rb'\["([0-9a-f]{64})",[0-9]+,[0-9]+\]'),
-}
+_CHUNK: Final = re.compile(rb'\["([0-9a-f]{64})",[0-9]+,[0-9]+\]')
 _LONGEST: Final = 128  # bytes of one mention, with room
 
 
 def names_others(head: bytes) -> bool:
-    """Whether a blob that begins so, with HEAD_BYTES or all of it, is a tree or a manifest."""
-    return _kind(head) is not None
+    """Whether a blob that begins so, with HEAD_BYTES or all of it, is a manifest."""
+    return head.startswith(HEAD)
 
 
 class Names:
@@ -28,28 +26,23 @@ class Names:
 
     def __init__(self) -> None:
         self._rest = b""
-        self._said: re.Pattern[bytes] | None = None
-        self._begun = False
+        self._is_manifest: bool | None = None
 
     def feed(self, part: Bytes) -> Iterator[Digest]:
         """Those whose mentions end in this part; of mentions in a row that are the same, one."""
         data = self._rest + bytes(part)
-        if not self._begun:
+        if self._is_manifest is None:
             if len(data) < HEAD_BYTES:
-                # Both kinds are longer as soon as they name anything.
+                # It is longer as soon as it names anything.
                 self._rest = data
                 return
-            self._begun, self._said = True, _kind(data)
-        if self._said is None:
+            self._is_manifest = names_others(data)
+        if not self._is_manifest:
             return
         end, last = 0, b""
-        for found in self._said.finditer(data):
+        for found in _CHUNK.finditer(data):
             end = found.end()
             if found[1] != last:
                 last = found[1]
                 yield Digest(last.decode())
         self._rest = data[max(end, len(data) - _LONGEST) :]
-
-
-def _kind(head: bytes) -> re.Pattern[bytes] | None:
-    return next((said for start, said in _KINDS.items() if head.startswith(start)), None)

@@ -20,11 +20,10 @@ from squall.blobs.manifest import (
     Hardlink,
     Symlink,
     Whiteout,
-    encoded,
 )
 from squall.blobs.overlay_notes import OPAQUE, Notes, is_overlay_note
 from squall.blobs.owners import Owners
-from squall.blobs.tree import names_in
+from squall.blobs.path_names import encoded, names_in
 from squall.model.errors import TreeInvalid
 
 _DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC

@@ -9,12 +9,14 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Final
 
-from squall.blobs.tree import Directory, Entry, Link
+from squall.blobs.local_files import LocalDirectory, LocalLink
 from squall.images.dockerfile import Copy, Dockerfile
 from squall.images.dockerfile.sources import named_by
 from squall.model.errors import InvalidError, SourceFileNotFound, SourceTooLarge
 from squall.sdk.ignore import Rules, RuleSet, docker_rules
 from squall.sdk.source_walk import SourceFile
+
+_Entry = SourceFile | LocalLink | LocalDirectory
 
 FILES_LIMIT: Final = 200_000
 _IGNORE_FILE_LIMIT: Final = 256 * 1024
@@ -36,7 +38,7 @@ class BuildContext:
     """What a Dockerfile sees of this machine. others: links, as they are, and directories with nothing in them."""
 
     files: tuple[SourceFile, ...] = ()
-    others: tuple[Entry, ...] = ()
+    others: tuple[LocalLink | LocalDirectory, ...] = ()
 
     @property
     def is_empty(self) -> bool:
@@ -94,13 +96,11 @@ class _Seen:
     def __init__(self, top: str, place: Place) -> None:
         self._top = top
         self._place = place
-        self._known: dict[str, SourceFile | Entry] = {
-            path: _file(path, local) for path, local in place.files.items()
-        }
+        self._known: dict[str, _Entry] = {path: _file(path, local) for path, local in place.files.items()}
         self._hidden = {parent for path in place.files for parent in _parents(path)}
         self._walked: set[str] = set()
         self._ordered: list[str] | None = None
-        self._meant: dict[str, SourceFile | Entry] = {}
+        self._meant: dict[str, _Entry] = {}
 
     def want(self, source: str) -> bool:
         """Adds what a source means: a path or a pattern, and all below it. Whether there is anything."""
@@ -152,7 +152,7 @@ class _Seen:
             if path in self._meant or path not in self._known:
                 continue
             self._meant[path] = entry = self._known[path]
-            if isinstance(entry, Link):
+            if isinstance(entry, LocalLink):
                 target = os.path.relpath(os.path.realpath(self._at(path)), os.path.realpath(self._top))
                 if target.split("/")[0] != os.pardir:
                     waiting += self._at_or_below("" if target == os.curdir else target)
@@ -171,7 +171,7 @@ class _Seen:
         return self._ordered[first:last]
 
 
-def _walk(top: str, start: str, stays: Callable[[str], bool]) -> Iterator[tuple[str, SourceFile | Entry]]:
+def _walk(top: str, start: str, stays: Callable[[str], bool]) -> Iterator[tuple[str, _Entry]]:
     """Files, links and empty directories at or below a path of a context that do not stay away, by their paths."""
     if start and not stays(start):
         yield from _entry(top, start)
@@ -187,15 +187,15 @@ def _walk(top: str, start: str, stays: Callable[[str], bool]) -> Iterator[tuple[
                 is_empty = False
                 yield path, entry
         if is_empty and not stays(base[:-1]):
-            yield base[:-1], Directory(path=base[:-1])
+            yield base[:-1], LocalDirectory(path=base[:-1])
 
 
-def _entry(top: str, path: str) -> Iterator[tuple[str, SourceFile | Entry]]:
+def _entry(top: str, path: str) -> Iterator[tuple[str, _Entry]]:
     """A file or a link; nothing for what cannot be copied by itself: a directory, a socket."""
     place = os.path.join(top, path)
     try:
         if os.path.islink(place):
-            yield path, Link(path=path, target=os.readlink(place))
+            yield path, LocalLink(path=path, target=os.readlink(place))
         elif os.path.isfile(place):
             yield path, SourceFile.at(top, path)
     except OSError as problem:

@@ -10,7 +10,7 @@ from importlib.machinery import PathFinder
 from typing import Any, Final, NamedTuple
 
 from squall.blobs.digest import digest_of
-from squall.blobs.tree import Entry
+from squall.blobs.local_files import LocalDirectory, LocalLink
 from squall.images.dockerfile import Dockerfile, parse, parse_commands
 from squall.images.redact import Hidden
 from squall.images.registry.reference import parse_reference
@@ -82,7 +82,7 @@ class LocalFiles:
 
     step: Declared | None
     files: tuple[SourceFile, ...]
-    others: tuple[Entry, ...] = ()
+    others: tuple[LocalLink | LocalDirectory, ...] = ()
 
 
 class ReadDockerfile(NamedTuple):

@@ -5,17 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from squall.blobs.digest import Digest, digest_of
-from squall.blobs.tree import File, Tree, tree_of
+from squall.blobs.digest import digest_of
 from squall.images.installer import InstallerSettings
 from squall.model.errors import InvalidError
 from squall.sdk.client import Client
 from squall.sdk.image import Image
 from squall.sdk.image_declared import NamedBase
-from squall.sdk.image_recipe import LocalFiles, Needed, ReadImage, read_image, recipe_of
-from squall.sdk.ship import missing, ship_bytes, ship_tree
+from squall.sdk.image_recipe import Needed, ReadImage, read_image, recipe_of
+from squall.sdk.ship import LocalTree, missing, ship_bytes, ship_tree
 from squall.sdk.source_cache import SourceCache
-from squall.sdk.source_walk import SourceFile
 from squall.sdk.this_python import installer_settings, this_python
 from squall.sdk.watch import Watcher
 
@@ -26,7 +24,7 @@ class ImageShip:
     def __init__(self, client: Client, watcher: Watcher) -> None:
         self._client = client
         self._watcher = watcher
-        self._read: dict[Image, tuple[ReadImage, list[tuple[Tree, dict[Digest, str]]]]] = {}
+        self._read: dict[Image, tuple[ReadImage, list[LocalTree]]] = {}
         self._recipes: dict[Image, dict[str, Any]] = {}
         self._meant: dict[str, str] = {}
         self.python: dict[str, Any] = {}
@@ -40,7 +38,7 @@ class ImageShip:
     def look_at(self, image: Image, cache: SourceCache) -> None:
         """Reads what an image needs of this machine. Raises what `read_image` raises."""
         read = read_image(image)
-        self._read[image] = (read, [_tree_of(local, cache) for local in read.local])
+        self._read[image] = (read, [cache.tree(local.files, local.others) for local in read.local])
 
     def __contains__(self, image: Image) -> bool:
         return image in self._recipes
@@ -64,7 +62,7 @@ class ImageShip:
             read, trees = self._read[image]
             if isinstance(image.origin, NamedBase):
                 read = replace(read, meant=await self._meaning_of(image.origin.name))
-            digests = [await ship_tree(self._client, tree, paths) for tree, paths in trees]
+            digests = [await ship_tree(self._client, tree) for tree in trees]
             needed = recipe_of(image, digests, sources=sources, read=read)
             _tell(told, needed)
             for data in needed.blobs:
@@ -81,17 +79,6 @@ class ImageShip:
         if name not in self._meant:
             self._meant[name] = (await self._client.answer("image.names.find", {"name": name}))["key"]
         return self._meant[name]
-
-
-def paths_of(tree: Tree, files: tuple[SourceFile, ...]) -> dict[Digest, str]:
-    """Where each digest of a tree lies here."""
-    absolute = {file.path: file.absolute for file in files}
-    return {entry.digest: absolute[entry.path] for entry in tree.entries if isinstance(entry, File)}
-
-
-def _tree_of(local: LocalFiles, cache: SourceCache) -> tuple[Tree, dict[Digest, str]]:
-    tree = cache.tree(local.files)
-    return tree_of([*tree.entries, *local.others]), paths_of(tree, local.files)
 
 
 def _tell(told: dict[str, str], needed: Needed) -> None:

@@ -7,19 +7,18 @@ import os
 import sys
 from typing import Any, Protocol
 
-from squall.blobs.digest import Digest
-from squall.blobs.tree import Tree
 from squall.context.fresh import fresh_id
 from squall.model import function as nouns
 from squall.model.errors import PythonVersionMismatch
 from squall.model.ids import APP, AppId, FunctionId
+from squall.model.image import SOURCE_ROOT
 from squall.sdk.calls import Target
 from squall.sdk.client import Client
 from squall.sdk.code import pickled_function
 from squall.sdk.image import Image
-from squall.sdk.image_ship import ImageShip, paths_of
+from squall.sdk.image_ship import ImageShip
 from squall.sdk.running import RunningApp
-from squall.sdk.ship import below_source_root, ship_bytes, ship_tree
+from squall.sdk.ship import LocalTree, ship_bytes, ship_tree
 from squall.sdk.source import Source, source_of_file, with_outside
 from squall.sdk.source_cache import SourceCache
 from squall.sdk.watch import PlainWatcher, Watcher, begin_watching, end_watching
@@ -43,8 +42,7 @@ class AppRun:
         self._client = Client.here()
         self.id = AppId(fresh_id(APP))
         self._source: Source | None = None
-        self._tree: Tree | None = None
-        self._paths: dict[Digest, str] = {}
+        self._tree: LocalTree | None = None
         self._running: RunningApp | None = None
         self._images = ImageShip(self._client, self._watcher)
         self._cache = SourceCache(None)
@@ -60,8 +58,8 @@ class AppRun:
         cache = self._cache = SourceCache.for_root(str(find_state().state / "source-cache"), root)
         if file is not None and self._app.include_source:
             source = self._source = with_outside(source_of_file(file), cache=cache)
-            self._tree = cache.tree(source.files)
-            self._paths = paths_of(self._tree, source.files)
+            # A layer of the container's root: each file where it shows there.
+            self._tree = cache.tree(source.files, below=SOURCE_ROOT.strip("/"))
             for note in source.notes:
                 self._watcher.note(note)
         for function in self._app.functions.values():
@@ -75,9 +73,9 @@ class AppRun:
 
     async def open(self) -> None:
         """Ships what the server lacks, opens the app, and points its functions at it."""
-        if self._tree is not None:
-            self._watcher.step("source", f"sending the source ({len(self._tree.entries)} files)")
-            self._digest = await ship_tree(self._client, below_source_root(self._tree), self._paths)
+        if self._tree is not None and self._source is not None:
+            self._watcher.step("source", f"sending the source ({len(self._source.files)} files)")
+            self._digest = await ship_tree(self._client, self._tree)
         await self._images.settle()
         described = [await self._describe(function) for function in self._app.functions.values()]
         head = {

@@ -6,41 +6,52 @@ import asyncio
 import json
 import os
 from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final, NamedTuple
 
+from squall.blobs.chunks import CHUNK_BYTES
 from squall.blobs.digest import Digest, digest_of
-from squall.blobs.tree import Entry, File, Link, Tree, encode_tree, tree_of
+from squall.blobs.manifest import Manifest
+from squall.blobs.manifest_bytes import encode
 from squall.model.errors import SourceChanged
-from squall.model.image import SOURCE_ROOT
 from squall.sdk.client import Client
 from squall.wire.codec import MAX_PAYLOAD
 
-_AT_ONCE = 16
-_INLINE = MAX_PAYLOAD // 4
+_AT_ONCE: Final = 16
+_INLINE: Final = MAX_PAYLOAD // 4
 
 
-def below_source_root(tree: Tree) -> Tree:
-    """The same files where they show in a container: a source tree is a layer of the container's root."""
-    top = SOURCE_ROOT.strip("/")
-    return tree_of(_moved(entry, top) for entry in tree.entries)
+class Place(NamedTuple):
+    """Where the bytes of a chunk lie here: from `start` on in a file."""
+
+    file: str
+    start: int
 
 
-async def ship_tree(client: Client, tree: Tree, files: Mapping[Digest, str]) -> Digest:
-    """The digest of a tree that the server has, with all its files, when this returns.
+@dataclass(frozen=True, slots=True)
+class LocalTree:
+    """Files of this machine as a manifest, and where the bytes of each of its chunks lie."""
 
-    files: where each digest's bytes lie here. Raises SourceChanged when a file changes meanwhile.
+    manifest: Manifest
+    places: Mapping[Digest, Place]
+
+
+async def ship_tree(client: Client, tree: LocalTree) -> Digest:
+    """The digest of a manifest that the server has, with all its chunks, when this returns.
+
+    Raises SourceChanged when a file changes meanwhile.
     """
-    encoded = encode_tree(tree)
+    encoded = encode(tree.manifest)
     digest = digest_of(encoded)
     if not await missing(client, [digest]):
         return digest
-    wanted = await missing(client, sorted(tree.digests))
     turns = asyncio.Semaphore(_AT_ONCE)
 
-    async def send(one: Digest) -> None:
+    async def send(chunk: Digest) -> None:
         async with turns:
-            await ship_file(client, one, files[one])
+            await client.ask("blob.put", {"digest": chunk}, _read(chunk, tree.places[chunk]))
 
-    await asyncio.gather(*(send(one) for one in wanted))
+    await asyncio.gather(*map(send, await missing(client, sorted(tree.places))))
     await ship_bytes(client, encoded)
     return digest
 
@@ -67,28 +78,13 @@ async def ship_bytes(client: Client, data: bytes) -> Digest:
     return digest
 
 
-async def ship_file(client: Client, digest: Digest, path: str) -> None:
-    """Sends a file whose bytes have this digest, or had when it was read."""
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+def _read(chunk: Digest, place: Place) -> bytes:
+    """The bytes of a chunk, which were seen there before."""
+    fd = os.open(place.file, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        size = os.fstat(fd).st_size
-        if size > _INLINE:
-            await client.ask("blob.put", {"digest": digest}, fds=(fd,))
-            return
-        data = os.pread(fd, size, 0)
-        if digest_of(data) != digest:
-            raise SourceChanged(f"{path} changed while it was being sent", path=path)
-        await client.ask("blob.put", {"digest": digest}, data)
+        data = os.pread(fd, CHUNK_BYTES, place.start)
     finally:
         os.close(fd)
-
-
-def _moved(entry: Entry, top: str) -> Entry:
-    path = f"{top}/{entry.path}"
-    match entry:
-        case File():
-            return File(path=path, size=entry.size, digest=entry.digest, executable=entry.executable)
-        case Link():
-            return Link(path=path, target=entry.target)
-        case _:
-            return type(entry)(path=path)
+    if digest_of(data) != chunk:
+        raise SourceChanged(f"{place.file} changed while it was being sent", path=place.file)
+    return data

@@ -7,17 +7,18 @@ import json
 import os
 import tempfile
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any, Final
 
-from squall.blobs.digest import Digest, Digester, is_digest
-from squall.blobs.tree import File, Tree, tree_of
+from squall.blobs.chunks import CHUNK_BYTES
+from squall.blobs.digest import Digest, digest_of, is_digest
+from squall.blobs.local_files import LocalDirectory, LocalFile, LocalLink, local_manifest
 from squall.model.errors import SourceChanged
 from squall.sdk.imports import names_in
+from squall.sdk.ship import LocalTree, Place
 from squall.sdk.source_walk import SourceFile
 
-_VERSION: Final = 1
-_CHUNK: Final = 1024 * 1024
+_VERSION: Final = 2
 # A file may be written twice within one tick of the file system's clock; until then its times prove nothing.
 _TICK_NS: Final = 1_000_000_000
 
@@ -40,30 +41,34 @@ class SourceCache:
         name = hashlib.sha256(os.path.abspath(root).encode(errors="surrogateescape")).hexdigest()[:32]
         return cls(os.path.join(directory, f"source-{name}.json"))
 
-    def digest(self, file: SourceFile) -> Digest:
-        """The digest of the file's bytes. Raises SourceChanged when it changes while it is read, OSError when it cannot be."""
-        return Digest(self._entry(file)[4])
+    def chunks(self, file: SourceFile) -> tuple[Digest, ...]:
+        """The digests of each CHUNK_BYTES of the file. Raises SourceChanged when it changes while it is read, OSError when it cannot be."""
+        return tuple(map(Digest, self._entry(file)[4]))
 
     def imports(self, file: SourceFile) -> frozenset[str]:
         """The modules that a Python file imports; none for any other file."""
         return frozenset(self._entry(file)[5])
 
-    def digests(self, files: Iterable[SourceFile]) -> Mapping[str, Digest]:
-        """The digest of each file, by its path; saves what is new."""
-        found = {file.path: self.digest(file) for file in files}
-        self.save()
-        return found
-
-    def tree(self, files: Iterable[SourceFile]) -> Tree:
-        """The files as a tree, as it is kept among the blobs."""
-        listed = list(files)
-        digests = self.digests(listed)
-        return tree_of(
-            File(
-                path=file.path, size=file.size, digest=digests[file.path], executable=bool(file.mode & 0o111)
+    def tree(
+        self,
+        files: Iterable[SourceFile],
+        others: Iterable[LocalLink | LocalDirectory] = (),
+        *,
+        below: str = "",
+    ) -> LocalTree:
+        """The files and what is beside them as a manifest; saves what is new. below: a directory that all are put into."""
+        found: list[LocalFile] = []
+        places: dict[Digest, Place] = {}
+        for file in files:
+            chunks = self.chunks(file)
+            places.update(
+                (chunk, Place(file.absolute, number * CHUNK_BYTES)) for number, chunk in enumerate(chunks)
             )
-            for file in listed
-        )
+            found.append(
+                LocalFile(path=file.path, size=file.size, chunks=chunks, executable=bool(file.mode & 0o111))
+            )
+        self.save()
+        return LocalTree(local_manifest([*found, *others], below=below), places)
 
     def save(self) -> None:
         """Write what is known of the files that were asked for, if it is not written already."""
@@ -92,18 +97,20 @@ class SourceCache:
         return entry
 
 
-def _read(file: SourceFile) -> tuple[Digest, list[str]]:
-    """The digest and the imports of a file, read once."""
-    digester = Digester()
+def _read(file: SourceFile) -> tuple[list[Digest], list[str]]:
+    """The digests of the chunks and the imports of a file, read once."""
+    chunks: list[Digest] = []
+    size = 0
     start = b""
     with open(file.absolute, "rb") as opened:
-        while part := opened.read(_CHUNK):
-            digester.update(part)
+        while part := opened.read(CHUNK_BYTES):
+            chunks.append(digest_of(part))
+            size += len(part)
             start = start or part
     after = os.stat(file.absolute)
-    if digester.size != file.size or after.st_mtime_ns != file.mtime_ns:
+    if size != file.size or after.st_mtime_ns != file.mtime_ns:
         raise SourceChanged(f"{file.absolute} changed while it was read", path=file.absolute)
-    return digester.digest(), sorted(names_in(start)) if file.path.endswith(".py") else []
+    return chunks, sorted(names_in(start)) if file.path.endswith(".py") else []
 
 
 def _load(file: str) -> dict[str, list[Any]]:
@@ -111,6 +118,10 @@ def _load(file: str) -> dict[str, list[Any]]:
         with open(file, encoding="utf-8", errors="surrogateescape") as opened:
             told = json.load(opened)
         files = told["files"] if told["version"] == _VERSION else {}
-        return {path: entry for path, entry in files.items() if len(entry) == 6 and is_digest(entry[4])}
+        return {path: entry for path, entry in files.items() if _is_entry(entry)}
     except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return {}
+
+
+def _is_entry(entry: list[Any]) -> bool:
+    return len(entry) == 6 and len(entry[4]) == -(-entry[0] // CHUNK_BYTES) and all(map(is_digest, entry[4]))

@@ -9,10 +9,11 @@ from pathlib import Path
 
 from squall.agent.evicting import Evicting, Needed
 from squall.blobs.checkout import Checkouts
-from squall.blobs.digest import Digest, digest_of
+from squall.blobs.digest import Digest
+from squall.blobs.directory_renderer import DirectoryRenderer
+from squall.blobs.manifest_bytes import manifest_digest
 from squall.blobs.memory_blobs import MemoryBlobs
-from squall.blobs.tree import File, encode_tree, tree_of
-from squall.blobs.tree_renderer import TreeRenderer
+from tests.local_trees import keep_tree, local_tree
 
 SIZE = 1000
 LONG_AGO_S = time.time() - 100_000
@@ -23,9 +24,9 @@ async def checked_out(blobs: MemoryBlobs, checkouts: Checkouts, count: int) -> l
     trees: list[Digest] = []
     for number in range(count):
         data = bytes([number]) * SIZE
-        await blobs.put(data)
-        tree = encode_tree(tree_of([File(path="f", size=SIZE, digest=digest_of(data))]))
-        trees.append(await blobs.put(tree))
+        tree = local_tree({"f": data})
+        await keep_tree(blobs, tree, {"f": data})
+        trees.append(manifest_digest(tree))
         directory = await checkouts.checkout(trees[-1])
         os.utime(directory, (LONG_AGO_S + number, LONG_AGO_S + number))
     return trees
@@ -38,7 +39,7 @@ async def here(checkouts: Checkouts) -> set[str]:
 def test_the_longest_unused_go_and_what_is_needed_stays(tmp_path: Path) -> None:
     async def run() -> None:
         blobs = MemoryBlobs()
-        checkouts = await Checkouts.open(tmp_path, TreeRenderer(blobs))
+        checkouts = await Checkouts.open(tmp_path, DirectoryRenderer(blobs))
         trees = await checked_out(blobs, checkouts, 6)
         needed: list[Needed | None] = [None]
         evicting = Evicting({"trees": checkouts}, 3 * SIZE, lambda: needed[0])
@@ -64,7 +65,7 @@ def test_the_longest_unused_go_and_what_is_needed_stays(tmp_path: Path) -> None:
 def test_whoever_asks_for_a_directory_while_it_goes_gets_a_whole_one(tmp_path: Path) -> None:
     async def run() -> None:
         blobs = MemoryBlobs()
-        checkouts = await Checkouts.open(tmp_path, TreeRenderer(blobs))
+        checkouts = await Checkouts.open(tmp_path, DirectoryRenderer(blobs))
         (tree,) = await checked_out(blobs, checkouts, 1)
         for _ in range(50):
             os.utime(await checkouts.checkout(tree), (LONG_AGO_S, LONG_AGO_S))

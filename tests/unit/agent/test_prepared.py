@@ -16,14 +16,14 @@ from squall.blobs.checkout import Checkouts
 from squall.blobs.digest import Digest, digest_of
 from squall.blobs.directory_renderer import DirectoryRenderer
 from squall.blobs.disk_blobs import DiskBlobs
+from squall.blobs.manifest_bytes import manifest_digest
 from squall.blobs.overlay_notes import Notes
-from squall.blobs.tree import File, encode_tree, tree_of
-from squall.blobs.tree_renderer import TreeRenderer
 from squall.images.apply import Sandboxes
 from squall.images.rooted.images import Stores
 from squall.model.errors import BlobMissing
 from squall.sdk.this_python import this_python
 from squall.settings.paths import StatePaths, open_state
+from tests.local_trees import keep_tree, local_tree
 
 
 def play(state: Path, work: Callable[[Images, DiskBlobs, StatePaths], Awaitable[None]]) -> None:
@@ -32,7 +32,7 @@ def play(state: Path, work: Callable[[Images, DiskBlobs, StatePaths], Awaitable[
         blobs = await DiskBlobs.open(paths.blobs)
         stores = Stores(
             blobs=blobs,
-            trees=await Checkouts.open(paths.trees, TreeRenderer(blobs)),
+            trees=await Checkouts.open(paths.trees, DirectoryRenderer(blobs)),
             rendered=await Checkouts.open(paths.rendered, DirectoryRenderer(blobs, notes=Notes.USER)),
         )
         # Nothing is built, and no container is planned.
@@ -44,8 +44,9 @@ def play(state: Path, work: Callable[[Images, DiskBlobs, StatePaths], Awaitable[
 
 
 async def source(blobs: DiskBlobs, data: bytes) -> Digest:
-    file = await blobs.put(data)
-    return await blobs.put(encode_tree(tree_of([File(path="app/m.py", size=len(data), digest=file)])))
+    tree = local_tree({"app/m.py": data})
+    await keep_tree(blobs, tree, {"app/m.py": data})
+    return manifest_digest(tree)
 
 
 def wants(tree: Digest, *functions: str) -> dict[str, Any]:

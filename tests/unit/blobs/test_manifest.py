@@ -22,7 +22,7 @@ from squall.blobs.manifest import (
     Whiteout,
 )
 from squall.blobs.manifest_bytes import Reader, Writer, decode, encode
-from squall.blobs.tree import MAX_DEPTH
+from squall.blobs.path_names import MAX_DEPTH
 from squall.model.errors import TreeInvalid
 
 PLAIN = Attributes(mode=0o644)

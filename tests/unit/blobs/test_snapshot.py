@@ -15,8 +15,8 @@ from squall.blobs.disk_blobs import DiskBlobs
 from squall.blobs.manifest import Directory, Entry, File, Hardlink, Manifest, Part, Symlink
 from squall.blobs.manifest_bytes import decode
 from squall.blobs.memory_blobs import MemoryBlobs
+from squall.blobs.path_names import MAX_DEPTH
 from squall.blobs.snapshot import LIKE_ANY, Snapshot, snapshot
-from squall.blobs.tree import MAX_DEPTH
 from squall.blobs.walk import Again, Found, How, Read, Walk
 from squall.model.errors import DiskFull, StateDirectoryError, TreeInvalid
 

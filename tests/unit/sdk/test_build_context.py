@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from squall.blobs.tree import Directory, Link
+from squall.blobs.local_files import LocalDirectory, LocalLink
 from squall.images.dockerfile import parse, parse_commands
 from squall.model.errors import InvalidError, SourceFileNotFound
 from squall.sdk.build_context import BuildContext, Place, build_context, by_patterns, ignore_of
@@ -66,12 +66,12 @@ def test_what_is_ignored_does_not_travel(project: Path) -> None:
 
 
 def test_links_travel_as_they_are_with_what_they_lead_to_in_the_context(project: Path) -> None:
-    assert _seen(project, "COPY current /app").others == (Link(path="current", target="releases/v2"),)
+    assert _seen(project, "COPY current /app").others == (LocalLink(path="current", target="releases/v2"),)
     assert _paths(_seen(project, "COPY current /app")) == ["releases/v2/run.sh"]
     through = _seen(project, "COPY current/run.sh /app/")
     assert (_paths(through), len(through.others)) == (["releases/v2/run.sh"], 1)
     outside = _seen(project, "COPY outside /x")
-    assert outside == BuildContext(others=(Link(path="outside", target="/etc/hostname"),))
+    assert outside == BuildContext(others=(LocalLink(path="outside", target="/etc/hostname"),))
     (project / "top").symlink_to(".")
     assert "README.md" in _paths(_seen(project, "COPY top/README.md /x"))
 
@@ -88,8 +88,8 @@ def test_many_links_are_followed_within_the_time_of_a_test(project: Path) -> Non
 
 
 def test_empty_directories_travel(project: Path) -> None:
-    assert _seen(project, "COPY empty /x").others == (Directory(path="empty"),)
-    assert Directory(path="empty") in _seen(project, "COPY . /x").others
+    assert _seen(project, "COPY empty /x").others == (LocalDirectory(path="empty"),)
+    assert LocalDirectory(path="empty") in _seen(project, "COPY . /x").others
 
 
 def test_given_files_lie_at_their_paths_and_win(project: Path) -> None:

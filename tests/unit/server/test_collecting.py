@@ -15,8 +15,8 @@ from squall.blobs.certain import certain
 from squall.blobs.digest import Digest, digest_of
 from squall.blobs.disk_blobs import DiskBlobs
 from squall.blobs.leases import Leases
+from squall.blobs.manifest_bytes import encode
 from squall.blobs.snapshot import snapshot
-from squall.blobs.tree import File, encode_tree, tree_of
 from squall.images.rooted.kept import Kept
 from squall.images.rooted.nouns import Built
 from squall.model.call import Verb
@@ -30,6 +30,7 @@ from squall.settings.options import DAY_S, Options
 from squall.settings.paths import StatePaths, open_state
 from squall.state.memory_state import MemoryState
 from squall.state.records import CallRecord, InputChunk
+from tests.local_trees import local_tree
 
 LONG_AGO_S = time.time() - 10 * DAY_S
 
@@ -66,8 +67,7 @@ class Scene:
     async def tree(self, data: bytes) -> tuple[Digest, Digest]:
         """A tree of one file, and the file."""
         file = await self.blobs.put(data)
-        tree = tree_of([File(path="f.py", digest=file, size=len(data))])
-        return await self.blobs.put(encode_tree(tree)), file
+        return await self.blobs.put(encode(local_tree({"f.py": data}))), file
 
 
 def play(tmp_path: Path, work: Callable[[Scene], Awaitable[None]]) -> None:

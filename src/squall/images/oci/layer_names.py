@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from squall.blobs.overlay_notes import is_overlay_note
-from squall.blobs.tree import MAX_NAME_BYTES
+from squall.blobs.path_names import MAX_NAME_BYTES
 from squall.images.oci.limits import Limits
 from squall.images.oci.tar_member import Kind, Member, shown
 from squall.model.errors import LayerInvalid

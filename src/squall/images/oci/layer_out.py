@@ -24,9 +24,9 @@ from squall.blobs.manifest import (
     Inode,
     Symlink,
     Whiteout,
-    encoded,
 )
 from squall.blobs.manifest_bytes import Reader
+from squall.blobs.path_names import encoded
 from squall.blobs.threads import in_thread
 from squall.images.oci.compression import Compression
 from squall.images.oci.layer_names import OPAQUE, WHITEOUT

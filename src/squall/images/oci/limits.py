@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from squall.blobs.tree import MAX_DEPTH, MAX_ENTRIES, MAX_PATH_BYTES
+from squall.blobs.manifest import MAX_ENTRIES
+from squall.blobs.path_names import MAX_DEPTH, MAX_PATH_BYTES
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

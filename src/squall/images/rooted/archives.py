@@ -8,9 +8,10 @@ from dataclasses import replace
 from typing import Final
 
 from squall.blobs.blob_store import BlobStore
-from squall.blobs.digest import Bytes, Digest
-from squall.blobs.manifest import Attributes, Directory, Entry, Hardlink, Symlink, Whiteout
-from squall.blobs.tree import names_in
+from squall.blobs.digest import Bytes
+from squall.blobs.kept_chunks import file_bytes
+from squall.blobs.manifest import Attributes, Directory, Entry, File, Hardlink, Symlink, Whiteout
+from squall.blobs.path_names import names_in
 from squall.images.flight import Say
 from squall.images.oci.kept_tree import KeptTree
 from squall.images.oci.layer_names import WHITEOUT, Names, names_of
@@ -19,7 +20,7 @@ from squall.images.oci.member_in import attributes_in, target_in
 from squall.images.oci.tar_header import read_header
 from squall.images.oci.tar_member import BLOCK, Kind, Member, shown
 from squall.images.oci.tar_reader import TarReader
-from squall.images.oci.unpacking import unpacking_by
+from squall.images.oci.unpacking import Unpacking, unpacking_by
 from squall.images.rooted.laying import Below, led
 from squall.model.errors import ImageBuildError, LayerInvalid, LayerTooLarge
 
@@ -34,14 +35,15 @@ _MOST_NOTES: Final = 100
 _INSTEAD: Final = "make the archive without it, or COPY the archive and unpack it in a RUN"
 
 
-async def is_archive(digest: Digest, blobs: BlobStore) -> bool:
+async def is_archive(file: File, blobs: BlobStore) -> bool:
     """Whether ADD unpacks a file, as Docker tells: unpacked, it begins with the header of a tar archive, whatever its name.
 
     Raises FeatureUnavailable for one that zstd has packed where nothing here reads that.
     """
-    unpacking = unpacking_by(await blobs.get(digest, stop=_MAGIC_BYTES), LIMITS)
+    unpacking: Unpacking | None = None
     block, taken = b"", 0
-    async for data in blobs.stream(digest):
+    async for data in file_bytes(file, blobs):
+        unpacking = unpacking or unpacking_by(bytes(data[:_MAGIC_BYTES]), LIMITS)
         taken += len(data)
         try:
             for part in unpacking.feed(bytes(data)):
@@ -75,15 +77,17 @@ class Archives:
         self._notes: list[str] = []
         self.any = False
 
-    async def add(self, digest: Digest, name: str) -> None:
+    async def add(self, file: File, name: str) -> None:
         """Takes one archive. Raises LayerInvalid naming the entry that is wrong, LayerTooLarge, and what the store raises."""
-        unpacking = unpacking_by(await self._blobs.get(digest, stop=_MAGIC_BYTES), LIMITS)
+        unpacking: Unpacking | None = None
         reader = TarReader(LIMITS)
         self.any = True
         try:
-            async for data in self._blobs.stream(digest):
+            async for data in file_bytes(file, self._blobs):
+                unpacking = unpacking or unpacking_by(bytes(data[:_MAGIC_BYTES]), LIMITS)
                 await self._kept.through(self._steps(unpacking.feed(bytes(data)), reader))
-            await self._kept.through(self._steps(unpacking.end(), reader))
+            if unpacking is not None:
+                await self._kept.through(self._steps(unpacking.end(), reader))
             reader.end()
         except LayerInvalid as wrong:
             raise LayerInvalid(

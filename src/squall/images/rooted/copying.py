@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import posixpath
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Final, NamedTuple
 
 from squall.blobs.blob_store import BlobStore
+from squall.blobs.kept_chunks import file_bytes
 from squall.blobs.manifest import Attributes, Directory, Entry, Fifo, File, Hardlink, Manifest, Symlink
-from squall.blobs.tree import Directory as TreeDirectory, File as TreeFile, Link as TreeLink, decode_tree
+from squall.blobs.manifest_bytes import decode
 from squall.images.dockerfile.nouns import Copy, MakeDirectory
 from squall.images.dockerfile.sources import is_pattern, named_by
 from squall.images.flight import Say
@@ -20,29 +21,30 @@ from squall.model.errors import ImageBuildError
 _USERS: Final = "etc/passwd"
 _GROUPS: Final = "etc/group"
 _MOST_USERS: Final = 1 << 20
-_LINK: Final = Attributes(mode=0o777)
-_PLAIN: Final = Attributes(mode=0o644)
-_PROGRAM: Final = Attributes(mode=0o755)
-_FOLDER: Final = Attributes(mode=0o755)
+_LINK_MODE: Final = 0o777
+_PLAIN_MODE: Final = 0o644
+_PROGRAM_MODE: Final = 0o755
+_PLAIN: Final = Attributes(mode=_PLAIN_MODE)
+_FOLDER: Final = Attributes(mode=_PROGRAM_MODE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sources:
-    """Where files are copied from: the bytes of a tree of local files, or all that an image shows."""
+    """Where files are copied from: the manifest of local files, or all that an image shows."""
 
     tree: bytes | None = None
     shown: Manifest | None = None
 
-    def found(self) -> dict[str, Laid]:
+    def found(self) -> dict[str, Entry]:
         """What there is, by its path."""
         if self.shown is not None:
             return _of_image(self.shown)
-        return _of_tree(self.tree) if self.tree is not None else {}
+        return _of_local(self.tree) if self.tree is not None else {}
 
 
 def placed_tree(tree: bytes, below: Below) -> tuple[Laid, ...]:
     """Local files at the places that their paths name. Raises TreeInvalid, ImageBuildError."""
-    return tuple(_placed(_of_tree(tree).values(), below))
+    return tuple(_placed(_of_local(tree).values(), below))
 
 
 def made_directory(make: MakeDirectory, below: Below) -> tuple[Laid, ...]:
@@ -73,7 +75,7 @@ async def copied(copy: Copy, sources: Sources, below: Below, blobs: BlobStore, s
 
 
 async def _laid(
-    copy: Copy, found: Mapping[str, Laid], archives: Archives, below: Below, blobs: BlobStore
+    copy: Copy, found: Mapping[str, Entry], archives: Archives, below: Below, blobs: BlobStore
 ) -> list[Laid]:
     """What is copied as it is, at its paths; what is unpacked is given to `archives`."""
     into = copy.dest.endswith("/") or isinstance(below(led(copy.dest, below)), Directory)
@@ -91,19 +93,18 @@ async def _laid(
             )
         for path in matched:
             one = _followed(path, found)
-            packed = one.digest if copy.unpack and isinstance(one, Bytes) else None
-            if packed is not None and await is_archive(packed, blobs):
-                await archives.add(packed, f"{path} (line {copy.line})")
+            if copy.unpack and isinstance(one, File) and await is_archive(one, blobs):
+                await archives.add(one, f"{path} (line {copy.line})")
             else:
                 laid += _copied_to(copy.dest, path, found, into=into)
     for file in copy.inline:
         path = posixpath.join(copy.dest, file.name) if into else copy.dest
         data = file.text.encode()
-        laid.append(Bytes(path=path.strip("/"), attributes=_PLAIN, size=len(data), data=data))
+        laid.append(Bytes(path=path.strip("/"), attributes=_PLAIN, data=data))
     return laid
 
 
-def _copied_to(dest: str, path: str, found: Mapping[str, Laid], *, into: bool) -> Iterator[Laid]:
+def _copied_to(dest: str, path: str, found: Mapping[str, Entry], *, into: bool) -> Iterator[Entry]:
     one = _followed(path, found)
     if not isinstance(one, Directory):
         name = posixpath.basename(path)
@@ -116,24 +117,19 @@ def _copied_to(dest: str, path: str, found: Mapping[str, Laid], *, into: bool) -
             yield replace(other, path=posixpath.join(dest, inner[len(top) :].strip("/")).strip("/"))
 
 
-def _followed(path: str, found: Mapping[str, Laid]) -> Laid:
+def _followed(path: str, found: Mapping[str, Entry]) -> Entry:
     """What is copied where a link is named: what it leads to among the sources."""
-
-    def at(path: str) -> Entry | None:
-        one = found.get(path)
-        return File(path=path, attributes=_PLAIN) if isinstance(one, Bytes) else one
-
-    real = led(path, at)
+    real = led(path, found.get)
     if real not in found and real:
         raise ImageBuildError(f"the link {path} leads to nothing that can be copied")
     return found.get(real, Directory(path="", attributes=_FOLDER))
 
 
-def _is_there(path: str, found: Mapping[str, Laid]) -> bool:
+def _is_there(path: str, found: Mapping[str, Entry]) -> bool:
     return not path or path in found
 
 
-def _matching(pattern: str, found: Mapping[str, Laid]) -> list[str]:
+def _matching(pattern: str, found: Mapping[str, Entry]) -> list[str]:
     """The paths that a source names; only patterns name several."""
     if pattern in {".", ""}:
         return [""]
@@ -142,29 +138,28 @@ def _matching(pattern: str, found: Mapping[str, Laid]) -> list[str]:
     return list(filter(named_by(pattern), found))
 
 
-def _of_tree(data: bytes) -> dict[str, Laid]:
-    found: dict[str, Laid] = {}
-    for entry in decode_tree(data).entries:
-        names = entry.path.split("/")
-        for count in range(1, len(names)):
-            above = "/".join(names[:count])
-            found.setdefault(above, Directory(path=above, attributes=_FOLDER))
-        match entry:
-            case TreeFile():
-                attributes = _PROGRAM if entry.executable else _PLAIN
-                found[entry.path] = Bytes(
-                    path=entry.path, attributes=attributes, size=entry.size, digest=entry.digest
-                )
-            case TreeLink():
-                found[entry.path] = Symlink(path=entry.path, attributes=_LINK, target=entry.target)
-            case TreeDirectory():
-                found[entry.path] = Directory(path=entry.path, attributes=_FOLDER)
-    return found
+def _of_local(manifest: bytes) -> dict[str, Entry]:
+    """What local files have; of their modes only whether they are programs, for the rest is for whoever mounts them."""
+    return {
+        entry.path: replace(entry, attributes=replace(entry.attributes, mode=_mode(entry)))
+        for entry in decode(manifest).entries
+        if entry.path and isinstance(entry, File | Symlink | Directory)
+    }
 
 
-def _of_image(shown: Manifest) -> dict[str, Laid]:
+def _mode(entry: File | Symlink | Directory) -> int:
+    match entry:
+        case Symlink():
+            return _LINK_MODE
+        case File() if not entry.attributes.mode & 0o111:
+            return _PLAIN_MODE
+        case _:
+            return _PROGRAM_MODE
+
+
+def _of_image(shown: Manifest) -> dict[str, Entry]:
     """What an image shows; a further name of a file is a file of its own once it is copied."""
-    found: dict[str, Laid] = {}
+    found: dict[str, Entry] = {}
     for entry in shown.entries:
         if isinstance(entry, Hardlink):
             first = found[entry.first]
@@ -265,7 +260,7 @@ async def _lines(path: str, below: Below, blobs: BlobStore) -> list[_Row]:
     found = below(led(path, below))
     if not isinstance(found, File) or found.size > _MOST_USERS:
         return []
-    text = b"".join([part async for part in _bytes_of(found, blobs)]).decode("utf-8", "replace")
+    text = b"".join([part async for part in file_bytes(found, blobs)]).decode("utf-8", "replace")
     rows = (line.split(":") for line in text.splitlines())
     return [
         _Row(
@@ -277,8 +272,3 @@ async def _lines(path: str, below: Below, blobs: BlobStore) -> list[_Row]:
         for row in rows
         if len(row) > 3 and row[2].isdigit()
     ]
-
-
-async def _bytes_of(file: File, blobs: BlobStore) -> AsyncIterator[bytes]:
-    for part in file.parts:
-        yield await blobs.get(part.chunk, start=part.offset, stop=part.offset + part.length)

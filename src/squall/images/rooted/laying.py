@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from squall.blobs.blob_store import BlobStore
-from squall.blobs.digest import Digest
 from squall.blobs.manifest import (
     ROOT,
     Attributes,
@@ -33,13 +32,11 @@ _NEW_DIRECTORY: Final = Attributes(mode=0o755)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bytes:
-    """A file whose bytes are one blob, or at hand. Its attributes are the layer's."""
+    """A file whose bytes are at hand. Its attributes are the layer's."""
 
     path: str
     attributes: Attributes
-    size: int
-    digest: Digest | None = None
-    data: bytes = b""
+    data: bytes
 
 
 Laid = Bytes | Entry
@@ -89,11 +86,10 @@ async def lay(laid: Iterable[Laid], blobs: BlobStore, below: Below) -> Snapshot:
     places: dict[str, Place] = {}
     for one in ordered:
         if isinstance(one, Bytes):
-            places[one.path] = packing.begin(one.path, one.size)
-            async for part in _parts(one, blobs):
-                packing.add(part)
-                if packing.is_full:
-                    await packing.keep()
+            places[one.path] = packing.begin(one.path, len(one.data))
+            packing.add(one.data)
+            if packing.is_full:
+                await packing.keep()
     await packing.end()
     entries = tuple(
         _file(one, places[one.path], packing.digests) if isinstance(one, Bytes) else one for one in ordered
@@ -119,20 +115,7 @@ def _shape(one: Laid) -> Entry:
     return File(path=one.path, attributes=one.attributes) if isinstance(one, Bytes) else one
 
 
-async def _parts(one: Bytes, blobs: BlobStore) -> AsyncIterator[bytes]:
-    if one.digest is None:
-        yield one.data
-        return
-    size = 0
-    async for part in blobs.stream(one.digest):
-        size += len(part)
-        if size <= one.size:
-            yield part
-    if size != one.size:
-        raise ImageBuildError(f"/{one.path} is said to have {one.size} bytes, and has {size}")
-
-
 def _file(one: Bytes, place: Place, digests: bytearray) -> File:
     return File(
-        path=one.path, attributes=one.attributes, size=one.size, parts=tuple(parts_at(place, digests))
+        path=one.path, attributes=one.attributes, size=len(one.data), parts=tuple(parts_at(place, digests))
     )

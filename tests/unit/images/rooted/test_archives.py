@@ -15,13 +15,13 @@ import pytest
 import zstandard
 
 from squall.blobs.manifest import Attributes, Directory, Entry, Fifo, File, Hardlink, Manifest, Symlink
-from squall.blobs.manifest_bytes import decode
+from squall.blobs.manifest_bytes import decode, encode
 from squall.blobs.memory_blobs import MemoryBlobs
-from squall.blobs.tree import File as TreeFile, Link as TreeLink, encode_tree, tree_of
 from squall.images.dockerfile.nouns import Copy
 from squall.images.rooted.copying import Sources, copied
 from squall.images.rooted.laying import lay
 from squall.model.errors import ImageBuildError, LayerInvalid
+from tests.local_trees import keep_tree, local_tree
 from tests.unit.images.oci.archives import END, archive, bytes_of, entry, info
 from tests.unit.images.oci.test_layer_hostile import REFUSED
 from tests.unit.images.rooted.test_copying import GROUP, PASSWD, USERS
@@ -75,14 +75,13 @@ def add(*data: bytes, below: dict[str, Entry] = IMAGE, dest: str = "/srv/", **mo
 
     async def work() -> Added:
         blobs = MemoryBlobs()
-        files = [
-            TreeFile(path=str(number), size=len(one), digest=await blobs.put(one))
-            for number, one in enumerate(data)
-        ]
-        sources = Sources(tree=encode_tree(tree_of([*files, TreeLink(path="link", target="0")])))
+        files = {str(number): one for number, one in enumerate(data)}
+        tree = local_tree(files, {"link": "0"})
+        await keep_tree(blobs, tree, files)
+        sources = Sources(tree=encode(tree))
         for one in (PASSWD, GROUP):
             await blobs.put(one)
-        names = more.pop("sources", " ".join(file.path for file in files)).split()
+        names = more.pop("sources", " ".join(files)).split()
         copy = Copy(sources=tuple(names), dest=dest, unpack=True, line=7, **more)
         said: list[str] = []
         laid = await copied(copy, sources, below.get, blobs, said.append)
@@ -140,8 +139,10 @@ def test_a_name_says_nothing_and_a_link_is_followed_and_copy_unpacks_nothing() -
 
     async def copy() -> set[str]:
         blobs = MemoryBlobs()
-        tree = tree_of([TreeFile(path="x.tar", size=len(PLAIN), digest=await blobs.put(PLAIN))])
-        sources = Sources(tree=encode_tree(tree))
+        files = {"x.tar": PLAIN}
+        tree = local_tree(files)
+        await keep_tree(blobs, tree, files)
+        sources = Sources(tree=encode(tree))
         laid = await copied(Copy(sources=("x.tar",), dest="/srv/"), sources, IMAGE.get, blobs, print)
         return {one.path for one in laid}
 
@@ -151,9 +152,11 @@ def test_a_name_says_nothing_and_a_link_is_followed_and_copy_unpacks_nothing() -
 def test_an_archive_in_a_directory_that_is_added_stays_packed() -> None:
     async def work() -> set[str]:
         blobs = MemoryBlobs()
-        tree = tree_of([TreeFile(path="dir/x.tar", size=len(PLAIN), digest=await blobs.put(PLAIN))])
+        files = {"dir/x.tar": PLAIN}
+        tree = local_tree(files)
+        await keep_tree(blobs, tree, files)
         copy = Copy(sources=("dir",), dest="/srv/", unpack=True)
-        laid = await copied(copy, Sources(tree=encode_tree(tree)), IMAGE.get, blobs, print)
+        laid = await copied(copy, Sources(tree=encode(tree)), IMAGE.get, blobs, print)
         return {one.path for one in laid}
 
     assert asyncio.run(work()) == {"srv/x.tar"}
@@ -289,6 +292,8 @@ def test_a_whiteout_of_a_layer_is_no_file_that_anybody_adds() -> None:
 
 _BOMB = """
 import asyncio, bz2, gzip, io, lzma, sys
+from squall.blobs.chunks import CHUNK_BYTES
+from squall.blobs.manifest import Attributes, File, Part
 from squall.blobs.memory_blobs import MemoryBlobs
 from squall.images.rooted.archives import Archives
 from squall.model.errors import LayerTooLarge
@@ -296,11 +301,13 @@ from tests.unit.images.oci.archives import header, records
 from tests.unit.images.rooted.test_archives import IMAGE, bomb
 
 class Nowhere(MemoryBlobs):
+    # The chunks of a bomb, in their order.
+    coming, rest = bomb(sys.argv[1]), b""
     async def get(self, digest, *, start=0, stop=None):
-        return next(bomb(sys.argv[1]))[start:stop]
-    async def stream(self, digest, **rest):
-        for part in bomb(sys.argv[1]):
-            yield part
+        while len(self.rest) < CHUNK_BYTES:
+            self.rest += next(self.coming)
+        chunk, self.rest = self.rest[:CHUNK_BYTES], self.rest[CHUNK_BYTES:]
+        return chunk
     async def put(self, data, *, announced=None, forced=True):
         return announced
     async def has_many(self, digests, *, renew=False):
@@ -310,8 +317,10 @@ class Nowhere(MemoryBlobs):
 
 async def work():
     archives = Archives("/srv", None, IMAGE.get, Nowhere(), print)
+    parts = tuple(Part(chunk=f"{n:064x}", offset=0, length=CHUNK_BYTES) for n in range(100_000))
+    file = File(path="bomb", attributes=Attributes(mode=0o644), size=100_000 * CHUNK_BYTES, parts=parts)
     try:
-        await archives.add("0" * 64, "bomb")
+        await archives.add(file, "bomb")
     finally:
         archives.close()
 

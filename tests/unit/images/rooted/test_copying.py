@@ -1,17 +1,19 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
 from squall.blobs.digest import digest_of
 from squall.blobs.manifest import Attributes, Directory, Entry, File, Hardlink, Manifest, Part, Symlink
+from squall.blobs.manifest_bytes import encode
 from squall.blobs.memory_blobs import MemoryBlobs
-from squall.blobs.tree import File as TreeFile, Link as TreeLink, encode_tree, tree_of
 from squall.images.dockerfile.nouns import Copy, InlineFile, MakeDirectory
 from squall.images.rooted.copying import Sources, copied, made_directory, placed_tree, user_of
 from squall.images.rooted.laying import Bytes, Laid
 from squall.model.errors import ImageBuildError
+from tests.local_trees import keep_tree, local_tree
 from tests.unit.images.rooted.test_laying import FOLDER, LINKED, folder, image, link
 
 PASSWD = b"root:x:0:0:root:/root:/bin/sh\nweb:x:33:34:web:/srv:/bin/sh\n"
@@ -45,19 +47,9 @@ LOCAL = {
 
 
 def local(blobs: MemoryBlobs) -> Sources:
-    files = [
-        TreeFile(
-            path=path, size=len(data), digest=asyncio.run(blobs.put(data)), executable=path.endswith(".sh")
-        )
-        for path, data in LOCAL.items()
-    ]
-    return Sources(
-        tree=encode_tree(
-            tree_of(
-                [*files, TreeLink(path="link", target="a.txt"), TreeLink(path="src/out", target="../../etc")]
-            )
-        )
-    )
+    tree = local_tree(LOCAL, {"link": "a.txt", "src/out": "../../etc"}, executables=["run.sh"])
+    asyncio.run(keep_tree(blobs, tree, LOCAL))
+    return Sources(tree=encode(tree))
 
 
 def result(copy: Copy, sources: Sources | None = None, below: dict[str, Entry] = USERS) -> dict[str, Laid]:
@@ -96,16 +88,17 @@ def test_everything_is_the_content_of_the_context() -> None:
 
 def test_a_link_that_is_named_is_followed_and_one_in_a_directory_is_kept() -> None:
     (followed,) = result(Copy(sources=("link",), dest="/new/x")).values()
-    assert isinstance(followed, Bytes)
-    assert followed.digest == digest_of(b"a")
+    assert isinstance(followed, File)
+    assert [part.chunk for part in followed.parts] == [digest_of(b"a")]
     assert isinstance(result(Copy(sources=("src",), dest="/new"))["new/out"], Symlink)
 
 
 def test_modes_and_owners() -> None:
     def attributes(copy: Copy) -> Attributes:
         (one,) = result(copy).values()
-        assert isinstance(one, Bytes)
-        return one.attributes
+        assert isinstance(one, File)
+        # Its time is that of the manifest of local files.
+        return replace(one.attributes, mtime_ns=0)
 
     assert attributes(Copy(sources=("a.txt",), dest="/srv/")) == Attributes(mode=0o644)
     assert attributes(Copy(sources=("run.sh",), dest="/srv/")) == Attributes(mode=0o755)
@@ -192,7 +185,7 @@ def test_what_is_not_there_or_in_the_way_is_named() -> None:
 
 
 def test_local_files_follow_the_links_of_the_image() -> None:
-    tree = encode_tree(tree_of([TreeFile(path="bin/tool", size=0, digest=digest_of(b""))]))
+    tree = encode(local_tree({"bin/tool": b""}))
     assert [one.path for one in placed_tree(tree, LINKED.get)] == ["usr/bin/tool"]
 
 
@@ -206,7 +199,7 @@ def test_a_working_directory_is_made_where_there_is_none() -> None:
 
 
 def test_a_link_of_the_context_that_leads_out_of_it_leads_to_nothing() -> None:
-    sources = Sources(tree=encode_tree(tree_of([TreeLink(path="evil", target="/etc/shadow")])))
+    sources = Sources(tree=encode(local_tree({}, {"evil": "/etc/shadow"})))
     with pytest.raises(ImageBuildError, match="leads to nothing"):
         result(Copy(sources=("evil",), dest="/new/"), sources)
     assert link("x", "y").target == "y"
