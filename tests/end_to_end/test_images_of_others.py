@@ -17,7 +17,7 @@ from squall.images.registry.reference import parse_reference
 from squall.images.remote import push_image
 from squall.images.rooted.kept import Kept
 from tests.end_to_end.conftest import House
-from tests.end_to_end.test_rooted_images import Program
+from tests.end_to_end.image_program import Program
 from tests.linux.images.buildah import Buildah
 from tests.linux.images.registry_server import registry_server
 

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
-import lzma
 import os
 import shutil
-import subprocess
 import sys
-import tarfile
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -25,50 +22,14 @@ from squall.images.registry.credentials import Keychain
 from squall.images.registry.reference import parse_reference
 from squall.images.remote import pull_image, push_image
 from tests.end_to_end.conftest import SOURCES, House
+from tests.end_to_end.image_program import HEAD, TAIL, Program
 from tests.linux import leaks
 from tests.linux.images.registry_server import registry_server
 from tests.machine import facts
-from tests.unit.images.oci.archives import archive, info
 
 pytestmark = [pytest.mark.needs("linux", "namespaces", "network"), pytest.mark.timeout(400)]
 
 MINOR = ".".join(map(str, sys.version_info[:2]))
-HEAD = """
-import json, squall
-
-app = squall.App("rooted")
-
-def sh(command):
-    import subprocess
-    return subprocess.run(command, shell=True, capture_output=True, text=True).stdout.strip()
-"""
-TAIL = """
-
-@app.local_entrypoint()
-def main():
-    print("told:" + json.dumps(look.remote()))
-"""
-
-
-class Program:
-    """A program whose function `look` tells something of the image that it runs in."""
-
-    def __init__(self, house: House) -> None:
-        self.house = house
-        self.said = ""
-
-    def run(self, text: str, **files: str | bytes) -> subprocess.CompletedProcess[str]:
-        path = self.house.program(f"{HEAD}{text}{TAIL}")
-        for name, content in files.items():
-            (path.parent / name).write_bytes(content.encode() if isinstance(content, str) else content)
-        done = self.house.run("-m", "squall", "run", str(path), cwd=path.parent, within_s=300)
-        self.said = done.stdout + done.stderr
-        return done
-
-    def tells(self, text: str, **files: str | bytes) -> object:
-        done = self.run(text, **files)
-        assert done.returncode == 0, self.said
-        return json.loads(done.stdout.partition("told:")[2])
 
 
 @pytest.fixture
@@ -161,37 +122,6 @@ def look():
         "42",
         "/srv/site",
     ]
-
-
-def test_archives_are_unpacked_by_add_and_by_nothing_else(program: Program) -> None:
-    members = [(info("bin/tool", mode=0o755), b"#!/bin/sh\necho works\n"), (info("share/note"), b"noted\n")]
-    packed = archive([*members, (info("share/link", tarfile.SYMTYPE, target="note"), b"")])
-    text = """
-image = squall.Image.debian_slim().dockerfile_commands(
-    "ADD --chown=33:33 tools.tar.xz words.txt /opt/tools/",
-    "COPY tools.tar.xz /srv/",
-    "ADD tools.tar.xz /usr/local/",
-    "RUN tool > /srv/said",
-    context_dir=".",
-)
-
-@app.function(image=image)
-def look():
-    return [sh("cat /opt/tools/share/link /opt/tools/words.txt /srv/said"), sh("ls /srv"), sh("stat -c %u:%a /opt/tools/bin/tool"),
-            sh("stat -c %u:%a /usr/local/share /usr/local/bin/tool")]
-"""
-    files: dict[str, str | bytes] = {"tools.tar.xz": lzma.compress(packed), "words.txt": "words"}
-    mine = "33" if os.geteuid() == 0 or facts()["subordinate_ids"] else "0"
-    said = ["noted\nwordsworks", "said\ntools.tar.xz", f"{mine}:755", "0:755\n0:755"]
-    assert program.tells(text, **files) == said
-    program.tells(text, **files)
-    assert "building" not in program.said
-    hostile = archive([(info("fine"), b""), (info("../../etc/passwd"), b"")])
-    done = program.run(text, **{**files, "tools.tar.xz": hostile})
-    assert done.returncode != 0
-    assert "SQ-1516" in program.said
-    assert "ADD cannot unpack tools.tar.xz (line 1)" in program.said
-    assert "'../../etc/passwd'" in program.said
 
 
 @pytest.mark.needs("registry")
@@ -528,25 +458,3 @@ def look():
         assert house.run("-m", "squall", "down").returncode == 0
     finally:
         del house.environ["SQUALL_FAULT"]
-
-
-def test_a_function_of_a_build_has_the_cores_and_the_memory_that_it_is_given(program: Program) -> None:
-    text = """
-def measure():
-    import pathlib, time
-    taken = len(b"x" * (100 << 20))
-    began, used = time.monotonic(), time.process_time()
-    while time.process_time() - used < 0.5:
-        pass
-    pathlib.Path("/opt/took").write_text(f"{time.monotonic() - began}")
-
-@app.function(image=squall.Image.debian_slim().run_function(measure, cpu=(0.1, 0.25), memory=MEMORY))
-def look():
-    return float(open("/opt/took").read())
-"""
-    took_s = program.tells(text.replace("MEMORY", "300"))
-    assert isinstance(took_s, float)
-    assert took_s > 1.2, "a quarter of a core gives half a second of one in two"
-    # The same function with more to use leaves the same.
-    assert program.tells(text.replace("MEMORY", "(300, 500)")) == took_s
-    assert "building" not in program.said

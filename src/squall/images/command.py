@@ -189,6 +189,7 @@ _MISSING: Final = (
     ),
     re.compile(r"[Bb]ecause there (?:is|are) no versions? of (?P<package>\S+?)(?:\s|,|$)"),
     re.compile(r"[Bb]ecause only (?:the following versions of )?(?P<package>[A-Za-z0-9._-]+)"),
+    re.compile(r"depends on (?P<package>\S+) \([^)]*\) which doesn't match any versions"),
     re.compile(r"(?P<package>\S+) was not found in the cache"),
     re.compile(r"No matching distribution found for (?P<package>.+)"),
     re.compile(r"Could not find a version that satisfies the requirement (?P<package>.+?)(?: \(from|$)"),
@@ -206,6 +207,10 @@ _OFFLINE: Final = (
     ),
     "NewConnectionError",
 )
+_STALE: Final = re.compile(
+    r"since poetry\.lock was last generated|poetry\.lock is not (?:consistent|up to date) with pyproject\.toml"
+)
+_NO_POETRY: Final = re.compile(r"\bpoetry: (?:command )?not found")
 _REFUSED: Final = re.compile(r"\b(?:401 Unauthorized|403 Forbidden|401 Client Error|403 Client Error)")
 _FULL: Final = ("No space left on device", "os error 28", "Disk quota exceeded", "os error 122")
 
@@ -239,6 +244,18 @@ def failure(
         return ImageDownloadError(
             f"an index refused the login: {told}{detail}",
             remedy="check the user and password of the index in pip's or uv's settings, or in ~/.netrc",
+        )
+    if _STALE.search(text):
+        return ImageBuildError(
+            f"poetry.lock does not say what pyproject.toml asks for now: {told}{detail}",
+            remedy="run `poetry lock` and build again, or write ignore_lockfile=True, which resolves it anew",
+            step=label,
+        )
+    if _NO_POETRY.search(text):
+        return ImageBuildError(
+            f"the image has no Poetry: {told}{detail}",
+            remedy="install it in a step before, or leave poetry_version=None out",
+            step=label,
         )
     missing = next((found for pattern in _MISSING if (found := pattern.search(text))), None)
     offline = next((word for word in _OFFLINE if word in text), None)

@@ -18,6 +18,7 @@ Dialect = Literal["pip", "uv"]
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _HIDDEN = re.compile(r"\$\{SQUALL_CREDENTIAL_\w+\}@")
 _DEBIAN_PACKAGE = re.compile(r"[a-z0-9][a-z0-9+.-]+(:[a-z0-9]+)?([=/][A-Za-z0-9.+~:-]+)?")
+_VERSION = re.compile(r"latest|[0-9][0-9A-Za-z.]*|")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 # What is mounted in every container, and what most distributions have as a link into /usr: a directory would hide it.
 _NEVER_GIVEN: Final = (
@@ -93,6 +94,35 @@ class UvSync:
             raise ValueError("a uv project has a pyproject.toml")
         if self.frozen and not self.lock.strip():
             raise ValueError("a frozen install of a uv project needs its uv.lock")
+        _check_settings(self.env, self.secrets)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PoetryInstall:
+    """One step that installs what a Poetry project needs, and not the project itself.
+
+    pyproject, lock: the text of pyproject.toml and poetry.lock, credentials in them as in PipInstall; the lock is empty
+    where all is resolved anew. with_groups, without_groups, only_groups: as Poetry's options of these names. poetry_version: the Poetry
+    that reads the lock, "latest" for whichever there is now, "" for the one in the image. env, build_id, secrets, gpu: as in PipInstall.
+    """
+
+    pyproject: str
+    lock: str = ""
+    with_groups: tuple[str, ...] = ()
+    without_groups: tuple[str, ...] = ()
+    only_groups: tuple[str, ...] = ()
+    poetry_version: str = "latest"
+    extra_options: str = ""
+    env: dict[str, str] = field(default_factory=dict)
+    build_id: str = ""
+    secrets: tuple[str, ...] = ()
+    gpu: tuple[Gpus, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.pyproject.strip():
+            raise ValueError("a Poetry project has a pyproject.toml")
+        if not _VERSION.fullmatch(self.poetry_version):
+            raise ValueError(f"{self.poetry_version!r} is no version of Poetry")
         _check_settings(self.env, self.secrets)
 
 
@@ -260,7 +290,7 @@ class AddLocal:
         check_remote(self.remote)
 
 
-BuildStep = PipInstall | UvSync | AptInstall | RunCommands | RunFunction | DockerfileCommands
+BuildStep = PipInstall | UvSync | PoetryInstall | AptInstall | RunCommands | RunFunction | DockerfileCommands
 """The steps that run something."""
 
 ConfigStep = Env | Workdir | Entrypoint | Cmd | Shell
@@ -274,6 +304,7 @@ WithoutOwnRoot = PipInstall | Env | Workdir | AddLocal
 _KINDS: Final[Mapping[str, type[Step]]] = {
     "pip_install": PipInstall,
     "uv_sync": UvSync,
+    "poetry_install": PoetryInstall,
     "apt_install": AptInstall,
     "run_commands": RunCommands,
     "run_function": RunFunction,
@@ -312,6 +343,8 @@ def step_label(step: Step) -> str:
             return f"{dialect} {_HIDDEN.sub('', _some(what))}"
         case UvSync():
             return "uv_sync"
+        case PoetryInstall():
+            return "poetry_install_from_file"
         case AptInstall():
             return f"apt_install {_some(step.packages)}"
         case RunCommands():

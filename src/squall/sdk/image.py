@@ -238,10 +238,6 @@ class Image(Installs, Runs, Adds):
             'write `.pip_install("name @ git+https://${TOKEN}@HOST/...", secrets=[...])` with a secret that has TOKEN',
         )
 
-    def poetry_install_from_file(self, *_: Any, **__: Any) -> Image:
-        """Not in this version: the dependencies of a Poetry project."""
-        raise _later("poetry_install_from_file", "export them, and use `.pip_install_from_requirements(...)`")
-
 
 class Imports:
     """Passes over imports that fail anywhere but in containers of one image, where they raise as ever."""

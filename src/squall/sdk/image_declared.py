@@ -73,6 +73,22 @@ class Sync:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PoetryProject:
+    """The dependencies of a Poetry project; its files are read when the image is needed. lockfile: "" for the one beside pyproject."""
+
+    pyproject: str
+    lockfile: str
+    ignore_lockfile: bool
+    groups: tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]
+    poetry_version: str
+    extra_options: str
+    env: tuple[tuple[str, str], ...]
+    secrets: tuple[Secret, ...]
+    build_id: str
+    gpu: tuple[Gpus, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Apt:
     """Packages of the distribution."""
 
@@ -162,7 +178,7 @@ class Local:
     ignore: Ignore = field(default=())
 
 
-Building = Install | Sync | Apt | Commands | Call | Lines
+Building = Install | Sync | PoetryProject | Apt | Commands | Call | Lines
 """The steps that run something."""
 
 Declared = Building | Variables | Directory | Program | Local
@@ -186,6 +202,8 @@ def method_of(step: Declared) -> str:
             return step.method
         case Sync():
             return "uv_sync"
+        case PoetryProject():
+            return "poetry_install_from_file"
         case Apt():
             return "apt_install"
         case Commands():
@@ -219,6 +237,9 @@ def said_by(step: Declared) -> str:
                 step.env,
                 step.gpu,
             )
+        case PoetryProject():
+            options = (step.ignore_lockfile, step.groups, step.extra_options, step.poetry_version)
+            words = (os.path.basename(step.pyproject), *options, step.env, _names(step.secrets), step.gpu)
         case Apt() | Commands():
             words = (
                 step.packages if isinstance(step, Apt) else step.commands,

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Mapping
-from typing import Any, Self
+from typing import Any, Final, Self
 
 from squall.model.errors import InvalidError
-from squall.model.image_steps import AptInstall, Dialect
-from squall.sdk.image_declared import Apt, Chain, Gpu, Path, Sync, flat_words, settings_of
+from squall.model.image_steps import AptInstall, Dialect, PoetryInstall
+from squall.sdk.image_declared import Apt, Chain, Gpu, Path, PoetryProject, Sync, flat_words, settings_of
 from squall.sdk.image_packages import Words, install, read_options
 from squall.sdk.secret import Secret, checked_secrets
 
 Secrets = Iterable[Secret] | None
+_GROUP: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
 class Installs(Chain):
@@ -185,6 +187,57 @@ class Installs(Chain):
         )
         return self.with_step(step)
 
+    def poetry_install_from_file(
+        self,
+        poetry_pyproject_toml: Path,
+        poetry_lockfile: Path | None = None,
+        *,
+        ignore_lockfile: bool = False,
+        poetry_version: str | None = "latest",
+        with_: Iterable[str] = (),
+        without: Iterable[str] = (),
+        only: Iterable[str] = (),
+        extra_options: str = "",
+        env: Mapping[str, str] | None = None,
+        secrets: Secrets = None,
+        gpu: Gpu = None,
+        force_build: bool = False,
+    ) -> Self:
+        """With what a Poetry project needs, by its poetry.lock; not with the project itself, whose source ships.
+
+        Its files are read when the image is needed. poetry_lockfile: poetry.lock beside the other by default; with
+        ignore_lockfile=True all is resolved anew. poetry_version: the Poetry that reads the lock, in an environment of its own that is
+        no part of the image; None for the one that the image has. with_, without, only: dependency groups, as for
+        `poetry install`. extra_options: of `poetry export`, which tells our installer what to install: "--all-extras". The rest is as
+        for `uv_pip_install`. Needs an image with a root of its own. Raises InvalidError.
+        """
+        method = "poetry_install_from_file"
+        left, places = read_options(extra_options)
+        if any(places.values()):
+            raise InvalidError(
+                f"Image.{method}: extra_options says where packages are, which the project says",
+                remedy="write it into pyproject.toml, as [[tool.poetry.source]]",
+            )
+        version = "" if poetry_version is None else poetry_version
+        try:
+            PoetryInstall(pyproject="[project]", poetry_version=version)
+        except (ValueError, TypeError):
+            raise InvalidError(
+                f"Image.{method}: {poetry_version!r} is no version of Poetry",
+                remedy='write one: "2.1.4", or "latest"',
+            ) from None
+        step = PoetryProject(
+            pyproject=os.fspath(poetry_pyproject_toml),
+            lockfile="" if poetry_lockfile is None else os.fspath(poetry_lockfile),
+            ignore_lockfile=bool(ignore_lockfile),
+            groups=(_groups(method, with_), _groups(method, without), _groups(method, only)),
+            poetry_version=version,
+            extra_options=left,
+            secrets=checked_secrets(f"Image.{method}", secrets),
+            **settings_of(method, env, gpu, force_build=force_build),
+        )
+        return self.with_step(step)
+
     def apt_install(
         self,
         *packages: str | Iterable[str],
@@ -212,6 +265,18 @@ class Installs(Chain):
                 **settings_of("apt_install", env, gpu, force_build=force_build),
             )
         )
+
+
+def _groups(method: str, names: Iterable[str]) -> tuple[str, ...]:
+    """Names of dependency groups. Raises InvalidError."""
+    found = flat_words(f"Image.{method}", [names])
+    for name in found:
+        if not _GROUP.fullmatch(name):
+            raise InvalidError(
+                f"Image.{method}: {name!r} is no name of a dependency group",
+                remedy='name groups: with_=["test"]',
+            )
+    return found
 
 
 def _common(method: str, dialect: Dialect, gpu: Any, secrets: Any, *, force_build: bool) -> dict[str, Any]:

@@ -1,10 +1,11 @@
-"""Image projects: what a pyproject.toml, and a uv.lock beside it, say that an image needs."""
+"""Image projects: what a pyproject.toml, and a uv.lock or poetry.lock beside it, say that an image needs."""
 
 from __future__ import annotations
 
 import os
 import re
 import tomllib
+from collections.abc import Iterator
 from typing import Any, Final
 
 from squall.model.errors import InvalidError, SourceFileNotFound
@@ -84,6 +85,43 @@ def uv_project(directory: str, *, frozen: bool) -> tuple[str, str]:
             )
         return _read_text(path), ""
     return _read_text(path), _read_text(lock_path)
+
+
+def poetry_project(path: str, lockfile: str, *, ignored: bool) -> tuple[str, str]:
+    """The text of a Poetry project's pyproject.toml, and of its lock, "" where it is `ignored`. lockfile: "" for poetry.lock beside it.
+
+    Raises SourceFileNotFound, and InvalidError for a project that no build can follow.
+    """
+    said = _read_toml(path)
+    for name, found in _poetry_dependencies(said, path):
+        for each in found if isinstance(found, list) else [found]:
+            if isinstance(each, dict) and (each.get("path") or str(each.get("url", "")).startswith("file:")):
+                raise InvalidError(
+                    f"{path}: {name} comes from a place on this machine, which a build does not see",
+                    remedy="ship it with `.add_local_python_source(...)`, and take it out of the dependencies",
+                )
+    if ignored:
+        return _read_text(path), ""
+    lock_path = lockfile or os.path.join(os.path.dirname(os.path.expanduser(path)), "poetry.lock")
+    if not os.path.exists(os.path.expanduser(lock_path)):
+        raise SourceFileNotFound(
+            f"Image.poetry_install_from_file: {lock_path} does not exist, and says which versions are meant",
+            path=lock_path,
+            remedy="make it with `poetry lock`, or write ignore_lockfile=True, which resolves anew what pyproject.toml asks for",
+        )
+    return _read_text(path), _read_text(lock_path)
+
+
+def _poetry_dependencies(said: dict[str, Any], path: str) -> Iterator[tuple[str, Any]]:
+    """What a project needs, by name, in the tables that are Poetry's own."""
+    own = _table(_table(said, "tool", path), "poetry", path)
+    groups = _table(own, "group", path)
+    for table in (
+        _table(own, "dependencies", path),
+        _table(own, "dev-dependencies", path),
+        *(_table(_table(groups, name, path), "dependencies", path) for name in groups),
+    ):
+        yield from table.items()
 
 
 def _read_toml(path: str) -> dict[str, Any]:

@@ -30,6 +30,7 @@ from squall.model.image_steps import (
     DockerfileCommands,
     Entrypoint,
     Env,
+    PoetryInstall,
     RunCommands,
     RunFunction,
     Shell,
@@ -52,13 +53,14 @@ from squall.sdk.image_declared import (
     Ignore,
     Lines,
     Local,
+    PoetryProject,
     Program,
     RegistryBase,
     Sync,
     Variables,
 )
 from squall.sdk.image_packages import SECRET_PREFIX, Install, read_install
-from squall.sdk.image_projects import uv_project
+from squall.sdk.image_projects import poetry_project, uv_project
 from squall.sdk.secret import Secret, values_of
 from squall.sdk.source_walk import SourceFile
 
@@ -235,7 +237,9 @@ class _Recipe:
             built=image.origin.key if isinstance(image.origin, BuiltBase) else self._read.meant,
             python_version=image.python_version,
             steps=(*steps, Env(variables={IDENTITY_VARIABLE: image.identity})),
-            sources=sources if any(isinstance(step, Install | Sync) for step in image.steps) else "",
+            sources=sources
+            if any(isinstance(step, Install | Sync | PoetryProject) for step in image.steps)
+            else "",
         )
         read = [each for each in (base, *self._read.lines) if each is not None]
         notes = dict.fromkeys(f"Dockerfile, {note}" for each in read for note in each.notes)
@@ -252,6 +256,8 @@ class _Recipe:
                 return read_install(step, self._hidden)
             case Sync():
                 return self._sync(step)
+            case PoetryProject():
+                return self._poetry(step)
             case Apt():
                 return AptInstall(packages=step.packages, **self._told(step))
             case Commands():
@@ -309,6 +315,20 @@ class _Recipe:
             **self._told(step),
         )
 
+    def _poetry(self, step: PoetryProject) -> PoetryInstall:
+        pyproject, lock = poetry_project(step.pyproject, step.lockfile, ignored=step.ignore_lockfile)
+        with_, without, only = step.groups
+        return PoetryInstall(
+            pyproject=self._hidden.hide(pyproject),
+            lock=self._hidden.hide(lock),
+            with_groups=with_,
+            without_groups=without,
+            only_groups=only,
+            extra_options=step.extra_options,
+            poetry_version=step.poetry_version,
+            **self._told(step),
+        )
+
     def _call(self, step: Call) -> RunFunction:
         data = pickled_call(step.function, step.args, step.kwargs)
         if len(data) > CALL_LIMIT:
@@ -330,7 +350,7 @@ class _Recipe:
             **self._told(step),
         )
 
-    def _told(self, step: Sync | Apt | Commands | Call) -> dict[str, Any]:
+    def _told(self, step: Sync | PoetryProject | Apt | Commands | Call) -> dict[str, Any]:
         names = tuple(dict.fromkeys(name for secret in step.secrets for name in secret.names))
         self._keep(names, *step.secrets)
         return {"env": dict(step.env), "secrets": names, "build_id": step.build_id, "gpu": step.gpu}

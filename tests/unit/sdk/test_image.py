@@ -20,7 +20,7 @@ from squall.sdk.secret import Secret
 
 LATER = [
     *("micromamba", "micromamba_install"),
-    *("pip_install_private_repos", "poetry_install_from_file"),
+    "pip_install_private_repos",
 ]
 
 
@@ -88,6 +88,7 @@ GIVEN_DEVICES: dict[str, Callable[..., Image]] = {
     "pip_install_from_requirements": lambda image, **gpu: image.pip_install_from_requirements("r.txt", **gpu),
     "pip_install_from_pyproject": lambda image, **gpu: image.pip_install_from_pyproject("p.toml", **gpu),
     "uv_sync": lambda image, **gpu: image.uv_sync(**gpu),
+    "poetry_install_from_file": lambda image, **gpu: image.poetry_install_from_file("p.toml", **gpu),
     "apt_install": lambda image, **gpu: image.apt_install("jq", **gpu),
     "run_commands": lambda image, **gpu: image.run_commands("a", **gpu),
     "run_function": lambda image, **gpu: image.run_function(_nothing, **gpu),
@@ -106,6 +107,23 @@ def test_a_step_may_ask_for_devices_as_a_function_does(method: str) -> None:
         with pytest.raises(InvalidError, match=rf"Image\.{method}: gpu") as raised:
             declare(Image.debian_slim(), gpu=wrong)
         assert raised.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"poetry_version": "2 --index x"}, "no version of Poetry"),
+        ({"poetry_version": 2}, "no version of Poetry"),
+        ({"with_": ["a b"]}, "no name of a dependency group"),
+        ({"only": ["--all"]}, "no name of a dependency group"),
+        ({"without": [3]}, "no string"),
+        ({"extra_options": "--index-url http://x"}, "which the project says"),
+        ({"extra_options": "'"}, "cannot be read"),
+    ],
+)
+def test_what_poetry_is_not_to_be_told_is_refused(options: dict[str, Any], words: str) -> None:
+    with pytest.raises(InvalidError, match=words):
+        Image.debian_slim().poetry_install_from_file("pyproject.toml", **options)
 
 
 def test_a_function_of_a_build_is_given_bounds_as_one_that_is_called() -> None:
@@ -136,6 +154,7 @@ ROOTED: tuple[Callable[[Image], Image], ...] = (
     lambda image: image.run_function(_nothing),
     lambda image: image.dockerfile_commands("RUN make"),
     lambda image: image.uv_sync(),
+    lambda image: image.poetry_install_from_file("pyproject.toml"),
     lambda image: image.entrypoint([]),
     lambda image: image.cmd([]),
     lambda image: image.shell(["/bin/sh", "-c"]),
@@ -167,10 +186,10 @@ def test_a_step_that_builds_cannot_follow_files_that_are_not_copied() -> None:
             step()
         assert "copy=True" in raised.value.remedy
     rooted = Image.debian_slim().add_local_dir("data", "/data")
-    for builds in ROOTED[:5]:
+    for builds in ROOTED[:6]:
         with pytest.raises(InvalidError, match="'data'"):
             builds(rooted)
-    for says in ROOTED[5:]:
+    for says in ROOTED[6:]:
         assert len(says(rooted).steps) == 2
     copied = Image.host().add_local_dir("data", "/data", copy=True).pip_install("six")
     assert len(copied.env({"A": "1"}).add_local_file("x", "/x").add_local_file("y", "/y/").steps) == 5

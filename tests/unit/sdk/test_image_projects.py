@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from squall.model.errors import InvalidError, SourceFileNotFound
-from squall.sdk.image_projects import project_packages, uv_project
+from squall.sdk.image_projects import poetry_project, project_packages, uv_project
 
 PROJECT = """
 [project]
@@ -97,3 +97,41 @@ def test_a_uv_project_that_needs_a_place_of_this_machine_is_refused(tmp_path: Pa
 def test_sources_elsewhere_are_followed(tmp_path: Path) -> None:
     _written(tmp_path, "[tool.uv.sources]\nmine = {git = 'https://h/x.git'}\nother = {index = 'own'}\n")
     assert uv_project(str(tmp_path), frozen=False)[1] == ""
+
+
+def test_a_poetry_project_is_its_two_files(tmp_path: Path) -> None:
+    text = "[tool.poetry.dependencies]\nsix = '*'\nmine = {git = 'https://h/x.git'}\n"
+    path = _written(tmp_path, text)
+    with pytest.raises(SourceFileNotFound, match=r"poetry\.lock does not exist") as raised:
+        poetry_project(path, "", ignored=False)
+    assert "poetry lock" in raised.value.remedy
+    assert "ignore_lockfile=True" in raised.value.remedy
+    assert poetry_project(path, "", ignored=True) == (text, "")
+    _written(tmp_path, "locked", "poetry.lock")
+    other = _written(tmp_path, "elsewhere", "other.lock")
+    assert poetry_project(path, "", ignored=False) == (text, "locked")
+    assert poetry_project(path, other, ignored=False) == (text, "elsewhere")
+    assert poetry_project(path, other, ignored=True) == (text, "")
+    with pytest.raises(SourceFileNotFound, match="cannot be read"):
+        poetry_project(str(tmp_path / "nowhere.toml"), "", ignored=True)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[tool.poetry.dependencies]\nmine = {path = '../mine', develop = true}",
+        "[tool.poetry.dependencies]\nmine = [{version = '1'}, {path = '../mine'}]",
+        "[tool.poetry.dependencies]\nmine = {url = 'file:///mine.whl'}",
+        "[tool.poetry.dev-dependencies]\nmine = {path = 'x'}",
+        "[tool.poetry.group.docs.dependencies]\nmine = {path = 'x'}",
+    ],
+)
+def test_a_poetry_project_that_needs_a_place_of_this_machine_is_refused(tmp_path: Path, text: str) -> None:
+    with pytest.raises(InvalidError, match="mine comes from a place on this machine"):
+        poetry_project(_written(tmp_path, text), "", ignored=True)
+
+
+@pytest.mark.parametrize("text", ["tool = 1", "[tool]\npoetry = 1", "[tool.poetry]\ngroup = 1", "x"])
+def test_what_is_no_project_of_poetrys_is_told_so(tmp_path: Path, text: str) -> None:
+    with pytest.raises(InvalidError):
+        poetry_project(_written(tmp_path, text), "", ignored=True)

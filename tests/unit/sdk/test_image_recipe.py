@@ -25,6 +25,7 @@ from squall.model.image_steps import (
     AddLocal,
     DockerfileCommands,
     PipInstall,
+    PoetryInstall,
     RunCommands,
     RunFunction,
     Step,
@@ -377,3 +378,33 @@ def test_credentials_of_a_uv_project_travel_apart(tmp_path: Path) -> None:
     assert "pw7" not in str(needed.recipe.to_json())
     assert "ada:pw7" in needed.secrets.values()
     assert needed.recipe.sources == "s"
+
+
+def test_a_poetry_project_travels_as_the_text_of_its_files_with_credentials_apart(tmp_path: Path) -> None:
+    (tmp_path / "pyproject.toml").write_text("url = 'https://ada:pw7@h/simple'\n", encoding="utf-8")
+    (tmp_path / "my.lock").write_text("locked\n", encoding="utf-8")
+    token = Secret.from_dict({"TOKEN": "t0ken"})
+    image = Image.debian_slim().poetry_install_from_file(
+        tmp_path / "pyproject.toml",
+        tmp_path / "my.lock",
+        with_=["docs"],
+        without=["dev"],
+        only=["main"],
+        extra_options="--all-extras",
+        secrets=[token],
+        gpu="T4",
+    )
+    needed = recipe_of(image, sources="s")
+    step = _step(needed, PoetryInstall)
+    assert (step.with_groups, step.without_groups, step.only_groups) == (("docs",), ("dev",), ("main",))
+    assert (step.lock, step.extra_options, step.poetry_version) == ("locked\n", "--all-extras", "latest")
+    assert (step.secrets, step.gpu) == (("TOKEN",), (Gpus(type="T4"),))
+    assert needed.recipe.sources == "s"
+    assert ImageRecipe.from_json(needed.recipe.to_json()) == needed.recipe
+    for secret in ("pw7", "t0ken"):
+        assert secret not in str(needed.recipe.to_json())
+    assert {"ada:pw7", "t0ken"} <= set(needed.secrets.values())
+    (tmp_path / "poetry.lock").write_text("beside\n", encoding="utf-8")
+    plain = Image.debian_slim().poetry_install_from_file(tmp_path / "pyproject.toml", poetry_version=None)
+    step = _step(recipe_of(plain), PoetryInstall)
+    assert (step.lock, step.poetry_version) == ("beside\n", "")

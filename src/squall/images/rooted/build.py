@@ -51,7 +51,7 @@ from squall.images.rooted.nouns import Built, LayerStep, StepsPlan
 from squall.images.rooted.way_in import before, with_way_in
 from squall.images.shown import shown_by
 from squall.model.errors import ImageBuildError
-from squall.model.image_steps import AddLocal, PipInstall, RunFunction, UvSync
+from squall.model.image_steps import AddLocal, PipInstall, PoetryInstall, RunFunction, UvSync
 from squall.model.step_takes import NOTHING, StepTakes
 from squall.runtime.changes.taken import remove_changes, snapshot_changes
 from squall.runtime.spec import Limits, Mount, SandboxSpec
@@ -304,9 +304,10 @@ class LayerBuilder:
             await asyncio.shield(asyncio.to_thread(self._clear, place))
 
     async def _tool(self, step: LayerStep, below: Built, job: Job, say: Say) -> Tool | None:
-        if not isinstance(step.action, PipInstall | UvSync):
+        if not isinstance(step.action, PipInstall | UvSync | PoetryInstall):
             return None
-        found = await job.find_uv(step.action.uv_version, say)
+        version = None if isinstance(step.action, PoetryInstall) else step.action.uv_version
+        found = await job.find_uv(version, say)
         if found is None and below.python is not None:
             path = below.python.path
             return Tool(kind="pip", argv=(path, "-m", "pip"), origin="the image's own")

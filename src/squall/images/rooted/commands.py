@@ -13,10 +13,11 @@ from squall.images.host import PYTHON_ROOT
 from squall.images.installer import InstallerSettings, uv_environment
 from squall.images.plan import LayerBuild
 from squall.images.redact import reveal
+from squall.images.rooted import poetry
 from squall.images.rooted.nouns import Interpreter, LayerStep
 from squall.model.errors import ImageBuildError
 from squall.model.image import ClientPython
-from squall.model.image_steps import AptInstall, PipInstall, RunFunction, UvSync
+from squall.model.image_steps import AptInstall, PipInstall, PoetryInstall, RunFunction, UvSync
 
 ROOM: Final = "/squall/build"
 """Where a step sees its inputs, the cache of packages and our tools; nothing of it is kept."""
@@ -102,6 +103,9 @@ def command_of(step: LayerStep, means: Means) -> StepCommand:
         case UvSync() as sync:
             command = _steady(_sync(sync, step, means), secrets)
             return StepCommand(command=command, writes_inputs=True, clamp_s=EPOCH_S)
+        case PoetryInstall() as project:
+            command = _steady(_poetry(project, step, means), secrets)
+            return StepCommand(command=command, writes_inputs=True, clamp_s=EPOCH_S)
         case RunFunction() as function:
             python = _python(step, means)
             if function.python not in {"", python.minor}:
@@ -147,12 +151,7 @@ def _install(step: PipInstall, layer: LayerStep, means: Means) -> Command:
 
 def _sync(step: UvSync, layer: LayerStep, means: Means) -> Command:
     python = _python(layer, means)
-    if means.tool is None or means.tool.kind != "uv":
-        raise ImageBuildError(
-            f"{layer.label} needs uv, which was not found and could not be fetched",
-            remedy="install uv on this machine (`python -m pip install uv`)",
-            step=layer.label,
-        )
+    tool = _uv(layer, means)
     options = [
         *(("--frozen",) if step.frozen else ()),
         *(word for group in step.groups for word in ("--group", group)),
@@ -170,7 +169,7 @@ def _sync(step: UvSync, layer: LayerStep, means: Means) -> Command:
         "UV_PROJECT_ENVIRONMENT": python.prefix,
     }
     argv = (
-        *(*means.tool.argv, "sync", "--project", INPUTS, "--python", python.path, "--no-install-project"),
+        *(*tool.argv, "sync", "--project", INPUTS, "--python", python.path, "--no-install-project"),
         # What the image has besides stays.
         *("--inexact", "--cache-dir", CACHE, "--link-mode", "copy", "--compile-bytecode", "--color", "never"),
     )
@@ -178,19 +177,48 @@ def _sync(step: UvSync, layer: LayerStep, means: Means) -> Command:
     return Command(argv=(*argv, *options), env=env, files=files, shown=shown)
 
 
+def _poetry(step: PoetryInstall, layer: LayerStep, means: Means) -> Command:
+    python, tool = _python(layer, means), _uv(layer, means)
+    places = Places(target="", inputs=INPUTS, cache=CACHE, home=_HOME)
+    texts = {poetry.PROJECT: step.pyproject, **({poetry.LOCK: step.lock} if step.lock else {})}
+    env = {
+        **_base_env(layer.config.env),
+        **_own_env(layer.config),
+        **step.env,
+        **uv_environment(_as_install(step), means.settings),
+        **poetry.settings_of(places),
+    }
+    return Command(
+        argv=("/bin/sh", "-c", poetry.script_of(step, tool, python.path, places)),
+        env=env,
+        files={name: reveal(text, means.settings.secrets) for name, text in texts.items()},
+        shown="poetry export, and uv pip install",
+    )
+
+
+def _uv(layer: LayerStep, means: Means) -> Tool:
+    if means.tool is None or means.tool.kind != "uv":
+        raise ImageBuildError(
+            f"{layer.label} needs uv, which was not found and could not be fetched",
+            remedy="install uv on this machine (`python -m pip install uv`)",
+            step=layer.label,
+        )
+    return means.tool
+
+
 def packages_of(step: LayerStep) -> PipInstall | None:
     """The install step that finds packages where this one does; None for one that installs none of Python's."""
     match step.action:
         case PipInstall() as install:
             return install
-        case UvSync() as sync:
-            return _as_install(sync)
+        case UvSync() | PoetryInstall() as project:
+            return _as_install(project)
         case _:
             return None
 
 
-def _as_install(step: UvSync) -> PipInstall:
-    return PipInstall(packages=("uv-project",), dialect="uv", env=step.env)
+def _as_install(step: UvSync | PoetryInstall) -> PipInstall:
+    return PipInstall(packages=("a-project",), dialect="uv", env=step.env)
 
 
 def _python(step: LayerStep, means: Means) -> Interpreter:

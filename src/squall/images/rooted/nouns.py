@@ -8,7 +8,7 @@ from typing import Any, cast
 
 from squall.blobs.digest import Digest
 from squall.images.dockerfile.nouns import Copy, ImageConfig, MakeDirectory, Run
-from squall.model.image_steps import AddLocal, AptInstall, PipInstall, RunFunction, UvSync
+from squall.model.image_steps import AddLocal, AptInstall, PipInstall, PoetryInstall, RunFunction, UvSync
 from squall.model.jsonable import from_json, to_json
 from squall.model.step_takes import NOTHING, StepTakes
 
@@ -69,7 +69,9 @@ class Built:
         return tuple(Digest(tree) for tree in reversed(self.trees))
 
 
-Action = PipInstall | UvSync | AptInstall | RunFunction | AddLocal | Run | Copy | MakeDirectory
+Action = (
+    PipInstall | UvSync | PoetryInstall | AptInstall | RunFunction | AddLocal | Run | Copy | MakeDirectory
+)
 """What makes one layer."""
 
 

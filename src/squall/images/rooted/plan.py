@@ -28,6 +28,7 @@ from squall.model.image_steps import (
     Entrypoint,
     Env,
     PipInstall,
+    PoetryInstall,
     RunCommands,
     RunFunction,
     Shell,
@@ -132,7 +133,7 @@ def _add(chain: _Chain, step: Step) -> None:
             if step.build_id:
                 chain.key = digest_of_parts("anew", chain.key, step.build_id)
             _add_stage(chain, parsed.target, step.context, chain.images, step.gpu)
-        case PipInstall() | UvSync():
+        case PipInstall() | UvSync() | PoetryInstall():
             said = [_said(step), chain.sources, _started(config)]
             takes = StepTakes(gpu=step.gpu)
             chain.add(step, said, step_label(step), secrets=step.secrets, takes=takes)

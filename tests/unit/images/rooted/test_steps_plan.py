@@ -20,6 +20,7 @@ from squall.model.image_steps import (
     Entrypoint,
     Env,
     PipInstall,
+    PoetryInstall,
     RunCommands,
     RunFunction,
     Shell,
@@ -33,6 +34,7 @@ from squall.model.step_takes import NOTHING, StepTakes
 BASE = Built(key="b" * 64, trees=("t" * 64,), config=ImageConfig(env={"PATH": "/bin"}))
 APT, PIP = AptInstall(packages=("jq",)), PipInstall(packages=("six",))
 TREE, OTHER = "1" * 64, "2" * 64
+POETRY = PoetryInstall(pyproject="p", lock="l")
 H100 = (Gpus(type="H100"),)
 
 
@@ -96,7 +98,7 @@ def test_force_build_builds_this_step_and_those_after_it_anew() -> None:
 @pytest.mark.parametrize(
     "step",
     [
-        *(APT, PIP, UvSync(pyproject="p", lock="l"), RunCommands(commands=("a",))),
+        *(APT, PIP, UvSync(pyproject="p", lock="l"), POETRY, RunCommands(commands=("a",))),
         *(RunFunction(name="f", says=TREE, call=OTHER), DockerfileCommands(text="RUN a")),
     ],
     ids=lambda step: type(step).__name__,

@@ -1,0 +1,200 @@
+"""Single steps of images with a root of their own: each is built on this machine, and a function runs in what it leaves."""
+
+from __future__ import annotations
+
+import lzma
+import os
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.end_to_end.conftest import House
+from tests.end_to_end.image_program import Program
+from tests.linux.images.index import private_index
+from tests.linux.images.wheels import make_wheel
+from tests.machine import facts
+from tests.unit.images.oci.archives import archive, info
+
+pytestmark = [pytest.mark.needs("linux", "namespaces", "network"), pytest.mark.timeout(400)]
+
+
+@pytest.fixture
+def program(house: House) -> Program:
+    return Program(house)
+
+
+def test_archives_are_unpacked_by_add_and_by_nothing_else(program: Program) -> None:
+    members = [(info("bin/tool", mode=0o755), b"#!/bin/sh\necho works\n"), (info("share/note"), b"noted\n")]
+    packed = archive([*members, (info("share/link", tarfile.SYMTYPE, target="note"), b"")])
+    text = """
+image = squall.Image.debian_slim().dockerfile_commands(
+    "ADD --chown=33:33 tools.tar.xz words.txt /opt/tools/",
+    "COPY tools.tar.xz /srv/",
+    "ADD tools.tar.xz /usr/local/",
+    "RUN tool > /srv/said",
+    context_dir=".",
+)
+
+@app.function(image=image)
+def look():
+    return [sh("cat /opt/tools/share/link /opt/tools/words.txt /srv/said"), sh("ls /srv"), sh("stat -c %u:%a /opt/tools/bin/tool"),
+            sh("stat -c %u:%a /usr/local/share /usr/local/bin/tool")]
+"""
+    files: dict[str, str | bytes] = {"tools.tar.xz": lzma.compress(packed), "words.txt": "words"}
+    mine = "33" if os.geteuid() == 0 or facts()["subordinate_ids"] else "0"
+    said = ["noted\nwordsworks", "said\ntools.tar.xz", f"{mine}:755", "0:755\n0:755"]
+    assert program.tells(text, **files) == said
+    program.tells(text, **files)
+    assert "building" not in program.said
+    hostile = archive([(info("fine"), b""), (info("../../etc/passwd"), b"")])
+    done = program.run(text, **{**files, "tools.tar.xz": hostile})
+    assert done.returncode != 0
+    assert "SQ-1516" in program.said
+    assert "ADD cannot unpack tools.tar.xz (line 1)" in program.said
+    assert "'../../etc/passwd'" in program.said
+
+
+def test_a_function_of_a_build_has_the_cores_and_the_memory_that_it_is_given(program: Program) -> None:
+    text = """
+def measure():
+    import pathlib, time
+    taken = len(b"x" * (100 << 20))
+    began, used = time.monotonic(), time.process_time()
+    while time.process_time() - used < 0.5:
+        pass
+    pathlib.Path("/opt/took").write_text(f"{time.monotonic() - began}")
+
+@app.function(image=squall.Image.debian_slim().run_function(measure, cpu=(0.1, 0.25), memory=MEMORY))
+def look():
+    return float(open("/opt/took").read())
+"""
+    took_s = program.tells(text.replace("MEMORY", "300"))
+    assert isinstance(took_s, float)
+    assert took_s > 1.2, "a quarter of a core gives half a second of one in two"
+    # The same function with more to use leaves the same.
+    assert program.tells(text.replace("MEMORY", "(300, 500)")) == took_s
+    assert "building" not in program.said
+
+
+PASSWORD = "s3cretpassw0rd"
+POETRY = """
+[tool.poetry]
+name = "it"
+version = "1.0.0"
+description = ""
+authors = []
+package-mode = false
+
+[tool.poetry.dependencies]
+python = ">=3.11,<4"
+ptop = "{top}"
+
+[tool.poetry.group.dev.dependencies]
+pdev = "*"
+
+[tool.poetry.group.docs]
+optional = true
+
+[tool.poetry.group.docs.dependencies]
+pdocs = "*"
+
+[[tool.poetry.source]]
+name = "mine"
+url = "http://{login}{address}/simple/"
+priority = "primary"
+"""
+LOOK_AT_PACKAGES = """
+@app.function(image=image)
+def look():
+    import importlib.metadata
+    names = sorted(one.name for one in importlib.metadata.distributions())
+    found = sh("grep -rlE 's3cretpassw0rd' / --exclude-dir=proc --exclude-dir=sys --exclude-dir=app --exclude-dir=squall 2>/dev/null")
+    return [name for name in names if name in {"ptop", "pleaf", "pdev", "pdocs", "poetry"}] + [importlib.metadata.version("ptop"), found, sh("ls -A /root /tmp")]
+"""
+
+
+@pytest.fixture
+def wheels(tmp_path: Path) -> Path:
+    """A package that needs another, and some that nobody needs."""
+    for name in ("ptop", "pleaf", "pdev", "pdocs"):
+        make_wheel(tmp_path, name, "1.0", {f"{name}.py": ""}, needs=("pleaf",) if name == "ptop" else ())
+    return tmp_path
+
+
+@pytest.fixture
+def index(wheels: Path) -> Iterator[str]:
+    """The address of an index of these that wants a login."""
+    with private_index(wheels, f"ada:{PASSWORD}") as address:
+        yield address
+
+
+def test_what_a_poetry_project_needs_is_installed_and_poetry_is_not(program: Program, index: str) -> None:
+    project = POETRY.format(top="1.0", login=f"ada:{PASSWORD}@", address=index)
+    text = f"""
+image = squall.Image.debian_slim().poetry_install_from_file("pyproject.toml", ignore_lockfile=True, with_=["docs"], without=["dev"])
+{LOOK_AT_PACKAGES}"""
+    told = program.tells(text, **{"pyproject.toml": project})
+    assert told == ["pdocs", "pleaf", "ptop", "1.0", "", "/root:\n.bashrc\n.profile\n\n/tmp:"]
+    assert PASSWORD not in program.said
+    assert "building poetry_install_from_file" in program.said
+    program.tells(text, **{"pyproject.toml": project})
+    assert "building" not in program.said
+    only = text.replace('with_=["docs"], without=["dev"]', 'only=["dev"]')
+    told = program.tells(
+        only.replace('importlib.metadata.version("ptop")', "None"), **{"pyproject.toml": project}
+    )
+    assert isinstance(told, list)
+    assert told[:3] == ["pdev", None, ""]
+
+
+def test_a_lock_says_which_versions_and_one_that_is_out_of_date_is_named(
+    program: Program, index: str, wheels: Path
+) -> None:
+    """The login is a secret of the step, as Poetry reads it."""
+    project = POETRY.format(top=">=1", login="", address=index)
+    login = {"POETRY_HTTP_BASIC_MINE_USERNAME": "ada", "POETRY_HTTP_BASIC_MINE_PASSWORD": PASSWORD}
+    head = f"secrets = [squall.Secret.from_local_environ({list(login)!r})] if squall.is_local() else []\n"
+    head += 'with_poetry = squall.Image.debian_slim().uv_pip_install("poetry", "poetry-plugin-export")\n'
+    locking = """
+image = with_poetry.add_local_file("pyproject.toml", "/opt/pyproject.toml", copy=True).run_commands("cd /opt && poetry lock", secrets=secrets)
+@app.function(image=image)
+def look():
+    return open("/opt/poetry.lock").read()
+"""
+    installing = f"""
+image = BASE.poetry_install_from_file("pyproject.toml", secrets=secrets, OPTION)
+{LOOK_AT_PACKAGES}"""
+
+    def tried(option: str, files: dict[str, str | bytes], base: str = "squall.Image.debian_slim()") -> str:
+        done = program.run(head + installing.replace("OPTION", option).replace("BASE", base), **files)
+        assert PASSWORD not in program.said
+        return done.stdout if done.returncode == 0 else program.said
+
+    program.house.environ.update(login)
+    try:
+        lock = program.tells(head + locking, **{"pyproject.toml": project})
+        assert isinstance(lock, str)
+        make_wheel(wheels, "ptop", "2.0", {"ptop.py": ""}, needs=("pleaf",))
+        files: dict[str, str | bytes] = {"pyproject.toml": project, "poetry.lock": lock}
+        wanted = '["pdev", "pleaf", "ptop", "1.0", ""'
+        assert f"told:{wanted}" in tried("force_build=False", files)
+        wanted = '["pdev", "pleaf", "poetry", "ptop", "1.0", ""'
+        assert f"told:{wanted}" in tried("poetry_version=None", files, "with_poetry")
+        assert "the image has no Poetry" in tried("poetry_version=None", files)
+
+        files["pyproject.toml"] = project.replace(">=1", ">=2")
+        for version in ("latest", "1.8.5"):
+            said = tried(f"poetry_version={version!r}", files)
+            assert "SQ-1500" in said
+            assert "poetry.lock does not say what pyproject.toml asks for now" in said
+            assert "run `poetry lock`" in said
+        assert "poetry.lock does not exist" in tried("force_build=False", {"pyproject.toml": project})
+        files["pyproject.toml"] = project.replace("ptop", "no-such-package-at-all")
+        said = tried("ignore_lockfile=True", files)
+        assert "SQ-1501" in said
+        assert "no version of no-such-package-at-all fits" in said
+    finally:
+        for name in login:
+            del program.house.environ[name]
