@@ -17,6 +17,7 @@ LATE_IMPORTS = {
     "__main__.py": "the same",
     "src/squall/settings/paths.py": "pwd exists on POSIX only",
     "src/squall/blobs/s3_service.py": "obstore is an extra: who keeps blobs on a disk does not have it",
+    "src/squall/images/conda/inside.py": "py-rattler is there in the sandbox of a step alone",
     "src/squall/images/oci/compression.py": "what reads zstd is there or not, depending on Python and on what is installed",
 }
 
@@ -35,7 +36,8 @@ BY_NAME = {
 # Third parties that the package may know; everything else is the user's.
 # `compression` is the standard library's own, from Python 3.14 on.
 KNOWN_PARTIES = {
-    *("click", "cloudpickle", "compression", "IPython", "obstore", "pytest", "rich", "uvloop", "zstandard")
+    *("click", "cloudpickle", "compression", "IPython", "obstore", "pytest", "rattler", "rich", "uvloop"),
+    "zstandard",
 }
 
 

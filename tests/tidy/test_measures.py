@@ -15,6 +15,7 @@ MANY_PARAMETERS = {
     "src/squall/sdk/app.py App.function": "every option of a function",
     "src/squall/sdk/image.py Image.from_dockerfile": "every option of a build by Dockerfile",
     "src/squall/sdk/image_commands.py Runs.run_function": "every option of a step",
+    "src/squall/sdk/image_installs.py Installs.micromamba_install": "every option of a step of conda",
     "src/squall/sdk/image_installs.py Installs.pip_install": "every option of pip",
     "src/squall/sdk/image_installs.py Installs.pip_install_from_pyproject": "the same",
     "src/squall/sdk/image_installs.py Installs.pip_install_from_requirements": "the same",

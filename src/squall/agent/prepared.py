@@ -205,6 +205,7 @@ class Images:
             settings=tools.settings,
             authorities=authorities(),
             find_uv=lambda version, tell: self._builder.find_uv(version, tools, tell),
+            find_conda_installer=lambda tell: self._builder.find_conda_installer(tools, tell),
             needed=lambda step: self._builder.needed_mounts(step, tools),
         )
         ready = await self.rooted.make(recipe, facts, job, trees, say)

@@ -17,6 +17,7 @@ from typing import Any, Final, Protocol
 from squall.blobs.remove import remove_tree
 from squall.images import layers as layers_on_disk
 from squall.images.command import LAST_LINES, Command, Exit, Places, Tool, failure, install_command
+from squall.images.conda.nouns import INSTALLER, INSTALLER_VERSION
 from squall.images.finish import finish_layer
 from squall.images.flight import Flight, Say
 from squall.images.host import Facts, HostImage, Look, follow, is_below, is_too_wide, join
@@ -28,7 +29,7 @@ from squall.images.room import demand_room, disk_error, make_cache, size_of
 from squall.images.seen import index_directories, look as look_here
 from squall.images.sweep import Layer
 from squall.images.tools import find_pip, find_uv, uv_places, with_authorities
-from squall.model.errors import ImageBuildError, InternalFailure
+from squall.model.errors import ImageBuildError, ImageDownloadError, InternalFailure
 from squall.model.image_steps import PipInstall, step_label
 from squall.model.step_takes import StepTakes
 from squall.runtime.spec import Level, Limits, Mount, SandboxSpec
@@ -326,32 +327,58 @@ class Builder:
         found = await find_uv(uv_places(python, self._tools, job.environ), version)
         pip = find_pip(python)
         if found is None and pip is not None:
-            wanted = f"uv=={version}" if version else "uv"
-            await self._join(wanted, say, partial(self._fetch_uv, wanted, pip, job))
+            wanted = PipInstall(packages=(f"uv=={version}" if version else "uv",))
+            place = self._tools / (f"uv-{version}" if version else "uv-any")
+            await self._join(place.name, say, partial(self._fetch_or_say, wanted, place, (pip, job)))
             found = await find_uv(uv_places(python, self._tools, job.environ), version)
         if found is None and version:
             raise ImageBuildError(f"uv {version} could not be fetched", remedy="leave uv_version out")
         return found
 
-    async def _fetch_uv(self, wanted: str, pip: Tool, job: Job, say: Say) -> None:
-        """Have pip put uv into our tools; where it cannot, say why and leave it at that."""
-        say(f"fetching {wanted} with pip, once for this machine")
-        step = PipInstall(packages=(wanted,))
+    async def find_conda_installer(self, job: Job, say: Say) -> str:
+        """The directory in which the installer of conda packages lies, fetched once. Raises ImageBuildError where it cannot be had."""
+        place = self._tools / f"{INSTALLER}-{INSTALLER_VERSION}"
+        if not place.is_dir():
+            # Of a wheel alone: to compile it takes a compiler, and half an hour.
+            wanted = PipInstall(
+                packages=(f"{INSTALLER}=={INSTALLER_VERSION}",), extra_options="--only-binary :all:"
+            )
+            try:
+                tool = await self._find_tool(wanted, job, say)
+                await self._join(place.name, say, partial(self._fetch, wanted, place, (tool, job)))
+            except ImageBuildError as problem:
+                raise ImageDownloadError(
+                    f"conda packages are installed by {INSTALLER} {INSTALLER_VERSION}, which could not be fetched: "
+                    f"{problem.message}",
+                    remedy="let this machine reach a package index that has it; pip's settings say which is asked",
+                ) from problem
+        return str(place)
+
+    async def _fetch_or_say(self, wanted: PipInstall, place: Path, with_: tuple[Tool, Job], say: Say) -> None:
+        """The same for what can be done without: where it cannot be had, say why and leave it at that."""
+        try:
+            await self._fetch(wanted, place, with_, say)
+        except ImageBuildError as problem:
+            say(f"{wanted.packages[0]} could not be fetched: {problem.message.splitlines()[0]}")
+
+    async def _fetch(self, wanted: PipInstall, place: Path, with_: tuple[Tool, Job], say: Say) -> None:
+        """Have a tool of Python packages put what is wanted into one of our own directories."""
+        tool, job = with_
+        say(f"fetching {wanted.packages[0]} with {tool.kind}, once for this machine")
         key = secrets.token_hex(32)
-        fetch = LayerBuild(key=key, parent=None, step=step)
+        fetch = LayerBuild(key=key, parent=None, step=wanted)
         building = await asyncio.to_thread(self._layers.begin, key)
         room = self._room(building)
-        command = install_command(fetch, pip, room, settings=job.settings, python=job.facts.python)
+        command = install_command(fetch, tool, room, settings=job.settings, python=job.facts.python)
         told: deque[str] = deque(maxlen=LAST_LINES)
         try:
-            await self._run(fetch, command, _Site(building, room, pip, job), told.append)
-            place = self._tools / wanted.replace("==", "-") if "==" in wanted else self._tools / "uv-any"
+            await self._run(fetch, command, _Site(building, room, tool, job), told.append)
             await asyncio.to_thread(layers_on_disk.flush, building.layer)
             await asyncio.to_thread(_put, building.layer, place)
-        except ImageBuildError as problem:
+        except ImageBuildError:
             for line in told:
                 say(line)
-            say(f"uv could not be fetched: {problem.message.splitlines()[0]}")
+            raise
         except OSError as problem:
             raise disk_error(fetch.label, problem) from problem
         finally:

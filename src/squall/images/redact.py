@@ -44,7 +44,7 @@ class Hidden:
             if userinfo == _EVERYBODY or _PLACEHOLDER.fullmatch(userinfo):
                 return match[0]
             place = text[match.end() :].split(None, 1)
-            return f"{match['scheme']}${{{self._name_of(userinfo, place[0] if place else '')}}}@"
+            return f"{match['scheme']}${{{self.name_of(userinfo, place[0] if place else '')}}}@"
 
         return _USERINFO.sub(put_away, text)
 
@@ -56,7 +56,7 @@ class Hidden:
                 remedy="give one of the two another name",
             )
 
-    def _name_of(self, value: str, place: str) -> str:
+    def name_of(self, value: str, place: str) -> str:
         """The placeholder's name for a credential of `place`."""
         name = f"{self.prefix}{hashlib.sha256(place.encode()).hexdigest()[:8].upper()}"
         while self.secrets.setdefault(name, value) != value:

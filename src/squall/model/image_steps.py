@@ -148,6 +148,36 @@ class AptInstall:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CondaInstall:
+    """One step that installs conda packages into the image's conda environment.
+
+    packages: match specs, which a solver makes an environment of, with what it has already. explicit: in their place, the
+    addresses of package files, each with its digest behind a "#", which are installed as they are. channels: addresses;
+    the first that has a package gives it. Credentials in addresses are as in PipInstall. begins: it makes the environment,
+    for which packages name a Python. env, build_id, secrets, gpu: as in PipInstall.
+    """
+
+    packages: tuple[str, ...] = ()
+    explicit: tuple[str, ...] = ()
+    channels: tuple[str, ...] = ()
+    begins: bool = False
+    env: dict[str, str] = field(default_factory=dict)
+    build_id: str = ""
+    secrets: tuple[str, ...] = ()
+    gpu: tuple[Gpus, ...] = ()
+
+    def __post_init__(self) -> None:
+        if bool(self.packages) == bool(self.explicit):
+            raise ValueError("a step of conda names packages, or package files, and not both")
+        if self.packages and not self.channels:
+            raise ValueError("conda packages come from a channel")
+        for word in (*self.packages, *self.explicit, *self.channels):
+            if not word.strip() or "\n" in word or "\0" in word:
+                raise ValueError(f"{word!r} is no conda package and no channel")
+        _check_settings(self.env, self.secrets)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunCommands:
     """One step that runs commands by the image's shell, each in turn, until one fails. env, build_id, secrets, gpu: as in
     PipInstall.
@@ -290,7 +320,16 @@ class AddLocal:
         check_remote(self.remote)
 
 
-BuildStep = PipInstall | UvSync | PoetryInstall | AptInstall | RunCommands | RunFunction | DockerfileCommands
+BuildStep = (
+    PipInstall
+    | UvSync
+    | PoetryInstall
+    | AptInstall
+    | CondaInstall
+    | RunCommands
+    | RunFunction
+    | DockerfileCommands
+)
 """The steps that run something."""
 
 ConfigStep = Env | Workdir | Entrypoint | Cmd | Shell
@@ -306,6 +345,7 @@ _KINDS: Final[Mapping[str, type[Step]]] = {
     "uv_sync": UvSync,
     "poetry_install": PoetryInstall,
     "apt_install": AptInstall,
+    "conda_install": CondaInstall,
     "run_commands": RunCommands,
     "run_function": RunFunction,
     "dockerfile_commands": DockerfileCommands,
@@ -347,6 +387,9 @@ def step_label(step: Step) -> str:
             return "poetry_install_from_file"
         case AptInstall():
             return f"apt_install {_some(step.packages)}"
+        case CondaInstall():
+            what = list(step.packages) or [f"({len(step.explicit)} package files)"]
+            return f"{'micromamba' if step.begins else 'micromamba_install'} {_HIDDEN.sub('', _some(what))}"
         case RunCommands():
             more = f" and {len(step.commands) - 1} more" if len(step.commands) > 1 else ""
             return f"run_commands {_short(step.commands[0])}{more}"

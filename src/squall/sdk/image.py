@@ -18,6 +18,7 @@ from squall.sdk.image_commands import Runs
 from squall.sdk.image_declared import (
     Building,
     BuiltBase,
+    Conda,
     Declared,
     Directory,
     DockerfileBase,
@@ -81,6 +82,20 @@ class Image(Installs, Runs, Adds):
         python_version: "3.12", from 3.11 on; the client's by default. Raises InvalidError.
         """
         return Image(base="debian_slim", python_version=_python("debian_slim", python_version))
+
+    @staticmethod
+    def micromamba(python_version: str | None = None) -> Image:
+        """A slim Debian with a conda environment at /opt/conda: Python, pip and micromamba, to which `.micromamba_install` adds.
+
+        Its Python is the image's, and its programs come first. python_version: "3.12", from 3.11 on; the client's by
+        default. Raises InvalidError.
+        """
+        python = _python("micromamba", python_version)
+        return Image(
+            base="debian_slim",
+            python_version=python,
+            steps=(Conda(begins=True, python=python or ""),),
+        )
 
     @staticmethod
     def from_registry(
@@ -207,6 +222,11 @@ class Image(Installs, Runs, Adds):
                 f"Image.{method} needs an image with a root of its own, and Image.host() is this machine, read-only",
                 remedy="start from Image.debian_slim()",
             )
+        if isinstance(step, Conda) and not self._may_have_conda:
+            raise InvalidError(
+                f"Image.{method} needs a conda environment, and this image has none",
+                remedy="start from Image.micromamba()",
+            )
         if isinstance(step, Local):
             check_place(step, own_root=self.base != "host")
         uncopied = next((done for done in self.steps if isinstance(done, Local) and not done.copy), None)
@@ -220,16 +240,12 @@ class Image(Installs, Runs, Adds):
             )
         return replace(self, steps=(*self.steps, step))
 
+    @property
+    def _may_have_conda(self) -> bool:
+        """An image that was built before may have an environment: a build looks for it."""
+        return self.base == "built" or any(isinstance(step, Conda) for step in self.steps)
+
     # What is not there yet. The names are here, so that a program that uses them is told what is so.
-
-    @staticmethod
-    def micromamba(*_: Any, **__: Any) -> Image:
-        """Not in this version: an image with conda packages."""
-        raise _later("micromamba", "stand on an image that has it: `Image.from_registry(...)`")
-
-    def micromamba_install(self, *_: Any, **__: Any) -> Image:
-        """Not in this version: conda packages."""
-        raise _later("micromamba_install", "run `micromamba install` in `.run_commands(...)`")
 
     def pip_install_private_repos(self, *_: Any, **__: Any) -> Image:
         """Not in this version: packages from private repositories."""

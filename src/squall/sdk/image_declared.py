@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self
 
+from squall.images.conda.channels import without_credentials
 from squall.model.errors import ImageStepUnavailable, InvalidError
 from squall.model.gpu import Gpus, parse_gpus
 from squall.model.image_steps import LocalKind, check_variables
@@ -100,6 +101,41 @@ class Apt:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Conda:
+    """Conda packages; the file is read when the image is needed.
+
+    begins: it makes the environment, with this minor version of Python ("3.12"), or the client's where it is "".
+    """
+
+    packages: tuple[str, ...] = ()
+    spec_file: str = ""
+    channels: tuple[str, ...] = ()
+    begins: bool = False
+    python: str = ""
+    env: tuple[tuple[str, str], ...] = ()
+    secrets: tuple[Secret, ...] = ()
+    build_id: str = ""
+    gpu: tuple[Gpus, ...] = ()
+
+    def __repr__(self) -> str:
+        # Seen in tracebacks: no user, no password and no token of an address.
+        return f"Conda{self.said!r}"
+
+    @property
+    def said(self) -> tuple[Any, ...]:
+        """What is the same wherever the program is loaded, and free of credentials."""
+        shown = [without_credentials(word) for word in (*self.packages, *self.channels)]
+        return (
+            shown,
+            os.path.basename(self.spec_file),
+            self.python,
+            self.env,
+            _names(self.secrets),
+            self.gpu,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Commands:
     """Commands for the image's shell."""
 
@@ -178,10 +214,15 @@ class Local:
     ignore: Ignore = field(default=())
 
 
-Building = Install | Sync | PoetryProject | Apt | Commands | Call | Lines
+Building = Install | Sync | PoetryProject | Apt | Conda | Commands | Call | Lines
 """The steps that run something."""
 
 Declared = Building | Variables | Directory | Program | Local
+Single = (
+    Install | Sync | PoetryProject | Apt | Commands | Call | Lines | Variables | Directory | Program | Local
+)
+"""The steps that are one step of a recipe: conda packages may come with some of pip's."""
+
 Origin = RegistryBase | DockerfileBase | BuiltBase | NamedBase | None
 
 
@@ -206,6 +247,8 @@ def method_of(step: Declared) -> str:
             return "poetry_install_from_file"
         case Apt():
             return "apt_install"
+        case Conda():
+            return "micromamba" if step.begins else "micromamba_install"
         case Commands():
             return "run_commands"
         case Call():
@@ -240,6 +283,8 @@ def said_by(step: Declared) -> str:
         case PoetryProject():
             options = (step.ignore_lockfile, step.groups, step.extra_options, step.poetry_version)
             words = (os.path.basename(step.pyproject), *options, step.env, _names(step.secrets), step.gpu)
+        case Conda():
+            words = step.said
         case Apt() | Commands():
             words = (
                 step.packages if isinstance(step, Apt) else step.commands,

@@ -7,9 +7,21 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any, Final, Self
 
+from squall.images.conda.channels import addresses
 from squall.model.errors import InvalidError
 from squall.model.image_steps import AptInstall, Dialect, PoetryInstall
-from squall.sdk.image_declared import Apt, Chain, Gpu, Path, PoetryProject, Sync, flat_words, settings_of
+from squall.sdk.image_conda import checked_conda_packages
+from squall.sdk.image_declared import (
+    Apt,
+    Chain,
+    Conda,
+    Gpu,
+    Path,
+    PoetryProject,
+    Sync,
+    flat_words,
+    settings_of,
+)
 from squall.sdk.image_packages import Words, install, read_options
 from squall.sdk.secret import Secret, checked_secrets
 
@@ -236,6 +248,38 @@ class Installs(Chain):
             secrets=checked_secrets(f"Image.{method}", secrets),
             **settings_of(method, env, gpu, force_build=force_build),
         )
+        return self.with_step(step)
+
+    def micromamba_install(
+        self,
+        *packages: str | Iterable[str],
+        spec_file: Path | None = None,
+        channels: str | Iterable[str] = (),
+        env: Mapping[str, str] | None = None,
+        secrets: Secrets = None,
+        gpu: Gpu = None,
+        force_build: bool = False,
+    ) -> Self:
+        """With these conda packages in the environment that `Image.micromamba()` begins: "numpy", "numpy=2.1", "numpy>=2,<3".
+
+        spec_file: an environment.yml, with its `pip:` part, or a list of package files (`conda list --explicit`); it is
+        read when the image is needed. channels: names or addresses, of which the first that has a package gives it;
+        without any, the file's, and else conda-forge. env, secrets, gpu, force_build: as for `pip_install`. Raises
+        InvalidError.
+        """
+        step = Conda(
+            packages=checked_conda_packages(packages),
+            spec_file=os.fspath(spec_file) if spec_file is not None else "",
+            channels=flat_words("Image.micromamba_install: channels", [channels]),
+            secrets=checked_secrets("Image.micromamba_install", secrets),
+            **settings_of("micromamba_install", env, gpu, force_build=force_build),
+        )
+        if not step.packages and not step.spec_file:
+            raise InvalidError(
+                "Image.micromamba_install names no package",
+                remedy='name at least one: `.micromamba_install("numpy")`',
+            )
+        addresses(step.channels)
         return self.with_step(step)
 
     def apt_install(

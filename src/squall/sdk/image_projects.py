@@ -6,12 +6,10 @@ import os
 import re
 import tomllib
 from collections.abc import Iterator
-from typing import Any, Final
+from typing import Any
 
 from squall.model.errors import InvalidError, SourceFileNotFound
-
-LARGEST: Final = 16 * 1024 * 1024
-"""Bytes of a project's file."""
+from squall.sdk.text_file import read_text
 
 _NAME = re.compile(r"\s*([A-Za-z0-9][A-Za-z0-9._-]*)\s*\[([^\]]*)\]\s*$")
 
@@ -83,8 +81,8 @@ def uv_project(directory: str, *, frozen: bool) -> tuple[str, str]:
                 path=lock_path,
                 remedy="make it with `uv lock`, or write frozen=False",
             )
-        return _read_text(path), ""
-    return _read_text(path), _read_text(lock_path)
+        return read_text(path), ""
+    return read_text(path), read_text(lock_path)
 
 
 def poetry_project(path: str, lockfile: str, *, ignored: bool) -> tuple[str, str]:
@@ -101,7 +99,7 @@ def poetry_project(path: str, lockfile: str, *, ignored: bool) -> tuple[str, str
                     remedy="ship it with `.add_local_python_source(...)`, and take it out of the dependencies",
                 )
     if ignored:
-        return _read_text(path), ""
+        return read_text(path), ""
     lock_path = lockfile or os.path.join(os.path.dirname(os.path.expanduser(path)), "poetry.lock")
     if not os.path.exists(os.path.expanduser(lock_path)):
         raise SourceFileNotFound(
@@ -109,7 +107,7 @@ def poetry_project(path: str, lockfile: str, *, ignored: bool) -> tuple[str, str
             path=lock_path,
             remedy="make it with `poetry lock`, or write ignore_lockfile=True, which resolves anew what pyproject.toml asks for",
         )
-    return _read_text(path), _read_text(lock_path)
+    return read_text(path), read_text(lock_path)
 
 
 def _poetry_dependencies(said: dict[str, Any], path: str) -> Iterator[tuple[str, Any]]:
@@ -125,23 +123,11 @@ def _poetry_dependencies(said: dict[str, Any], path: str) -> Iterator[tuple[str,
 
 
 def _read_toml(path: str) -> dict[str, Any]:
-    text = _read_text(path)
+    text = read_text(path)
     try:
         return tomllib.loads(text)
     except (tomllib.TOMLDecodeError, RecursionError) as wrong:
         raise InvalidError(f"{path} is no TOML: {wrong or 'it is nested too deeply'}") from None
-
-
-def _read_text(path: str) -> str:
-    """The text of a file. Raises SourceFileNotFound."""
-    try:
-        with open(os.path.expanduser(path), encoding="utf-8-sig") as file:
-            text = file.read(LARGEST + 1)
-    except (OSError, UnicodeDecodeError) as problem:
-        raise SourceFileNotFound(f"{path} cannot be read: {problem}", path=path) from None
-    if len(text) > LARGEST:
-        raise InvalidError(f"{path} has more than {LARGEST:,} characters")
-    return text
 
 
 def _table(said: dict[str, Any], name: str, path: str) -> dict[str, Any]:

@@ -27,9 +27,11 @@ from squall.model.image_steps import (
     AddLocal,
     AptInstall,
     Cmd,
+    CondaInstall,
     DockerfileCommands,
     Entrypoint,
     Env,
+    PipInstall,
     PoetryInstall,
     RunCommands,
     RunFunction,
@@ -42,11 +44,13 @@ from squall.sdk.build_context import BuildContext, Place, build_context, by_patt
 from squall.sdk.code import own_modules, pickled_call
 from squall.sdk.code_digest import call_digest
 from squall.sdk.image import IDENTITY_VARIABLE, LOGIN, Image
+from squall.sdk.image_conda import read_conda
 from squall.sdk.image_declared import (
     Apt,
     BuiltBase,
     Call,
     Commands,
+    Conda,
     Declared,
     Directory,
     DockerfileBase,
@@ -56,6 +60,7 @@ from squall.sdk.image_declared import (
     PoetryProject,
     Program,
     RegistryBase,
+    Single,
     Sync,
     Variables,
 )
@@ -229,16 +234,18 @@ class _Recipe:
         dockerfile = (
             self._dockerfile(image.origin, base) if isinstance(image.origin, DockerfileBase) else None
         )
-        steps = [self._step(step) for step in image.steps]
+        steps = [one for step in image.steps for one in self._steps(step)]
+        begins = any(isinstance(step, Conda) and step.begins for step in image.steps)
         recipe = ImageRecipe(
             base=image.base,
             image=registry,
             dockerfile=dockerfile,
             built=image.origin.key if isinstance(image.origin, BuiltBase) else self._read.meant,
-            python_version=image.python_version,
+            # That of a conda environment is a package of it; what lies beside is the client's, as in other images.
+            python_version=None if begins else image.python_version,
             steps=(*steps, Env(variables={IDENTITY_VARIABLE: image.identity})),
             sources=sources
-            if any(isinstance(step, Install | Sync | PoetryProject) for step in image.steps)
+            if any(isinstance(step, PipInstall | UvSync | PoetryInstall) for step in steps)
             else "",
         )
         read = [each for each in (base, *self._read.lines) if each is not None]
@@ -250,7 +257,11 @@ class _Recipe:
             notes=tuple(notes),
         )
 
-    def _step(self, step: Declared) -> Step:
+    def _steps(self, step: Declared) -> tuple[Step, ...]:
+        """What a declared step comes to: one step, or two for conda packages with some of pip's."""
+        return self._conda(step) if isinstance(step, Conda) else (self._step(step),)
+
+    def _step(self, step: Single) -> Step:
         match step:
             case Install():
                 return read_install(step, self._hidden)
@@ -329,6 +340,18 @@ class _Recipe:
             **self._told(step),
         )
 
+    def _conda(self, step: Conda) -> tuple[Step, ...]:
+        told = self._told(step)
+        conda, pip = read_conda(step, self._hidden, _here())
+        installs = CondaInstall(
+            packages=conda.packages,
+            explicit=conda.explicit,
+            channels=conda.channels,
+            begins=step.begins,
+            **told,
+        )
+        return (installs,) if pip is None else (installs, read_install(pip, self._hidden))
+
     def _call(self, step: Call) -> RunFunction:
         data = pickled_call(step.function, step.args, step.kwargs)
         if len(data) > CALL_LIMIT:
@@ -350,7 +373,7 @@ class _Recipe:
             **self._told(step),
         )
 
-    def _told(self, step: Sync | PoetryProject | Apt | Commands | Call) -> dict[str, Any]:
+    def _told(self, step: Sync | PoetryProject | Apt | Conda | Commands | Call) -> dict[str, Any]:
         names = tuple(dict.fromkeys(name for secret in step.secrets for name in secret.names))
         self._keep(names, *step.secrets)
         return {"env": dict(step.env), "secrets": names, "build_id": step.build_id, "gpu": step.gpu}

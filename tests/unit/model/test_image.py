@@ -9,6 +9,7 @@ from squall.model.image_steps import (
     AddLocal,
     AptInstall,
     Cmd,
+    CondaInstall,
     DockerfileCommands,
     Entrypoint,
     Env,
@@ -48,6 +49,7 @@ A, B, C, D = ("a" * 64, "b" * 64, "c" * 64, "d" * 64)
 ROOTED: tuple[Step, ...] = (
     UvSync(pyproject="[project]", lock="version = 1", groups=("dev",), secrets=("TOKEN",)),
     AptInstall(packages=("curl=8.14.1-2", "libc6:amd64"), secrets=("TOKEN",)),
+    CondaInstall(packages=("seed",), channels=("https://host/it",), begins=True, secrets=("TOKEN",)),
     RunCommands(commands=("make", "make install"), env={"A": "1"}, secrets=("TOKEN",), build_id="1"),
     RunFunction(name="f", says=A, call=B, python="3.12", timeout_s=60.0, secrets=("TOKEN",)),
     DockerfileCommands(text="COPY a /a", context=C),
@@ -79,7 +81,7 @@ def test_a_recipe_names_what_must_be_there_in_the_order_in_which_it_is_found() -
     assert (ImageRecipe().trees, ImageRecipe().blobs) == ((), ())
 
 
-@pytest.mark.parametrize("step", ROOTED[:8], ids=step_label)
+@pytest.mark.parametrize("step", ROOTED[:9], ids=step_label)
 def test_what_writes_into_a_root_is_no_step_of_the_host(step: Step) -> None:
     with pytest.raises(ValueError, match="root of its own"):
         ImageRecipe(steps=(step,))
@@ -100,6 +102,10 @@ def test_a_step_is_written_as_it_was_where_nothing_new_is_said() -> None:
     [
         lambda: AptInstall(packages=()),
         lambda: AptInstall(packages=("--reinstall",)),
+        lambda: CondaInstall(),
+        lambda: CondaInstall(packages=("a",)),
+        lambda: CondaInstall(packages=("a",), explicit=("b",), channels=("c",)),
+        lambda: CondaInstall(packages=("a\nb",), channels=("c",)),
         lambda: RunCommands(commands=()),
         lambda: RunCommands(commands=(" ",)),
         lambda: RunCommands(commands=("a",), secrets=("A=B",)),

@@ -19,7 +19,6 @@ from squall.sdk.image_recipe import read_image, recipe_of
 from squall.sdk.secret import Secret
 
 LATER = [
-    *("micromamba", "micromamba_install"),
     "pip_install_private_repos",
 ]
 

@@ -22,7 +22,7 @@ from squall.blobs.manifest_bytes import decode
 from squall.blobs.remove import remove_tree
 from squall.blobs.snapshot import Snapshot
 from squall.images.apply import Sandboxes
-from squall.images.command import Tool, failure
+from squall.images.command import Tool
 from squall.images.dockerfile.nouns import Copy, MakeDirectory
 from squall.images.flight import Flight, Say
 from squall.images.installer import InstallerSettings
@@ -34,6 +34,7 @@ from squall.images.rooted.commands import (
     AUTHORITIES,
     CACHE,
     CALL,
+    CONDA_INSTALLER,
     INPUTS,
     ROOM,
     Means,
@@ -43,15 +44,16 @@ from squall.images.rooted.commands import (
     trusting,
     with_tool,
 )
+from squall.images.rooted.conda_python import environment_python
 from squall.images.rooted.copying import Sources, User, copied, made_directory, placed_tree, user_of
 from squall.images.rooted.kept import Kept
 from squall.images.rooted.layered import Layered
 from squall.images.rooted.laying import lay
-from squall.images.rooted.nouns import Built, LayerStep, StepsPlan
+from squall.images.rooted.nouns import Built, Interpreter, LayerStep, StepsPlan
 from squall.images.rooted.way_in import before, with_way_in
 from squall.images.shown import shown_by
 from squall.model.errors import ImageBuildError
-from squall.model.image_steps import AddLocal, PipInstall, PoetryInstall, RunFunction, UvSync
+from squall.model.image_steps import AddLocal, CondaInstall, PipInstall, PoetryInstall, RunFunction, UvSync
 from squall.model.step_takes import NOTHING, StepTakes
 from squall.runtime.changes.taken import remove_changes, snapshot_changes
 from squall.runtime.spec import Limits, Mount, SandboxSpec
@@ -70,24 +72,34 @@ _LAID = faults.declare("image.laid", "a layer is in the store, and no image has 
 FindUv = Callable[[str | None, Say], Awaitable[Tool | None]]
 """A uv of this version (None: any) on this machine, fetched if need be."""
 
+FindCondaInstaller = Callable[[Say], Awaitable[str]]
+"""The directory on this machine in which the installer of conda packages lies, fetched if need be."""
+
+
+async def no_conda_installer(_: Say) -> str:
+    """None, where nothing is built. Raises ImageBuildError."""
+    raise ImageBuildError("there is no installer of conda packages here")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
     """What a build needs besides its plan. mounts: what every step is shown of this machine; authorities: the file of those whom the machine
-    trusts; find_uv: where the installer comes from; needed: files of this machine that an installer reads.
+    trusts; find_uv, find_conda_installer: where installers come from; needed: files of this machine that an installer reads.
     """
 
     settings: InstallerSettings = field(default_factory=InstallerSettings)
     mounts: tuple[Mount, ...] = ()
     authorities: str | None = None
     find_uv: FindUv
+    find_conda_installer: FindCondaInstaller = no_conda_installer
     needed: Callable[[PipInstall], tuple[Mount, ...]] = lambda _: ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Order:
     """A command that makes a layer. tool: what it installs Python packages with; call: the blob of the function that it calls; needed:
-    mounts of what it reads besides; quiet: what it prints is shown only where it fails; takes: of the machine.
+    mounts of what it reads besides; cached: it keeps packages for the next one; quiet: what it prints is shown only where it fails; takes: of
+    the machine.
     """
 
     key: str
@@ -97,6 +109,7 @@ class Order:
     call: str = ""
     needed: tuple[Mount, ...] = ()
     timeout_s: float | None = None
+    cached: bool = False
     quiet: bool = False
     takes: StepTakes = NOTHING
 
@@ -171,7 +184,8 @@ class LayerBuilder:
             self._sandboxes.demand(step.label, step.takes)
         for step in missing:
             below = await self.once(step.key, say, partial(self._layer, below, step, (job, images or {})))
-        return replace(below, config=plan.config, python=base.python)
+        conda = any(isinstance(step.action, CondaInstall) for step in plan.steps)
+        return replace(below, config=plan.config, python=below.python if conda else base.python)
 
     async def directories(self, built: Built) -> tuple[str, ...]:
         """The layers of an image as directories, the top one first."""
@@ -241,9 +255,16 @@ class LayerBuilder:
                 ground = await self.keep(before(below, step), below)
                 raise with_way_in(failed, ground.key) from failed
         took_s = time.monotonic() - started_s
+        if isinstance(step.action, CondaInstall):
+            below = replace(below, python=await self._environment_python(below, taken))
         built = await self.add(below, step.key, step.label, taken, took_s)
         say(f"built {step.label} in {took_s:.1f} s: {size_of(taken.size)}")
         return built
+
+    async def _environment_python(self, below: Built, taken: Snapshot) -> Interpreter | None:
+        """The Python of the conda environment, as it is with what a step has changed."""
+        layers = [await self._entries(layer) for layer in (Digest(taken.manifest), *below.layers)]
+        return await asyncio.to_thread(environment_python, layers)
 
     async def _laid(self, below: Built, step: LayerStep, images: Mapping[Any, Built], say: Say) -> Snapshot:
         """A layer for which nothing is run."""
@@ -276,10 +297,18 @@ class LayerBuilder:
             command=command_of(step, means),
             tool=tool,
             call=step.action.call if isinstance(step.action, RunFunction) else "",
-            needed=job.needed(packages) if (packages := packages_of(step)) is not None else (),
+            needed=await self._needed(step, job, say),
             timeout_s=step.timeout_s,
             takes=step.takes,
+            cached=tool is not None or isinstance(step.action, CondaInstall),
         )
+
+    async def _needed(self, step: LayerStep, job: Job, say: Say) -> tuple[Mount, ...]:
+        """What a step sees of this machine besides its inputs."""
+        if isinstance(step.action, CondaInstall):
+            return (Mount(source=await job.find_conda_installer(say), target=CONDA_INSTALLER),)
+        packages = packages_of(step)
+        return job.needed(packages) if packages is not None else ()
 
     async def run(self, below: Built, order: Order, job: Job, say: Say) -> Snapshot:
         """The layer that a command leaves over what is below it."""
@@ -324,11 +353,11 @@ class LayerBuilder:
         ]
         if job.authorities:
             mounts.append(Mount(source=job.authorities, target=AUTHORITIES))
-        if tool is not None:
+        if order.cached:
             make_cache(self._cache, self._sandboxes.uid_base)
             mounts.append(Mount(source=str(self._cache), target=CACHE, writable=True))
-            if tool.uv:
-                mounts.append(Mount(source=tool.uv, target=f"{ROOM}/uv"))
+        if tool is not None and tool.uv:
+            mounts.append(Mount(source=tool.uv, target=f"{ROOM}/uv"))
         return SandboxSpec(
             id=place.name,
             level=self._sandboxes.level,
@@ -377,7 +406,9 @@ class LayerBuilder:
         take(redactor.close())
         if not ended.ok:
             most = order.takes.limits.memory_mib if order.takes.limits is not None else None
-            raise failure(order.label, order.command.command, ended, list(lines), memory_mib=most)
+            raise order.command.failure(
+                order.label, order.command.command, ended, list(lines), memory_mib=most
+            )
 
     def _clear(self, place: Path) -> None:
         if (place / "layer").is_dir():

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from squall.images.command import Command, Places, Tool, install_command
+from squall.images.command import Command, Places, Tool, failure, install_command
+from squall.images.conda.command import conda_command
+from squall.images.conda.complaint import conda_failure, no_environment
 from squall.images.dockerfile.nouns import DEFAULT_PATH, ImageConfig, Run
 from squall.images.host import PYTHON_ROOT
 from squall.images.installer import InstallerSettings, uv_environment
@@ -15,15 +17,23 @@ from squall.images.plan import LayerBuild
 from squall.images.redact import reveal
 from squall.images.rooted import poetry
 from squall.images.rooted.nouns import Interpreter, LayerStep
-from squall.model.errors import ImageBuildError
+from squall.model.errors import Error, ImageBuildError
 from squall.model.image import ClientPython
-from squall.model.image_steps import AptInstall, PipInstall, PoetryInstall, RunFunction, UvSync
+from squall.model.image_steps import (
+    AptInstall,
+    CondaInstall,
+    PipInstall,
+    PoetryInstall,
+    RunFunction,
+    UvSync,
+)
 
 ROOM: Final = "/squall/build"
 """Where a step sees its inputs, the cache of packages and our tools; nothing of it is kept."""
 
 INPUTS: Final = f"{ROOM}/inputs"
 CACHE: Final = f"{ROOM}/cache"
+CONDA_INSTALLER: Final = f"{ROOM}/conda-installer"
 AUTHORITIES: Final = f"{ROOM}/authorities.crt"
 APT_SETTINGS: Final = "apt.conf"
 """The file among the inputs in which apt is told whom this machine trusts."""
@@ -60,7 +70,8 @@ class StepCommand:
     """The command of one layer.
 
     user: as a Dockerfile writes it, empty for root. programs: the inputs that are run. writes_inputs: its inputs are its own to change.
-    clamp_s: no later change than this is kept of a file, in seconds since 1970; None: each keeps its time.
+    clamp_s: no later change than this is kept of a file, in seconds since 1970; None: each keeps its time. failure: what it means that
+    it failed, as `squall.images.command.failure` says of most.
     """
 
     command: Command
@@ -69,6 +80,7 @@ class StepCommand:
     programs: tuple[str, ...] = ()
     writes_inputs: bool = False
     clamp_s: int | None = None
+    failure: Callable[..., Error] = failure
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,6 +118,13 @@ def command_of(step: LayerStep, means: Means) -> StepCommand:
         case PoetryInstall() as project:
             command = _steady(_poetry(project, step, means), secrets)
             return StepCommand(command=command, writes_inputs=True, clamp_s=EPOCH_S)
+        case CondaInstall() as conda:
+            if means.python is None:
+                # Where there is an environment, it is that of the image.
+                raise no_environment(step.label)
+            places = (INPUTS, CACHE, CONDA_INSTALLER)
+            command = conda_command(conda, config.env, means.settings, places)
+            return StepCommand(command=_steady(command, secrets), clamp_s=EPOCH_S, failure=conda_failure)
         case RunFunction() as function:
             python = _python(step, means)
             if function.python not in {"", python.minor}:

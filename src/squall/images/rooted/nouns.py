@@ -8,7 +8,15 @@ from typing import Any, cast
 
 from squall.blobs.digest import Digest
 from squall.images.dockerfile.nouns import Copy, ImageConfig, MakeDirectory, Run
-from squall.model.image_steps import AddLocal, AptInstall, PipInstall, PoetryInstall, RunFunction, UvSync
+from squall.model.image_steps import (
+    AddLocal,
+    AptInstall,
+    CondaInstall,
+    PipInstall,
+    PoetryInstall,
+    RunFunction,
+    UvSync,
+)
 from squall.model.jsonable import from_json, to_json
 from squall.model.step_takes import NOTHING, StepTakes
 
@@ -70,7 +78,16 @@ class Built:
 
 
 Action = (
-    PipInstall | UvSync | PoetryInstall | AptInstall | RunFunction | AddLocal | Run | Copy | MakeDirectory
+    PipInstall
+    | UvSync
+    | PoetryInstall
+    | AptInstall
+    | CondaInstall
+    | RunFunction
+    | AddLocal
+    | Run
+    | Copy
+    | MakeDirectory
 )
 """What makes one layer."""
 

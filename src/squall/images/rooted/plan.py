@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, assert_never
 
+from squall.images.conda.command import with_environment
 from squall.images.dockerfile.nouns import (
     Copy,
     ImageConfig,
@@ -24,6 +25,7 @@ from squall.model.image_steps import (
     AddLocal,
     AptInstall,
     Cmd,
+    CondaInstall,
     DockerfileCommands,
     Entrypoint,
     Env,
@@ -137,9 +139,11 @@ def _add(chain: _Chain, step: Step) -> None:
             said = [_said(step), chain.sources, _started(config)]
             takes = StepTakes(gpu=step.gpu)
             chain.add(step, said, step_label(step), secrets=step.secrets, takes=takes)
-        case AptInstall():
+        case AptInstall() | CondaInstall():
             said, takes = [_said(step), _started(config)], StepTakes(gpu=step.gpu)
             chain.add(step, said, step_label(step), secrets=step.secrets, takes=takes)
+            if isinstance(step, CondaInstall):
+                chain.config = with_environment(config)
         case RunFunction():
             said = [_said(step), _started(config)]
             takes = StepTakes(gpu=step.gpu, asks=step.asks, limits=step.limits)

@@ -8,7 +8,7 @@ from squall.images.dockerfile.nouns import Run
 from squall.images.plan import digest_of_parts
 from squall.images.rooted.nouns import Built, LayerStep
 from squall.model.errors import Error
-from squall.model.image_steps import AptInstall, PipInstall, RunFunction, UvSync
+from squall.model.image_steps import AptInstall, CondaInstall, PipInstall, RunFunction, UvSync
 
 SHORT_KEY = 12
 """Digits of a key that people are shown; any that no other key begins with will do."""
@@ -20,7 +20,7 @@ def before(below: Built, step: LayerStep) -> Built:
     match action:
         case Run():
             config = replace(config, env=action.env, workdir=action.workdir, user=action.user)
-        case AptInstall() | PipInstall() | UvSync():
+        case AptInstall() | PipInstall() | UvSync() | CondaInstall():
             config = replace(config, env={**config.env, **action.env}, workdir="/")
         case RunFunction():
             config = replace(config, env={**config.env, **action.env})

@@ -16,6 +16,7 @@ from squall.model.image_steps import (
     AddLocal,
     AptInstall,
     Cmd,
+    CondaInstall,
     DockerfileCommands,
     Entrypoint,
     Env,
@@ -83,6 +84,23 @@ def test_each_command_is_a_layer_and_secrets_are_named_and_in_no_key() -> None:
     assert [step.secrets for step in steps] == [("TOKEN",), ("TOKEN",)]
     assert steps[0].action == Run(argv=("/bin/sh", "-c", "a"), env={"PATH": "/bin", "X": "1"})
     assert keys(RunCommands(commands=("a",), secrets=("TOKEN",))) == keys(RunCommands(commands=("a",)))
+
+
+def test_a_step_of_conda_is_known_by_all_that_it_says_and_its_programs_come_first_behind_it() -> None:
+    conda = CondaInstall(packages=("seed",), channels=("https://host/it",))
+    others = [
+        replace(conda, packages=("seed=1",)), replace(conda, channels=("https://other/it",)),
+        replace(conda, packages=(), channels=(), explicit=("https://host/it/noarch/seed-1-0.conda",)),
+        replace(conda, env={"CONDA_OVERRIDE_CUDA": "12"}), replace(conda, build_id="now"), replace(conda, begins=True),
+    ]  # fmt: skip
+    assert len({*map(tuple, map(keys, (conda, *others)))}) == 1 + len(others)
+    assert keys(conda) == keys(replace(conda, secrets=("TOKEN",)))
+    assert keys(conda, sources="x") == keys(conda)
+    first, run = plan(conda, RunCommands(commands=("a",)))
+    assert first.config.env == {"PATH": "/bin"}
+    assert isinstance(run.action, Run)
+    assert run.action.env["PATH"] == "/opt/conda/bin:/bin"
+    assert run.action.env["CONDA_PREFIX"] == "/opt/conda"
 
 
 def test_force_build_builds_this_step_and_those_after_it_anew() -> None:
