@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -69,6 +70,7 @@ def look():
 @app.local_entrypoint()
 def main():
     assert image.build(app) is image
+    image.run_commands("echo more > /more").publish("inside")
     print("built inside")
 
 
@@ -89,6 +91,33 @@ if __name__ == "__main__":
         assert image.build(app) is image
         print(look.remote())
     print(asyncio.run(awaited()))
+"""
+CELLS = """
+import squall
+
+app = squall.App("cells")
+first = squall.Image.from_name("cell:1")
+
+
+@app.function(image=first)
+def look():
+    return open("/word").read().strip()
+
+
+if __name__ == "__main__":
+    with app.run():
+        print(look.remote())
+        {base}.run_commands("echo two > /word").publish("cell:1")
+
+        @app.function(image=first.env({{"LATER": "later"}}), serialized=True)
+        def later():
+            import os
+
+            return os.environ["LATER"], open("/word").read().strip()
+
+        print(*later.remote())
+    with app.run():
+        print(look.remote(), *later.remote())
 """
 COLLECT = """
 from squall.cli.asking import any_client
@@ -197,6 +226,12 @@ def test_an_app_keeps_the_image_that_a_name_meant_as_it_was_opened(terminal: Ter
     assert any(line.startswith(f"word:1  {two['key'][:12]}  ") for line in shown), shown
 
 
+def test_a_name_means_one_image_to_all_functions_of_an_app_that_runs(terminal: Terminal, base: str) -> None:
+    publish(terminal, base, "cell:1", "echo one > /word")
+    said = python(terminal, CELLS.format(base=base))
+    assert (said.status, said.out.splitlines()) == (0, ["one", "later one", "two later two"]), said
+
+
 def test_a_name_holds_its_image_until_the_last_one_goes(terminal: Terminal, base: str) -> None:
     publish(terminal, base, "held", "echo held > /word")
     key = meanings(terminal)["held:latest"]
@@ -279,6 +314,9 @@ def test_an_image_is_built_when_it_is_asked_for(terminal: Terminal, base: str) -
     assert "awaited:latest" in meanings(terminal)
     inside = terminal.run(text.replace("echo now", "echo inside"), within_s=60)
     assert (inside.status, inside.out) == (0, "built inside\n"), inside
+    assert re.search(r"^\d\d:\d\d:\d\d building run_commands echo more > /more$", inside.err, re.MULTILINE), (
+        inside
+    )
     failed = python(
         terminal,
         text.replace("except squall.model", "except squall.xmodel")
