@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.end_to_end.conftest import SOURCES, House
-from tests.end_to_end.test_rooted_images import Program
+from tests.end_to_end.image_program import Program
 from tests.linux.images.conda_channel import PLACEHOLDER, SUBDIR, Channel, Served, digests, served
 
 pytestmark = [pytest.mark.needs("linux", "namespaces", "network"), pytest.mark.timeout(400)]

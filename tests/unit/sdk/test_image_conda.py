@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from squall.model.errors import ImageStepUnavailable, InvalidError, PythonVersionMismatch, SourceFileNotFound
+from squall.model.errors import InvalidError, PythonVersionMismatch, SourceFileNotFound
+from squall.model.gpu import parse_gpus
 from squall.model.image_steps import CondaInstall, Env, PipInstall, Step
 from squall.sdk.image import Image
 from squall.sdk.image_recipe import Needed, read_image, recipe_of
@@ -174,8 +175,13 @@ def test_an_image_without_an_environment_takes_no_conda_packages() -> None:
     with pytest.raises(InvalidError, match="root of its own"):
         Image.host().micromamba_install("a")
     assert Image.from_id("abcdef").micromamba_install("a").steps
-    with pytest.raises(ImageStepUnavailable):
-        Image.micromamba().micromamba_install("a", gpu="any")
+    assert Image.from_name("base").micromamba_install("a").steps
+
+
+def test_a_step_may_have_devices_while_it_runs() -> None:
+    assert conda(Image.micromamba().micromamba_install("a", gpu="H100")) == CondaInstall(
+        packages=("a",), channels=(FORGE,), gpu=parse_gpus("H100")
+    )
 
 
 def test_a_function_that_is_run_in_it_travels_to_the_environments_python() -> None:
