@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import re
-import textwrap
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
@@ -125,20 +124,12 @@ def python_page(made: str) -> str:
     """Every public name with its signature and its docstring."""
     lines = ["# Python", "", made, PYTHON_HEAD.strip()]
     for name, what in public():
-        said = _said(what)
-        if said.startswith("Not in this version"):
-            continue
         level = "##" if name.count(".") == 1 else "###"
         lines += ["", f"{level} {name}", ""]
         signature = _signature(name, what)
         if signature:
             lines += ["```text", signature, "```", ""]
-        lines.append(said)
-    later = [
-        name.removeprefix("squall.Image.") for name, what in public() if _said(what).startswith("Not in this")
-    ]
-    lines += ["", "## Not in this version", "", "These methods of `Image` raise an error that says so:"]
-    lines += textwrap.wrap(", ".join(f"`{name}`" for name in later) + ".", 120)
+        lines.append(_said(what))
     return "\n".join(lines) + "\n"
 
 

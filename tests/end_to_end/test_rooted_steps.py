@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import lzma
 import os
 import tarfile
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +14,7 @@ import pytest
 
 from tests.end_to_end.conftest import House
 from tests.end_to_end.image_program import Program
+from tests.linux.images.git_server import git_server, make_repository
 from tests.linux.images.index import private_index
 from tests.linux.images.wheels import make_wheel
 from tests.machine import facts
@@ -198,3 +201,86 @@ image = BASE.poetry_install_from_file("pyproject.toml", secrets=secrets, OPTION)
     finally:
         for name in login:
             del program.house.environ[name]
+
+
+@contextlib.contextmanager
+def command_lines_with(secret: str) -> Iterator[list[str]]:
+    """Those of this machine in which it stands while this lasts, as far as one who looks all the time can see."""
+    seen: list[str] = []
+    over = threading.Event()
+
+    def watch() -> None:
+        while not over.is_set():
+            for path in Path("/proc").glob("[0-9]*/cmdline"):
+                with contextlib.suppress(OSError):
+                    line = path.read_bytes()
+                    if secret.encode() in line:
+                        seen.append(line.decode(errors="replace"))
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        yield seen
+    finally:
+        over.set()
+        watcher.join()
+
+
+@pytest.mark.needs("git")
+def test_packages_of_private_repositories_and_their_token_is_nowhere(
+    program: Program, tmp_path: Path
+) -> None:
+    token = "t0kenOfTheRepositories"
+    project = '[build-system]\nrequires = ["setuptools"]\nbuild-backend = "setuptools.build_meta"\n[project]\nname = "{}"\nversion = "{}"\n'
+    files = {"pyproject.toml": project.format("hushed", "1.5"), "hushed.py": "VALUE = 'hush'\n"}
+    make_repository(tmp_path / "us" / "hushed.git", files, tag="v1.5")
+    other = {"pkg/pyproject.toml": project.format("inner", "2.0"), "pkg/inner.py": "VALUE = 'deep'\n"}
+    commit = make_repository(tmp_path / "us" / "many.git", other)
+    with git_server(tmp_path, f"ada:{token}") as address:
+        text = f"""
+secrets = [squall.Secret.from_local_environ(["MY_TOKEN"])] if squall.is_local() else [squall.Secret.from_dict({{"MY_TOKEN": None}})]
+image = BASE.pip_install_private_repos(
+    "{address}/us/hushed.git@v1.5", "{address}/us/many.git@{commit}#subdirectory=pkg", git_user="ada", secrets=secrets)
+
+@app.function(image=image)
+def look():
+    import hushed, inner, os
+    found = sh("grep -rlE 't0ken[O]fThe' / --exclude-dir=proc --exclude-dir=sys --exclude-dir=squall 2>/dev/null")
+    return [hushed.VALUE, inner.VALUE, found, "MY_TOKEN" in os.environ, sh("ls -A /root /tmp"), sh("cat /usr/local/lib/python3*/site-packages/hushed-1.5.dist-info/direct_url.json")]
+"""
+        program.house.environ["MY_TOKEN"] = token
+        try:
+            bare = program.run(text.replace("BASE", "squall.Image.debian_slim()"))
+            assert bare.returncode != 0
+            assert "the image has no git" in program.said
+            assert '.apt_install("git")' in program.said
+            with_git = text.replace("BASE", 'squall.Image.debian_slim().apt_install("git")')
+            with command_lines_with(token) as seen:
+                told = program.tells(with_git)
+            assert seen == []
+            assert isinstance(told, list)
+            assert told[:4] == ["hush", "deep", "", False]
+            assert told[4] == "/root:\n.bashrc\n.profile\n\n/tmp:"
+            assert "ada" not in told[5]
+            assert f"building pip_install_private_repos {address}/us/hushed.git@v1.5" in program.said
+            assert token not in program.said
+            program.tells(with_git)
+            assert "building" not in program.said
+            program.house.environ["MY_TOKEN"] = "an0therToken"
+            program.tells(with_git)
+            assert "building" not in program.said, "a new token builds nothing anew"
+            done = program.run(with_git.replace("v1.5", "main"))
+            assert done.returncode != 0
+            assert "SQ-1503" in program.said
+            assert "refused the login" in program.said
+            assert "an0therToken" not in program.said
+            program.house.environ["MY_TOKEN"] = token
+            done = program.run(with_git.replace("v1.5", "no-such-tag"))
+            assert done.returncode != 0
+            assert "no-such-tag" in program.said
+        finally:
+            del program.house.environ["MY_TOKEN"]
+    kept = [path for path in (program.house.folder / "state").rglob("*") if path.is_file()]
+    assert not [path for path in kept if token.encode() in path.read_bytes()]
+    cache = [path.name for path in (program.house.folder / "state" / "tools").rglob("*")]
+    assert "hushed.py" not in cache, "what everybody's builds share has a private repository"

@@ -20,10 +20,12 @@ from squall.model.errors import (
     PackageNotFound,
 )
 from squall.model.image import ClientPython
-from squall.model.image_steps import PipInstall
+from squall.model.image_steps import GitLogin, PipInstall
 
 LAST_LINES: Final = 12
 """Lines of a failed step's output that its error carries."""
+
+GIT_USER: Final = "SQUALL_GIT_USER"
 
 _SYSTEM_PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -52,7 +54,7 @@ class Tool:
 class Places:
     """Where the command finds things: its target, its inputs, its cache, and a home of its own.
 
-    target: the directory that packages are put into; empty where they go to those of the Python itself.
+    target: the directory that packages are put into; empty where they go to those of the Python itself. cache: empty for none.
     """
 
     target: str
@@ -99,6 +101,9 @@ def install_command(
     it installs the packages of all steps so far into an empty one.
     """
     step = build.step if tool.kind == "uv" else _all_steps(build)
+    if step.git is not None:
+        # What everybody's builds share keeps no private repository.
+        places = replace(places, cache="")
     files = {"requirements.txt": "\n".join([*step.packages, step.requirements, ""])}
     constraints = settings.constraints + step.constraints
     options = ["-r", f"{places.inputs}/requirements.txt"]
@@ -110,7 +115,8 @@ def install_command(
         argv = _uv_argv(tool, places, settings, python)
         told = uv_environment(step, settings)
     else:
-        argv = (*tool.argv, "install", *_pip_target(places), "--cache-dir", f"{places.cache}/pip")
+        cache = ("--cache-dir", f"{places.cache}/pip") if places.cache else ("--no-cache-dir",)
+        argv = (*tool.argv, "install", *_pip_target(places), *cache)
         told = pip_environment(step, settings)
     needed = [name for text in (*files.values(), step.extra_options) for name in placeholders(text)]
     env = {
@@ -122,6 +128,7 @@ def install_command(
         **build.environment,
         **step.env,
         **told,
+        **(git_environment(step.git) if step.git is not None else {}),
         # Both tools put variables into the lines of a requirements file themselves.
         **{name: settings.secrets[name] for name in (*needed, *step.secrets) if name in settings.secrets},
     }
@@ -133,6 +140,21 @@ def install_command(
         files=files,
         shown=without_userinfo(shlex.join([*shown, *shlex.split(step.extra_options)])),
     )
+
+
+def git_environment(login: GitLogin) -> dict[str, str]:
+    """The variables that tell git who to be to which server. They name those that hold the tokens, and hold none themselves."""
+    # An empty helper takes away what an image has: one that writes logins into a file, say.
+    told = [("credential.helper", "")]
+    for token in login.tokens:
+        answer = f'printf "username=%s\\npassword=%s\\n" "${GIT_USER}" "${token.variable}"'
+        told.append((f"credential.{token.server}.helper", f'!f() {{ test "$1" = get && {answer}; }}; f'))
+    numbered = {
+        f"GIT_CONFIG_{kind}_{number}": text
+        for number, (key, value) in enumerate(told)
+        for kind, text in (("KEY", key), ("VALUE", value))
+    }
+    return {GIT_USER: login.user, "GIT_CONFIG_COUNT": str(len(told)), **numbered}
 
 
 def _uv_argv(
@@ -147,7 +169,8 @@ def _uv_argv(
     return (
         *(*tool.argv, "pip", "install", *into, "--python", python.executable),
         # A hard link into the layer would let whoever changes the cache change the layer.
-        *("--cache-dir", places.cache, "--link-mode", "copy", "--compile-bytecode", "--color", "never"),
+        *(("--cache-dir", places.cache) if places.cache else ("--no-cache",)),
+        *("--link-mode", "copy", "--compile-bytecode", "--color", "never"),
         # Of all that says where packages are, this alone has no variable.
         *(["--no-index"] if settings.no_index else []),
         *binary,
@@ -174,7 +197,17 @@ def _all_steps(build: LayerBuild) -> PipInstall:
             dict.fromkeys([*indexes, *(url for step in steps for url in step.extra_index_url)])
         ),
         pre=any(step.pre for step in steps),
+        git=_all_logins(steps),
+        secrets=tuple(dict.fromkeys(name for step in steps for name in step.secrets)),
     )
+
+
+def _all_logins(steps: Sequence[PipInstall]) -> GitLogin | None:
+    logins = [step.git for step in steps if step.git is not None]
+    if not logins:
+        return None
+    tokens = tuple(dict.fromkeys(token for login in logins for token in login.tokens))
+    return GitLogin(user=logins[-1].user, tokens=tokens)
 
 
 _MISSING_OF_DEBIAN: Final = (
@@ -211,6 +244,13 @@ _STALE: Final = re.compile(
     r"since poetry\.lock was last generated|poetry\.lock is not (?:consistent|up to date) with pyproject\.toml"
 )
 _NO_POETRY: Final = re.compile(r"\bpoetry: (?:command )?not found")
+_NO_GIT: Final = re.compile(
+    r"Git executable not found|Cannot find command 'git'|\bgit: (?:command )?not found"
+)
+_NO_LOGIN: Final = re.compile(
+    r"Authentication failed for|could not read (?:Username|Password) for|terminal prompts disabled|"
+    r"remote: (?:Repository not found|HTTP Basic: Access denied|Invalid username)"
+)
 _REFUSED: Final = re.compile(r"\b(?:401 Unauthorized|403 Forbidden|401 Client Error|403 Client Error)")
 _FULL: Final = ("No space left on device", "os error 28", "Disk quota exceeded", "os error 122")
 
@@ -244,6 +284,17 @@ def failure(
         return ImageDownloadError(
             f"an index refused the login: {told}{detail}",
             remedy="check the user and password of the index in pip's or uv's settings, or in ~/.netrc",
+        )
+    if _NO_GIT.search(text):
+        return ImageBuildError(
+            f"the image has no git: {told}{detail}",
+            remedy='install it in a step before: `.apt_install("git")`',
+            step=label,
+        )
+    if _NO_LOGIN.search(text):
+        return ImageDownloadError(
+            f"the server of a repository refused the login, or has no such repository: {told}{detail}",
+            remedy="check the name of the repository, git_user, and that the token of the secret may read it",
         )
     if _STALE.search(text):
         return ImageBuildError(

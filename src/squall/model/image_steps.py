@@ -19,6 +19,7 @@ _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _HIDDEN = re.compile(r"\$\{SQUALL_CREDENTIAL_\w+\}@")
 _DEBIAN_PACKAGE = re.compile(r"[a-z0-9][a-z0-9+.-]+(:[a-z0-9]+)?([=/][A-Za-z0-9.+~:-]+)?")
 _VERSION = re.compile(r"latest|[0-9][0-9A-Za-z.]*|")
+_SERVER = re.compile(r"https?://[A-Za-z0-9.-]+(:\d{1,5})?")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 # What is mounted in every container, and what most distributions have as a link into /usr: a directory would hide it.
 _NEVER_GIVEN: Final = (
@@ -36,6 +37,30 @@ _NEVER_GIVEN: Final = (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class GitToken:
+    """Which variable has the token for a server, and no other. server: "https://github.com"."""
+
+    server: str
+    variable: str
+
+    def __post_init__(self) -> None:
+        if not _SERVER.fullmatch(self.server) or not _VARIABLE.fullmatch(self.variable):
+            raise ValueError(f"no token for {self.server!r} is in {self.variable!r}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GitLogin:
+    """As whom git fetches repositories, and with which tokens. user: to every server."""
+
+    user: str
+    tokens: tuple[GitToken, ...]
+
+    def __post_init__(self) -> None:
+        if not self.user or not self.user.isprintable():
+            raise ValueError(f"{self.user!r} is no name of a user")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PipInstall:
     """One step that installs Python packages, by pip's or uv's rules.
 
@@ -44,7 +69,7 @@ class PipInstall:
     apart. env: set for this step only. build_id: not empty for a step that is to be built anew, once for each
     value. uv_version: the uv that does it, None for any. secrets: names of variables that are set for this step
     only; their values travel apart and are in no key. gpu: the devices that it has while it runs, the first choice first, which are part
-    of its key: what is compiled for a device may not run on another.
+    of its key: what is compiled for a device may not run on another. git: as whom packages are fetched that lie in repositories.
     """
 
     packages: tuple[str, ...] = ()
@@ -61,6 +86,7 @@ class PipInstall:
     dialect: Dialect = "pip"
     secrets: tuple[str, ...] = ()
     gpu: tuple[Gpus, ...] = ()
+    git: GitLogin | None = None
 
     def __post_init__(self) -> None:
         if not self.packages and not self.requirements.strip():
@@ -378,6 +404,10 @@ def step_label(step: Step) -> str:
     """One line that tells people which step this is."""
     match step:
         case PipInstall():
+            if step.git is not None:
+                return (
+                    f"pip_install_private_repos {_some([name.partition('://')[2] for name in step.packages])}"
+                )
             what = [*step.packages, *(["(requirements)"] if step.requirements.strip() else [])]
             dialect = "uv_pip_install" if step.dialect == "uv" else "pip_install"
             return f"{dialect} {_HIDDEN.sub('', _some(what))}"

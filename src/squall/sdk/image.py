@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Any, Concatenate, Final, ParamSpec, Self, TypeVar, get_args
 
 from squall.context.current import in_container
-from squall.model.errors import ImageStepUnavailable, InvalidError
+from squall.model.errors import InvalidError
 from squall.model.image import Base
 from squall.model.image_name import parse_image_name
 from squall.sdk.image_commands import Runs
@@ -245,15 +245,6 @@ class Image(Installs, Runs, Adds):
         """An image that was built before may have an environment: a build looks for it."""
         return self.base == "built" or any(isinstance(step, Conda) for step in self.steps)
 
-    # What is not there yet. The names are here, so that a program that uses them is told what is so.
-
-    def pip_install_private_repos(self, *_: Any, **__: Any) -> Image:
-        """Not in this version: packages from private repositories."""
-        raise _later(
-            "pip_install_private_repos",
-            'write `.pip_install("name @ git+https://${TOKEN}@HOST/...", secrets=[...])` with a secret that has TOKEN',
-        )
-
 
 class Imports:
     """Passes over imports that fail anywhere but in containers of one image, where they raise as ever."""
@@ -294,7 +285,3 @@ def _build_args(build_args: Any) -> tuple[tuple[str, str], ...]:
 
 def _build_id(*, force: bool) -> str:
     return os.urandom(8).hex() if force else ""
-
-
-def _later(what: str, instead: str) -> ImageStepUnavailable:
-    return ImageStepUnavailable(f"Image.{what} is not in this version", remedy=instead, feature=what)

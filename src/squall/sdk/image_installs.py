@@ -23,6 +23,7 @@ from squall.sdk.image_declared import (
     settings_of,
 )
 from squall.sdk.image_packages import Words, install, read_options
+from squall.sdk.image_repositories import private_packages
 from squall.sdk.secret import Secret, checked_secrets
 
 Secrets = Iterable[Secret] | None
@@ -157,6 +158,42 @@ class Installs(Chain):
                 extras=flat_words("Image.pip_install_from_pyproject", [optional_dependencies]),
                 pre=pre,
                 env=env,
+                **common,
+            )
+        )
+
+    def pip_install_private_repos(
+        self,
+        *repositories: str | Iterable[str],
+        git_user: str,
+        find_links: Words = None,
+        index_url: str | None = None,
+        extra_index_url: Words = None,
+        pre: bool = False,
+        extra_options: str = "",
+        env: Mapping[str, str] | None = None,
+        secrets: Secrets = None,
+        gpu: Gpu = None,
+        force_build: bool = False,
+    ) -> Self:
+        """With the packages that lie in these private git repositories: "github.com/owner/name@v1.0", a branch or a commit.
+
+        git_user: whom their servers know. secrets: with a token for each server: GITHUB_TOKEN for github.com, GITLAB_TOKEN for
+        gitlab.com, and for another the one variable that there is besides. It is told to that server only, and is in no command line, no
+        layer, no key and no log. The image needs git: `.apt_install("git")`. A branch is looked up once; force_build looks
+        again. The rest is as for `pip_install`. Raises InvalidError.
+        """
+        common = _common("pip_install_private_repos", "pip", gpu, secrets, force_build=force_build)
+        variables = tuple(dict.fromkeys(name for secret in common["secrets"] for name in secret.names))
+        packages, login = private_packages(repositories, git_user, variables)
+        return self.with_step(
+            install(
+                packages,
+                places=(find_links, index_url, extra_index_url),
+                options=extra_options,
+                pre=pre,
+                env=env,
+                git=login,
                 **common,
             )
         )

@@ -12,7 +12,7 @@ from typing import Any, Final
 from squall.images.redact import Hidden, placeholders, without_userinfo
 from squall.model.errors import InvalidError, SourceFileNotFound
 from squall.model.gpu import Gpus
-from squall.model.image_steps import Dialect, PipInstall
+from squall.model.image_steps import Dialect, GitLogin, PipInstall
 from squall.sdk.image_projects import project_packages
 from squall.sdk.secret import Secret, values_of
 
@@ -55,6 +55,7 @@ class Install:
     dialect: Dialect = "pip"
     secrets: tuple[Secret, ...] = ()
     gpu: tuple[Gpus, ...] = ()
+    git: GitLogin | None = None
 
     def __repr__(self) -> str:
         # Seen in tracebacks: no user and no password of a URL.
@@ -67,7 +68,15 @@ class Install:
         links = [link if "://" in link else os.path.basename(link) for link in self.find_links]
         shown = [*self.packages, *local, *links, str(self.index_url), *self.extra_index_url]
         names = tuple(name for secret in self.secrets for name in secret.names)
-        return (*map(without_userinfo, shown), *self.extras, self.extra_options, self.pre, names, self.gpu)
+        return (
+            *map(without_userinfo, shown),
+            *self.extras,
+            self.extra_options,
+            self.pre,
+            names,
+            self.gpu,
+            self.git,
+        )
 
 
 def install(
@@ -141,6 +150,7 @@ def read_install(step: Install, hidden: Hidden) -> PipInstall:
         dialect=step.dialect,
         secrets=tuple(dict.fromkeys(name for secret in step.secrets for name in secret.names)),
         gpu=step.gpu,
+        git=step.git,
     )
 
 

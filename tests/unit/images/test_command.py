@@ -1,5 +1,10 @@
 from __future__ import annotations
 
+import os
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 
 from squall.images.command import Exit, Places, Tool, failure, install_command
@@ -14,7 +19,7 @@ from squall.model.errors import (
     PackageNotFound,
 )
 from squall.model.image import ClientPython
-from squall.model.image_steps import PipInstall
+from squall.model.image_steps import GitLogin, GitToken, PipInstall
 
 PYTHON = ClientPython(executable="/v/bin/python", prefix="/v", base_prefix="/usr", version="3.12.1")
 UV = Tool(kind="uv", argv=("/tools/uv",), origin="on PATH", version="0.9.1", uv="/tools/uv")
@@ -132,3 +137,87 @@ def test_a_step_that_used_all_the_memory_it_might_is_told_its_limit() -> None:
     assert isinstance(error, OutOfMemory)
     assert "64 MiB" in error.message
     assert "memory=" in error.remedy
+
+
+GIT = PipInstall(
+    packages=("git+https://github.com/o/n@v1",),
+    secrets=("GITHUB_TOKEN",),
+    git=GitLogin(user="ada", tokens=(GitToken(server="https://github.com", variable="GITHUB_TOKEN"),)),
+)
+
+
+BUILD_OF_GIT = replace(BUILD, step=GIT, before=())
+
+
+@pytest.mark.parametrize("tool", [UV, PIP], ids=["uv", "pip"])
+def test_a_token_is_in_its_variable_alone_and_nothing_private_in_the_shared_cache(tool: Tool) -> None:
+    settings = InstallerSettings(secrets={"GITHUB_TOKEN": "t0kenValue"})
+    command = install_command(BUILD_OF_GIT, tool, PLACES, settings=settings, python=PYTHON)
+    shown = {name: value for name, value in command.env.items() if name != "GITHUB_TOKEN"}
+    assert command.env["GITHUB_TOKEN"] == "t0kenValue"
+    for text in (*command.argv, command.shown, *command.files.values(), *shown.values()):
+        assert "t0kenValue" not in text
+    assert "--cache-dir" not in command.argv
+    assert {"--no-cache", "--no-cache-dir"} & set(command.argv)
+
+
+@pytest.mark.needs("git")
+def test_git_answers_its_own_server_with_what_is_in_the_variables_and_no_other(tmp_path: Path) -> None:
+    """By git itself, whose questions these are."""
+    env = {
+        **install_command(BUILD_OF_GIT, UV, PLACES, settings=InstallerSettings(), python=PYTHON).env,
+        "GITHUB_TOKEN": "t0ken with $(spaces)",
+        "PATH": os.environ["PATH"],
+        "HOME": str(tmp_path),
+        "GIT_ASKPASS": "/bin/false",
+    }
+    (tmp_path / ".gitconfig").write_text("[credential]\nhelper = store\n")
+
+    def filled(host: str) -> str:
+        done = subprocess.run(
+            ["git", "credential", "fill"],
+            input=f"protocol=https\nhost={host}\n\n",
+            env=env,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        return done.stdout
+
+    said = filled("github.com")
+    assert "username=ada\npassword=t0ken with $(spaces)\n" in said
+    assert filled("github.com.evil.example") == filled("other.example") == ""
+    subprocess.run(["git", "credential", "approve"], input=said, env=env, text=True, check=True)
+    assert [path.name for path in tmp_path.iterdir()] == [".gitconfig"], "a helper of the image wrote it down"
+
+
+@pytest.mark.parametrize(
+    ("said", "kind", "words", "remedy"),
+    [
+        (
+            "error: Git executable not found. Ensure that Git is installed",
+            ImageBuildError,
+            "no git",
+            "apt_install",
+        ),
+        (
+            "ERROR: Cannot find command 'git' - do you have 'git' installed",
+            ImageBuildError,
+            "no git",
+            "apt_install",
+        ),
+        (
+            "fatal: Authentication failed for 'https://****@h/'",
+            ImageDownloadError,
+            "refused the login",
+            "git_user",
+        ),
+        ("remote: Repository not found.", ImageDownloadError, "no such repository", "git_user"),
+    ],
+)
+def test_what_git_says_is_told_with_what_to_do(said: str, kind: type[Error], words: str, remedy: str) -> None:
+    command = install_command(BUILD_OF_GIT, UV, PLACES, settings=InstallerSettings(), python=PYTHON)
+    error = failure("step", command, Exit(code=1), [said])
+    assert type(error) is kind
+    assert words in error.message
+    assert remedy in error.remedy

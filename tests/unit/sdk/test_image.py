@@ -18,10 +18,6 @@ from squall.sdk.image_declared import Call
 from squall.sdk.image_recipe import read_image, recipe_of
 from squall.sdk.secret import Secret
 
-LATER = [
-    "pip_install_private_repos",
-]
-
 
 def _nothing() -> None:
     pass
@@ -62,13 +58,6 @@ def test_what_is_no_version_or_too_old_is_refused(version: Any) -> None:
     assert raised.value.remedy
 
 
-@pytest.mark.parametrize("method", LATER)
-def test_what_comes_later_says_so_and_what_to_do(method: str) -> None:
-    with pytest.raises(ImageStepUnavailable, match=rf"Image\.{method} is not in this version") as raised:
-        getattr(Image.host(), method)("x")
-    assert raised.value.remedy != ImageStepUnavailable.remedy
-
-
 @pytest.mark.parametrize(
     ("method", "option"),
     [
@@ -81,11 +70,15 @@ def test_options_that_come_later_say_so(method: Callable[..., Image], option: st
         method(Image.debian_slim(), **{option: "x"})
 
 
+TOKEN = Secret.from_dict({"GITHUB_TOKEN": "t0ken"})
 GIVEN_DEVICES: dict[str, Callable[..., Image]] = {
     "pip_install": lambda image, **gpu: image.pip_install("six", **gpu),
     "uv_pip_install": lambda image, **gpu: image.uv_pip_install("six", **gpu),
     "pip_install_from_requirements": lambda image, **gpu: image.pip_install_from_requirements("r.txt", **gpu),
     "pip_install_from_pyproject": lambda image, **gpu: image.pip_install_from_pyproject("p.toml", **gpu),
+    "pip_install_private_repos": lambda image, **gpu: image.pip_install_private_repos(
+        "github.com/o/n", git_user="ada", secrets=[TOKEN], **gpu
+    ),
     "uv_sync": lambda image, **gpu: image.uv_sync(**gpu),
     "poetry_install_from_file": lambda image, **gpu: image.poetry_install_from_file("p.toml", **gpu),
     "apt_install": lambda image, **gpu: image.apt_install("jq", **gpu),
