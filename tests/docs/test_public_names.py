@@ -25,11 +25,7 @@ def test_every_public_name_has_a_sentence() -> None:
 
 
 def test_the_guides_speak_of_every_public_name() -> None:
-    missing = [
-        name
-        for name, what in NAMES
-        if not re.search(rf"\b{name.rpartition('.')[2]}\b", GUIDES)
-    ]
+    missing = [name for name, what in NAMES if not re.search(rf"\b{name.rpartition('.')[2]}\b", GUIDES)]
     assert not missing
 
 
