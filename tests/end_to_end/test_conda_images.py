@@ -82,13 +82,14 @@ def look():
     import os, seed, six, sys
     return [sys.executable, sys.version.split()[0], sys.prefix, seed.VERSION, seed.__file__, os.path.dirname(six.__file__),
             sh("which python micromamba tool; tool"), sh("cat /opt/baked"), sh("cat /opt/run"), os.environ["CONDA_PREFIX"],
-            open("/opt/conda/lib/tool.so", "rb").read().rstrip(b"\\0").decode("latin-1"), open("/etc/os-release").readline().strip()]
+            json.__loader__.get_code("json").co_filename, open("/opt/conda/lib/tool.so", "rb").read().rstrip(b"\\0").decode("latin-1"), open("/etc/os-release").readline().strip()]
 """
     packages = f"/opt/conda/lib/python{MINOR}/site-packages"
     assert program.tells(text) == [
         *("/opt/conda/bin/python", VERSION, "/opt/conda", "1.0", f"{packages}/seed/__init__.py", packages),
         "/opt/conda/bin/python\n/opt/conda/bin/micromamba\n/opt/conda/bin/tool\nhere: /opt/conda/share",
         *("/opt/conda/bin/python 1.0", "1.0\n2.0.0 at /opt/conda", "/opt/conda"),
+        f"/opt/conda/lib/python{MINOR}/json/__init__.py",
         "\x7fELF\0/opt/conda/share" + "\0" * (len(PLACEHOLDER) - len("/opt/conda")) + "\0behind",
         'PRETTY_NAME="Debian GNU/Linux 12 (bookworm)"',
     ]
@@ -180,6 +181,7 @@ def look():
         ('("seed", channels=["lying"])', "SQ-1503", "is not what it announces"),
         ('("seed", channels=["emptied"])', "SQ-1503", "is not there"),
         ('("python=3.10", channels=["aged"])', "SQ-1500", "Python before 3.11"),
+        ('("python=3.14.99", channels=["broken"])', "SQ-1500", "Python does not run"),
     ],
 )
 def test_packages_that_cannot_be_had_are_named(
@@ -189,6 +191,9 @@ def test_packages_that_cannot_be_had_are_named(
         town.forge.copied("lying").lie("seed-2.0-0.conda")
     if "emptied" in step:
         town.forge.copied("emptied").add_module("seed", "9.0", "").unlink()
+    if "broken" in step:
+        broken = {"bin/python": "#!/bin/sh\nexit 3\n", "lib/python3.14/os.py": ""}
+        Channel(town.top / "broken").add("python", "3.14.99", broken)
     if "aged" in step:
         Channel(town.top / "aged").add("python", "3.10.1", {"bin/python": ""})
     done = program.run(f"""
@@ -296,6 +301,25 @@ def look():
     state = program.house.folder / "state"
     places = [path for path in state.rglob("*") if path.is_file() and not path.is_symlink()]
     assert [path for path in places if secret.encode() in path.read_bytes()] == []
+
+
+def test_an_installer_that_cannot_be_had_is_named(program: Program) -> None:
+    program.tells("@app.function(image=squall.Image.micromamba())\ndef look():\n    return 1")
+    (fetched,) = (program.house.folder / "state" / "tools").glob("py-rattler-*")
+    aside = fetched.rename(fetched.with_name("aside"))
+    program.house.environ["PIP_INDEX_URL"] = "http://127.0.0.1:1/simple"
+    try:
+        done = program.run("""
+@app.function(image=squall.Image.micromamba().micromamba_install("seed", "sapling", "tool"))
+def look():
+    return 1
+""")
+    finally:
+        del program.house.environ["PIP_INDEX_URL"]
+        aside.rename(fetched)
+    assert done.returncode != 0
+    assert "conda packages are installed by py-rattler" in program.said
+    assert "SQ-1503" in program.said
 
 
 def test_the_same_packages_give_the_same_layer(program: Program) -> None:

@@ -17,6 +17,7 @@ import threading
 import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import zstandard
@@ -44,9 +45,10 @@ class Channel:
         files: Mapping[str, bytes | str],
         *,
         needs: tuple[str, ...] = (),
+        links: Mapping[str, str] = MappingProxyType({}),
         noarch: bool = False,
     ) -> Path:
-        """A package in the form of today. noarch: pure Python, whose files are below site-packages/.
+        """A package in the form of today. links: where each leads. noarch: pure Python, whose files are below site-packages/.
 
         Files below bin/ are executable; where a file holds PLACEHOLDER, it is said to.
         """
@@ -62,11 +64,13 @@ class Channel:
             **({"noarch": "python"} if noarch else {}),
         }
         raw = {path: text.encode() if isinstance(text, str) else text for path, text in files.items()}
+        paths = [
+            *(_path(*one) for one in raw.items()),
+            *({"_path": one, "path_type": "softlink"} for one in links),
+        ]
         info = {
             "info/index.json": json.dumps(said),
-            "info/paths.json": json.dumps(
-                {"paths": [_path(*one) for one in raw.items()], "paths_version": 1}
-            ),
+            "info/paths.json": json.dumps({"paths": paths, "paths_version": 1}),
             "info/about.json": "{}",
             "info/files": "\n".join(raw),
         }
@@ -76,7 +80,7 @@ class Channel:
         package = self.top / subdir / f"{stem}.conda"
         with zipfile.ZipFile(package, "w") as archive:
             archive.writestr("metadata.json", '{"conda_pkg_format_version": 2}')
-            archive.writestr(f"pkg-{stem}.tar.zst", _packed(raw))
+            archive.writestr(f"pkg-{stem}.tar.zst", _packed(raw, links))
             archive.writestr(
                 f"info-{stem}.tar.zst", _packed({path: text.encode() for path, text in info.items()})
             )
@@ -97,10 +101,11 @@ class Channel:
         shared = sysconfig.get_config_var("INSTSONAME") or ""
         if shared.endswith(".so.1.0"):
             files[f"lib/{shared}"] = (prefix / "lib" / shared).read_bytes()
-        program = (prefix / "bin" / minor).read_bytes()
+        program = _beside_its_library((prefix / "bin" / minor).read_bytes(), prefix)
         for name in (minor, "python3", "python"):
             files[f"bin/{name}"] = program
-        self.add("python", version, files)
+        # A second name for its library, as Pythons of conda have it.
+        self.add("python", version, files, links={"lib/python3.1": minor})
 
     def add_basics(self) -> None:
         """What every environment begins with: Python, and stand-ins for pip and micromamba."""
@@ -208,6 +213,13 @@ def digests(package: Path) -> tuple[str, str]:
     return hashlib.sha256(data).hexdigest(), hashlib.md5(data).hexdigest()
 
 
+def _beside_its_library(program: bytes, prefix: Path) -> bytes:
+    """A program that finds its library from where it lies: one that was built to be shared names the whole path of it."""
+    old, new = f"{prefix}/lib\0".encode(), b"$ORIGIN/../lib\0"
+    # The first is the one that the loader reads; others are of the program's own.
+    return program.replace(old, new.ljust(len(old), b"\0"), 1) if len(old) >= len(new) else program
+
+
 def _wheel(name: str, version: str, text: str) -> dict[str, bytes | str]:
     info = f"site-packages/{name}-{version}.dist-info"
     return {
@@ -230,7 +242,7 @@ def _path(path: str, data: bytes) -> dict[str, Any]:
     return said
 
 
-def _packed(files: Mapping[str, bytes]) -> bytes:
+def _packed(files: Mapping[str, bytes], links: Mapping[str, str] = MappingProxyType({})) -> bytes:
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w") as archive:
         for path, data in files.items():
@@ -238,4 +250,8 @@ def _packed(files: Mapping[str, bytes]) -> bytes:
             member.size, member.mtime = len(data), 1_700_000_000
             member.mode = 0o755 if path.startswith("bin/") else 0o644
             archive.addfile(member, io.BytesIO(data))
+        for path, target in links.items():
+            member = tarfile.TarInfo(path)
+            member.type, member.linkname = tarfile.SYMTYPE, target
+            archive.addfile(member)
     return zstandard.ZstdCompressor(level=1).compress(packed.getvalue())

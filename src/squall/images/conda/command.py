@@ -55,6 +55,7 @@ def conda_command(
         **environ,
         **step.env,
         "PATH": DEFAULT_PATH,
+        "RUST_BACKTRACE": "0",  # of an installer that ends on its own, the reason is for people
         **settings.proxies,
         **{name: settings.secrets[name] for name in named if name in settings.secrets},
     }

@@ -7,31 +7,28 @@ from collections.abc import Sequence
 from typing import Final, assert_never
 
 from squall.images.command import LAST_LINES, Command, Exit, failure
-from squall.images.conda.nouns import OLDEST_PYTHON, PREFIX, Wrong, wrong_of
+from squall.images.conda.nouns import PREFIX, Wrong, wrong_of
+from squall.images.python.nouns import dotted
+from squall.images.python.plan import OLDEST
 from squall.model.errors import Error, ImageBuildError, ImageDownloadError, PackageNotFound
 
 _NO_PACKAGE = re.compile(r"^(?:.*: )?No candidates were found for (?P<package>[^\s,]+)", re.MULTILINE)
 _LOGIN = re.compile(r"\b(?:401 Unauthorized|403 Forbidden|407 Proxy)")
 _NONE_THERE = re.compile(r"\b(?:404|410) [A-Za-z ]+\) for url|could not find subdir")
 _DAMAGED: Final = (
-    *(
-        "hash mismatch",
-        "failed to fill whole buffer",
-        "error decoding response body",
-        "expected value at line",
-    ),
-    *(
-        "unexpected end of file",
-        "invalid Zip archive",
-        "EOF while parsing",
-        "invalid type:",
-        "Could not find EOCD",
-    ),
-    *("could not find central directory end", "unexpected EOF", "corrupt"),
+    *("hash mismatch", "failed to fill whole buffer", "expected value at line", "EOF while parsing"),
+    *("unexpected end of file", "invalid Zip archive", "invalid type:", "Unknown frame descriptor"),
+    *("failed to parse repodata", "failed to extract repodata"),
 )
 _SILENT: Final = (
-    *("error sending request", "operation timed out", "Connection re", "dns error", "connection closed"),
-    *("invalid peer certificate", "HTTP status server error", "429 Too Many Requests"),
+    *(
+        "error sending request",
+        "error decoding response body",
+        "operation timed out",
+        "Connection re",
+        "dns error",
+    ),
+    *("connection closed", "invalid peer certificate", "HTTP status server error", "429 Too Many Requests"),
 )
 _SPEC: Final = frozenset({"InvalidMatchSpecError", "InvalidVersionSpecError", "PackageNameMatcherParseError"})
 
@@ -92,7 +89,7 @@ def conda_failure(
                 told,
                 remedy="try again; if it stays so, the channel, or a proxy before it, is not to be trusted",
             )
-        case "conflict" | "spec" | "no_environment" | "old_python":
+        case "conflict" | "spec" | "no_environment" | "old_python" | "broken_python":
             return ImageBuildError(told, remedy=_remedy(wrong), step=label)
         case _:
             assert_never(wrong)
@@ -115,7 +112,8 @@ def _said(wrong: Wrong) -> str:
         "damaged": "what a conda channel gave is not what it announces, and nothing of it was kept",
         "spec": "a word names no conda package",
         "no_environment": f"the image has no conda environment at {PREFIX}",
-        "old_python": f"the environment would have a Python before 3.{OLDEST_PYTHON}, or none, and functions are Python",
+        "broken_python": "the environment's own Python does not run",
+        "old_python": f"the environment would have a Python before {dotted(OLDEST)}, or none, and functions are Python",
     }[wrong]
 
 
@@ -124,5 +122,6 @@ def _remedy(wrong: Wrong) -> str:
         "conflict": "ask for other versions, as the lines above say, or for fewer packages",
         "spec": 'write package specs as conda does: "numpy", "numpy=2.1", "numpy>=2,<3"',
         "no_environment": "start from Image.micromamba()",
-        "old_python": f"ask for Python 3.{OLDEST_PYTHON} or a later one",
+        "broken_python": "ask for another Python, or for that of another channel",
+        "old_python": f"ask for Python {dotted(OLDEST)} or a later one",
     }[wrong]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime
+import itertools
 import json
 import os
 import stat
@@ -21,7 +22,8 @@ from squall.images.conda import bytecode
 from squall.images.conda.channels import logins, place_of, split_channel
 from squall.images.conda.complaint import wrong_by
 from squall.images.conda.history import entry, name_of, requested
-from squall.images.conda.nouns import OLDEST_PYTHON, RECORDS, CondaJob, PackageFile, Wrong, status_of
+from squall.images.conda.nouns import RECORDS, CondaJob, PackageFile, Wrong, status_of
+from squall.images.python.plan import OLDEST
 from squall.images.redact import placeholders
 
 _WHEN: Final = "2025-01-01 00:00:00"  # the same in each build, as all that is kept of this step
@@ -47,9 +49,10 @@ def main(path: str) -> NoReturn:
     except _Failed as failed:
         _say(str(failed))
         status = status_of(failed.wrong)
-    except Exception as error:  # noqa: BLE001 - foreign code ends here
-        _say(str(error))
-        wrong = wrong_by(type(error).__name__, str(error))
+    except BaseException as error:  # noqa: BLE001 - foreign code ends here, and a panic of Rust is no Exception
+        kind = type(error).__name__
+        wrong = wrong_by(kind, str(error))
+        _say(str(error) if wrong is not None else f"{kind}: {error}")
         status = status_of(wrong) if wrong is not None else 1
     sys.stdout.flush()
     # py-rattler has threads that go on for a while, and must not find an interpreter that is being taken down.
@@ -191,13 +194,15 @@ class _Moving:
     """Which downloads go on, and when something last came; py-rattler tells it, from threads of its own."""
 
     def __init__(self) -> None:
-        self._names: list[str] = []
+        self._names: dict[int, str] = {}
+        self._numbers = itertools.count()
         self._loading: set[int] = set()
         self._moved_s = time.monotonic()
 
     def on_populate_cache_start(self, _operation: int, package: str) -> int:
-        self._names.append(package)
-        return len(self._names) - 1
+        number = next(self._numbers)
+        self._names[number] = package
+        return number
 
     def on_download_start(self, entry: int) -> int:
         self._moved_s = time.monotonic()
@@ -246,7 +251,7 @@ def _check_python(wanted: Mapping[str, Any]) -> None:
     python = wanted.get("python")
     version = str(python.version) if python is not None else ""
     parts = [int(part) for part in version.split(".")[:2] if part.isdigit()]
-    if parts < [3, OLDEST_PYTHON]:
+    if tuple(parts) < OLDEST:
         raise _Failed("old_python", f"the Python of the environment would be {version or 'none'}")
 
 
@@ -273,8 +278,12 @@ def _history(prefix: Path) -> str:
 def _compile(prefix: Path) -> None:
     started_s = time.monotonic()
     program = Path(bytecode.__file__).read_text(encoding="utf-8")
-    for library in sorted(prefix.glob("lib/python3.*")):
-        subprocess.run([prefix / "bin/python", "-I", "-S", "-c", program, library], check=True)
+    # Some environments have a second name for the same library: bytecode is to know the first.
+    libraries = [path for path in sorted(prefix.glob("lib/python3.*")) if not path.is_symlink()]
+    for library in libraries:
+        argv = (str(prefix / "bin/python"), "-I", "-S", "-c", program, str(library))
+        if subprocess.run(argv, check=False).returncode:
+            raise _Failed("broken_python", f"{argv[0]} could not compile what is in {library}")
     _say(f"compiled in {time.monotonic() - started_s:.1f} s")
 
 

@@ -21,9 +21,6 @@ SILENCE_S: Final = 120.0
 INSTALLER: Final = "py-rattler"
 INSTALLER_VERSION: Final = "0.28.0"
 
-OLDEST_PYTHON: Final = 11
-"""The minor version of Python 3 that Squall's own code in a container needs."""
-
 Wrong = Literal[
     "missing",
     "conflict",
@@ -34,12 +31,11 @@ Wrong = Literal[
     "spec",
     "no_environment",
     "old_python",
+    "broken_python",
 ]
 """What can be wrong that a user can do something about; anything else is the installer's own failure."""
 
 _FIRST_STATUS: Final = 81  # behind what programs and shells commonly end with
-
-
 _PACKAGE_FILE: Final = re.compile(
     r"(?P<channel>https?://\S+)/(?P<subdir>[^/\s]+)/(?P<name>[^/\s]+)-(?P<version>[^-/\s]+)-(?P<build>[^-/\s]+?)"
     r"(?P<kind>\.conda|\.tar\.bz2)(?:#(?:sha256:)?(?P<digest>[0-9a-f]{32}|[0-9a-f]{64}))?"

@@ -33,6 +33,7 @@ def test_the_job_has_no_credential_and_the_environment_only_its_own() -> None:
         "CONDA_OVERRIDE_CUDA": "12.4",
         "SECRET": "ada:pw",
         "https_proxy": "http://p",
+        "RUST_BACKTRACE": "0",
         "HOME": "",
     }
 

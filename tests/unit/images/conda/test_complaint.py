@@ -63,6 +63,16 @@ COMMAND = Command(argv=(), env={}, files={}, shown="micromamba install seed")
             ),
             "damaged",
         ),
+        (
+            "GatewayError",
+            "failed to parse repodata.json\nCaused by: invalid length 0, expected struct with 5 elements",
+            "damaged",
+        ),
+        (
+            "GatewayError",
+            "failed to download http://h/repodata.json.zst\nCaused by: Unknown frame descriptor",
+            "damaged",
+        ),
         ("InstallerError", "Caused by: an io error occurred: failed to fill whole buffer", "damaged"),
         ("LinkError", "some other thing", None),
     ],
