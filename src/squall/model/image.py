@@ -7,15 +7,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal, cast
 
+from squall.model.image_paths import check_absolute, check_remote
 from squall.model.image_steps import (
     AddLocal,
     DockerfileCommands,
     RunFunction,
     Step,
     WithoutOwnRoot,
-    check_absolute,
     check_context,
-    check_remote,
     step_after_uncopied_add,
     step_from_json,
     step_label,

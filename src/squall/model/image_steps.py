@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Literal, assert_never, cast
 
 from squall.model.gpu import Gpus
+from squall.model.image_paths import check_absolute, check_remote
 from squall.model.jsonable import from_json, to_json
 from squall.model.resources import Limits, Resources
 
@@ -21,19 +22,6 @@ _DEBIAN_PACKAGE = re.compile(r"[a-z0-9][a-z0-9+.-]+(:[a-z0-9]+)?([=/][A-Za-z0-9.
 _VERSION = re.compile(r"latest|[0-9][0-9A-Za-z.]*|")
 _SERVER = re.compile(r"https?://[A-Za-z0-9.-]+(:\d{1,5})?")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
-# What is mounted in every container, and what most distributions have as a link into /usr: a directory would hide it.
-_NEVER_GIVEN: Final = (
-    "/proc",
-    "/sys",
-    "/dev",
-    "/squall",
-    "/bin",
-    "/sbin",
-    "/lib",
-    "/lib32",
-    "/lib64",
-    "/libx32",
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -463,37 +451,6 @@ def check_context(digest: str) -> None:
     """Raises ValueError unless `digest` names a tree, or is empty for none."""
     if digest and not _DIGEST.fullmatch(digest):
         raise ValueError(f"{digest!r} is no digest")
-
-
-def check_absolute(path: str) -> None:
-    """Raises ValueError unless `path` is absolute, in its shortest form, and free of NUL."""
-    parts = path.split("/")
-    if not path.startswith("/") or "\0" in path:
-        raise ValueError(f"a path in a container is absolute: {path!r}")
-    if path != "/" and ("" in parts[1:] or "." in parts or ".." in parts):
-        raise ValueError(f"a path in a container is written in its shortest form: {path!r}")
-
-
-def check_remote(path: str, *, own_root: bool = True) -> None:
-    """Raises ValueError unless local files may be put at `path` in a container.
-
-    own_root: the image has a root of its own; without one, /usr is the machine's too.
-    """
-    check_absolute(path)
-    if path == "/":
-        raise ValueError("local files go below a directory of the container, not over its root")
-    for taken in _NEVER_GIVEN:
-        if is_at_or_below(path, taken):
-            raise ValueError(
-                f"{path} is at or below {taken}, where local files would hide what programs need"
-            )
-    if not own_root and is_at_or_below(path, "/usr"):
-        raise ValueError(f"{path} is below /usr, which is the machine's own and read-only in a container")
-
-
-def is_at_or_below(path: str, directory: str) -> bool:
-    """Whether `path` is `directory` or lies in it."""
-    return path == directory or path.startswith(directory + "/")
 
 
 def _check_settings(env: Mapping[str, str], secrets: tuple[str, ...]) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Self
 
 from squall.model.errors import InvalidError
-from squall.model.image_steps import check_absolute
+from squall.model.image_paths import check_absolute
 from squall.model.resources import Resources
 from squall.sdk.amounts import Amount, asks_of, limits_of
 from squall.sdk.image_declared import (

@@ -7,7 +7,7 @@ from typing import Final, Self
 
 from squall.model.errors import InvalidError
 from squall.model.image import SOURCE_ROOT
-from squall.model.image_steps import check_remote
+from squall.model.image_paths import check_remote
 from squall.sdk.image_declared import Chain, Ignore, Local, Path, kept
 
 PYTHON_ONLY: Final = ("**", "!**/*.py", "!**/*.pyi", "!**/py.typed")
