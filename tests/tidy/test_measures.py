@@ -19,6 +19,8 @@ MANY_PARAMETERS = {
     "src/squall/sdk/image_installs.py Installs.pip_install": "every option of pip",
     "src/squall/sdk/image_installs.py Installs.pip_install_from_pyproject": "the same",
     "src/squall/sdk/image_installs.py Installs.pip_install_from_requirements": "the same",
+    "src/squall/sdk/image_installs.py Installs.pip_install_private_repos": "the same",
+    "src/squall/sdk/image_installs.py Installs.poetry_install_from_file": "every option of poetry install",
     "src/squall/sdk/image_installs.py Installs.uv_pip_install": "the same",
     "src/squall/sdk/image_installs.py Installs.uv_sync": "every option of uv sync",
 }

@@ -243,9 +243,9 @@ _OFFLINE: Final = (
 _STALE: Final = re.compile(
     r"since poetry\.lock was last generated|poetry\.lock is not (?:consistent|up to date) with pyproject\.toml"
 )
-_NO_POETRY: Final = re.compile(r"\bpoetry: (?:command )?not found")
+_NO_POETRY: Final = re.compile(r"sh: (?:line )?\d+: poetry: (?:command )?not found")
 _NO_GIT: Final = re.compile(
-    r"Git executable not found|Cannot find command 'git'|\bgit: (?:command )?not found"
+    r"Git executable not found|Cannot find command 'git'|sh: (?:line )?\d+: git: (?:command )?not found"
 )
 _NO_LOGIN: Final = re.compile(
     r"Authentication failed for|could not read (?:Username|Password) for|terminal prompts disabled|"
@@ -285,29 +285,9 @@ def failure(
             f"an index refused the login: {told}{detail}",
             remedy="check the user and password of the index in pip's or uv's settings, or in ~/.netrc",
         )
-    if _NO_GIT.search(text):
-        return ImageBuildError(
-            f"the image has no git: {told}{detail}",
-            remedy='install it in a step before: `.apt_install("git")`',
-            step=label,
-        )
-    if _NO_LOGIN.search(text):
-        return ImageDownloadError(
-            f"the server of a repository refused the login, or has no such repository: {told}{detail}",
-            remedy="check the name of the repository, git_user, and that the token of the secret may read it",
-        )
-    if _STALE.search(text):
-        return ImageBuildError(
-            f"poetry.lock does not say what pyproject.toml asks for now: {told}{detail}",
-            remedy="run `poetry lock` and build again, or write ignore_lockfile=True, which resolves it anew",
-            step=label,
-        )
-    if _NO_POETRY.search(text):
-        return ImageBuildError(
-            f"the image has no Poetry: {told}{detail}",
-            remedy="install it in a step before, or leave poetry_version=None out",
-            step=label,
-        )
+    lacking = _lacking(label, text, f"{told}{detail}")
+    if lacking is not None:
+        return lacking
     missing = next((found for pattern in _MISSING if (found := pattern.search(text))), None)
     offline = next((word for word in _OFFLINE if word in text), None)
     if missing is not None and offline is None:
@@ -323,6 +303,34 @@ def failure(
             step=label,
         )
     return ImageBuildError(f"{told}{detail}", step=label)
+
+
+def _lacking(label: str, text: str, told: str) -> Error | None:
+    """The error for what a step's program says that it lacks; None where it says nothing of the kind."""
+    if _NO_GIT.search(text):
+        return ImageBuildError(
+            f"the image has no git: {told}",
+            remedy='install it in a step before: `.apt_install("git")`',
+            step=label,
+        )
+    if _NO_LOGIN.search(text):
+        return ImageDownloadError(
+            f"the server of a repository refused the login, or has no such repository: {told}",
+            remedy="check the name of the repository, git_user, and that the token of the secret may read it",
+        )
+    if _STALE.search(text):
+        return ImageBuildError(
+            f"poetry.lock does not say what pyproject.toml asks for now: {told}",
+            remedy="run `poetry lock` and build again, or write ignore_lockfile=True, which resolves it anew",
+            step=label,
+        )
+    if _NO_POETRY.search(text):
+        return ImageBuildError(
+            f"the image has no Poetry: {told}",
+            remedy="install it in a step before, or leave poetry_version=None out",
+            step=label,
+        )
+    return None
 
 
 def _not_found(package: str, of_debian: bool, told: str) -> PackageNotFound:  # noqa: FBT001 - one of two kinds

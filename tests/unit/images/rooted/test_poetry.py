@@ -13,7 +13,7 @@ from squall.images.rooted.poetry import groups_of, script_of, settings_of
 from squall.model.errors import ImageBuildError, PackageNotFound
 from squall.model.image_steps import PoetryInstall
 
-UV = Tool(kind="uv", argv=("/b/uv",), origin="test", uv="/home/uv")
+UV = Tool(kind="uv", argv=("/b/uv",), origin="test", uv="/opt/uv")
 PLACES = Places(target="", inputs="/in", cache="/cache", home="/root")
 PYTHON = Interpreter(path="/usr/bin/python3", prefix="/usr", version="3.12.1", packages=())
 PYPROJECT = """
