@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -27,11 +28,22 @@ def paths() -> Iterator[StatePaths]:
     try:
         yield open_state(str(folder / "state"))
     finally:
-        # Where an agent would have reaped them a moment later.
-        for pid in children() - before:
-            with contextlib.suppress(ChildProcessError):
-                os.waitpid(pid, 0)
+        # Where an agent would have reaped them a moment later: each has been told to end.
+        left = children() - before
+        deadline_s = time.monotonic() + _PATIENCE_S
+        while left and time.monotonic() < deadline_s:
+            left = {pid for pid in left if not reaped(pid)}
+            time.sleep(0.01)
+        assert not left
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def reaped(pid: int) -> bool:
+    """Whether this child has ended."""
+    try:
+        return os.waitpid(pid, os.WNOHANG)[0] == pid
+    except ChildProcessError:
+        return True
 
 
 def children() -> set[int]:

@@ -54,7 +54,7 @@ class Pools:
     @property
     def empty(self) -> bool:
         """Whether there is no launcher, nor one that is being started."""
-        return not self.all and not self._spawning
+        return not self.all and not self._spawning and not self._parking
 
     async def adopt(self) -> list[LauncherLink]:
         """Connects to the launchers that an earlier agent left; what does not answer is swept away."""
@@ -156,6 +156,8 @@ class Pools:
         asyncio.get_running_loop().call_later(REAP_S, _reap, link.pid)
 
     async def _park_one(self) -> None:
+        if self._quitting:
+            return
         try:
             self._parked.append(await self._spawn())
         except (OSError, ContainerStartError):
