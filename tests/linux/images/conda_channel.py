@@ -98,9 +98,11 @@ class Channel:
                 inside = str(path.relative_to(prefix))
                 if belongs(inside) and path.is_file():
                     files[inside] = path.read_bytes()
-        shared = sysconfig.get_config_var("INSTSONAME") or ""
-        if shared.endswith(".so.1.0"):
-            files[f"lib/{shared}"] = (prefix / "lib" / shared).read_bytes()
+        if "posix_local" in sysconfig.get_scheme_names():
+            _as_its_makers_meant(files, minor)
+        library = prefix / "lib" / (sysconfig.get_config_var("INSTSONAME") or "")
+        if library.is_file():
+            files[f"lib/{library.name}"] = library.read_bytes()
         program = _beside_its_library((prefix / "bin" / minor).read_bytes(), prefix)
         for name in (minor, "python3", "python"):
             files[f"bin/{name}"] = program
@@ -211,6 +213,16 @@ def digests(package: Path) -> tuple[str, str]:
     """The sha256 and the md5 of a package file."""
     data = package.read_bytes()
     return hashlib.sha256(data).hexdigest(), hashlib.md5(data).hexdigest()
+
+
+def _as_its_makers_meant(files: dict[str, bytes | str], minor: str) -> None:
+    """Makes a Python of Debian's, which installs elsewhere and looks elsewhere than others, one that conda could have."""
+    sysconfig_py = files[f"lib/{minor}/sysconfig.py"]
+    assert isinstance(sysconfig_py, bytes)
+    # As in an environment of it, for which it drops its ways.
+    files[f"lib/{minor}/sysconfig.py"] = sysconfig_py.replace(b'hasattr(sys, "real_prefix")', b"True")
+    packages = f'f"{{sys.prefix}}/lib/{minor}/site-packages"'
+    files[f"lib/{minor}/sitecustomize.py"] = f"import site, sys\nsite.addsitedir({packages})\n"
 
 
 def _beside_its_library(program: bytes, prefix: Path) -> bytes:
