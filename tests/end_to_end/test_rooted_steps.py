@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import lzma
 import os
 import tarfile
@@ -14,6 +15,7 @@ import pytest
 
 from tests.end_to_end.conftest import House
 from tests.end_to_end.image_program import Program
+from tests.linux.images.file_server import file_server
 from tests.linux.images.git_server import git_server, make_repository
 from tests.linux.images.index import private_index
 from tests.linux.images.wheels import make_wheel
@@ -284,3 +286,31 @@ def look():
     assert not [path for path in kept if token.encode() in path.read_bytes()]
     cache = [path.name for path in (program.house.folder / "state" / "tools").rglob("*")]
     assert "hushed.py" not in cache, "what everybody's builds share has a private repository"
+
+
+def test_a_file_of_the_web_is_added_once_and_checked(program: Program, tmp_path: Path) -> None:
+    (tmp_path / "words.txt").write_text("first")
+    right, wrong = hashlib.sha256(b"first").hexdigest(), hashlib.sha256(b"other").hexdigest()
+    with file_server(tmp_path) as address:
+        text = f"""
+image = squall.Image.debian_slim().dockerfile_commands("ADD CHECK http://{address}/words.txt /srv/", force_build=FORCE)
+
+@app.function(image=image)
+def look():
+    return [sh("cat /srv/words.txt"), sh("stat -c %u:%a /srv/words.txt")]
+"""
+        plain = text.replace("CHECK ", "").replace("FORCE", "False")
+        assert program.tells(plain) == ["first", "0:600"]
+        (tmp_path / "words.txt").write_text("second")
+        assert program.tells(plain) == ["first", "0:600"], "it was downloaded already"
+        assert program.tells(plain.replace("False", "True")) == ["second", "0:600"]
+        (tmp_path / "words.txt").write_text("first")
+        checked = text.replace("FORCE", "False").replace("CHECK", "--checksum=sha256:SUM")
+        assert program.tells(checked.replace("SUM", right)) == ["first", "0:600"]
+        done = program.run(checked.replace("SUM", wrong))
+        assert done.returncode != 0
+        assert "SQ-1503" in program.said
+        assert f"its sha256 is {right}, not {wrong}" in program.said
+        done = program.run(plain.replace("words.txt /", "no-such.txt /"))
+        assert done.returncode != 0
+        assert "the status 404" in program.said

@@ -176,6 +176,14 @@ def test_directives_count_only_before_everything_else(
         ("COPY arr[[]0].txt /d/", Copy(sources=("arr[[]0].txt",), dest="/d/")),
         ('COPY ["a b", "/c d/"]', Copy(sources=("a b",), dest="/c d/")),
         ("ENV FOO=/bar\nADD . $FOO", Copy(sources=(".",), dest="/bar", unpack=True)),
+        (
+            "ENV V=2\nADD https://example.org/x-$V.tgz?a=b c /d/",
+            Copy(sources=("c",), addresses=("https://example.org/x-2.tgz?a=b",), dest="/d/", unpack=True),
+        ),
+        (
+            f"ARG SUM={'a' * 64}\nADD --checksum=sha256:$SUM --chmod=644 http://x/y /d",
+            Copy(addresses=("http://x/y",), checksum="a" * 64, dest="/d", unpack=True, chmod="644"),
+        ),
         ("ENV FOO=/bar\nCOPY \\$FOO /quux", Copy(sources=("$FOO",), dest="/quux")),
         ("COPY --chown=55:mygroup files* /d/", Copy(sources=("files*",), dest="/d/", chown="55:mygroup")),
         (

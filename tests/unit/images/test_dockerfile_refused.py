@@ -20,10 +20,10 @@ from squall.model.errors import ImageStepUnavailable, InvalidError
         ("COPY --parents a b", "COPY --parents"),
         ("COPY --exclude=*.md a b", "COPY --exclude"),
         ("COPY --chmod=u+x a b", "--chmod by letters"),
-        ("ADD --checksum=sha256:0 https://x/y z", "ADD --checksum"),
-        ("ADD https://example.org/a /b", "ADD of an address"),
-        ("ADD git@github.com:a/b.git /c", "ADD of an address"),
-        ("ENV U=https://x\nADD $U/a /b", "ADD of an address"),
+        ("ADD git@github.com:a/b.git /c", "ADD of a git repository"),
+        ("ADD https://example.org/a.git#v1 /c", "ADD of a git repository"),
+        ("ADD ssh://git@example.org/a /c", "ADD of a git repository"),
+        ("ENV U=https://x\nADD $U/a.git /b", "ADD of a git repository"),
         ("ENV A=${B#x}", "substitution by pattern"),
         ("ENV A=${B%%x}", "substitution by pattern"),
         ("ENV A=${B/x/y}", "substitution by pattern"),
@@ -77,6 +77,13 @@ def test_what_is_not_done_is_refused_by_its_line(text: str, feature: str) -> Non
         ("FROM a\nCOPY a b /c", "/c does not end with a slash"),
         ("FROM a\nCOPY a $X", "the destination of COPY is empty"),
         ("FROM a\nCOPY https://x/y /z", "this is an address"),
+        ("FROM a\nADD ftp://x/y /z", "takes addresses of http and https"),
+        ("FROM a\nADD https://x/ /z/", "does not say how its file is called"),
+        ("FROM a\nADD https://x/y https://x/z /a", "/a does not end with a slash"),
+        ("FROM a\nADD --checksum=sha256:0 https://x/y z", "--checksum is the sha256"),
+        (f"FROM a\nADD --checksum=md5:{'0' * 64} https://x/y z", "--checksum is the sha256"),
+        (f"FROM a\nADD --checksum=sha256:{'0' * 64} https://x/y https://x/z a/", "--checksum is the sha256"),
+        (f"FROM a\nADD --checksum=sha256:{'0' * 64} y z", "--checksum is the sha256"),
         ("FROM a\nCOPY --from=$X a b", "--from takes no variable"),
         ("FROM a\nCOPY --from=0 a b", "no stage 0 above"),
         ("FROM a AS b\nCOPY --from=b a b", "not above this one"),
@@ -122,6 +129,6 @@ def test_text_that_is_no_text_is_refused() -> None:
 
 
 def test_no_password_stands_in_an_error() -> None:
-    with pytest.raises(ImageStepUnavailable) as refused:
+    with pytest.raises(InvalidError) as refused:
         parse("FROM a\nADD https://ada:s3cret@example.org/x /y")
     assert "s3cret" not in str(refused.value)

@@ -6,18 +6,21 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final
+from urllib.parse import unquote
 
 from squall.images.dockerfile.flags import read_flags
 from squall.images.dockerfile.lines import Heredoc, Instruction, heredoc_of
 from squall.images.dockerfile.nouns import Copy, InlineFile
 from squall.images.dockerfile.refusal import Refusal
 from squall.images.dockerfile.words import Lexer, split_spaces
+from squall.images.registry.location import parse_location
 
 LONGEST_INLINE: Final = 4_194_304
 """Characters of a file whose text stands in the Dockerfile, after substitution."""
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
-_GIT = re.compile(r"git@[\w.-]+:|github\.com/", re.ASCII)
+_GIT = re.compile(r"git@[\w.-]+:|github\.com/|(?:git|ssh)://|https?://[^#?]*\.git/?(?:[#?]|$)", re.ASCII)
+_CHECKSUM = re.compile(r"sha256:([0-9a-f]{64})")
 _MODE = re.compile(r"[0-7]{1,4}")
 
 
@@ -51,12 +54,21 @@ def read_copy(instruction: Instruction, around: Surroundings) -> Copy:
     words = instruction.listed if instruction.listed is not None else split_spaces(instruction.rest)
     if len(words) < 2:
         raise Refusal(f"{keyword} needs a source and a destination", f"write {keyword} SOURCE... DESTINATION")
-    sources, inline = _sources(instruction, words[:-1], around)
+    sources, addresses, inline = _sources(instruction, words[:-1], around)
     dest = _destination(keyword, around.expand(words[-1]), around.workdir)
-    if len(sources) + len(inline) > 1 and not dest.endswith("/"):
+    if len(sources) + len(addresses) + len(inline) > 1 and not dest.endswith("/"):
         raise Refusal(
             f"{keyword} of several sources goes into a directory, and {dest} does not end with a slash",
             f"write {dest}/",
+        )
+    for address in addresses:
+        if dest.endswith("/") and not name_of(address):
+            raise Refusal("the address does not say how its file is called", f"write {dest}NAME")
+    checksum = around.expand(flags.get("checksum", ""))
+    if checksum and (len(addresses) != 1 or sources or inline or not _CHECKSUM.fullmatch(checksum)):
+        raise Refusal(
+            "--checksum is the sha256 of one file that is downloaded",
+            "write --checksum=sha256:HEX for one address",
         )
     origin = around.origin(flags["from"]) if flags.get("from") else ""
     if origin != "" and inline:
@@ -68,6 +80,8 @@ def read_copy(instruction: Instruction, around: Surroundings) -> Copy:
         stage=origin if isinstance(origin, int) else None,
         image=origin if isinstance(origin, str) else "",
         unpack=keyword == "ADD",
+        addresses=addresses,
+        checksum=checksum.removeprefix("sha256:"),
         chown=around.expand(flags.get("chown", "")),
         chmod=_mode(around.expand(flags.get("chmod", ""))),
         line=instruction.place.line,
@@ -76,9 +90,10 @@ def read_copy(instruction: Instruction, around: Surroundings) -> Copy:
 
 def _sources(
     instruction: Instruction, words: tuple[str, ...], around: Surroundings
-) -> tuple[tuple[str, ...], tuple[InlineFile, ...]]:
-    """The paths and the texts that are copied."""
+) -> tuple[tuple[str, ...], tuple[str, ...], tuple[InlineFile, ...]]:
+    """The paths that are copied, the addresses of what is downloaded, and the texts."""
     sources: list[str] = []
+    addresses: list[str] = []
     inline: list[InlineFile] = []
     texts: Iterator[Heredoc] = iter(instruction.heredocs)
     for word in words:
@@ -86,11 +101,13 @@ def _sources(
             inline.append(_inline(next(texts, None), around))
             continue
         source = around.expand(word)
-        _refuse_remote(instruction.keyword, source)
+        if _is_address(instruction.keyword, source):
+            addresses.append(source)
+            continue
         sources.append(clean(source)[1:] or ".")
     if next(texts, None) is not None:
         raise _unclear()
-    return tuple(sources), tuple(inline)
+    return tuple(sources), tuple(addresses), tuple(inline)
 
 
 def _inline(heredoc: Heredoc | None, around: Surroundings) -> InlineFile:
@@ -114,17 +131,33 @@ def _unclear() -> Refusal:
     )
 
 
-def _refuse_remote(keyword: str, source: str) -> None:
-    if not _URL.match(source) and not (keyword == "ADD" and _GIT.match(source)):
-        return
-    remedy = "download it in a RUN (curl, git clone), or COPY a file that you have"
+def name_of(address: str) -> str:
+    """What the file at an address is called where it is put into a directory; "" where nothing says so."""
+    name = unquote(parse_location(address).target.partition("?")[0]).rpartition("/")[2]
+    return "" if name in {".", ".."} or "\0" in name else name
+
+
+def _is_address(keyword: str, source: str) -> bool:
+    """Whether a source is downloaded. Raises Refusal for one that nobody downloads."""
+    is_git = keyword == "ADD" and _GIT.match(source) is not None
+    if not _URL.match(source) and not is_git:
+        return False
     if keyword == "COPY":
-        raise Refusal("COPY takes paths, and this is an address", remedy)
-    raise Refusal(
-        "ADD of an address is not in this version: only files of the context are added",
-        remedy,
-        feature="ADD of an address",
-    )
+        raise Refusal("COPY takes paths, and this is an address", "use ADD, or COPY a file that you have")
+    if is_git:
+        raise Refusal(
+            "ADD of a git repository is not in this version",
+            "clone it in a RUN, or ADD an archive of it",
+            feature="ADD of a git repository",
+        )
+    try:
+        parse_location(source)
+    except ValueError as wrong:
+        raise Refusal(
+            f"ADD takes addresses of http and https, and no login in them; this is {wrong}",
+            "download it in a RUN, with a secret where it needs a login",
+        ) from None
+    return True
 
 
 def _destination(keyword: str, written: str, workdir: str) -> str:

@@ -11,7 +11,7 @@ from squall.images.dockerfile.refusal import Refusal
 _KNOWN: Final[Mapping[str, frozenset[str]]] = {
     "FROM": frozenset({"platform"}),
     "COPY": frozenset({"from", "chown", "chmod"}),
-    "ADD": frozenset({"chown", "chmod"}),
+    "ADD": frozenset({"chown", "chmod", "checksum"}),
     "HEALTHCHECK": frozenset({"interval", "timeout", "start-period", "start-interval", "retries"}),
 }
 
@@ -41,7 +41,6 @@ _NOT_DONE: Final[Mapping[tuple[str, str], tuple[str, str]]] = {
     ("COPY", "exclude"): _EXCLUDE,
     ("ADD", "link"): _LINK,
     ("ADD", "exclude"): _EXCLUDE,
-    ("ADD", "checksum"): ("nothing is downloaded by ADD", "download and check it in a RUN"),
     ("ADD", "keep-git-dir"): ("nothing is cloned by ADD", "clone it in a RUN"),
     ("ADD", "unpack"): ("whether ADD unpacks cannot be chosen", "use COPY for archives that stay packed"),
 }

@@ -67,7 +67,8 @@ class Copy:
 
     sources: paths or patterns (`*`, `?`, `[...]`) without a first slash, "." for everything, below the root of `stage`
     (its index among the stages) or of `image`; where neither is set, below the context. dest: absolute, with a last
-    slash where it is a directory. unpack: local archives are unpacked (ADD). chown: USER[:GROUP]. chmod: octal.
+    slash where it is a directory. unpack: local archives are unpacked (ADD). addresses: of http or https, for files that are downloaded (ADD);
+    checksum: the sha256 that the one of them must have, in hex, or "". chown: USER[:GROUP]. chmod: octal.
     """
 
     sources: tuple[str, ...] = ()
@@ -76,6 +77,8 @@ class Copy:
     stage: int | None = None
     image: str = ""
     unpack: bool = False
+    addresses: tuple[str, ...] = ()
+    checksum: str = ""
     chown: str = ""
     chmod: str = ""
     line: int = 0

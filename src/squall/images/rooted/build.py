@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import secrets
 import time
 from collections import OrderedDict, deque
@@ -23,7 +24,9 @@ from squall.blobs.remove import remove_tree
 from squall.blobs.snapshot import Snapshot
 from squall.images.apply import Sandboxes
 from squall.images.command import Tool
+from squall.images.dockerfile.copying import name_of
 from squall.images.dockerfile.nouns import Copy, MakeDirectory
+from squall.images.download import Fetched, download
 from squall.images.flight import Flight, Say
 from squall.images.installer import InstallerSettings
 from squall.images.redact import Redactor
@@ -240,14 +243,14 @@ class LayerBuilder:
     async def _layer(
         self, below: Built, step: LayerStep, with_: tuple[Job, Mapping[Any, Built]], say: Say
     ) -> Built:
-        job, images = with_
+        job, _ = with_
         if (found := self._kept.find(step.key)) is not None:
             return found
         started_s = time.monotonic()
         say(f"building {step.label}")
         demand_room(self._workshop, "images are built")
         if isinstance(step.action, Copy | MakeDirectory | AddLocal):
-            taken = await self._laid(below, step, images, say)
+            taken = await self._laid(below, step, with_, say)
         else:
             try:
                 taken = await self.run(below, await self._ordered(below, step, job, say), job, say)
@@ -266,7 +269,9 @@ class LayerBuilder:
         layers = [await self._entries(layer) for layer in (Digest(taken.manifest), *below.layers)]
         return await asyncio.to_thread(environment_python, layers)
 
-    async def _laid(self, below: Built, step: LayerStep, images: Mapping[Any, Built], say: Say) -> Snapshot:
+    async def _laid(
+        self, below: Built, step: LayerStep, with_: tuple[Job, Mapping[Any, Built]], say: Say
+    ) -> Snapshot:
         """A layer for which nothing is run."""
         at = (await self.layered(below)).at
         match step.action:
@@ -275,17 +280,30 @@ class LayerBuilder:
             case MakeDirectory() as make:
                 laid = made_directory(make, at)
             case Copy() as copy:
-                sources = await self._sources(copy, step, images)
+                sources = await self._sources(copy, step, with_, say)
                 laid = await copied(copy, sources, at, self._blobs, say)
             case _:
                 raise ValueError(f"{step.label} is run")
         return await lay(laid, self._blobs, at)
 
-    async def _sources(self, copy: Copy, step: LayerStep, images: Mapping[Any, Built]) -> Sources:
+    async def _sources(
+        self, copy: Copy, step: LayerStep, with_: tuple[Job, Mapping[Any, Built]], say: Say
+    ) -> Sources:
+        job, images = with_
         if copy.stage is None and not copy.image:
-            return Sources(tree=await self._blobs.get(Digest(step.context)) if step.context else None)
+            tree = await self._blobs.get(Digest(step.context)) if step.context else None
+            return Sources(tree=tree, fetched=await self._downloads(copy, job, say))
         built = images[copy.stage if copy.stage is not None else copy.image]
         return Sources(shown=await self.shown(built))
+
+    async def _downloads(self, copy: Copy, job: Job, say: Say) -> dict[str, Fetched]:
+        environ = {**os.environ, **job.settings.proxies}
+        wanted = Digest(copy.checksum) if copy.checksum else None
+        fetched: dict[str, Fetched] = {}
+        for address in copy.addresses:
+            fetched[address] = one = await download(address, self._blobs, environ, wanted=wanted)
+            say(f"  {name_of(address) or address}: {size_of(one.size)}, sha256:{one.digest}")
+        return fetched
 
     async def _ordered(self, below: Built, step: LayerStep, job: Job, say: Say) -> Order:
         """What is run for a layer."""

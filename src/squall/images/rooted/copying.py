@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Final, NamedTuple
 
 from squall.blobs.blob_store import BlobStore
 from squall.blobs.kept_chunks import file_bytes
 from squall.blobs.manifest import Attributes, Directory, Entry, Fifo, File, Hardlink, Manifest, Symlink
 from squall.blobs.manifest_bytes import decode
+from squall.images.dockerfile.copying import name_of
 from squall.images.dockerfile.nouns import Copy, MakeDirectory
 from squall.images.dockerfile.sources import is_pattern, named_by
+from squall.images.download import Fetched
 from squall.images.flight import Say
 from squall.images.rooted.archives import Archives, is_archive
-from squall.images.rooted.laying import Below, Bytes, Laid, led
+from squall.images.rooted.laying import Below, Blob, Bytes, Laid, led
 from squall.model.errors import ImageBuildError
 
 _USERS: Final = "etc/passwd"
@@ -26,14 +28,16 @@ _PLAIN_MODE: Final = 0o644
 _PROGRAM_MODE: Final = 0o755
 _PLAIN: Final = Attributes(mode=_PLAIN_MODE)
 _FOLDER: Final = Attributes(mode=_PROGRAM_MODE)
+_OWN: Final = Attributes(mode=0o600)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sources:
-    """Where files are copied from: the manifest of local files, or all that an image shows."""
+    """Where files are copied from: the manifest of local files, or all that an image shows; and what was downloaded, by its address."""
 
     tree: bytes | None = None
     shown: Manifest | None = None
+    fetched: Mapping[str, Fetched] = field(default_factory=dict)
 
     def found(self) -> dict[str, Entry]:
         """What there is, by its path."""
@@ -67,7 +71,7 @@ async def copied(copy: Copy, sources: Sources, below: Below, blobs: BlobStore, s
     # As with Docker: --chown is for what is in archives too, and --chmod is not.
     archives = Archives(copy.dest, owner if copy.chown else None, below, blobs, say)
     try:
-        laid = await _laid(copy, found, archives, below, blobs)
+        laid = [*await _laid(copy, found, archives, below, blobs), *_downloaded(copy, sources.fetched)]
         unpacked = await archives.laid() if archives.any else ()
     finally:
         archives.close()
@@ -102,6 +106,14 @@ async def _laid(
         data = file.text.encode()
         laid.append(Bytes(path=path.strip("/"), attributes=_PLAIN, data=data))
     return laid
+
+
+def _downloaded(copy: Copy, fetched: Mapping[str, Fetched]) -> Iterator[Laid]:
+    """As with Docker: what is downloaded is root's to read alone, and an archive stays packed."""
+    for address in copy.addresses:
+        one = fetched[address]
+        path = copy.dest + name_of(address) if copy.dest.endswith("/") else copy.dest
+        yield Blob(path=path.strip("/"), attributes=_OWN, size=one.size, digest=one.digest)
 
 
 def _copied_to(dest: str, path: str, found: Mapping[str, Entry], *, into: bool) -> Iterator[Entry]:
@@ -189,7 +201,7 @@ def _placed(laid: Iterable[Laid], below: Below) -> Iterator[Laid]:
 
 
 def _owned(one: Laid, owner: tuple[int, int], chmod: str) -> Laid:
-    if isinstance(one, Bytes | File | Directory | Symlink | Fifo):
+    if isinstance(one, Bytes | Blob | File | Directory | Symlink | Fifo):
         attributes = replace(one.attributes, uid=owner[0], gid=owner[1])
         if chmod and not isinstance(one, Symlink):
             attributes = replace(attributes, mode=int(chmod, 8))

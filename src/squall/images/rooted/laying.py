@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from squall.blobs.blob_store import BlobStore
+from squall.blobs.digest import Digest
 from squall.blobs.manifest import (
     ROOT,
     Attributes,
@@ -38,8 +39,22 @@ class Bytes:
     attributes: Attributes
     data: bytes
 
+    @property
+    def size(self) -> int:
+        return len(self.data)
 
-Laid = Bytes | Entry
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Blob:
+    """A file whose bytes are one blob, however large. Its attributes are the layer's."""
+
+    path: str
+    attributes: Attributes
+    size: int
+    digest: Digest
+
+
+Laid = Bytes | Blob | Entry
 """What is laid: paths as the image shows them, links on the way followed by `led`."""
 
 
@@ -85,14 +100,16 @@ async def lay(laid: Iterable[Laid], blobs: BlobStore, below: Below) -> Snapshot:
     packing = KeptPacking(blobs)
     places: dict[str, Place] = {}
     for one in ordered:
-        if isinstance(one, Bytes):
-            places[one.path] = packing.begin(one.path, len(one.data))
-            packing.add(one.data)
-            if packing.is_full:
-                await packing.keep()
+        if isinstance(one, Bytes | Blob):
+            places[one.path] = packing.begin(one.path, one.size)
+            async for part in _parts(one, blobs):
+                packing.add(part)
+                if packing.is_full:
+                    await packing.keep()
     await packing.end()
     entries = tuple(
-        _file(one, places[one.path], packing.digests) if isinstance(one, Bytes) else one for one in ordered
+        _file(one, places[one.path], packing.digests) if isinstance(one, Bytes | Blob) else one
+        for one in ordered
     )
     manifest = Manifest(entries)
     digest = await blobs.put(encode(manifest))
@@ -112,10 +129,23 @@ def _directory(path: str, below: Below) -> Directory:
 
 
 def _shape(one: Laid) -> Entry:
-    return File(path=one.path, attributes=one.attributes) if isinstance(one, Bytes) else one
+    return File(path=one.path, attributes=one.attributes) if isinstance(one, Bytes | Blob) else one
 
 
-def _file(one: Bytes, place: Place, digests: bytearray) -> File:
+async def _parts(one: Bytes | Blob, blobs: BlobStore) -> AsyncIterator[bytes]:
+    if isinstance(one, Bytes):
+        yield one.data
+        return
+    size = 0
+    async for part in blobs.stream(one.digest):
+        size += len(part)
+        if size <= one.size:
+            yield part
+    if size != one.size:
+        raise ImageBuildError(f"/{one.path} is said to have {one.size} bytes, and has {size}")
+
+
+def _file(one: Bytes | Blob, place: Place, digests: bytearray) -> File:
     return File(
-        path=one.path, attributes=one.attributes, size=len(one.data), parts=tuple(parts_at(place, digests))
+        path=one.path, attributes=one.attributes, size=one.size, parts=tuple(parts_at(place, digests))
     )

@@ -176,7 +176,7 @@ def _label(step: DockerfileStep) -> str:
             line, _, rest = words.strip().partition("\n")
             return f"RUN {line}{' ...' if rest else ''}"
         case Copy():
-            names = [*step.sources, *(file.name for file in step.inline)]
+            names = [*step.sources, *step.addresses, *(file.name for file in step.inline)]
             return f"{'ADD' if step.unpack else 'COPY'} {' '.join(names)} {step.dest}"
         case MakeDirectory():
             return f"WORKDIR {step.path}"

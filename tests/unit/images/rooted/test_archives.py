@@ -18,8 +18,9 @@ from squall.blobs.manifest import Attributes, Directory, Entry, Fifo, File, Hard
 from squall.blobs.manifest_bytes import decode, encode
 from squall.blobs.memory_blobs import MemoryBlobs
 from squall.images.dockerfile.nouns import Copy
+from squall.images.download import Fetched
 from squall.images.rooted.copying import Sources, copied
-from squall.images.rooted.laying import lay
+from squall.images.rooted.laying import Blob, lay
 from squall.model.errors import ImageBuildError, LayerInvalid
 from tests.local_trees import keep_tree, local_tree
 from tests.unit.images.oci.archives import END, archive, bytes_of, entry, info
@@ -361,3 +362,19 @@ def test_a_bomb_is_stopped_below_256_mib(kind: str) -> None:
     )
     assert ended.returncode == 0, ended.stderr
     assert int(ended.stdout.split()[0]) < 256 << 10, ended.stdout
+
+
+def test_what_is_downloaded_is_roots_alone_and_stays_packed() -> None:
+    async def work(dest: str, **more: str) -> dict[str, Attributes]:
+        blobs = MemoryBlobs()
+        address = "https://example.org/a%20b.tar?signed=1"
+        sources = Sources(fetched={address: Fetched(await blobs.put(PLAIN), len(PLAIN))})
+        copy = Copy(addresses=(address,), dest=dest, unpack=True, **more)  # type: ignore[arg-type]
+        laid = await copied(copy, sources, IMAGE.get, blobs, print)
+        return {one.path: one.attributes for one in laid if isinstance(one, Blob)}
+
+    assert asyncio.run(work("/srv/")) == {"srv/a b.tar": Attributes(mode=0o600)}
+    told = asyncio.run(work("/opt/x", chmod="755", chown="7:8"))
+    assert told == {"opt/x": Attributes(mode=0o755, uid=7, gid=8)}
+    with pytest.raises(ImageBuildError, match="/srv is a directory in the image"):
+        asyncio.run(work("/srv"))

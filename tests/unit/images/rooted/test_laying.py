@@ -11,7 +11,7 @@ from squall.blobs.manifest import ROOT, Attributes, Directory, Entry, File, Mani
 from squall.blobs.manifest_bytes import decode
 from squall.blobs.memory_blobs import MemoryBlobs
 from squall.blobs.stack import stack
-from squall.images.rooted.laying import Bytes, Laid, lay, led
+from squall.images.rooted.laying import Blob, Bytes, Laid, lay, led
 from squall.model.errors import ImageBuildError
 
 PLAIN, FOLDER = Attributes(mode=0o644), Attributes(mode=0o755)
@@ -115,6 +115,7 @@ def test_bytes_are_those_that_were_given_and_files_keep_their_chunks() -> None:
         there = Part(chunk=await blobs.put(b"there"), offset=1, length=4)
         parts = (
             File(path="from/blob", attributes=PLAIN, size=4, parts=(there,)),
+            Blob(path="from/whole", attributes=PLAIN, size=len(large), digest=await blobs.put(large)),
             text("empty", b""),
             text("large", large + b"!"),
             text("small", b"small"),
@@ -124,9 +125,22 @@ def test_bytes_are_those_that_were_given_and_files_keep_their_chunks() -> None:
 
     manifest = asyncio.run(work())
     assert content(manifest, blobs, "from/blob") == b"here"
+    assert content(manifest, blobs, "from/whole") == large
     assert content(manifest, blobs, "large") == large + b"!"
     assert content(manifest, blobs, "small") + content(manifest, blobs, "small2") == b"smallother"
     assert content(manifest, blobs, "empty") == b""
+
+
+def test_a_blob_of_another_size_than_was_said_is_an_error() -> None:
+    blobs = MemoryBlobs()
+
+    async def work(size: int) -> None:
+        one = Blob(path="x", attributes=PLAIN, size=size, digest=await blobs.put(b"12345"))
+        await lay([one], blobs, LINKED.get)
+
+    for size in (4, 6):
+        with pytest.raises(ImageBuildError, match="/x is said to have"):
+            asyncio.run(work(size))
 
 
 names = st.sampled_from(["a", "b", "c", "usr", "bin"])
