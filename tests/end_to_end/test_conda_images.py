@@ -82,14 +82,13 @@ def look():
     import os, seed, six, sys
     return [sys.executable, sys.version.split()[0], sys.prefix, seed.VERSION, seed.__file__, os.path.dirname(six.__file__),
             sh("which python micromamba tool; tool"), sh("cat /opt/baked"), sh("cat /opt/run"), os.environ["CONDA_PREFIX"],
-            json.__loader__.get_code("json").co_filename, open("/opt/conda/lib/tool.so", "rb").read().rstrip(b"\\0").decode("latin-1"), open("/etc/os-release").readline().strip()]
+            open("/opt/conda/lib/tool.so", "rb").read().rstrip(b"\\0").decode("latin-1"), open("/etc/os-release").readline().strip()]
 """
     packages = f"/opt/conda/lib/python{MINOR}/site-packages"
     assert program.tells(text) == [
         *("/opt/conda/bin/python", VERSION, "/opt/conda", "1.0", f"{packages}/seed/__init__.py", packages),
         "/opt/conda/bin/python\n/opt/conda/bin/micromamba\n/opt/conda/bin/tool\nhere: /opt/conda/share",
         *("/opt/conda/bin/python 1.0", "1.0\n2.0.0 at /opt/conda", "/opt/conda"),
-        f"/opt/conda/lib/python{MINOR}/json/__init__.py",
         "\x7fELF\0/opt/conda/share" + "\0" * (len(PLACEHOLDER) - len("/opt/conda")) + "\0behind",
         'PRETTY_NAME="Debian GNU/Linux 12 (bookworm)"',
     ]

@@ -278,7 +278,7 @@ def _history(prefix: Path) -> str:
 def _compile(prefix: Path) -> None:
     started_s = time.monotonic()
     program = Path(bytecode.__file__).read_text(encoding="utf-8")
-    # Some environments have a second name for the same library: bytecode is to know the first.
+    # Pythons of conda have a second name for the same library, and once is enough.
     libraries = [path for path in sorted(prefix.glob("lib/python3.*")) if not path.is_symlink()]
     for library in libraries:
         argv = (str(prefix / "bin/python"), "-I", "-S", "-c", program, str(library))
