@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import fcntl
 import os
@@ -121,7 +122,10 @@ class DiskBlobs:
         return await self._away(self._has_many, frozenset(digests), renew=renew)
 
     async def force(self, digests: Collection[Digest]) -> None:
-        await self._away(self._force, frozenset(digests))
+        # Several at a time, as one commit of a journal is for all that wait for it.
+        ordered = sorted(digests)
+        shares = [frozenset(ordered[first::_THREADS]) for first in range(min(_THREADS, len(ordered)))]
+        await asyncio.gather(*(self._away(self._force, share) for share in shares))
 
     async def delete(self, digests: Collection[Digest]) -> int:
         return await self._away(self._delete, frozenset(digests))

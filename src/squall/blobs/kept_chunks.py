@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Iterable, Mapping
 from itertools import islice
 from typing import Final
 
+from squall.blobs.at_once import at_once
 from squall.blobs.blob_store import BlobStore
 from squall.blobs.chunks import CHUNK_BYTES
 from squall.blobs.digest import Digest
@@ -77,5 +78,7 @@ async def keep_chunks(blobs: BlobStore, chunks: Mapping[Digest, bytes], *, force
 
 
 async def _put(blobs: BlobStore, chunks: Mapping[Digest, bytes]) -> None:
-    for name, data in chunks.items():
-        await blobs.put(data, announced=name, forced=False)
+    async def put(name: Digest) -> Digest:
+        return await blobs.put(chunks[name], announced=name, forced=False)
+
+    await at_once(put, chunks)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -169,17 +170,24 @@ class _Taking:
         self._writer = Writer()
         self._entries = 0
         self._size = 0
-        self._threads = ThreadPoolExecutor(max_workers=1, thread_name_prefix="snapshot")
+        self._threads = ThreadPoolExecutor(max_workers=2, thread_name_prefix="snapshot")
 
     async def written(self) -> AsyncGenerator[bytes, None]:
         """The bytes of the manifest; whatever they name is kept by then."""
         yield self._writer.head
-        while found := await self._away(self._walk.take):
-            for one in found:
-                self._gathering.add(one)
-            await self._keep()
-            if lines := self._lines():
-                yield lines
+        # What comes next is read while this is kept.
+        coming = asyncio.ensure_future(self._away(self._walk.take))
+        try:
+            while found := await coming:
+                coming = asyncio.ensure_future(self._away(self._walk.take))
+                for one in found:
+                    self._gathering.add(one)
+                await self._keep()
+                if lines := self._lines():
+                    yield lines
+        finally:
+            # Nobody closes the walk while a thread is in it.
+            await asyncio.gather(coming, return_exceptions=True)
         self._gathering.end()
         await self._keep()
         yield self._lines()

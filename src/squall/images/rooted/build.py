@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import secrets
 import time
@@ -62,6 +63,8 @@ from squall.runtime.changes.taken import remove_changes, snapshot_changes
 from squall.runtime.spec import Limits, Mount, SandboxSpec
 
 T = TypeVar("T")
+
+_log = logging.getLogger("squall.agent")
 
 _REMEMBERED_PATHS: Final = 200_000
 _REMEMBERED_LINES: Final = 400
@@ -147,6 +150,7 @@ class LayerBuilder:
         self._cache = places.cache
         self.logs = BuildLogs(places.logs)
         self._flights: dict[str, Flight[Any]] = {}
+        self._clearing: set[asyncio.Future[None]] = set()
         self._decoded: OrderedDict[Digest, dict[str, Entry]] = OrderedDict()
 
     async def once(self, name: str, say: Say, start: Callable[[Say], Awaitable[T]]) -> T:
@@ -339,16 +343,22 @@ class LayerBuilder:
             spec = await self._spec(below, order, job, place)
             await self._run(spec, order, job, say)
             faults.point(_RAN)
-            return await snapshot_changes(
+            taken = await snapshot_changes(
                 Path(f"{spec.changes}"),
                 self._blobs,
                 uid_base=self._sandboxes.uid_base,
                 clamp_mtime_s=order.command.clamp_s,
             )
-        except OSError as problem:
-            raise disk_error(order.label, problem) from problem
-        finally:
+        except BaseException as problem:
             await asyncio.shield(asyncio.to_thread(self._clear, place))
+            if isinstance(problem, OSError):
+                raise disk_error(order.label, problem) from problem
+            raise
+        # What is built next need not wait until all of it is gone.
+        clearing = asyncio.ensure_future(asyncio.to_thread(self._clear, place))
+        self._clearing.add(clearing)
+        clearing.add_done_callback(self._cleared)
+        return taken
 
     async def _tool(self, step: LayerStep, below: Built, job: Job, say: Say) -> Tool | None:
         if not isinstance(step.action, PipInstall | UvSync | PoetryInstall):
@@ -427,6 +437,11 @@ class LayerBuilder:
             raise order.command.failure(
                 order.label, order.command.command, ended, list(lines), memory_mib=most
             )
+
+    def _cleared(self, clearing: asyncio.Future[None]) -> None:
+        self._clearing.discard(clearing)
+        if not clearing.cancelled() and (problem := clearing.exception()) is not None:
+            _log.warning("what a build has left could not be removed: %s", problem)
 
     def _clear(self, place: Path) -> None:
         if (place / "layer").is_dir():
