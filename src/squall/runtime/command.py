@@ -6,7 +6,6 @@ import os
 import signal
 import socket
 import struct
-import termios
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NoReturn
@@ -14,6 +13,9 @@ from typing import Any, NoReturn
 from squall.runtime import packet, syscalls
 
 # Opens the terminal's other side without walking a path that the image could have changed.
+_TIOCSCTTY = 0x540E
+_TIOCSWINSZ = 0x5414
+_TIOCSPTLCK = 0x40045431
 _TIOCGPTPEER = 0x5441
 _CANNOT_RUN = 126
 _NOT_FOUND = 127
@@ -83,7 +85,7 @@ def start(asked: Command, line: socket.socket, *, leader: bool) -> int:
 
 def set_size(terminal: int, *, rows: int, cols: int) -> None:
     """Tell a terminal its size."""
-    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("4H", rows & 0xFFFF, cols & 0xFFFF, 0, 0))
+    fcntl.ioctl(terminal, _TIOCSWINSZ, struct.pack("4H", rows & 0xFFFF, cols & 0xFFFF, 0, 0))
 
 
 def _become(asked: Command, line: socket.socket, *, own_terminals: bool) -> NoReturn:
@@ -99,7 +101,7 @@ def _become(asked: Command, line: socket.socket, *, own_terminals: bool) -> NoRe
         os.dup2(fd, number)
     syscalls.close_others((0, 1, 2))
     if asked.tty:
-        fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+        fcntl.ioctl(0, _TIOCSCTTY, 0)
     try:
         os.chdir(asked.cwd)
         os.execvpe(asked.argv[0], list(asked.argv), dict(asked.env))  # noqa: S606 - no shell is the point
@@ -113,9 +115,7 @@ def _terminal(asked: Command, *, own: bool) -> tuple[tuple[int, int, int], tuple
     program inside can reach the caller's.
     """
     master = os.open("/dev/pts/ptmx" if own else "/dev/ptmx", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
-    fcntl.ioctl(
-        master, termios.TIOCSPTLCK if hasattr(termios, "TIOCSPTLCK") else 0x40045431, struct.pack("i", 0)
-    )
+    fcntl.ioctl(master, _TIOCSPTLCK, struct.pack("i", 0))
     inner = fcntl.ioctl(master, _TIOCGPTPEER, os.O_RDWR | os.O_NOCTTY)
     set_size(master, rows=asked.rows, cols=asked.cols)
     # Above the three numbers that it is copied to.

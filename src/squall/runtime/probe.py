@@ -6,7 +6,6 @@ import pwd
 import resource
 import stat
 import sys
-import tempfile
 from dataclasses import replace
 
 from squall.runtime import syscalls
@@ -96,7 +95,7 @@ def _look() -> Host:
         seccomp=os.path.exists("/proc/sys/kernel/seccomp/actions_avail"),
         landlock_abi=syscalls.landlock_abi(),
         shm_bytes=_size_of("/dev/shm"),  # noqa: S108 - a place to look at
-        tmp_noexec=_is_noexec(tempfile.gettempdir()),
+        tmp_noexec=_is_noexec(os.environ.get("TMPDIR") or "/tmp"),  # noqa: S108 - a place to look at
         pids_limit=_pids_limit(tree),
         python=sys.executable,
         python_private=_is_private(os.path.realpath(sys.executable)),

@@ -3,7 +3,6 @@
 import os
 import signal
 import socket
-import tempfile
 
 from squall.runtime import namespaces, packet, scratch, syscalls
 from squall.runtime.apply import NAMESPACES, Site
@@ -21,8 +20,9 @@ _PATIENCE_S = 10.0
 
 def try_sandbox(state: str, host: Host) -> str:
     """Why a sandbox as planned for `host`, with its files in `state`, cannot be made; empty if it can."""
+    top = f"{state}/.trial-{os.urandom(8).hex()}"
     try:
-        top = tempfile.mkdtemp(prefix=".trial-", dir=state)
+        os.mkdir(top, 0o700)
     except OSError as problem:
         return f"{state} is not writable: {problem.strerror}"
     try:

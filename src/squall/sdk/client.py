@@ -7,7 +7,6 @@ import contextlib
 import importlib
 import json
 import os
-import random
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -202,7 +201,7 @@ class Client:
                         for lasting in list(self._lasting):
                             lasting.give_up(error)
                         raise error from problem
-                    await asyncio.sleep(delay_s * random.uniform(0.5, 1.0))  # noqa: S311 - spreads clients, no secret
+                    await asyncio.sleep(delay_s * (0.5 + os.urandom(1)[0] / 510))  # which spreads clients
                     delay_s = min(1.0, delay_s * 2)
             session = Session(channel, dialer=True, on_close=self._lost)
             self._session = session

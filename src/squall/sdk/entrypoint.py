@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 import inspect
 import types
 import typing
@@ -79,7 +78,7 @@ def _kind(hint: Any, name: str, what: str) -> tuple[Any, bool]:
         return tuple(str(choice) for choice in args), False
     if origin in (list, tuple) and args:
         return _kind(args[0], name, what)[0], True
-    if hint in _PLAIN or hint is datetime.datetime:
+    if hint in _PLAIN or _is_instant(hint):
         return hint, False
     if hint is Any:
         return str, False
@@ -87,3 +86,9 @@ def _kind(hint: Any, name: str, what: str) -> tuple[Any, bool]:
         f"the parameter {name!r} of {what} has the type {hint!r}, which no flag can carry",
         remedy="str, int, float, bool, Path, datetime, Literal, Optional and list of these can be flags",
     )
+
+
+def _is_instant(hint: Any) -> bool:
+    import datetime
+
+    return hint is datetime.datetime

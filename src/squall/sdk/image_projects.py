@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import tomllib
 from collections.abc import Iterator
 from typing import Any
 
@@ -123,6 +122,8 @@ def _poetry_dependencies(said: dict[str, Any], path: str) -> Iterator[tuple[str,
 
 
 def _read_toml(path: str) -> dict[str, Any]:
+    import tomllib
+
     text = read_text(path)
     try:
         return tomllib.loads(text)

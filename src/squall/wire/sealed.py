@@ -7,7 +7,6 @@ import mmap
 import os
 import stat
 import sys
-import tempfile
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -110,6 +109,8 @@ def is_sealed(fd: int) -> bool:
 
 def spill(buffers: Sequence[Buffer], folder: str | None = None) -> int:
     """Like `seal`, where memory cannot be had: a file without a name in `folder`, the temporary directory by default."""
+    import tempfile
+
     try:
         with tempfile.TemporaryFile(prefix="squall-value-", buffering=0, dir=folder) as file:
             write_all(file.fileno(), buffers)
