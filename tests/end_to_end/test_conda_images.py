@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import sys
 from collections.abc import Iterator
@@ -272,7 +273,8 @@ def look():
 
 @pytest.mark.parametrize("kind", ["login", "token"])
 def test_a_login_of_a_channel_is_in_no_layer_and_no_log(program: Program, town: Town, kind: str) -> None:
-    secret = "hunter22-of-conda"
+    # Drawn: other tests of this state directory may have shipped this very file.
+    secret = f"hunter22-{os.getpid()}-of-conda"
     said = {"login": f"ada:{secret}"} if kind == "login" else {"token": secret}
     with served(town.top, **said) as private:
         host = private.address.removeprefix("http://")

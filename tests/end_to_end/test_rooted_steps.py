@@ -232,7 +232,8 @@ def command_lines_with(secret: str) -> Iterator[list[str]]:
 def test_packages_of_private_repositories_and_their_token_is_nowhere(
     program: Program, tmp_path: Path
 ) -> None:
-    token = "t0kenOfTheRepositories"
+    # Drawn: other tests of this state directory may have shipped this very file.
+    token = f"t0kenOfThe{os.getpid()}Repositories"
     project = '[build-system]\nrequires = ["setuptools"]\nbuild-backend = "setuptools.build_meta"\n[project]\nname = "{}"\nversion = "{}"\n'
     files = {"pyproject.toml": project.format("hushed", "1.5"), "hushed.py": "VALUE = 'hush'\n"}
     make_repository(tmp_path / "us" / "hushed.git", files, tag="v1.5")

@@ -139,7 +139,7 @@ class Box:
     def connect(self) -> None:
         """Be the launcher's agent, in the place of the one before."""
         self.agent = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self.agent.settimeout(20)
+        self.agent.settimeout(60)  # gVisor takes some of it on a busy machine
         deadline = time.monotonic() + 20
         while True:
             try:
