@@ -5,26 +5,24 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
-import time
 from collections.abc import AsyncGenerator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 from squall.blobs.blob_store import BlobStore
 from squall.blobs.digest import Digest
 from squall.images.registry.complaint import NotNow, Unsound
 from squall.images.registry.connection import Dialer
-from squall.images.registry.exchange import Request, Response, exchange
-from squall.images.registry.head import retry_after_s
-from squall.images.registry.location import Location, Reach, parse_location, why_not_led
-from squall.images.registry.patience import AGAIN, Patience
+from squall.images.registry.exchange import Request
+from squall.images.registry.location import Location, parse_location
+from squall.images.registry.patience import Patience
+from squall.images.registry.redirects import followed
 from squall.model.errors import DigestMismatch, ImageDownloadError
 
 MOST_BYTES: Final = 32 << 30
+_MOST_REDIRECTS: Final = 8
 
 _PATIENCE: Final = Patience(tries=3)
-_MOST_REDIRECTS: Final = 8
-_REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +83,8 @@ class _Load:
         return Fetched(digest, self._came)
 
     async def _parts(self) -> AsyncGenerator[bytes, None]:
-        async with await self._open() as response:
+        request = Request(method="GET", at=self._at)
+        async with await followed(request, self._dialer, self._patience, most=_MOST_REDIRECTS) as response:
             if response.status != 200:
                 raise Unsound(f"it answers with the status {response.status}")
             async for part in response.parts():
@@ -93,35 +92,6 @@ class _Load:
                 if self._came > MOST_BYTES:
                     raise Unsound(f"it is longer than {MOST_BYTES} bytes")
                 yield part
-
-    async def _open(self) -> Response:
-        """The answer at the end of the redirects."""
-        request = Request(method="GET", at=self._at)
-        reach: Reach | None = None
-        for _ in range(_MOST_REDIRECTS + 1):
-            response, reached = await exchange(request, self._dialer, self._patience, reach)
-            reach = reached if reach is None else reach
-            if response.status in AGAIN:
-                asked_s = retry_after_s(response.head, time.time())
-                response.close()
-                raise NotNow(f"it answers with the status {response.status}", asked_s=asked_s)
-            if response.status not in _REDIRECTS:
-                return response
-            response.close()
-            request = replace(request, at=self._led(response))
-        raise Unsound(f"it leads on more than {_MOST_REDIRECTS} times")
-
-    def _led(self, response: Response) -> Location:
-        location = response.head.get("location")
-        if not location:
-            raise Unsound("it leads on, and does not say where")
-        try:
-            at = parse_location(location, response.at)
-        except ValueError as error:
-            raise Unsound(f"it leads to {error}") from None
-        if (why := why_not_led(at, registry=self._at)) is not None:
-            raise Unsound(why)
-        return at
 
 
 def _failed(at: Location, why: str, remedy: str | None) -> ImageDownloadError:

@@ -5,22 +5,21 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
-import time
 from collections.abc import AsyncGenerator, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 from squall.blobs.digest import Digest
 from squall.images.registry.complaint import NotNow, Unsound
 from squall.images.registry.connection import Dialer
-from squall.images.registry.exchange import Request, Response, exchange
-from squall.images.registry.head import length_of, range_start, retry_after_s
-from squall.images.registry.location import Location, Reach, is_loopback, parse_location, why_not_led
-from squall.images.registry.patience import AGAIN, Patience
+from squall.images.registry.exchange import Request, Response
+from squall.images.registry.head import length_of, range_start
+from squall.images.registry.location import is_loopback, parse_location
+from squall.images.registry.patience import Patience
+from squall.images.registry.redirects import followed
 from squall.model.errors import MirrorAnswerWrong, MirrorUnreachable
 
 _MOST_REDIRECTS: Final = 5
-_REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 _NOT_THERE: Final = frozenset({403, 404, 410})
 # Bytes; a connection that brought so many was a good one, and its end counts as the first.
 _MUCH: Final = 16 << 20
@@ -59,7 +58,7 @@ class Mirrors:
         with _told(address):
             while True:
                 try:
-                    async with await self._open(parse_location(address), ()) as response:
+                    async with await self._followed(address) as response:
                         if response.status in _NOT_THERE:
                             return None
                         if response.status != 200:
@@ -93,7 +92,7 @@ class Mirrors:
         if start == wanted.size and start > 0:
             return
         headers = (("Range", f"bytes={start}-{wanted.size - 1}"),) if start else ()
-        async with await self._open(parse_location(wanted.at), headers) as response:
+        async with await self._followed(wanted.at, headers) as response:
             at = _begin(response, wanted, start)
             async with contextlib.aclosing(response.parts()) as parts:
                 async for part in parts:
@@ -107,25 +106,9 @@ class Mirrors:
         if at < wanted.size:
             raise NotNow(f"it ended {wanted.size - at} bytes too early")
 
-    async def _open(self, at: Location, headers: tuple[tuple[str, str], ...]) -> Response:
-        """The answer at the end of the redirects."""
-        request = Request(method="GET", at=at, headers=headers)
-        reach: Reach | None = None
-        for _ in range(_MOST_REDIRECTS + 1):
-            response, reached = await exchange(request, self._dialer, self._patience, reach)
-            reach = reached if reach is None else reach
-            if response.status in AGAIN:
-                response.close()
-                raise NotNow(
-                    f"it answers with the status {response.status}",
-                    asked_s=retry_after_s(response.head, time.time()),
-                    status=response.status,
-                )
-            if response.status not in _REDIRECTS:
-                return response
-            response.close()
-            request = replace(request, at=_led(response, at))
-        raise Unsound(f"it leads on more than {_MOST_REDIRECTS} times")
+    async def _followed(self, address: str, headers: tuple[tuple[str, str], ...] = ()) -> Response:
+        request = Request(method="GET", at=parse_location(address), headers=headers)
+        return await followed(request, self._dialer, self._patience, most=_MOST_REDIRECTS)
 
     async def _pause(self, address: str, failed: NotNow, tried: int) -> None:
         """Waits until it may be asked again. Raises MirrorUnreachable where it was asked often enough."""
@@ -173,20 +156,6 @@ def _begin(response: Response, wanted: Announced, start: int) -> int:
     if response.status in _NOT_THERE:
         raise Unsound("it is announced, and not there")
     raise Unsound(f"it has the status {response.status}")
-
-
-def _led(response: Response, base: Location) -> Location:
-    location = response.head.get("location")
-    if not location:
-        raise Unsound("it leads on, and does not say where")
-    try:
-        at = parse_location(location, response.at)
-    except ValueError as error:
-        raise Unsound(f"it leads to {error}") from None
-    why = why_not_led(at, registry=base)
-    if why is not None:
-        raise Unsound(why)
-    return at
 
 
 def _short(address: str) -> str:

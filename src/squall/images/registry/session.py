@@ -15,15 +15,15 @@ from squall.images.registry.complaint import NotNow, Unsound, Where, gave_up, ra
 from squall.images.registry.connection import Dialer
 from squall.images.registry.exchange import Request, Response, Sent, exchange
 from squall.images.registry.head import Head, retry_after_s
-from squall.images.registry.location import Location, Reach, parse_location, why_not_led
+from squall.images.registry.location import Location, Reach, why_not_led
 from squall.images.registry.patience import AGAIN, Patience
+from squall.images.registry.redirects import REDIRECTS, led_to
 from squall.images.registry.reference import Reference
 from squall.images.registry.settings import RegistrySettings
 
 MOST_TEXT: Final = 1 << 20  # bytes of an answer that is no manifest and no blob
 
 _MOST_REDIRECTS: Final = 5
-_REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 _FOLLOWED: Final = frozenset({"GET", "HEAD"})
 
 
@@ -152,12 +152,12 @@ class Session:
         for _ in range(_MOST_REDIRECTS + 1):
             authorization = request.authorization if at.origin == request.at.origin else None
             response = await self._exchanged(replace(request, at=at, authorization=authorization))
-            if response.status not in _REDIRECTS:
+            if response.status not in REDIRECTS:
                 return response
             response.close()
             if request.method not in _FOLLOWED:
                 raise Unsound(f"it sends a {request.method} on to another place")
-            at = _location(response.head, response.at)
+            at = led_to(response.head, response.at)
             self._check_led(at)
         raise Unsound(f"it leads on more than {_MOST_REDIRECTS} times")
 
@@ -193,14 +193,4 @@ def scope(repository: str, actions: str) -> str:
 
 def located(answer: Answer) -> Location:
     """Where the answer says to go on. Raises Unsound."""
-    return _location(answer.head, answer.at)
-
-
-def _location(head: Head, at: Location) -> Location:
-    location = head.get("location")
-    if not location:
-        raise Unsound("it leads on, and does not say where")
-    try:
-        return parse_location(location, at)
-    except ValueError as error:
-        raise Unsound(f"it leads to {error}") from None
+    return led_to(answer.head, answer.at)
