@@ -23,6 +23,7 @@ from typing import Any
 import zstandard
 
 from squall.images.python.contents import belongs
+from tests.http_server import http_server
 
 SUBDIR = "linux-64" if os.uname().machine == "x86_64" else f"linux-{os.uname().machine}"
 PLACEHOLDER = "/a_place_that_no_environment_has" + "_placehold" * 12
@@ -195,18 +196,13 @@ def served(top: Path, *, login: str = "", token: str = "", stops_at: str = "") -
         def log_message(self, *_: object) -> None:
             pass
 
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Pages)
     ended = threading.Event()
-    found = Served(f"http://127.0.0.1:{server.server_address[1]}")
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
-        yield found
-    finally:
-        ended.set()
-        server.shutdown()
-        server.server_close()
-        thread.join()
+    with http_server(Pages) as address:
+        found = Served(f"http://{address}")
+        try:
+            yield found
+        finally:
+            ended.set()
 
 
 def digests(package: Path) -> tuple[str, str]:

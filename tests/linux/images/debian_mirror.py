@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import functools
 import http.server
 import lzma
 import os
 import subprocess
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +17,7 @@ from squall.blobs.digest import digest_of
 from squall.images.debian.catalog import Catalog
 from squall.images.debian.closure import packages_for
 from squall.images.debian.nouns import MIRRORS, Package, WantedDebian
+from tests.http_server import http_server
 
 _KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 _PLACES = tuple(
@@ -113,12 +112,5 @@ def _serving(files: dict[str, Path]) -> Iterator[str]:
             pass
 
     room_of_nothing = Path("/nonexistent")
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Handler))
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    with http_server(Handler) as address:
+        yield f"http://{address}"

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import functools
 import http.server
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from tests.http_server import http_server
 
 
 class _Quiet(http.server.SimpleHTTPRequestHandler):
@@ -19,12 +20,5 @@ class _Quiet(http.server.SimpleHTTPRequestHandler):
 def file_server(top: Path) -> Iterator[str]:
     """The address (host and port) of a server of the files below `top`."""
     pages = functools.partial(_Quiet, directory=str(top))
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), pages)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
-        yield f"127.0.0.1:{server.server_address[1]}"
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
+    with http_server(pages) as address:
+        yield address

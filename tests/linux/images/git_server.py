@@ -6,10 +6,11 @@ import base64
 import http.server
 import os
 import subprocess
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from tests.http_server import http_server
 
 _ALONE = {"GIT_CONFIG_GLOBAL": "/dev/null", "GIT_CONFIG_SYSTEM": "/dev/null", "PATH": os.defpath}
 
@@ -35,16 +36,8 @@ def git_server(top: Path, login: str) -> Iterator[str]:
     wanted = "Basic " + base64.b64encode(login.encode()).decode()
 
     pages = type("Pages", (_Pages,), {"top": top, "wanted": wanted})
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), pages)
-    server.daemon_threads = True
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
-        yield f"127.0.0.1:{server.server_address[1]}"
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
+    with http_server(pages) as address:
+        yield address
 
 
 class _Pages(http.server.BaseHTTPRequestHandler):

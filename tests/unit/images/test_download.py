@@ -3,7 +3,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import http.server
-import threading
 from collections.abc import Iterator
 
 import pytest
@@ -13,6 +12,7 @@ from squall.blobs.memory_blobs import MemoryBlobs
 from squall.images.download import Fetched, download
 from squall.images.registry.patience import Patience
 from squall.model.errors import ImageDownloadError
+from tests.http_server import http_server
 
 DATA = bytes(range(256)) * 4096
 QUICK = Patience(tries=3, connect_s=2, answer_s=2, silence_s=1, first_pause_s=0.01)
@@ -60,15 +60,8 @@ class _Pages(http.server.BaseHTTPRequestHandler):
 @pytest.fixture(name="address")
 def _address() -> Iterator[str]:
     _Pages.asked = []
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Pages)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_address[1]}"
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
+    with http_server(_Pages) as address:
+        yield f"http://{address}"
 
 
 def fetch(address: str, blobs: MemoryBlobs, wanted: Digest | None = None) -> Fetched:
