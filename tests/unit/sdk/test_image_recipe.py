@@ -292,7 +292,9 @@ def test_an_image_of_no_name_is_refused_before_anything_is_sent() -> None:
 
 
 def test_values_of_secrets_travel_apart_under_their_names() -> None:
-    login = Secret.from_dict({"REGISTRY_USERNAME": "user-ada", "REGISTRY_PASSWORD": "password-0", "MORE": "x"})
+    login = Secret.from_dict(
+        {"REGISTRY_USERNAME": "user-ada", "REGISTRY_PASSWORD": "password-0", "MORE": "x"}
+    )
     image = (
         Image.from_registry("debian", login)
         .run_commands("a", secrets=[Secret.from_dict({"A": "value-1", "B": "value-2"})])
