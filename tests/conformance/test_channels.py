@@ -12,12 +12,19 @@ from typing import Any
 import pytest
 
 from squall.testing.conformance import channel
-from squall.wire import memory_channel
+from squall.wire import memory_channel, tls
 from squall.wire.address import Peer
 from squall.wire.channel import Channel
+from squall.wire.dialing import dial_tls
 from squall.wire.socket_channel import SocketChannel, dial, serve
+from squall.wire.tls_endpoint import serve_tls
+from squall.wire.transport_channel import TransportChannel
+from tests.certificates import Authority
 
 LOOPS = ["asyncio", *(["uvloop"] if importlib.util.find_spec("uvloop") else [])]
+
+ONE_MACHINE = ["socketpair", "path", "memory"]
+MACHINES = ["tls"]
 
 
 async def make(kind: str, directory: Path) -> tuple[Channel, Channel]:
@@ -27,6 +34,8 @@ async def make(kind: str, directory: Path) -> tuple[Channel, Channel]:
     if kind == "socketpair":
         left, right = socket.socketpair()
         return SocketChannel(left, loop), SocketChannel(right, loop)
+    if kind == "tls":
+        return await make_tls(directory)
     accepted: asyncio.Future[SocketChannel] = loop.create_future()
 
     def on_connect(new: SocketChannel, _: Peer) -> None:
@@ -34,6 +43,24 @@ async def make(kind: str, directory: Path) -> tuple[Channel, Channel]:
 
     endpoint = serve(directory / "channel.sock", on_connect)
     dialed = await dial(directory / "channel.sock")
+    answering = await accepted
+    endpoint.close()
+    return dialed, answering
+
+
+async def make_tls(directory: Path) -> tuple[Channel, Channel]:
+    """The two ends of a connection over TLS, with certificates of both."""
+    authority = Authority(directory)
+    server, client = authority.server(), authority.client()
+    accepted: asyncio.Future[TransportChannel] = asyncio.get_running_loop().create_future()
+    endpoint = await serve_tls(
+        "127.0.0.1",
+        0,
+        tls.server_context(server.certificate, server.key, authority.file),
+        lambda new, _: accepted.set_result(new),
+    )
+    context = tls.client_context(authority.file, cert_file=client.certificate, key_file=client.key)
+    dialed = await dial_tls(*endpoint.address, context)
     answering = await accepted
     endpoint.close()
     return dialed, answering
@@ -49,9 +76,20 @@ def run(loop: str, main: Callable[[], Coroutine[Any, Any, None]]) -> None:
 
 
 @pytest.mark.parametrize("loop", LOOPS)
-@pytest.mark.parametrize("kind", ["socketpair", "path", "memory"])
+@pytest.mark.parametrize("kind", ONE_MACHINE + MACHINES)
 @pytest.mark.parametrize("check", channel.CHECKS, ids=lambda check: check.__name__)
 def test_channel(loop: str, kind: str, check: channel.Check, tmp_path: Path) -> None:
+    run_check(loop, kind, check, tmp_path)
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+@pytest.mark.parametrize("kind", ONE_MACHINE)
+@pytest.mark.parametrize("check", channel.DESCRIPTOR_CHECKS, ids=lambda check: check.__name__)
+def test_descriptors(loop: str, kind: str, check: channel.Check, tmp_path: Path) -> None:
+    run_check(loop, kind, check, tmp_path)
+
+
+def run_check(loop: str, kind: str, check: channel.Check, tmp_path: Path) -> None:
     async def main() -> None:
         left, right = await make(kind, tmp_path)
         try:

@@ -36,12 +36,12 @@ class Kind(IntEnum):
     CREDIT = 6
     PING = 7
     PONG = 8
+    PIECE = 9
 
 
 # Looking a member up by value through the enum costs more than the rest of the prefix.
 # 0 is no kind; whoever indexes has refused it.
 _KINDS: Final = (Kind.OPEN, *Kind)
-_LAST_KIND: Final = len(Kind)
 
 
 @dataclass(slots=True)
@@ -172,12 +172,14 @@ def octets(buffer: Buffer) -> Buffer:
 class Decoder:
     """Bytes in, frames out, at whatever points the bytes were cut.
 
+    pieces: whether open files arrive by value here, in frames of the kind PIECE; elsewhere there is no such kind.
     After a FrameError it is of no more use: the connection has to be closed.
     """
 
-    __slots__ = ("_body", "_filled", "_prefix", "_tail")
+    __slots__ = ("_body", "_filled", "_last_kind", "_prefix", "_tail")
 
-    def __init__(self) -> None:
+    def __init__(self, *, pieces: bool = False) -> None:
+        self._last_kind = int(Kind.PIECE if pieces else Kind.PONG)
         self._tail = b""  # fewer than PREFIX_SIZE bytes of a frame that has begun
         self._prefix: tuple[int, ...] = ()  # of a frame whose body is being filled
         self._body = memoryview(b"")
@@ -231,18 +233,18 @@ class Decoder:
         return MAX_FDS if self._tail else 0
 
     def _split(self, data: bytes, at: int, done: list[tuple[Frame, int]]) -> None:
-        unpack, size = PREFIX.unpack_from, len(data)
+        unpack, size, last_kind = PREFIX.unpack_from, len(data), self._last_kind
         while size - at >= PREFIX_SIZE:
             found = unpack(data, at)
             version, kind, fds, route, stream, header_len, payload_len = found
             if (
                 version != VERSION
-                or not 0 < kind <= _LAST_KIND
+                or not 0 < kind <= last_kind
                 or fds > MAX_FDS
                 or header_len > MAX_HEADER
                 or payload_len > MAX_PAYLOAD
             ):
-                raise FrameError(_fault(found))
+                raise FrameError(_fault(found, last_kind))
             head_at = at + PREFIX_SIZE
             body_at = head_at + header_len
             end = body_at + payload_len
@@ -272,12 +274,12 @@ def _room(header_len: int, payload_len: int) -> memoryview:
     return memoryview(bytearray(padding + header_len + payload_len))[padding:]
 
 
-def _fault(found: tuple[int, ...]) -> str:
+def _fault(found: tuple[int, ...], last_kind: int) -> str:
     version, kind, fds, _, _, header_len, payload_len = found
     if version != VERSION:
         return f"a frame of version {version} arrived; this side speaks version {VERSION}"
-    if not 0 < kind <= _LAST_KIND:
-        return f"a frame of the kind {kind} arrived; there are 1 to {_LAST_KIND}"
+    if not 0 < kind <= last_kind:
+        return f"a frame of the kind {kind} arrived; there are 1 to {last_kind} here"
     if fds > MAX_FDS:
         return f"a frame claims {fds} descriptors; at most {MAX_FDS} go with one"
     if header_len > MAX_HEADER:

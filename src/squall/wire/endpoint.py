@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import errno
 import logging
@@ -13,15 +12,12 @@ from pathlib import Path
 from typing import Final, TypeAlias
 
 from squall.model.errors import PeerRefused
+from squall.wire.accepting import Acceptor
 from squall.wire.address import Peer, address_of, check_peer, connect_at_once
 
 OnSocket: TypeAlias = Callable[[socket.socket, Peer], None]
 
 _BACKLOG: Final = 512
-_ACCEPTED_AT_ONCE: Final = 64
-# How long to leave the line alone when this process has no descriptor left for a connection.
-_REST_S: Final = 0.2
-_OUT_OF_ROOM: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 _log: Final = logging.getLogger(__name__)
 
 
@@ -57,46 +53,24 @@ class Endpoint:
 
     def __init__(self, sock: socket.socket, path: Path, on_socket: OnSocket, uid: int | None) -> None:
         self.path = path
-        self._sock = sock
         self._on_socket = on_socket
         self._uid = uid
-        self._loop = asyncio.get_running_loop()
         self._own = _identity(path)
-        self._resting: asyncio.TimerHandle | None = None
-        self._loop.add_reader(sock.fileno(), self._on_readable)
+        self._acceptor = Acceptor(sock, self._take)
 
     @property
     def resting(self) -> bool:
         """Whether connections wait because this process has no descriptor left for them."""
-        return self._resting is not None
+        return self._acceptor.resting
 
     def close(self) -> None:
         """Stop listening and remove the socket's file; connections that were made live on. Twice is once."""
-        if self._sock.fileno() < 0:
+        if self._acceptor.closed:
             return
-        if self._resting is not None:
-            self._resting.cancel()
-            self._resting = None
-        self._loop.remove_reader(self._sock.fileno())
         # Another process may have put its own socket there meanwhile.
         if _identity(self.path) == self._own:
             self.path.unlink(missing_ok=True)
-        self._sock.close()
-
-    def _on_readable(self) -> None:
-        for _ in range(_ACCEPTED_AT_ONCE):
-            try:
-                sock, _ = self._sock.accept()
-            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
-                return
-            except OSError as error:
-                if error.errno not in _OUT_OF_ROOM:
-                    raise
-                _log.warning("no connection can be taken for now: %s", error)
-                self._loop.remove_reader(self._sock.fileno())
-                self._resting = self._loop.call_later(_REST_S, self._listen_again)
-                return
-            self._take(sock)
+        self._acceptor.close()
 
     def _take(self, sock: socket.socket) -> None:
         try:
@@ -106,10 +80,6 @@ class Endpoint:
             sock.close()
             return
         self._on_socket(sock, peer)
-
-    def _listen_again(self) -> None:
-        self._resting = None
-        self._loop.add_reader(self._sock.fileno(), self._on_readable)
 
 
 def _refuse_a_live_one(path: Path) -> None:

@@ -37,6 +37,7 @@ def test_the_kinds_have_the_numbers_of_the_specification() -> None:
         "CREDIT": 6,
         "PING": 7,
         "PONG": 8,
+        "PIECE": 9,
     }
 
 

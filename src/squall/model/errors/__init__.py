@@ -9,6 +9,7 @@ Error                              SQ-1000
         UsageError                 SQ-1020
         PythonVersionMismatch      SQ-1207
         ModuleNotMountable         SQ-1208
+        DescriptorNotSent          SQ-1803
         DigestMismatch             SQ-1912
         TreeInvalid                SQ-1913
         LayerInvalid               SQ-1516
@@ -27,6 +28,7 @@ Error                              SQ-1000
         CallConflict               SQ-1903
     AuthError                      SQ-1014
         PeerRefused                SQ-1608
+        PeerNotTrusted             SQ-1804
     PermissionDeniedError          SQ-1015
         LevelRefused               SQ-1700
         BucketRefused              SQ-1914
@@ -89,6 +91,7 @@ Error                              SQ-1000
         ServerNotStarted           SQ-1602
         StaleSocket                SQ-1607
         ChannelClosed              SQ-1801
+        UpgradeRefused             SQ-1805
         BucketUnreachable          SQ-1916
     VersionError                   SQ-1603
         VersionConflict            SQ-1604
@@ -188,10 +191,12 @@ from squall.model.errors.machine import (
     ChannelClosed,
     ConnectionError,
     ConnectionLost,
+    DescriptorNotSent,
     FrameError,
     IsolationUnavailable,
     LevelRefused,
     LinuxNeeded,
+    PeerNotTrusted,
     PeerRefused,
     ProcessLimitTooLow,
     ProtocolError,
@@ -202,6 +207,7 @@ from squall.model.errors.machine import (
     StateDirectoryError,
     StateSchemaError,
     TemporaryDirectoryError,
+    UpgradeRefused,
     VersionConflict,
     VersionError,
 )
@@ -273,6 +279,7 @@ __all__ = [
     "ContainerStartError",
     "DebianPackageInvalid",
     "DebianReleaseNotFound",
+    "DescriptorNotSent",
     "DeserializationError",
     "DigestMismatch",
     "DiskFull",
@@ -314,6 +321,7 @@ __all__ = [
     "OutputExpired",
     "OutputExpiredError",
     "PackageNotFound",
+    "PeerNotTrusted",
     "PeerRefused",
     "PermissionDeniedError",
     "ProcessLimitTooLow",
@@ -360,6 +368,7 @@ __all__ = [
     "TooManyInputs",
     "TooManyProcesses",
     "TreeInvalid",
+    "UpgradeRefused",
     "UsageError",
     "UserCodeException",
     "VersionConflict",

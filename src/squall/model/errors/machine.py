@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import builtins
 
-from squall.model.errors.asked import AuthError, ConflictError, PermissionDeniedError
+from squall.model.errors.asked import AuthError, ConflictError, InvalidError, PermissionDeniedError
 from squall.model.errors.containers import ResourceExhaustedError
 from squall.model.errors.root import Error
 
@@ -153,3 +153,24 @@ class ProtocolError(Error):
 
     code, status = "SQ-1802", 400
     remedy = "install the same version of squall on both sides"
+
+
+class DescriptorNotSent(InvalidError):
+    """An open file of this kind cannot travel to another machine."""
+
+    code, status = "SQ-1803", 400
+    remedy = "send what it holds as bytes, or through a file of its own: sockets, pipes and terminals stay on their machine"
+
+
+class PeerNotTrusted(AuthError):
+    """The other side's certificate is not one that this side trusts."""
+
+    code, status = "SQ-1804", 403
+    remedy = "check the address, and that both sides belong to the same server: `squall join` with a fresh token renews what is known of it"
+
+
+class UpgradeRefused(ConnectionError):
+    """The other side, or a proxy on the way, opened no WebSocket."""
+
+    code, status = "SQ-1805", 502
+    remedy = "check the address and the proxy settings (HTTPS_PROXY, NO_PROXY); the way has to let WebSockets through"

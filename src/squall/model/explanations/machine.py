@@ -109,6 +109,23 @@ $ squall status""",
 know.""",
         """$ squall version   # on both sides""",
     ),
+    "SQ-1803": Explanation(
+        """Between processes of one machine an open file travels as it is. To another machine its bytes travel instead, so it has to
+be a file with a length. A socket, a pipe, a terminal and a device have none, and an end that only writes cannot be read.""",
+        """with open("data.bin", "rb") as file:
+    f.remote(file.read())""",
+    ),
+    "SQ-1804": Explanation(
+        """Between machines both sides show certificates of the server's own authority. This one was by another authority, has run out,
+names another host, or is not the one whose fingerprint was given. Nothing was sent to it.""",
+        """$ squall join HOST:PORT TOKEN   # with a fresh token""",
+    ),
+    "SQ-1805": Explanation(
+        """The connection was to be a WebSocket, which is how it passes through proxies that let only the web through. What answered
+did so with an HTTP status of its own: it may be another program, a proxy that wants a login, or one that forbids this address.""",
+        """$ curl -v https://HOST:PORT/squall/v1   # what answers there?
+$ export HTTPS_PROXY=http://proxy.example.com:3128""",
+    ),
     "SQ-1900": Explanation(
         """The state directory can be read but not written: its file system is mounted read-only, or its owner is somebody
 else. A disk with errors is often made read-only by the kernel.""",

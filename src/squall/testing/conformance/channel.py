@@ -358,6 +358,9 @@ CHECKS: Final[tuple[Check, ...]] = (
     drain_ends_when_the_channel_does,
     a_frame_error_in_a_callback_closes_the_channel,
     any_other_error_in_a_callback_is_reported_and_holds_up_nothing,
+)
+# What holds between processes of one machine.
+DESCRIPTOR_CHECKS: Final[tuple[Check, ...]] = (
     descriptors_travel_with_their_frame,
     descriptors_wait_with_a_frame_that_waits,
     descriptors_that_nobody_takes_are_closed,
@@ -365,9 +368,14 @@ CHECKS: Final[tuple[Check, ...]] = (
 )
 
 
-async def check_channel(make: Callable[[], Awaitable[tuple[Channel, Channel]]]) -> None:
-    """Run every check, each on a fresh pair of connected channels that `make` gives; an AssertionError says what fails."""
-    for check in CHECKS:
+async def check_channel(
+    make: Callable[[], Awaitable[tuple[Channel, Channel]]], *, one_machine: bool = True
+) -> None:
+    """Run every check, each on a fresh pair of connected channels that `make` gives; an AssertionError says what fails.
+
+    one_machine: whether both ends are always on one, so that open files of all kinds travel.
+    """
+    for check in CHECKS + (DESCRIPTOR_CHECKS if one_machine else ()):
         left, right = await make()
         try:
             await check(left, right)

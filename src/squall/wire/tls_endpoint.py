@@ -1,0 +1,138 @@
+"""The TLS endpoint: one port of a server for frames over TLS and for WebSockets."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import ssl
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Final, TypeAlias
+
+from squall.model.errors import SquallError
+from squall.wire.accepting import Acceptor
+from squall.wire.byte_link import ByteLink
+from squall.wire.dialing import PREFACE
+from squall.wire.tls_bytes import TlsBytes
+from squall.wire.transport_channel import TransportChannel
+
+_BACKLOG: Final = 512
+# How long a connection may take to say what it is, and how many may be about to.
+GREETING_S: Final = 10.0
+MOST_GREETING: Final = 256
+_log: Final = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TlsPeer:
+    """Who is at the other end of a connection from another machine.
+
+    address: "host:port". certificate: the client's (DER), verified against our own CA; None where it gave none.
+    headers: of the request that opened a WebSocket, names in small letters; empty for a connection of frames alone.
+    """
+
+    address: str
+    certificate: bytes | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+OnConnect: TypeAlias = Callable[[TransportChannel, TlsPeer], None]
+
+
+async def serve_tls(host: str, port: int, context: ssl.SSLContext, on_connect: OnConnect) -> TlsEndpoint:
+    """Listen at `host` and `port` (0 for any that is free); on_connect gets a channel for each connection, and starts it.
+
+    Raises OSError, when the address is in use for example.
+    """
+    found = await asyncio.get_running_loop().getaddrinfo(
+        host or "::", port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+    )
+    family, _, _, _, address = found[0]
+    sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind(address)
+        sock.listen(_BACKLOG)
+    except BaseException:
+        sock.close()
+        raise
+    return TlsEndpoint(sock, context, on_connect)
+
+
+class TlsEndpoint:
+    """A listening socket whose connections go to on_connect once they have said what they are; made by `serve_tls`.
+
+    address: (host, port) that it listens at.
+    """
+
+    def __init__(self, sock: socket.socket, context: ssl.SSLContext, on_connect: OnConnect) -> None:
+        host, port, *_ = sock.getsockname()
+        self.address: tuple[str, int] = (host, port)
+        self._context = context
+        self._on_connect = on_connect
+        self._loop = asyncio.get_running_loop()
+        self._greeting: dict[asyncio.Task[None], None] = {}
+        self._acceptor = Acceptor(sock, self._take)
+
+    @property
+    def resting(self) -> bool:
+        """Whether connections wait because this process has no descriptor left for them."""
+        return self._acceptor.resting
+
+    @property
+    def greeting(self) -> int:
+        """How many connections have not yet said what they are."""
+        return len(self._greeting)
+
+    def close(self) -> None:
+        """Stop listening, and end the connections that have not said what they are; the others live on. Twice is once."""
+        self._acceptor.close()
+        for task in self._greeting:
+            task.cancel()
+
+    def _take(self, sock: socket.socket) -> None:
+        if len(self._greeting) >= MOST_GREETING:
+            # The one that has taken longest gives way: whoever means it is done within milliseconds.
+            oldest = next(iter(self._greeting))
+            del self._greeting[oldest]
+            oldest.cancel()
+        task = self._loop.create_task(self._greet(sock))
+        self._greeting[task] = None
+        task.add_done_callback(lambda ended: self._greeting.pop(ended, None))
+
+    async def _greet(self, sock: socket.socket) -> None:
+        """Find out what a connection is, and give it to on_connect."""
+        try:
+            _, link = await self._loop.connect_accepted_socket(ByteLink, sock)
+        except BaseException:
+            sock.close()
+            raise
+        try:
+            async with asyncio.timeout(GREETING_S):
+                await link.start_tls(TlsBytes(self._context, server_side=True))
+                made = await self._channel(link)
+        except (SquallError, OSError, TimeoutError) as error:
+            _log.info("a connection from %s said nothing that is understood: %r", link.address, error)
+            link.abort()
+            return
+        except BaseException:
+            link.abort()
+            raise
+        if made is not None:
+            self._on_connect(*made)
+
+    async def _channel(self, link: ByteLink) -> tuple[TransportChannel, TlsPeer] | None:
+        peer = TlsPeer(address=link.address, certificate=link.certificate)
+        said = b""
+        while len(said) < len(PREFACE):
+            data = await link.read()
+            if not data:
+                link.abort()
+                return None
+            said += data
+        if not said.startswith(PREFACE):
+            link.abort()
+            return None
+        link.unread(said[len(PREFACE) :])
+        return TransportChannel(link), peer
