@@ -11,7 +11,7 @@ from squall.state.memory_state import MemoryState
 from squall.state.sqlite_file import DatabaseOptions, Synchronous
 from squall.state.sqlite_state import SqliteState
 from squall.state.state_store import StateStore
-from squall.testing.conformance import image_names, state_store
+from squall.testing.conformance import access, image_names, state_store
 
 
 async def make(kind: str, directory: Path) -> StateStore:
@@ -24,7 +24,7 @@ async def make(kind: str, directory: Path) -> StateStore:
 
 @pytest.mark.parametrize("kind", ["memory", "sqlite-normal", "sqlite-full"])
 @pytest.mark.parametrize(
-    "check", [*state_store.CHECKS, *image_names.CHECKS], ids=lambda check: check.__name__
+    "check", [*state_store.CHECKS, *image_names.CHECKS, *access.CHECKS], ids=lambda check: check.__name__
 )
 def test_state_store(kind: str, check: state_store.Check, tmp_path: Path) -> None:
     async def run() -> None:

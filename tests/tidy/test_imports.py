@@ -20,6 +20,9 @@ LATE_IMPORTS = {
     "src/squall/sdk/entrypoint.py": "the same",
     "src/squall/sdk/image_projects.py": "the same",
     "src/squall/blobs/s3_service.py": "obstore is an extra: who keeps blobs on a disk does not have it",
+    "src/squall/agent/dialing.py": "cryptography is an extra: who has one machine alone does not have it",
+    "src/squall/server/access_streams.py": "the same",
+    "src/squall/server/listening.py": "the same",
     "src/squall/images/conda/inside.py": "py-rattler is there in the sandbox of a step alone",
     "src/squall/images/oci/compression.py": "what reads zstd is there or not, depending on Python and on what is installed",
 }
@@ -39,7 +42,18 @@ BY_NAME = {
 # Third parties that the package may know; everything else is the user's.
 # `compression` is the standard library's own, from Python 3.14 on.
 KNOWN_PARTIES = {
-    *("click", "cloudpickle", "compression", "IPython", "obstore", "pytest", "rattler", "rich", "uvloop"),
+    *(
+        "click",
+        "cloudpickle",
+        "compression",
+        "cryptography",
+        "IPython",
+        "obstore",
+        "pytest",
+        "rattler",
+        "rich",
+        "uvloop",
+    ),
     "zstandard",
 }
 

@@ -18,7 +18,9 @@ from functools import partial
 from typing import Any
 
 from squall.agent.containers import Containers, Means, cores
+from squall.agent.dialing import Dialing
 from squall.agent.evicting import Evicting, Needed
+from squall.agent.far_blobs import ServerBlobs
 from squall.agent.gpus import GpuRoom
 from squall.agent.heartbeat import beat, patience_of
 from squall.agent.image_service import ImageService
@@ -34,6 +36,7 @@ from squall.agent.templates import Templates
 from squall.blobs.checkout import Checkouts
 from squall.blobs.directory_renderer import DirectoryRenderer
 from squall.blobs.disk_blobs import DiskBlobs
+from squall.blobs.read_through import FarBlobs, ReadThroughBlobs
 from squall.context.fresh import fresh_id
 from squall.images.rooted.images import Stores
 from squall.model.errors import ChannelClosed, ConnectionLost, Error, NotFoundError
@@ -51,14 +54,14 @@ from squall.settings.event_loop import loop_factory
 from squall.settings.options import Options, networks_in, read_options
 from squall.settings.paths import StatePaths, open_state
 from squall.settings.version import PROTOCOL, VERSION
-from squall.wire.address import connect
 from squall.wire.channel import Channel
 from squall.wire.codec import Frame, Kind
 from squall.wire.session import Session
-from squall.wire.socket_channel import SocketChannel
 from squall.wire.stream import Stream
 
 _log = logging.getLogger("squall.agent")
+_REFUSED_S = 5.0
+"""Before a machine that is not let in asks again: it may have been removed, or a server be about to know it."""
 
 
 def main(argv: list[str]) -> int:
@@ -72,8 +75,10 @@ def main(argv: list[str]) -> int:
         return runner.run(Agent(paths, read_options(paths.config)).live())
 
 
-async def _open_stores(paths: StatePaths, host: Host) -> Stores:
-    blobs = await DiskBlobs.open(paths.blobs)
+async def _open_stores(paths: StatePaths, host: Host, far: FarBlobs | None) -> Stores:
+    """far: of the server, where that is on another machine and its blobs do not lie here."""
+    disk = await DiskBlobs.open(paths.blobs)
+    blobs = disk if far is None else ReadThroughBlobs(disk, far)
     return Stores(
         blobs=blobs,
         trees=await Checkouts.open(paths.trees, DirectoryRenderer(blobs)),
@@ -102,6 +107,8 @@ class Agent:
         self._take_all_down = False
         self._session: Session | None = None
         self._stream: Stream | None = None
+        self._dialing = Dialing(paths)
+        self._refused = False
         self._relay = Relay(on_hold=self._on_hold)
         self._tasks: set[asyncio.Task[Any]] = set()
 
@@ -120,7 +127,8 @@ class Agent:
             cores=cores(),
             gpus=gpus.gpus,
         )
-        stores = await _open_stores(self._paths, host)
+        far = ServerBlobs(lambda: self._session) if self._dialing.joined is not None else None
+        stores = await _open_stores(self._paths, host, far)
         self._pools = Pools(self._paths, spares=int(self._options.spare_launchers))
         builds = BuildSandboxes(self._pools, self._level, gpus, self._node.capacity)
         self._network = Network(
@@ -198,28 +206,35 @@ class Agent:
 
     async def _serve_servers(self) -> None:
         """Connects to the server, and again when it has gone."""
-        delay_s = 0.02
+        delay_s, said = 0.02, ""
         while True:
             try:
-                channel = SocketChannel(connect(self._paths.server_socket))
-            except OSError:
+                channel = await self._dialing.dial()
+            except (OSError, Error) as problem:
+                if self._dialing.joined is not None and str(problem) != said:
+                    said = str(problem)
+                    _log.warning("%s cannot be reached: %s", self._dialing.joined.server, said)
                 await asyncio.sleep(delay_s * random.uniform(0.5, 1.0))  # noqa: S311 - spreads agents, no secret
                 delay_s = min(1.0, delay_s * 1.5)
                 continue
-            delay_s = 0.02
+            delay_s, said, self._refused = 0.02, "", False
             await self._serve(channel)
+            if self._refused:
+                await asyncio.sleep(_REFUSED_S)
 
     async def _serve(self, channel: Channel) -> None:
         """One connection to a server, from its first word to its end."""
         gone = asyncio.Event()
         session = Session(channel, dialer=True, on_open=self._on_open, on_close=lambda _error: gone.set())
         session.on_relay = self._relay.down
-        beating: asyncio.Task[None] | None = None
+        lasting: list[asyncio.Task[None]] = []
         try:
             async with asyncio.timeout(self._options.dead_after_s):
                 stream = await self._join(session)
             patience = patience_of(self._options)
-            beating = asyncio.get_running_loop().create_task(beat(session, stream, patience))
+            loop = asyncio.get_running_loop()
+            lasting.append(loop.create_task(beat(session, stream, patience)))
+            lasting.append(loop.create_task(self._renew(session)))
             await gone.wait()
         except (ConnectionLost, ChannelClosed, TimeoutError):
             pass
@@ -227,11 +242,19 @@ class Agent:
             _log.error("the server refused this agent: %s", refused)
             await asyncio.sleep(1.0)
         finally:
-            if beating is not None:
-                beating.cancel()
+            for task in lasting:
+                task.cancel()
             session.close()
             self._relay.disconnect()
             self._session = self._stream = None
+
+    async def _renew(self, session: Session) -> None:
+        try:
+            await self._dialing.renew(session)
+        except (ConnectionLost, ChannelClosed):
+            pass
+        except (Error, OSError, ValueError) as problem:
+            _log.warning("the certificate of this machine was not renewed: %s", problem)
 
     async def _join(self, session: Session) -> Stream:
         await session.ask(
@@ -256,6 +279,9 @@ class Agent:
             head = frame.head()
             if head.get("t") == "wanted":
                 self._containers.want(bytes(frame.payload))
+        elif frame.kind is Kind.FAIL and self._session is not None and self._session.error is None:
+            self._refused = True
+            _log.error("the server does not let this machine join: %s", Error.from_wire(frame.head()))
 
     def _on_open(self, stream: Stream, head: dict[str, Any], frame: Frame) -> None:
         handler = {"prepare": self._prepare, "exec": self._exec, "launchers": self._launchers}.get(

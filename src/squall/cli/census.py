@@ -2,9 +2,8 @@
 
 from typing import Any
 
-from squall.cli.asking import running_client, server_socket
+from squall.cli.asking import greet_server, running_client
 from squall.model.errors import Error
-from squall.sdk.greeting import greet
 from squall.settings.paths import StatePaths
 from squall.settings.process import ProcessMark, is_alive
 from squall.settings.record import read_record
@@ -33,7 +32,7 @@ def census(paths: StatePaths) -> dict[str, Any]:
     for name, mark in live_marks(paths).items():
         found[name] = {"pid": mark.pid}
     try:
-        greeting = greet(server_socket(), timeout_s=_ANSWER_WITHIN_S)
+        greeting = greet_server(within_s=_ANSWER_WITHIN_S)
         if greeting is None:
             return found
         found |= {

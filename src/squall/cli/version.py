@@ -5,10 +5,10 @@ import sys
 
 import click
 
-from squall.cli.asking import server_socket
+from squall.cli.asking import greet_server
 from squall.cli.screen import plain, say, say_json
 from squall.model.errors import Error
-from squall.sdk.greeting import Greeting, greet
+from squall.sdk.greeting import Greeting
 from squall.settings.version import PROTOCOL, VERSION
 
 
@@ -42,6 +42,6 @@ def _greeting() -> Greeting | None:
     if sys.platform == "win32":
         return None
     try:
-        return greet(server_socket(), timeout_s=2.0)
+        return greet_server(within_s=2.0)
     except Error:
         return None

@@ -10,10 +10,11 @@ CallId = NewType("CallId", str)
 ContainerId = NewType("ContainerId", str)
 NodeId = NewType("NodeId", str)
 NamingId = NewType("NamingId", str)
+TokenId = NewType("TokenId", str)
 
-APP, FUNCTION, CALL, CONTAINER, NODE, BUILD, NAMING = "ap", "fu", "fc", "co", "no", "bu", "na"
+APP, FUNCTION, CALL, CONTAINER, NODE, BUILD, NAMING, TOKEN = "ap", "fu", "fc", "co", "no", "bu", "na", "to"
 _HEX = frozenset("0123456789abcdef")
-_PREFIXES = frozenset({APP, FUNCTION, CALL, CONTAINER, NODE, BUILD, NAMING})
+_PREFIXES = frozenset({APP, FUNCTION, CALL, CONTAINER, NODE, BUILD, NAMING, TOKEN})
 
 
 def make_id(prefix: str, *, now_ms: int, randomness: bytes) -> str:

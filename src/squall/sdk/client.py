@@ -12,7 +12,14 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from squall.context.current import in_container
 from squall.model.call import LARGEST_VALUE
-from squall.model.errors import ChannelClosed, ConnectionLost, Error, from_wire
+from squall.model.errors import (
+    AuthError,
+    ChannelClosed,
+    ConnectionLost,
+    Error,
+    VersionConflict,
+    from_wire,
+)
 from squall.sdk.blocking import loop_thread, run_blocking
 from squall.sdk.direct import DirectLine
 from squall.sdk.link_channel import LinkChannel
@@ -30,6 +37,8 @@ GIVE_UP_S = 30.0
 IDLE_FILES_S = 5.0
 """How long memory of a large argument waits for the next call of its function."""
 Progress = Callable[[str], None]
+_FINAL = (AuthError, VersionConflict)
+"""What no second try changes."""
 
 
 class Lasting(Protocol):
@@ -48,7 +57,7 @@ class Client:
     """The connection of this process. Lives on the client's loop; `Client.here()` is the one to use."""
 
     def __init__(self, home: Home | None) -> None:
-        self._home = home
+        self.home = home
         self._session: Session | None = None
         self._lasting: dict[Lasting, None] = {}
         self._connecting: asyncio.Task[Session] | None = None
@@ -57,7 +66,9 @@ class Client:
         self._files = LentFiles(pool_bytes) if pool_bytes is not None else None
         self._dropping = False
         # A container's own calls go over the runner's link, the only way out.
-        self._line = DirectLine(lambda: connect(home.address)) if home is not None else None
+        # One on another machine is spoken to over the loop's connection alone.
+        socket = home.socket if home is not None else None
+        self._line = DirectLine(lambda: connect(socket)) if socket is not None else None
         self.pid = os.getpid()
 
     @staticmethod
@@ -71,14 +82,14 @@ class Client:
 
     def start(self, progress: Progress | None = None) -> None:
         """Makes sure that a server runs and answers; starts one on this machine where none does. Blocks."""
-        if self._session is None and self._home is not None:
-            self._home.start(progress)
+        if self._session is None and self.home is not None:
+            self.home.start(progress)
         run_blocking(self.session())
 
     @property
     def largest_value(self) -> int:
         """Bytes that the arguments of one input may have."""
-        return LARGEST_VALUE if self._home is None else self._home.largest_value
+        return LARGEST_VALUE if self.home is None else self.home.largest_value
 
     def lend(self, function: str, buffers: Sequence[Buffer]) -> LentFile | None:
         """A file with a large value for one call of a function; None where one that nobody can change has to do."""
@@ -193,17 +204,16 @@ class Client:
         try:
             while True:
                 try:
-                    channel = await self._dial()
+                    session = await self._session_made()
                     break
                 except (OSError, Error) as problem:
-                    if loop.time() > until_s:
-                        error = ConnectionLost(f"the server cannot be reached: {problem}")
+                    if loop.time() > until_s or isinstance(problem, _FINAL):
+                        error = problem if isinstance(problem, _FINAL) else _unreachable(problem)
                         for lasting in list(self._lasting):
                             lasting.give_up(error)
                         raise error from problem
                     await asyncio.sleep(delay_s * (0.5 + os.urandom(1)[0] / 510))  # which spreads clients
                     delay_s = min(1.0, delay_s * 2)
-            session = Session(channel, dialer=True, on_close=self._lost)
             self._session = session
             for lasting in sorted(self._lasting, key=lambda item: item.rank):
                 lasting.attach(session)
@@ -211,20 +221,35 @@ class Client:
         finally:
             self._connecting = None
 
+    async def _session_made(self) -> Session:
+        """A connection on which the server knows who we are."""
+        session = Session(await self._dial(), dialer=True, on_close=self._lost)
+        door = self.home.door if self.home is not None else None
+        if door is not None:
+            try:
+                await door.introduce(session)
+            except BaseException:
+                session.close()
+                raise
+        return session
+
     async def _dial(self) -> Channel:
         container = in_container()
         if container is not None:
             assert container.link is not None, "a template has no loop to come here on"
             return LinkChannel(container.link)
-        assert self._home is not None
-        home = self._home
+        assert self.home is not None
+        home = self.home
+        if home.door is not None:
+            return await home.door.dial()
+        assert home.socket is not None, "a server is on this machine or behind a door"
         try:
-            return SocketChannel(connect(home.address))
+            return SocketChannel(connect(home.socket))
         except OSError:
             if not home.is_ours:
                 raise
             await asyncio.to_thread(home.start, None)
-            return SocketChannel(connect(home.address))
+            return SocketChannel(connect(home.socket))
 
     def _drop_files(self) -> None:
         assert self._files is not None
@@ -234,11 +259,17 @@ class Client:
             loop.call_later(IDLE_FILES_S, self._drop_files)
 
     def _lost(self, _error: Exception | None) -> None:
+        if self._session is None:
+            return  # it was never one that anybody used
         self._session = None
         if self._line is not None:
             self._line.let_go()
         if self._lasting and self._connecting is None:
             self._connecting = asyncio.ensure_future(self._connect())
+
+
+def _unreachable(problem: Exception) -> ConnectionLost:
+    return ConnectionLost(f"the server cannot be reached: {problem}")
 
 
 def _json_of(frame: Frame) -> dict[str, Any]:

@@ -61,7 +61,7 @@ def greet(path: Path, *, timeout_s: float) -> Greeting | None:
             f"the server that listens on {path} does not speak the protocol of squall {VERSION}: {problem}",
             remedy="end it with the squall that started it, or with `squall down --force`",
         ) from problem
-    return None if answer is None else _greeting(answer)
+    return None if answer is None else greeting_in(answer)
 
 
 def listens(path: Path) -> bool:
@@ -103,7 +103,8 @@ def _answer(server: socket.socket) -> Frame | None:
     return None
 
 
-def _greeting(answer: Frame) -> Greeting:
+def greeting_in(answer: Frame) -> Greeting:
+    """What the answer to a hello says. Raises the error that it is instead."""
     head = answer.head()
     if answer.kind is Kind.FAIL:
         raise from_wire(head)

@@ -22,7 +22,7 @@ from squall.sdk.supervising import (
 )
 from squall.settings.options import Options
 from squall.settings.paths import StatePaths
-from squall.settings.process import open_process
+from squall.settings.process import is_alive, open_process
 from squall.settings.record import Record, read_record
 from squall.settings.version import VERSION
 
@@ -58,6 +58,24 @@ def ensure_server(
                 return paths.server_socket
         else:
             house.replace(greeting)
+
+
+def ensure_agent(paths: StatePaths, options: Options) -> int:
+    """The process of the agent of `paths`, a machine that joined another's server; started where it does not run.
+
+    Blocks, at most options.start_deadline_s. Raises LinuxNeeded, ServerNotStarted.
+    """
+    require_linux()
+    house = _House(paths, options.start_deadline_s, _tell_nobody, None)
+
+    def agent() -> int | None:
+        record = read_record(paths.supervisor_record)
+        mark = None if record is None or record.ending else record.members.get("agent")
+        return mark.pid if mark is not None and is_alive(mark) else None
+
+    while (pid := agent()) is None:
+        house.start(lambda: agent() is not None)
+    return pid
 
 
 def require_named(socket: Path) -> None:
@@ -126,8 +144,9 @@ class _House:
         self._progress = progress
         self._command = supervisor or supervisor_command(paths)
 
-    def start(self) -> None:
-        """Return once somebody listens on the socket; several clients at once start one server together."""
+    def start(self, up: Callable[[], bool] | None = None) -> None:
+        """Return once it is up: somebody listens on the socket. Several clients at once start one server together."""
+        up = up or (lambda: listens(self._paths.server_socket))
         self._progress("starting the local server")
         before = self._log_sizes()
         earlier = read_record(self._paths.supervisor_record)
@@ -135,7 +154,7 @@ class _House:
         wait_s = _SHORTEST_WAIT_S
         watched: Watched | None = None
         try:
-            while not listens(self._paths.server_socket):
+            while not up():
                 if time.monotonic() > until_s:
                     raise self._not_started(before, f"it was not ready after {self._deadline_s:g} s")
                 watched = (

@@ -10,6 +10,7 @@ from dataclasses import asdict
 from functools import partial
 from typing import Any
 
+from squall.blobs.blob_store import PART_BYTES
 from squall.blobs.digest import Digest
 from squall.model.call import Verb
 from squall.model.errors import (
@@ -24,9 +25,10 @@ from squall.model.errors import (
 from squall.model.ids import CALL, CallId, FunctionId, is_id
 from squall.model.jsonable import from_json, to_json
 from squall.model.node import Node
-from squall.server import image_names, image_streams, listing
+from squall.server import access_streams, image_names, image_streams, listing
 from squall.server.house import House
 from squall.server.listing import QUESTIONS
+from squall.server.permits import OWNER, Caller, CallerKind, refusal
 from squall.server.records import AppRecord, CallRecord, FunctionRecord, Worker
 from squall.settings.version import PROTOCOL, VERSION
 from squall.wire.channel import Channel
@@ -35,28 +37,19 @@ from squall.wire.session import Session
 from squall.wire.stream import Stream
 
 Handler = Callable[["Connection", Stream, dict[str, Any], Frame], None]
-FROM_CONTAINERS = frozenset(
-    {
-        "serve",
-        "call",
-        "call.get",
-        "call.cancel",
-        "call.info",
-        "blobs.missing",
-        "blob.put",
-        "function.scale",
-    }
-)
 MOST_BLOB = 4 * 2**30
 MOST_STREAMS = 1_000_000
 LEAST_GRACE_S = 60.0
+UNKNOWN_S = 10.0
+"""How long somebody from the network may take to say who it is."""
 
 
 class Connection:
-    """One connection: a client, or the agent with the containers behind it."""
+    """One connection: a client, or the agent with the containers behind it. caller: who it is, as far as that is known."""
 
-    def __init__(self, house: House, channel: Channel) -> None:
+    def __init__(self, house: House, channel: Channel, caller: Caller = OWNER) -> None:
         self.house = house
+        self.caller = caller
         self.apps: list[AppRecord] = []
         self.calls: set[CallId] = set()
         self.is_agent = False
@@ -65,22 +58,37 @@ class Connection:
         self.session.on_route_error = self.on_route_error
         house.connections.add(self)
         house.touch()
+        if caller.kind is CallerKind.NOBODY:
+            house.later(UNKNOWN_S, self._put_out_unknown)
 
     def on_open(self, stream: Stream, head: dict[str, Any], frame: Frame) -> None:
         """A stream was opened: to its handler. Containers may only ask for what containers need."""
-        name = head.get("t")
-        handler = HANDLERS.get(str(name))
-        if handler is None:
+        name = str(head.get("t"))
+        handler = HANDLERS.get(name)
+        from_container = bool(stream.route)
+        wrong = refusal(self.caller, name, routed=from_container, known=HANDLERS.keys())
+        if wrong is None and from_container and not self.is_agent:
+            wrong = PermissionDeniedError("containers speak over their agent's connection, and this is none")
+        if wrong is not None:
+            stream.fail(wrong)
+        elif handler is None:
             stream.fail(InvalidError(f"this server knows no message {name!r}"))
-        elif stream.route and (not self.is_agent or name not in FROM_CONTAINERS):
-            stream.fail(PermissionDeniedError(f"a container may not ask for {name!r}"))
         else:
             try:
                 handler(self, stream, head, frame)
             except Error as refused:
                 stream.fail(refused)
-            except (KeyError, TypeError, ValueError) as wrong:
-                stream.fail(InvalidError(f"the message {name!r} is not as it should be: {wrong!r}"))
+            except (KeyError, TypeError, ValueError) as problem:
+                stream.fail(InvalidError(f"the message {name!r} is not as it should be: {problem!r}"))
+
+    def put_out_unless(self, *, good: bool) -> None:
+        """Ends the connection of who may not be here any more."""
+        if not good:
+            self.session.close()
+
+    def _put_out_unknown(self) -> None:
+        """Who has not said who it is has had its time."""
+        self.put_out_unless(good=self.caller.kind is not CallerKind.NOBODY)
 
     def on_close(self, _error: Exception | None) -> None:
         """The connection is gone: what lived by it ends, ephemeral apps after a grace."""
@@ -111,6 +119,13 @@ def hello(connection: Connection, stream: Stream, head: dict[str, Any], _frame: 
     """Who speaks, and whether both sides understand each other."""
     if head.get("protocol") != PROTOCOL and head.get("role") == "agent":
         raise VersionError(f"the agent speaks protocol {head.get('protocol')}, this server speaks {PROTOCOL}")
+    if "token" in head and connection.caller.kind in {CallerKind.NOBODY, CallerKind.TOKEN}:
+        caller = connection.caller
+        connection.caller = connection.house.access.admit(str(head["token"]), caller.address)
+    if connection.caller.kind is CallerKind.NOBODY:
+        # Whoever may not come in learns what to speak, and no more.
+        stream.end({"version": VERSION, "protocol": PROTOCOL})
+        return
     why = connection.house.why_busy()
     stream.end(
         {
@@ -131,6 +146,9 @@ def echo(_connection: Connection, stream: Stream, _head: dict[str, Any], _frame:
 def join(connection: Connection, stream: Stream, head: dict[str, Any], _frame: Frame) -> None:
     """An agent offers its machine."""
     node = from_json(Node, head["node"])
+    own = connection.caller.node
+    if own is not None and own != node.id:
+        raise PermissionDeniedError(f"this machine joined as {own}, and may not speak as {node.id}")
     connection.is_agent = True
     connection.house.join(node, connection.session, stream, head)
 
@@ -264,6 +282,17 @@ def function_scale(connection: Connection, stream: Stream, head: dict[str, Any],
             raise PermissionDeniedError("a container may scale the functions of its own app, and no others")
     scaling = connection.house.apps.scale(record, head["scaling"])
     stream.end({"scaling": to_json(scaling)})
+
+
+def blob_get(connection: Connection, stream: Stream, head: dict[str, Any], _frame: Frame) -> None:
+    """A part of a blob, for a machine that joined."""
+    digest, start = Digest(head["digest"]), int(head["start"])
+
+    async def answer() -> None:
+        part = await connection.house.blobs.get(digest, start=start, stop=start + PART_BYTES)
+        stream.end({"whole": len(part) < PART_BYTES}, part)
+
+    _spawn(connection.house, stream, answer())
 
 
 def blobs_missing(connection: Connection, stream: Stream, head: dict[str, Any], frame: Frame) -> None:
@@ -416,6 +445,19 @@ def call_info(connection: Connection, stream: Stream, head: dict[str, Any], _fra
     _spawn(connection.house, stream, answer())
 
 
+def access(connection: Connection, stream: Stream, head: dict[str, Any], frame: Frame) -> None:
+    """Something about tokens, machines, or where to listen."""
+    payload = bytes(frame.payload)
+
+    async def answer() -> None:
+        ask = access_streams.QUESTIONS[str(head["t"])]
+        found = await ask(connection.house, connection.caller, head, payload)
+        if stream.live:
+            stream.end({}, json.dumps(found).encode())
+
+    _spawn(connection.house, stream, answer())
+
+
 HANDLERS: dict[str, Handler] = {
     "hello": hello,
     "echo": echo,
@@ -424,6 +466,7 @@ HANDLERS: dict[str, Handler] = {
     "app": app,
     "call": call,
     "blobs.missing": blobs_missing,
+    "blob.get": blob_get,
     "blob.put": blob_put,
     "blobs.collect": blobs_collect,
     "call.get": call_get,
@@ -433,6 +476,7 @@ HANDLERS: dict[str, Handler] = {
     "logs": logs,
     "container.exec": container_exec,
     **dict.fromkeys(QUESTIONS, question),
+    **dict.fromkeys(access_streams.QUESTIONS, access),
     **dict.fromkeys(image_streams.MESSAGES, image),
     **dict.fromkeys(image_names.QUESTIONS, image_name),
 }

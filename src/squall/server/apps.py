@@ -2,33 +2,28 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import asdict, replace
-from typing import Any, TypeVar
+from typing import Any
 
 from squall.blobs.blob_store import BlobStore
 from squall.blobs.digest import Digest
 from squall.model.container import ContainerState
-from squall.model.errors import ConnectionLost, Error, InternalFailure, InvalidError, NotFoundError
+from squall.model.errors import InvalidError, NotFoundError
 from squall.model.function import Function, Scaling
 from squall.model.ids import APP, AppId, FunctionId, is_id
 from squall.model.jsonable import from_json, to_json
 from squall.server.calls import Calls
 from squall.server.capacity import Capacity
 from squall.server.nodes import AgentNodes
+from squall.server.preparing import Preparing, wants_of
 from squall.server.records import AppRecord, FunctionRecord
-from squall.wire.codec import Frame, Kind
+from squall.wire.codec import Frame
 from squall.wire.session import Session
 from squall.wire.stream import Stream
 
-T = TypeVar("T")
-
 CLIENT_GRACE_S = 5.0
-NODE_WAIT_S = 15.0
-_AGENTS = 3
-"""How many agents may end while an image is made ready: it may be the image that ends them."""
 
 
 class Apps:
@@ -45,11 +40,10 @@ class Apps:
     ) -> None:
         self.apps: dict[AppId, AppRecord] = {}
         self.ended: list[dict[str, Any]] = []
-        self.joined = asyncio.Event()
+        self.preparing = Preparing(nodes)
         self.added: Callable[[FunctionRecord], None] = lambda _record: None
         self._calls = calls
         self._capacity = capacity
-        self._nodes = nodes
         self._blobs = blobs
         self._clock = clock
 
@@ -122,62 +116,14 @@ class Apps:
 
         Raises ImageBuildError and its like, NotFoundError when the source was not sent.
         """
-        await self.await_node(tell)
-        together: dict[str, tuple[dict[str, Any], list[Function]]] = {}
+        await self.preparing.await_node(tell)
         for known in functions:
-            function = known.function
-            if function.code.pickled is not None and known.pickled is None:
-                known.pickled = await self._blobs.get(Digest(function.code.pickled))
-            wants = {
-                "image": function.image,
-                "client_python": function.client_python,
-                "source": function.code.source,
-                "level": function.level,
-            }
-            together.setdefault(json.dumps(wants, sort_keys=True), (wants, []))[1].append(function)
-        for wants, sharing in together.values():
-            # What they share is said once.
-            plain = [to_json(replace(function, image={}, client_python={})) for function in sharing]
-            whose = {"installer": record.installer, "app": record.name, "functions": plain}
-            await self._prepare({**wants, **whose}, tell)
+            code = known.function.code
+            if code.pickled is not None and known.pickled is None:
+                known.pickled = await self._blobs.get(Digest(code.pickled))
+        for want in wants_of(record, [known.function for known in functions]):
+            await self.preparing.make_ready(want, tell)
         self._capacity.wake()
-
-    async def await_node(self, tell: Callable[[dict[str, Any]], None]) -> None:
-        """Returns once there is a node. Raises NotFoundError where none comes."""
-        if self._nodes.nodes():
-            return
-        tell({"wait": "no_node"})
-        await self._wait_for_agent(None)
-
-    async def _prepare(self, wants: dict[str, Any], tell: Callable[[dict[str, Any]], None]) -> None:
-        """Has one image made ready; where the agent ends meanwhile, by the one that comes in its place, which has what was built."""
-
-        async def prepare(session: Session) -> None:
-            await self._prepare_by(session, wants, tell)
-
-        await self.by_agents(
-            prepare, "an image was being made ready", lambda line: tell({"build": {"line": line}})
-        )
-
-    async def by_agents(
-        self, work: Callable[[Session], Awaitable[T]], what: str, say: Callable[[str], None]
-    ) -> T:
-        """What `work` gives with an agent; where that ends meanwhile, with the one that comes in its place.
-
-        what: what is under way then. Raises NotFoundError where no agent comes, and InternalFailure where several end.
-        """
-        for _ in range(_AGENTS):
-            session = self._nodes.session_of()
-            try:
-                if session is not None:
-                    return await work(session)
-            except ConnectionLost:
-                say("the agent ended; the next one goes on")
-            await self._wait_for_agent(session)
-        raise InternalFailure(
-            f"the agent ended {_AGENTS} times while {what}",
-            remedy="look at `agent.log` and `supervisor.log` in the state directory's logs",
-        )
 
     async def find_image(self, asked: str) -> dict[str, Any] | NotFoundError:
         """See `image_names.FindImage`."""
@@ -190,42 +136,7 @@ class Apps:
             found: dict[str, Any] = json.loads(bytes(answer.payload))
             return found
 
-        return await self.by_agents(ask, "an image was looked for", lambda _line: None)
-
-    async def _wait_for_agent(self, gone: Session | None) -> None:
-        """Returns once there is an agent, another one than the one that is `gone`. Raises NotFoundError."""
-        try:
-            async with asyncio.timeout(NODE_WAIT_S):
-                while (session := self._nodes.session_of()) is None or session is gone:
-                    self.joined.clear()
-                    await self.joined.wait()
-        except TimeoutError:
-            raise NotFoundError(
-                "no agent has joined this server, so nothing can run",
-                remedy="look at `squall status` and at `agent.log` in the state directory's logs",
-            ) from None
-
-    async def _prepare_by(
-        self, session: Session, wants: dict[str, Any], tell: Callable[[dict[str, Any]], None]
-    ) -> None:
-        done: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
-
-        def on_frame(frame: Frame) -> None:
-            if frame.kind is Kind.DATA:
-                tell({"build": frame.head()})
-            elif frame.kind is Kind.END and not done.done():
-                done.set_result(frame.head())
-            elif frame.kind is Kind.FAIL and not done.done():
-                done.set_exception(Error.from_wire(frame.head()))
-
-        payload = json.dumps(wants).encode()
-        stream = session.open("prepare", {}, payload, on_frame=on_frame)
-        try:
-            answer = await done
-        finally:
-            stream.cancel()
-        for note in answer.get("notes", ()):
-            tell({"note": note})
+        return await self.preparing.by_agents(ask, "an image was looked for", lambda _line: None)
 
     def stop(self, app: AppId, *, why: str = "stopped") -> int:
         """Ends an app: its calls, its containers. How many containers were told to go."""
@@ -233,6 +144,7 @@ class Apps:
         if record is None:
             raise NotFoundError(f"there is no app {app!r} here")
         record.state = why
+        self.preparing.forget(app)
         told = 0
         for known in record.functions.values():
             for worker in list(known.workers.values()):

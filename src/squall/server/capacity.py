@@ -36,6 +36,7 @@ class Capacity:
         self._woken = asyncio.Event()
         self.containers: Containers
         self.placed: dict[ContainerId, NodeId] = {}
+        self.placed_on: Callable[[NodeId, FunctionRecord], None] = lambda _node, _record: None
         self.looked: Callable[[], None] = lambda: None
         self.keep: Callable[[NodeId], tuple[ContainerId, ...]] = lambda _node: ()
 
@@ -136,6 +137,7 @@ class Capacity:
         worker.beside, worker.gpus = beside, gpus
         worker.cores = sum(node.cores for node in self._nodes.nodes())
         self.placed[container] = node
+        self.placed_on(node, record)
 
     def _refuse(self, record: FunctionRecord) -> None:
         """No node can ever hold it: who waits is told at once, with what there is."""

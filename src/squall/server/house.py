@@ -13,9 +13,10 @@ from squall.blobs.blob_store import LocalBlobStore
 from squall.model.container import ContainerEnd, ContainerState, WaitReason
 from squall.model.errors import Error
 from squall.model.function import Function
-from squall.model.ids import AppId, CallId
+from squall.model.ids import AppId, CallId, NodeId
 from squall.model.node import Node
 from squall.scheduling.liveness import Patience
+from squall.server.access import Access
 from squall.server.apps import Apps
 from squall.server.awake import Awake
 from squall.server.calls import Calls, PendingLimits
@@ -24,10 +25,12 @@ from squall.server.collecting import Collecting
 from squall.server.containers import Containers
 from squall.server.durable import Durable
 from squall.server.image_names import ImageNames
+from squall.server.listening import Listening
 from squall.server.logs import Logs
 from squall.server.node_events import NodeEvents
 from squall.server.nodes import AgentNodes, Event
-from squall.server.records import AppRecord, CallRecord, FunctionRecord, Worker
+from squall.server.permits import Caller
+from squall.server.records import CallRecord, FunctionRecord, Worker
 from squall.server.slow_starts import why_waits
 from squall.server.sweeps import Sweeps
 from squall.settings.options import Options
@@ -35,6 +38,7 @@ from squall.settings.paths import StatePaths
 from squall.state.log_store import LogStore
 from squall.state.records import ContainerRecord
 from squall.state.state_store import StateStore
+from squall.wire.channel import Channel
 from squall.wire.session import Session
 from squall.wire.stream import Stream
 
@@ -73,6 +77,10 @@ class House:
             dead_after_s=options.dead_after_s,
         )
         self.connections: set[Any] = set()
+        self.access = Access(stores.state)
+        self.access.on_change = self._put_out
+        self.listening = Listening(stores.paths, self.access, self._let_in)
+        self.connect: Callable[[Channel, Caller], object] = lambda channel, _caller: channel.close()
         self.nodes = AgentNodes(clock=self.clock)
         self.calls = Calls(
             clock=self.clock,
@@ -92,12 +100,14 @@ class House:
         self.node_events = NodeEvents(self.calls, self.capacity, self.containers, self.later)
         self.node_events.dead_after_s = options.dead_after_s
         self.node_events.joined = self._on_joined
-        self.node_events.alone = self.apps.joined.clear
+        self.node_events.alone = self.apps.preparing.joined.clear
         self.capacity.keep = self.node_events.kept
         self.sweeps = Sweeps(stores.state, stores.logs, options)
         self.collecting = Collecting(stores.blobs, stores.state, stores.paths, options, self.running)
         self.capacity.looked = self.tell_waits
         self.apps.added = self._on_function
+        self.apps.preparing.failed = self.node_events.could_not_prepare
+        self.capacity.placed_on = self._make_ready_on
         self.started_s = time.time()
         self._tasks = tasks
         self._answers: set[asyncio.Task[None]] = set()
@@ -133,6 +143,8 @@ class House:
     def lasting(self) -> tuple[Coroutine[Any, Any, None], ...]:
         """What runs for as long as the server lives."""
         return (
+            self.access.watch(),
+            self.listening.reopen(),
             self.capacity.run(),
             self.end_when_idle(),
             self.durable.write_outcomes(),
@@ -150,6 +162,8 @@ class House:
         if self.apps.apps:
             names = ", ".join(sorted({record.name for record in self.apps.apps.values()}))
             return f"running apps: {names}"
+        if self.listening.address is not None:
+            return f"listening on {self.listening.address}"
         if self.calls.calls:
             return f"{len(self.calls.calls)} open calls"
         return self.durable.why_busy()
@@ -168,6 +182,15 @@ class House:
                 return
             await asyncio.sleep(min(left, idle_s))
 
+    def _let_in(self, channel: Channel, caller: Caller) -> None:
+        """Somebody has come over the network."""
+        self.connect(channel, caller)
+
+    def _put_out(self) -> None:
+        """Ends the connections of those whose token has ended, or who were removed."""
+        for connection in list(self.connections):
+            connection.put_out_unless(good=self.access.still_good(connection.caller))
+
     def join(self, node: Node, session: Session, stream: Stream, head: Event) -> None:
         """An agent offers its machine, and tells what runs there."""
         self.nodes.join(node, session, stream, head)
@@ -183,17 +206,23 @@ class House:
         """The functions of every app that runs."""
         return [record.function for record in self.calls.functions.values()]
 
-    def _on_joined(self) -> None:
-        """An agent that is new knows of no image: what apps need is made ready there again."""
-        self.apps.joined.set()
-        for app in self.apps.apps.values():
-            self.answer(self._ready_again(app))
+    def _make_ready_on(self, node: NodeId, record: FunctionRecord) -> None:
+        """A container of a function is to start on a node: that must have its image."""
+        app = self.apps.apps.get(record.function.app)
+        if app is not None:
+            self.apps.preparing.on(node, app, record.function)
 
-    async def _ready_again(self, app: AppRecord) -> None:
-        try:
-            await self.apps.make_ready(app, list(app.functions.values()), lambda _what: None)
-        except Error as problem:
-            _log.warning("app %s could not be made ready again: %s", app.id, problem)
+    def _on_joined(self, node: NodeId, had: list[FunctionRecord]) -> None:
+        """An agent that is new knows of no image: what its node had, and what the only node needs, is made ready there again."""
+        self.apps.preparing.joined.set()
+        alone = len(self.nodes.rows()) == 1
+        for record in self.calls.functions.values():
+            if (
+                alone
+                or record in had
+                or any(self.capacity.placed.get(name) == node for name in record.workers)
+            ):
+                self._make_ready_on(node, record)
 
     def log_apps(self) -> list[AppId]:
         """The apps whose output may be asked for: those that run, and those that ended since the server started."""

@@ -24,10 +24,10 @@ async def pass_on(house: House, stream: Stream, head: dict[str, Any], payload: b
     A build goes on with the next agent where one ends. Raises what the agent answers with FAIL, NotFoundError where no
     agent joins, ConnectionLost where it goes away.
     """
-    await house.apps.await_node(lambda _head: None)
+    await house.apps.preparing.await_node(lambda _head: None)
     match head["t"]:
         case "image.build":
-            await house.apps.by_agents(
+            await house.apps.preparing.by_agents(
                 lambda session: _pass_to(session, stream, head, payload),
                 "an image was being built",
                 lambda line: _tell(stream, line),

@@ -8,6 +8,7 @@ import contextlib
 import logging
 import signal
 import socket
+from functools import partial
 
 from squall.blobs.disk_blobs import DiskBlobs
 from squall.server.api import Connection
@@ -46,6 +47,9 @@ async def serve(paths: StatePaths, options: Options) -> int:
         def on_socket(sock: socket.socket, _peer: Peer) -> None:
             Connection(house, SocketChannel(sock))
 
+        house.connect = partial(Connection, house)
+        # Before anybody comes: what is remembered of tokens decides who may.
+        await house.access.reread()
         endpoint = listen(paths.server_socket, on_socket)
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -53,6 +57,7 @@ async def serve(paths: StatePaths, options: Options) -> int:
         lasting = [tasks.create_task(work) for work in house.lasting()]
         await house.end.wait()
         endpoint.close()
+        house.listening.close()
         for app in list(house.apps.apps):
             with contextlib.suppress(Exception):
                 house.apps.stop(app, why="server ended")

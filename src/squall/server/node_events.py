@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from squall.model.container import ContainerEnd, ContainerState
+from squall.model.errors import Error
 from squall.model.gpu import Gpus
-from squall.model.ids import ContainerId, NodeId
+from squall.model.ids import ContainerId, FunctionId, NodeId
 from squall.model.jsonable import from_json
 from squall.scheduling.liveness import Health
 from squall.server.calls import Calls
@@ -62,13 +63,16 @@ class Orphan:
 
 
 class NodeEvents:
-    """Applies events of nodes. joined: told when a node has come; alone: told when the last one has gone."""
+    """Applies events of nodes.
+
+    joined: told when a node has come, and which functions' images it had; alone: told when the last one has gone.
+    """
 
     def __init__(
         self, calls: Calls, capacity: Capacity, containers: Containers, later: Callable[..., object]
     ) -> None:
         self.orphans: dict[ContainerId, Orphan] = {}
-        self.joined: Callable[[], None] = lambda: None
+        self.joined: Callable[[NodeId, list[FunctionRecord]], None] = lambda _node, _had: None
         self.alone: Callable[[], None] = lambda: None
         self.dead_after_s = 10.0
         self._calls = calls
@@ -108,6 +112,14 @@ class NodeEvents:
                 self._containers.refused(container, event["error"])
         self._capacity.wake()
 
+    def could_not_prepare(self, node: NodeId, functions: Sequence[FunctionId], error: Error) -> None:
+        """A node has no image for these functions: the containers that were to start there do not."""
+        for worker in self._on(node):
+            if worker.function in functions and worker.pid is None and not worker.ready:
+                self._capacity.placed.pop(worker.id, None)
+                self._containers.refused(worker.id, error.to_wire())
+        self._capacity.wake()
+
     def claim(self, record: FunctionRecord) -> None:
         """A function became known again after a restart: its containers are taken back, and what they said counts."""
         for container, orphan in list(self.orphans.items()):
@@ -145,6 +157,7 @@ class NodeEvents:
         """
         self._here[node] = True
         self._waited_for.discard(node)
+        had = [record for record in self._calls.functions.values() if node in record.image_on]
         self._forget_what_lies_on(node)
         present = {ContainerId(row["container"]): row for row in event.get("containers", [])}
         for container, row in present.items():
@@ -164,7 +177,7 @@ class NodeEvents:
         for other in sorted(self._waited_for):
             self._give_up(other)
         self._capacity.tell()
-        self.joined()
+        self.joined(node, had)
 
     def _leave(self, node: NodeId) -> None:
         """The connection is lost: its containers live on under their launchers, and the agent that comes back tells."""

@@ -145,6 +145,26 @@ class AgentNodes:
                 return joined.session
         return None
 
+    def rows(self) -> list[Event]:
+        """The nodes that are connected, as people and programs are told of them."""
+        return [
+            {
+                "id": joined.node.id,
+                "state": str(joined.health),
+                "level": joined.node.level,
+                "capacity": str(joined.node.capacity),
+                "gpus": {part.type: part.count for part in joined.node.gpus},
+                "containers": len(joined.routes),
+            }
+            for joined in self._joined.values()
+        ]
+
+    def sessions(self) -> tuple[tuple[NodeId, Session], ...]:
+        """The connections to the agents of the nodes that answer."""
+        return tuple(
+            (name, joined.session) for name, joined in self._joined.items() if joined.health is Health.ALIVE
+        )
+
     def container_on(self, session: Session, route: int) -> ContainerId | None:
         """Which container a route of an agent's connection stands for."""
         for joined in self._joined.values():

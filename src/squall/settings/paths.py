@@ -39,6 +39,20 @@ class StatePaths:
         return self.state / "squall.db"
 
     @property
+    def access(self) -> Path:
+        """Keys and certificates, and where this server listens, or which server this machine has joined."""
+        return self.state / "access"
+
+    @property
+    def listen(self) -> Path:
+        return self.access / "listen.json"
+
+    @property
+    def joined(self) -> Path:
+        """The server that this machine runs containers for; there for as long as it does."""
+        return self.access / "joined.json"
+
+    @property
     def run(self) -> Path:
         """Sockets, the lock, and what lives as long as the processes do."""
         return self.state / "run"
@@ -142,6 +156,7 @@ class StatePaths:
         """Every directory that must exist, parents first."""
         return (
             self.state,
+            self.access,
             self.run,
             self.launchers,
             self.layers,

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from squall.model.call import CallState, OutcomeKind
 from squall.model.errors import CallConflict, StoreClosed
-from squall.model.ids import AppId, CallId, ContainerId, FunctionId
+from squall.model.ids import AppId, CallId, ContainerId, FunctionId, NodeId, TokenId
 from squall.state.records import (
     MOST_NAMINGS,
     AppRecord,
@@ -19,9 +19,11 @@ from squall.state.records import (
     InputChunk,
     LayerRecord,
     Naming,
+    NodeRecord,
     OpenCall,
     OutcomeRecord,
     Swept,
+    TokenRecord,
 )
 from squall.state.spans import Span, holds, joined, runs, without
 
@@ -46,6 +48,8 @@ class MemoryState:
         self._containers: dict[ContainerId, ContainerRecord] = {}
         self._layers: dict[str, LayerRecord] = {}
         self._namings: dict[str, list[Naming]] = {}
+        self._tokens: dict[TokenId, TokenRecord] = {}
+        self._nodes: dict[NodeId, NodeRecord] = {}
         self._closed = False
 
     async def record_app(self, app: AppRecord, functions: Sequence[FunctionRecord] = ()) -> None:
@@ -223,6 +227,48 @@ class MemoryState:
     async def namings(self, name: str) -> tuple[Naming, ...]:
         self._open()
         return tuple(reversed(self._namings.get(name, [])))
+
+    async def record_token(self, token: TokenRecord) -> None:
+        self._open()
+        self._tokens.setdefault(token.id, token)
+
+    async def tokens(self) -> tuple[TokenRecord, ...]:
+        self._open()
+        return tuple(sorted(self._tokens.values(), key=lambda token: (token.created_s, token.id)))
+
+    async def revoke_token(self, token: TokenId, *, at_s: float) -> bool:
+        self._open()
+        known = self._tokens.get(token)
+        if known is None or known.revoked_s is not None:
+            return False
+        self._tokens[token] = replace(known, revoked_s=at_s)
+        return True
+
+    async def use_token(self, token: TokenId, *, by: str, at_s: float) -> bool:
+        self._open()
+        known = self._tokens.get(token)
+        if known is None or known.revoked_s is not None:
+            return False
+        if known.used_s is None:
+            self._tokens[token] = replace(known, used_s=at_s, used_by=by)
+            return True
+        return known.used_by == by
+
+    async def record_node(self, node: NodeRecord) -> None:
+        self._open()
+        self._nodes[node.id] = node
+
+    async def node_records(self) -> tuple[NodeRecord, ...]:
+        self._open()
+        return tuple(sorted(self._nodes.values(), key=lambda node: (node.joined_s, node.id)))
+
+    async def remove_node(self, node: NodeId, *, at_s: float) -> bool:
+        self._open()
+        known = self._nodes.get(node)
+        if known is None or known.removed_s is not None:
+            return False
+        self._nodes[node] = replace(known, removed_s=at_s)
+        return True
 
     async def blob_refs(self) -> frozenset[str]:
         self._open()

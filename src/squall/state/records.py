@@ -1,4 +1,4 @@
-"""Record: what the state store keeps about an app, a call, an input, an outcome, a container, a layer, a name of an image."""
+"""Record: what the state store keeps about an app, a call, an input, an outcome, a container, a layer, a name of an image, a token."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any, Final
 
+from squall.model.access import Scope, TokenKind
 from squall.model.call import CallState, OutcomeKind, Verb
-from squall.model.ids import AppId, CallId, ContainerId, FunctionId, NamingId
+from squall.model.ids import AppId, CallId, ContainerId, FunctionId, NamingId, NodeId, TokenId
 
 MOST_NAMINGS: Final = 100
 """How many meanings are remembered of one name of an image."""
@@ -206,6 +207,40 @@ class Naming:
     def to_json(self) -> dict[str, Any]:
         """What people and programs are told of it."""
         return {"name": self.name, "key": self.key, "what": self.what, "at_s": self.at_s, "who": self.who}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenRecord:
+    """A token, without its secret: digest is what `model.access.digest_of` says of that. Instants in seconds since 1970.
+
+    expires_s: None where it lasts until it is revoked. used_s, used_by: of one that is for once, when and by which key.
+    """
+
+    id: TokenId
+    kind: TokenKind
+    digest: str
+    created_s: float
+    name: str = ""
+    scopes: frozenset[Scope] = frozenset()
+    expires_s: float | None = None
+    revoked_s: float | None = None
+    used_s: float | None = None
+    used_by: str = ""
+
+    def is_good(self, now_s: float) -> bool:
+        """Whether it is neither revoked nor expired."""
+        return self.revoked_s is None and (self.expires_s is None or now_s < self.expires_s)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeRecord:
+    """A machine that joined, by which token, and whether it was removed since. Instants in seconds since 1970."""
+
+    id: NodeId
+    name: str
+    token: TokenId
+    joined_s: float
+    removed_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

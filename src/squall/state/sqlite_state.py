@@ -13,9 +13,9 @@ from typing import Final, TypeVar
 from squall.blobs.threads import in_thread
 from squall.model.call import CallState
 from squall.model.errors import StoreClosed
-from squall.model.ids import AppId, CallId, FunctionId
+from squall.model.ids import AppId, CallId, FunctionId, NodeId, TokenId
 from squall.settings.lock import Lock
-from squall.state import call_rows, naming_rows, noun_rows
+from squall.state import access_rows, call_rows, naming_rows, noun_rows
 from squall.state.group_commit import GroupCommit
 from squall.state.records import (
     AppRecord,
@@ -26,9 +26,11 @@ from squall.state.records import (
     InputChunk,
     LayerRecord,
     Naming,
+    NodeRecord,
     OpenCall,
     OutcomeRecord,
     Swept,
+    TokenRecord,
 )
 from squall.state.sqlite_errors import sqlite_error
 from squall.state.sqlite_file import DatabaseOptions, lock_directory, open_reader, open_writer
@@ -164,6 +166,27 @@ class SqliteState:
 
     async def namings(self, name: str) -> tuple[Naming, ...]:
         return await self._read(lambda db: naming_rows.list_namings(db, name))
+
+    async def record_token(self, token: TokenRecord) -> None:
+        await self._writer.send(lambda db: access_rows.put_token(db, token))
+
+    async def tokens(self) -> tuple[TokenRecord, ...]:
+        return await self._read(access_rows.list_tokens)
+
+    async def revoke_token(self, token: TokenId, *, at_s: float) -> bool:
+        return await self._writer.send(lambda db: access_rows.put_revoked(db, token, at_s))
+
+    async def use_token(self, token: TokenId, *, by: str, at_s: float) -> bool:
+        return await self._writer.send(lambda db: access_rows.put_used(db, token, by, at_s))
+
+    async def record_node(self, node: NodeRecord) -> None:
+        await self._writer.send(lambda db: access_rows.put_node(db, node))
+
+    async def node_records(self) -> tuple[NodeRecord, ...]:
+        return await self._read(access_rows.list_nodes)
+
+    async def remove_node(self, node: NodeId, *, at_s: float) -> bool:
+        return await self._writer.send(lambda db: access_rows.put_removed(db, node, at_s))
 
     async def blob_refs(self) -> frozenset[str]:
         return await self._read(call_rows.list_blobs)

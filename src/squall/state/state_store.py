@@ -1,4 +1,4 @@
-"""State store: the durable record of apps, calls, outcomes, containers, layers and names of images."""
+"""State store: the durable record of apps, calls, outcomes, containers, layers, names of images, and of who may come in."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 from typing import Protocol
 
 from squall.model.call import CallState
-from squall.model.ids import AppId, CallId, FunctionId
+from squall.model.ids import AppId, CallId, FunctionId, NodeId, TokenId
 from squall.state.records import (
     AppRecord,
     CallRecord,
@@ -16,9 +16,11 @@ from squall.state.records import (
     InputChunk,
     LayerRecord,
     Naming,
+    NodeRecord,
     OpenCall,
     OutcomeRecord,
     Swept,
+    TokenRecord,
 )
 
 
@@ -136,6 +138,34 @@ class StateStore(Protocol):
 
     async def namings(self, name: str) -> tuple[Naming, ...]:
         """What a name has meant, the newest first."""
+        ...
+
+    async def record_token(self, token: TokenRecord) -> None:
+        """Records a token; one that is on record stays as it is."""
+        ...
+
+    async def tokens(self) -> tuple[TokenRecord, ...]:
+        """Every token, also those that were revoked or have expired, oldest first."""
+        ...
+
+    async def revoke_token(self, token: TokenId, *, at_s: float) -> bool:
+        """Records that a token lets nobody in any more; whether that is new."""
+        ...
+
+    async def use_token(self, token: TokenId, *, by: str, at_s: float) -> bool:
+        """Records that `by` used a token that is for once; False where it was revoked or somebody else has used it."""
+        ...
+
+    async def record_node(self, node: NodeRecord) -> None:
+        """Records a machine that joined; what is on record under its id is replaced."""
+        ...
+
+    async def node_records(self) -> tuple[NodeRecord, ...]:
+        """Every machine that joined, also those that were removed, oldest first."""
+        ...
+
+    async def remove_node(self, node: NodeId, *, at_s: float) -> bool:
+        """Records that a machine may not come back; whether that is new."""
         ...
 
     async def blob_refs(self) -> frozenset[str]:

@@ -7,13 +7,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from squall.model.errors import UsageError
+from squall.settings.joined import read_joined
 from squall.settings.lock import Lock
 from squall.settings.options import read_options
 from squall.settings.paths import StatePaths, open_state
 from squall.settings.process_log import ProcessLog
 from squall.settings.record import read_record
 from squall.settings.start import command
-from squall.supervisor.plan import Aim, House
+from squall.supervisor.plan import Absent, Aim, House, Member, Waiting
 from squall.supervisor.watch import Charge, Watch
 
 # Beyond the containers' own grace, for the agent to note how they ended.
@@ -59,7 +60,9 @@ def _supervise(arguments: Arguments) -> int:
         executable=sys.executable,
     )
     house = House(
-        aim=Aim.DOWN if arguments.down else Aim.KEEP, grace_s=options.stop_grace_s + _GRACE_BESIDE_S
+        server=Member(state=Waiting() if read_joined(paths) is None else Absent()),
+        aim=Aim.DOWN if arguments.down else Aim.KEEP,
+        grace_s=options.stop_grace_s + _GRACE_BESIDE_S,
     )
     log = ProcessLog(paths.log("supervisor"), limit_bytes=options.process_log_bytes)
     log.write("supervising", pid=os.getpid(), state=str(paths.state), aim=house.aim.value)

@@ -59,7 +59,12 @@ class Gone:
     how: Ending
 
 
-State = Waiting | Running | Gone
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Absent:
+    """Not one of this house: a machine that joined another's server has none of its own."""
+
+
+State = Waiting | Running | Gone | Absent
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,6 +14,7 @@ Error                              SQ-1000
         TreeInvalid                SQ-1913
         LayerInvalid               SQ-1516
         ImageDocumentInvalid       SQ-1518
+        ListenRefused              SQ-1623
     NotFoundError                  SQ-1011
         FunctionNotFound           SQ-1016
         EntrypointNotFound         SQ-1017
@@ -25,11 +26,15 @@ Error                              SQ-1000
     AlreadyExistsError             SQ-1012
     ConflictError                  SQ-1013
         SourceChanged              SQ-1211
+        MachineJoined              SQ-1624
         CallConflict               SQ-1903
     AuthError                      SQ-1014
         PeerRefused                SQ-1608
         PeerNotTrusted             SQ-1804
+        TokenRefused               SQ-1620
+        NodeRefused                SQ-1621
     PermissionDeniedError          SQ-1015
+        ScopeMissing               SQ-1625
         LevelRefused               SQ-1700
         BucketRefused              SQ-1914
     SourceImportError              SQ-1021
@@ -119,6 +124,13 @@ and what is below it. Codes go by hundreds: 10 asked and general, 11 settings, 1
 
 from __future__ import annotations
 
+from squall.model.errors.access import (
+    ListenRefused,
+    MachineJoined,
+    NodeRefused,
+    ScopeMissing,
+    TokenRefused,
+)
 from squall.model.errors.asked import (
     AlreadyExistsError,
     AppNotFound,
@@ -310,12 +322,15 @@ __all__ = [
     "LayerTooLarge",
     "LevelRefused",
     "LinuxNeeded",
+    "ListenRefused",
     "LocalModuleMissing",
+    "MachineJoined",
     "MirrorAnswerWrong",
     "MirrorNotTrusted",
     "MirrorUnreachable",
     "ModuleNotMountable",
     "NoNodeFits",
+    "NodeRefused",
     "NotFoundError",
     "OutOfMemory",
     "OutputExpired",
@@ -343,6 +358,7 @@ __all__ = [
     "SandboxTerminatedError",
     "SandboxTimeout",
     "SandboxTimeoutError",
+    "ScopeMissing",
     "SerializationError",
     "ServerNotStarted",
     "ServerStopping",
@@ -364,6 +380,7 @@ __all__ = [
     "StoreClosed",
     "TemporaryDirectoryError",
     "TimeoutError",
+    "TokenRefused",
     "TooManyFiles",
     "TooManyInputs",
     "TooManyProcesses",

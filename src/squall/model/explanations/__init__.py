@@ -6,6 +6,7 @@ from typing import Final
 
 from squall.model.errors import Error, by_code
 from squall.model.errors.root import facts_of
+from squall.model.explanations.access import ACCESS
 from squall.model.explanations.asked import ASKED
 from squall.model.explanations.calls import CALLS
 from squall.model.explanations.containers import CONTAINERS
@@ -14,7 +15,7 @@ from squall.model.explanations.machine import MACHINE
 from squall.model.explanations.stores import STORES
 from squall.model.explanations.values import VALUES
 
-EXPLANATIONS: Final = {**ASKED, **VALUES, **CALLS, **CONTAINERS, **MACHINE, **STORES}
+EXPLANATIONS: Final = {**ASKED, **VALUES, **CALLS, **CONTAINERS, **MACHINE, **ACCESS, **STORES}
 
 __all__ = ["EXPLANATIONS", "Explanation", "explain", "page"]
 
