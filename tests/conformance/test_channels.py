@@ -15,7 +15,7 @@ from squall.testing.conformance import channel
 from squall.wire import memory_channel, tls
 from squall.wire.address import Peer
 from squall.wire.channel import Channel
-from squall.wire.dialing import dial_tls
+from squall.wire.dialing import dial_tls, dial_websocket
 from squall.wire.socket_channel import SocketChannel, dial, serve
 from squall.wire.tls_endpoint import serve_tls
 from squall.wire.transport_channel import TransportChannel
@@ -24,7 +24,7 @@ from tests.certificates import Authority
 LOOPS = ["asyncio", *(["uvloop"] if importlib.util.find_spec("uvloop") else [])]
 
 ONE_MACHINE = ["socketpair", "path", "memory"]
-MACHINES = ["tls"]
+MACHINES = ["tls", "websocket"]
 
 
 async def make(kind: str, directory: Path) -> tuple[Channel, Channel]:
@@ -34,8 +34,8 @@ async def make(kind: str, directory: Path) -> tuple[Channel, Channel]:
     if kind == "socketpair":
         left, right = socket.socketpair()
         return SocketChannel(left, loop), SocketChannel(right, loop)
-    if kind == "tls":
-        return await make_tls(directory)
+    if kind in MACHINES:
+        return await make_remote(kind, directory)
     accepted: asyncio.Future[SocketChannel] = loop.create_future()
 
     def on_connect(new: SocketChannel, _: Peer) -> None:
@@ -48,8 +48,8 @@ async def make(kind: str, directory: Path) -> tuple[Channel, Channel]:
     return dialed, answering
 
 
-async def make_tls(directory: Path) -> tuple[Channel, Channel]:
-    """The two ends of a connection over TLS, with certificates of both."""
+async def make_remote(kind: str, directory: Path) -> tuple[Channel, Channel]:
+    """The two ends of a connection over TLS or a WebSocket on it, with certificates of both."""
     authority = Authority(directory)
     server, client = authority.server(), authority.client()
     accepted: asyncio.Future[TransportChannel] = asyncio.get_running_loop().create_future()
@@ -60,7 +60,11 @@ async def make_tls(directory: Path) -> tuple[Channel, Channel]:
         lambda new, _: accepted.set_result(new),
     )
     context = tls.client_context(authority.file, cert_file=client.certificate, key_file=client.key)
-    dialed = await dial_tls(*endpoint.address, context)
+    host, port = endpoint.address
+    if kind == "tls":
+        dialed = await dial_tls(host, port, context)
+    else:
+        dialed = await dial_websocket(f"wss://{host}:{port}/squall/v1", context)
     answering = await accepted
     endpoint.close()
     return dialed, answering

@@ -327,9 +327,13 @@ def _tune(sock: socket.socket) -> None:
             sock.setsockopt(socket.IPPROTO_TCP, option, value)
 
 
+def bracketed(host: str, port: int) -> str:
+    """A host and a port as people write them: an address with colons in brackets."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
 def _written(address: object) -> str:
-    """An address of the socket module as "host:port"; a host with colons in brackets."""
+    """An address as the socket module gives it, as text."""
     if not isinstance(address, tuple) or len(address) < 2:
         return str(address or "")
-    host = f"[{address[0]}]" if ":" in str(address[0]) else address[0]
-    return f"{host}:{address[1]}"
+    return bracketed(str(address[0]), int(address[1]))

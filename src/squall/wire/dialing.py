@@ -3,17 +3,33 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import ssl
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Final
+from urllib.parse import urlsplit
 
-from squall.model.errors import FeatureUnavailable
-from squall.wire.byte_link import ByteLink
+from squall.model.errors import InvalidError, UpgradeRefused
+from squall.settings.proxy import Proxy, proxy_for
+from squall.wire.byte_link import ByteLink, bracketed
 from squall.wire.tls_bytes import TlsBytes
 from squall.wire.transport_channel import TransportChannel
+from squall.wire.upgrade import (
+    PATH,
+    HttpHead,
+    judge_answer,
+    judge_tunnel,
+    parse_head,
+    request,
+    split_head,
+    tunnel_request,
+)
+from squall.wire.websocket import MASK_SIZE, WebSocket
 
 # What a side that dials says before its first frame, so that a server knows whom it has there.
 PREFACE: Final = b"SQUALL/1\n"
+_NO_HEADERS: Final[Mapping[str, str]] = MappingProxyType({})
 
 
 async def dial_tls(
@@ -41,12 +57,63 @@ async def dial_tls(
 
 
 async def dial_websocket(
-    url: str, context: ssl.SSLContext | None, *, headers: Mapping[str, str] = {}, timeout_s: float = 10.0
+    url: str,
+    context: ssl.SSLContext | None,
+    *,
+    headers: Mapping[str, str] = _NO_HEADERS,
+    timeout_s: float = 10.0,
 ) -> TransportChannel:
-    """A channel to the server at `url` (wss://host:port/squall/v1) over a WebSocket."""
-    raise FeatureUnavailable(
-        f"{url} cannot be dialed yet: WebSockets come ({context}, {headers}, {timeout_s})"
-    )
+    """A channel to the server at `url` (wss://host:port/squall/v1) over a WebSocket.
+
+    context: None for the authorities that this machine trusts. headers: further fields of the request. It goes through
+    the proxy that HTTPS_PROXY and NO_PROXY want. Raises like `dial_tls`, UpgradeRefused where no WebSocket is opened,
+    InvalidError for what is no such address, a header that cannot be sent, or a proxy that cannot be used.
+    """
+    place = urlsplit(url)
+    if place.scheme not in {"wss", "ws"} or not place.hostname or place.username is not None:
+        raise InvalidError(
+            f"{url!r} is no address of a WebSocket", remedy=f"give one like wss://HOST:PORT{PATH}"
+        )
+    secure = place.scheme == "wss"
+    host, port = place.hostname, place.port or (443 if secure else 80)
+    proxy = proxy_for("https" if secure else "http", host, port, os.environ)
+    async with asyncio.timeout(timeout_s):
+        link = await connect(host, port) if proxy is None else await connect(proxy.host, proxy.port)
+        try:
+            if proxy is not None:
+                await _tunnel(link, bracketed(host, port), proxy)
+            if secure:
+                trust = context or ssl.create_default_context()
+                await link.start_tls(TlsBytes(trust, server_side=False, server_name=host))
+            key = os.urandom(16)
+            target = place.path + (f"?{place.query}" if place.query else "")
+            link.write([request(place.netloc, target, key, headers)])
+            judge_answer(await _answer(link), key)
+            return TransportChannel(link, WebSocket(lambda: os.urandom(MASK_SIZE)))
+        except BaseException:
+            link.abort()
+            raise
+
+
+async def _tunnel(link: ByteLink, authority: str, proxy: Proxy) -> None:
+    link.write([tunnel_request(authority, proxy.authorization)])
+    judge_tunnel(await _answer(link))
+
+
+async def _answer(link: ByteLink) -> HttpHead:
+    """The head of the answer to a request; what comes behind it is left for the next to read."""
+    said = b""
+    try:
+        while (found := split_head(said)) is None:
+            data = await link.read()
+            if not data:
+                raise UpgradeRefused("the connection was ended in place of an answer")
+            said += data
+        head = parse_head(found[0])
+    except ValueError as error:
+        raise UpgradeRefused(f"the answer is not understood: {error}") from None
+    link.unread(found[1])
+    return head
 
 
 async def connect(host: str, port: int) -> ByteLink:

@@ -10,12 +10,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
-from squall.model.errors import SquallError
+from squall.model.errors import ConnectionLost, FrameError, SquallError
 from squall.wire.accepting import Acceptor
 from squall.wire.byte_link import ByteLink
 from squall.wire.dialing import PREFACE
 from squall.wire.tls_bytes import TlsBytes
 from squall.wire.transport_channel import TransportChannel
+from squall.wire.upgrade import Refusal, accept, judge_request, parse_head, split_head
+from squall.wire.websocket import WebSocket
 
 _BACKLOG: Final = 512
 # How long a connection may take to say what it is, and how many may be about to.
@@ -123,16 +125,39 @@ class TlsEndpoint:
             self._on_connect(*made)
 
     async def _channel(self, link: ByteLink) -> tuple[TransportChannel, TlsPeer] | None:
-        peer = TlsPeer(address=link.address, certificate=link.certificate)
+        """The channel that a connection becomes, by its first bytes; None where it becomes none and was ended."""
+        certificate = link.certificate
         said = b""
-        while len(said) < len(PREFACE):
-            data = await link.read()
-            if not data:
-                link.abort()
-                return None
-            said += data
-        if not said.startswith(PREFACE):
-            link.abort()
+        while len(said) < len(PREFACE) and PREFACE.startswith(said):
+            said += await self._more(link)
+        if said.startswith(PREFACE):
+            link.unread(said[len(PREFACE) :])
+            return TransportChannel(link), TlsPeer(address=link.address, certificate=certificate)
+        if not said[:1].isalpha():
+            raise FrameError("the first bytes are neither Squall's nor HTTP")
+        try:
+            while (found := split_head(said)) is None:
+                said += await self._more(link)
+            head = parse_head(found[0])
+        except ValueError as error:
+            _refuse(link, Refusal(status=400, sentence=f"This was {error}."))
             return None
-        link.unread(said[len(PREFACE) :])
-        return TransportChannel(link), peer
+        key = judge_request(head)
+        if isinstance(key, Refusal):
+            _refuse(link, key)
+            return None
+        link.write([accept(key)])
+        link.unread(found[1])
+        peer = TlsPeer(address=link.address, certificate=certificate, headers=head.fields)
+        return TransportChannel(link, WebSocket(None)), peer
+
+    async def _more(self, link: ByteLink) -> bytes:
+        data = await link.read()
+        if not data:
+            raise ConnectionLost("it ended before it had said what it is")
+        return data
+
+
+def _refuse(link: ByteLink, refusal: Refusal) -> None:
+    link.write([refusal.answer()])
+    link.close()

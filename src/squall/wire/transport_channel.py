@@ -13,22 +13,26 @@ from squall.wire.byte_link import ByteLink
 from squall.wire.channel import DRAINED_BELOW, MAX_BUFFERED, OnClose, OnFrame, report
 from squall.wire.codec import Buffer, Decoder, Frame, encode, length
 from squall.wire.rights import close_all
+from squall.wire.websocket import NORMAL, WRONG, WebSocket
 
 # In a batch, what the first frames caused does not wait for the last of them.
 _FLUSH_EVERY: Final = 16
 # One write takes so much; after so much in one go, other work of the loop has its turn.
 _WRITE_SIZE: Final = 256 * 1024
 _AT_ONCE: Final = 1024 * 1024
+# A peer that asks and does not read gets no answer beyond this many bytes.
+_REPLY_BELOW: Final = 1024 * 1024
 
 
 class TransportChannel:
     """A Channel over `link`, which it owns from here on; see squall.wire.channel. Made by dialing and serving.
 
+    websocket: the one that is open on the link, if there is one.
     address: of the other side, "host:port". certificate: the other side's (DER), None where it gave none.
     """
 
-    def __init__(self, link: ByteLink) -> None:
-        self._link = link
+    def __init__(self, link: ByteLink, websocket: WebSocket | None = None) -> None:
+        self._link, self._websocket = link, websocket
         self._loop = asyncio.get_running_loop()
         self._batch = batch_of(self._loop)
         self._decoder = Decoder(pieces=True)
@@ -65,7 +69,7 @@ class TransportChannel:
         if self._outgoing or self._batch.open or self._link.full:
             self._keep(buffers)
         else:
-            self._link.write(buffers)
+            self._write(buffers)
 
     @property
     def buffered(self) -> int:
@@ -107,7 +111,7 @@ class TransportChannel:
 
     def hole(self) -> memoryview | None:
         """See Taker.hole."""
-        return self._decoder.hole()
+        return self._decoder.hole() if self._websocket is None else None
 
     def filled(self, count: int) -> None:
         """See Taker.filled."""
@@ -116,11 +120,12 @@ class TransportChannel:
     def take(self, data: bytes) -> None:
         """See Taker.take."""
         try:
-            done = self._decoder.feed(data)
+            if self._websocket is None:
+                self._arrived(self._decoder.feed(data))
+            else:
+                self._take_message(self._websocket, data)
         except FrameError as error:
             self._close(error)
-            return
-        self._arrived(done)
 
     def room(self) -> None:
         """See Taker.room."""
@@ -128,6 +133,14 @@ class TransportChannel:
 
     def ended(self, error: SquallError | None) -> None:
         """See Taker.ended."""
+        if self._websocket is not None and error is None:
+            error = ConnectionLost("the connection ended, but its WebSocket did not")
+        self._say_end(error)
+
+    def _say_end(self, error: SquallError | None) -> None:
+        """Nothing more arrives, and why; on_close says so behind the frames that have arrived."""
+        if self._ended or self._closed:
+            return
         if not self._decoder.idle:
             error = error or ConnectionLost("the connection ended within a frame")
         self._ended, self._error = True, error
@@ -136,6 +149,14 @@ class TransportChannel:
             self._close(error)
 
     # -- reading
+
+    def _take_message(self, websocket: WebSocket, data: bytes) -> None:
+        received = websocket.receive(data)
+        if received.reply and self._link.waiting < _REPLY_BELOW:
+            self._link.write([received.reply])
+        self._arrived([one for piece in received.data for one in self._decoder.feed(bytes(piece))])
+        if received.closed:
+            self._say_end(None)
 
     def _arrived(self, done: Sequence[tuple[Frame, int]]) -> None:
         if self._closed or not done:
@@ -197,7 +218,7 @@ class TransportChannel:
         """Write what is in line, as far as the link takes it."""
         left = _AT_ONCE
         while self._outgoing and left > 0 and not self._link.full and not self._closed:
-            left -= self._write()
+            left -= self._write_some()
         if self._outgoing and not self._link.full and not self._flushing and not self._closed:
             self._flushing = True
             self._loop.call_soon(self._flush_on)
@@ -208,7 +229,8 @@ class TransportChannel:
         self._flushing = False
         self.flush()
 
-    def _write(self) -> int:
+    def _write_some(self) -> int:
+        """Write the first that are in line; how many bytes these were."""
         group: list[Buffer] = []
         size = 0
         while self._outgoing and size < _WRITE_SIZE:
@@ -216,8 +238,11 @@ class TransportChannel:
             group.append(buffer)
             size += length(buffer)
         self._queued -= size
-        self._link.write(group)
+        self._write(group)
         return size
+
+    def _write(self, buffers: Sequence[Buffer]) -> None:
+        self._link.write(buffers if self._websocket is None else self._websocket.wrap(buffers))
 
     # -- ending
 
@@ -249,6 +274,8 @@ class TransportChannel:
         if dropping:
             self._link.abort()
         else:
+            if self._websocket is not None:
+                self._link.write([self._websocket.end(WRONG if isinstance(error, FrameError) else NORMAL)])
             self._link.close()
         if self._on_close is not None:
             self._loop.call_soon(self._on_close, error)

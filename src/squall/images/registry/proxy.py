@@ -2,81 +2,18 @@
 
 from __future__ import annotations
 
-import base64
-import ipaddress
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from urllib.parse import unquote, urlsplit
 
-from squall.images.registry.location import Location, ip_address, is_loopback
-from squall.model.errors import InvalidError
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Proxy:
-    """An HTTP proxy; authorization: the value of its Proxy-Authorization header, where it wants one."""
-
-    host: str
-    port: int
-    authorization: str | None = field(default=None, repr=False)
+from squall.images.registry.location import Location, is_loopback
+from squall.settings import proxy
+from squall.settings.proxy import Proxy
 
 
 def proxy_for(place: Location, environ: Mapping[str, str]) -> Proxy | None:
-    """The proxy for `place` by HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY (small letters go first), or None.
-
-    This machine itself is never asked for through a proxy. Raises InvalidError for a variable that makes no sense.
-    """
-    if is_loopback(place.host) or _excepted(place, _variable(environ, "no_proxy")[1]):
+    """The proxy for `place`, or None; never one for this machine itself. Raises InvalidError like the settings do."""
+    if is_loopback(place.host):
         return None
-    for name in (f"{place.scheme}_proxy", "all_proxy"):
-        spelled, text = _variable(environ, name)
-        if text:
-            return _parse(spelled, text)
-    return None
+    return proxy.proxy_for(place.scheme, place.host, place.port, environ)
 
 
-def _variable(environ: Mapping[str, str], name: str) -> tuple[str, str]:
-    for spelled in (name, name.upper()):
-        if environ.get(spelled, "").strip():
-            return spelled, environ[spelled].strip()
-    return name, ""
-
-
-def _excepted(place: Location, text: str) -> bool:
-    address = ip_address(place.host)
-    for entry in text.lower().replace(",", " ").split():
-        if entry == "*":
-            return True
-        try:
-            if address is not None and address in ipaddress.ip_network(entry.strip("[]"), strict=False):
-                return True
-        except ValueError:
-            pass  # a name
-        host, colon, port = entry.rpartition(":")
-        if colon and port.isdigit() and not host.endswith(":"):
-            if int(port) != place.port:
-                continue
-            entry = host  # noqa: PLW2901 - the entry goes on without its port
-        name = entry.strip("[]").removeprefix("*").removeprefix(".")
-        if name and (place.host == name or place.host.endswith("." + name)):
-            return True
-    return False
-
-
-def _parse(variable: str, text: str) -> Proxy:
-    """Never repeats the value: it may have a password in it."""
-    try:
-        parts = urlsplit(text if "://" in text else f"http://{text}")
-        host, port = parts.hostname, parts.port
-    except ValueError:
-        host, port, parts = None, None, urlsplit("")
-    if not host or parts.scheme != "http":
-        raise InvalidError(
-            f"the environment variable {variable} names no proxy that can be used",
-            remedy=f"set {variable} to http://HOST:PORT, or add the registry's host to NO_PROXY",
-        )
-    authorization = None
-    if parts.username is not None:
-        login = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
-        authorization = "Basic " + base64.b64encode(login.encode()).decode()
-    return Proxy(host=host, port=port or 80, authorization=authorization)
+__all__ = ["Proxy", "proxy_for"]
