@@ -27,9 +27,9 @@ class Machine:
     address: str
     terminal: Terminal
 
-    def squall(self, *arguments: str, within_s: float = 60.0, **environ: str) -> Said:
+    def squall(self, *arguments: str, **environ: str) -> Said:
         """`squall`, typed there."""
-        return self.terminal.squall(*arguments, within_s=within_s, **environ)
+        return self.terminal.squall(*arguments, within_s=60.0, cwd=None, **environ)
 
     def network(self, *command: str) -> None:
         """A command in its network."""

@@ -10,6 +10,7 @@ import pytest
 from squall.blobs.blob_store import BlobStore
 from squall.blobs.disk_blobs import DiskBlobs
 from squall.blobs.memory_blobs import MemoryBlobs
+from squall.blobs.read_through import ReadThroughBlobs
 from squall.blobs.s3_blobs import S3Blobs
 from squall.blobs.tiered_blobs import TieredBlobs
 from squall.testing.conformance import blob_store
@@ -25,6 +26,9 @@ async def make(kind: str, directory: Path, request: pytest.FixtureRequest) -> Bl
             return await DiskBlobs.open(directory / "blobs")
         case "s3":
             return await S3Blobs.open(request.getfixturevalue("address"))
+        case "read-through":
+            near = await DiskBlobs.open(directory / "near")
+            return ReadThroughBlobs(near, await DiskBlobs.open(directory / "far"))
         case "tiered":
             return await TieredBlobs.open(MemoryBlobs(), await DiskBlobs.open(directory / "near"), _BUDGET)
         case _:
@@ -38,6 +42,7 @@ async def make(kind: str, directory: Path, request: pytest.FixtureRequest) -> Bl
         "memory",
         "disk",
         "tiered",
+        "read-through",
         pytest.param("s3", marks=pytest.mark.needs("linux")),
         pytest.param("tiered-s3", marks=pytest.mark.needs("linux")),
     ],

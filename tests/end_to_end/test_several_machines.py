@@ -58,9 +58,9 @@ def town() -> Iterator[Machines]:
 
 def test_a_map_is_spread_over_machines_that_joined(town: Machines) -> None:
     caller = town.machine()
-    access = {"SQUALL_SERVER": town.address, "SQUALL_TOKEN": town.token("--name", "caller")}
+    caller.terminal.environ |= {"SQUALL_SERVER": town.address, "SQUALL_TOKEN": town.token("--name", "caller")}
     seen: set[str] = set()
-    said = caller.terminal.run(SPREAD, "::spread", within_s=60, **access)
+    said = caller.terminal.run(SPREAD, "::spread", within_s=60)
     assert said.status == 0, said
     assert int(said.out) > 4, said
     for agent in town.agents:
@@ -100,10 +100,10 @@ def test_without_a_token_nothing_is_told_and_with_a_wrong_one_nobody_comes_in(to
 
 def test_a_token_allows_what_its_scopes_say(town: Machines) -> None:
     caller = town.machine()
-    read = {"SQUALL_SERVER": town.address, "SQUALL_TOKEN": town.token("--scope", "read")}
-    assert caller.squall("node", "list", **read).status == 0
-    caller.squall("token", "list", **read).is_error("SQ-1625", "admin")
-    caller.terminal.run(SPREAD, "::nested", **read).is_error("SQ-1625", "run")
+    caller.terminal.environ |= {"SQUALL_SERVER": town.address, "SQUALL_TOKEN": town.token("--scope", "read")}
+    assert caller.squall("node", "list").status == 0
+    caller.squall("token", "list").is_error("SQ-1625", "admin")
+    caller.terminal.run(SPREAD, "::nested").is_error("SQ-1625", "run")
 
 
 def test_who_came_in_by_a_token_is_put_out_when_it_is_revoked(town: Machines) -> None:

@@ -9,6 +9,7 @@ from squall.supervisor.plan import (
     FIRST_DELAY_S,
     HOPELESS_AFTER,
     LONGEST_DELAY_S,
+    Absent,
     Aim,
     Ending,
     Finish,
@@ -44,6 +45,19 @@ members = st.builds(Member, state=states, failures=st.integers(0, 100))
 houses = st.builds(
     House, server=members, agent=members, aim=st.sampled_from(AIMS), grace_s=moments, swept=st.booleans()
 )
+
+
+@given(agent=members, aim=st.sampled_from(AIMS), now_s=moments)
+def test_a_house_without_a_server_keeps_its_agent_and_ends_with_it(
+    agent: Member, aim: Aim, now_s: float
+) -> None:
+    house = House(server=Member(state=Absent()), agent=agent, aim=aim, grace_s=1.0)
+    steps = plan(house, now_s)
+    assert not any(isinstance(step, Start | Tell) and step.name == "server" for step in steps)
+    if isinstance(agent.state, Waiting) and agent.state.not_before_s <= now_s and aim is Aim.KEEP:
+        assert steps == (Start(name="agent"),)
+    if aim is not Aim.KEEP and not isinstance(agent.state, Running):
+        assert any(isinstance(step, Finish | Sweep) for step in steps)
 
 
 @given(failures=st.integers(0, 10_000))

@@ -78,9 +78,11 @@ def main(argv: list[str]) -> int:
 async def _open_stores(paths: StatePaths, host: Host, far: FarBlobs | None) -> Stores:
     """far: of the server, where that is on another machine and its blobs do not lie here."""
     disk = await DiskBlobs.open(paths.blobs)
-    blobs = disk if far is None else ReadThroughBlobs(disk, far)
+    through = None if far is None else ReadThroughBlobs(disk, far)
+    blobs = through or disk
     return Stores(
         blobs=blobs,
+        bring=None if through is None else through.bring,
         trees=await Checkouts.open(paths.trees, DirectoryRenderer(blobs)),
         rendered=await Checkouts.open(
             paths.rendered,

@@ -80,6 +80,7 @@ class Images:
         self._under_way: dict[object, float] = {}
         self._levels = levels
         self._blobs = stores.blobs
+        self._bring = stores.bring
         self.leases = Leases(paths.leases)
         self._ready: dict[str, Prepared] = {}
         self._used_by: dict[str, str] = {}
@@ -160,6 +161,10 @@ class Images:
         python = ClientPython.from_json(wants["client_python"])
         recipe = ImageRecipe.from_json(wants["image"]) if wants["image"] else ImageRecipe()
         settings = InstallerSettings.from_json(wants.get("installer") or {})
+        if self._bring is not None:
+            source = wants.get("source")
+            for tree in dict.fromkeys((*recipe.trees, *((source,) if source else ()))):
+                await self._bring(Digest(tree))
         facts = self.facts(python)
         if recipe.base != "host":
             return await self._make_rooted(recipe, (facts, settings, wants.get("source")), say)

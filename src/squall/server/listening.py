@@ -73,7 +73,12 @@ class Listening:
 
     async def reopen(self) -> None:
         """Listens where an earlier server did; what keeps it from that may pass, and is tried again until then."""
-        address = read_listen(self._paths.listen)
+        try:
+            address = read_listen(self._paths.listen)
+        except ListenRefused as wrong:
+            _log.error("%s", wrong)
+            self.trouble = wrong.message
+            return
         while address is not None:
             try:
                 await self.open(address, remember=False)

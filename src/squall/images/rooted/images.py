@@ -12,6 +12,7 @@ from typing import Final, TypeVar
 
 from squall.blobs.blob_store import BlobStore
 from squall.blobs.checkout import Checkouts
+from squall.blobs.digest import Digest
 from squall.blobs.remove import remove_tree
 from squall.images.apply import Sandboxes
 from squall.images.flight import Say
@@ -35,11 +36,15 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stores:
-    """Where images are kept on this machine: their bytes, the directories of local files, and those of layers."""
+    """Where images are kept on this machine: their bytes, the directories of local files, and those of layers.
+
+    bring: makes all that a manifest names near, where its bytes may be on another machine.
+    """
 
     blobs: BlobStore
     trees: Checkouts
     rendered: Checkouts
+    bring: Callable[[Digest], Awaitable[None]] | None = None
 
 
 def rooted_images(paths: StatePaths, stores: Stores, sandboxes: Sandboxes) -> RootedImages:
