@@ -1,4 +1,4 @@
-"""Why somebody is not let in: codes SQ-1620 to SQ-1639."""
+"""Why somebody is not let in: codes SQ-1620 to SQ-1699."""
 
 from __future__ import annotations
 
