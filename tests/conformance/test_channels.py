@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from squall.testing.conformance import channel
+from squall.testing.conformance.channel_seen import Check
 from squall.wire import memory_channel, tls
 from squall.wire.address import Peer
 from squall.wire.channel import Channel
@@ -82,18 +83,18 @@ def run(loop: str, main: Callable[[], Coroutine[Any, Any, None]]) -> None:
 @pytest.mark.parametrize("loop", LOOPS)
 @pytest.mark.parametrize("kind", ONE_MACHINE + MACHINES)
 @pytest.mark.parametrize("check", channel.CHECKS, ids=lambda check: check.__name__)
-def test_channel(loop: str, kind: str, check: channel.Check, tmp_path: Path) -> None:
+def test_channel(loop: str, kind: str, check: Check, tmp_path: Path) -> None:
     run_check(loop, kind, check, tmp_path)
 
 
 @pytest.mark.parametrize("loop", LOOPS)
 @pytest.mark.parametrize("kind", ONE_MACHINE)
 @pytest.mark.parametrize("check", channel.DESCRIPTOR_CHECKS, ids=lambda check: check.__name__)
-def test_descriptors(loop: str, kind: str, check: channel.Check, tmp_path: Path) -> None:
+def test_descriptors(loop: str, kind: str, check: Check, tmp_path: Path) -> None:
     run_check(loop, kind, check, tmp_path)
 
 
-def run_check(loop: str, kind: str, check: channel.Check, tmp_path: Path) -> None:
+def run_check(loop: str, kind: str, check: Check, tmp_path: Path) -> None:
     async def main() -> None:
         left, right = await make(kind, tmp_path)
         try:

@@ -50,6 +50,21 @@ def seal(buffers: Sequence[Buffer]) -> int:
     return spill(buffers)
 
 
+def empty() -> int:
+    """A descriptor, the caller's, of an empty file for `write_all` and then `fixed`; in memory where there are such.
+
+    Raises OSError.
+    """
+    make = getattr(os, "memfd_create", None)
+    if make is not None:
+        try:
+            return int(make("squall-value", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING))
+        except OSError as error:
+            if error.errno in {errno.EMFILE, errno.ENFILE}:
+                raise
+    return spill([])
+
+
 def fixed(fd: int) -> None:
     """Seal the file behind `fd`, as far as this machine can."""
     try:

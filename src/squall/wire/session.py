@@ -18,6 +18,7 @@ from squall.model.errors import (
 )
 from squall.wire.channel import Channel, OnFrame
 from squall.wire.codec import Buffer, Frame, Kind, write_head
+from squall.wire.missed import Missed
 from squall.wire.rights import close_all
 from squall.wire.stream import Head, Stream, write_error
 
@@ -220,12 +221,12 @@ class Session:
         if stream_id & 1 == self._parity or not stream_id:
             raise FrameError(f"the other side may not open a stream with the id {stream_id}")
         state = self._routes.get(route) or self._routes.setdefault(route, _Route())
-        if stream_id <= state.last_accepted:
-            raise FrameError(f"stream {stream_id} was opened before, ids only go up")
+        if stream_id <= state.last_accepted and stream_id not in state.missed:
+            raise FrameError(f"stream {stream_id} was opened before")
         if state.accepted >= self.stream_limit:
             raise FrameError(f"more than {self.stream_limit} streams were opened at once")
         head = frame.head()
-        state.last_accepted = stream_id
+        state.note(stream_id)
         state.accepted += 1
         stream = self._streams[route, stream_id] = Stream(self, route, stream_id, opener=False)
         if self._on_open is None:
@@ -321,12 +322,23 @@ class Session:
 class _Route:
     """What is known of one route: how many streams live on it, and the last id that its peer opened."""
 
-    __slots__ = ("accepted", "broken", "last_accepted", "opened", "waiters")
+    __slots__ = ("accepted", "broken", "last_accepted", "missed", "opened", "waiters")
 
     def __init__(self) -> None:
         self.accepted = self.opened = self.last_accepted = 0
         self.broken = False
+        self.missed = Missed()
         self.waiters: deque[asyncio.Future[None]] = deque()
+
+    def note(self, stream_id: int) -> None:
+        """The peer has opened this stream, mostly the next one. One whose OPEN waits for large values comes later."""
+        if stream_id < self.last_accepted:
+            self.missed.come(stream_id)
+            return
+        first = self.last_accepted + 2 if self.last_accepted else 2 - (stream_id & 1)
+        if first < stream_id:
+            self.missed.pass_over(first, stream_id - 2)
+        self.last_accepted = stream_id
 
     def let_in(self, limit: int) -> None:
         """Give the first who still waits its turn, if there is room below `limit`."""

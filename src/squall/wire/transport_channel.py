@@ -7,14 +7,16 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Final
 
-from squall.model.errors import ChannelClosed, ConnectionLost, DescriptorNotSent, FrameError, SquallError
+from squall.model.errors import ChannelClosed, ConnectionLost, FrameError, SquallError
+from squall.wire.attachments import Inbox, Outbox
 from squall.wire.batch import batch_of
 from squall.wire.byte_link import ByteLink
 from squall.wire.channel import DRAINED_BELOW, MAX_BUFFERED, OnClose, OnFrame, report
-from squall.wire.codec import Buffer, Decoder, Frame, encode, length
+from squall.wire.codec import Buffer, Decoder, Frame, Kind, encode, length
 from squall.wire.rights import close_all
 from squall.wire.websocket import NORMAL, WRONG, WebSocket
 
+_PIECE: Final = Kind.PIECE
 # In a batch, what the first frames caused does not wait for the last of them.
 _FLUSH_EVERY: Final = 16
 # One write takes so much; after so much in one go, other work of the loop has its turn.
@@ -39,7 +41,10 @@ class TransportChannel:
         self._undelivered: deque[Frame] = deque()
         self._outgoing: deque[Buffer] = deque()
         self._queued = 0
+        self._gone = 0  # bytes that have left the line
+        self._outbox, self._inbox = Outbox(), Inbox()
         self._drainers: list[tuple[int, asyncio.Future[None]]] = []
+        self._passers: list[asyncio.Future[None]] = []
         self._on_frame: OnFrame = _nobody
         self._on_close: OnClose | None = None
         self._error: SquallError | None = None
@@ -62,11 +67,15 @@ class TransportChannel:
         if self._closed:
             raise ChannelClosed("the channel is closed, so nothing can be sent")
         buffers = encode(frame, *more)
-        if frame.fds:
-            raise DescriptorNotSent("open files do not go to another machine")
         if self._ended:
             return
-        if self._outgoing or self._batch.open or self._link.full:
+        if frame.fds:
+            self._outbox.add(frame, buffers)
+            self._flush_soon()
+        elif self._outbox and self._outbox.holds(frame.route, frame.stream):
+            self._outbox.put(frame, buffers)
+            self._check_memory()
+        elif self._outgoing or self._batch.open or self._link.full:
             self._keep(buffers)
         else:
             self._write(buffers)
@@ -74,7 +83,7 @@ class TransportChannel:
     @property
     def buffered(self) -> int:
         """See Channel.buffered."""
-        return self._queued + self._link.waiting
+        return self._queued + self._outbox.held + self._link.waiting
 
     @property
     def closed(self) -> bool:
@@ -86,6 +95,31 @@ class TransportChannel:
         while self.buffered >= below and not self._closed and not self._ended:
             waiter = self._loop.create_future()
             self._drainers.append((below, waiter))
+            await waiter
+        if self._closed or self._ended:
+            raise ChannelClosed("the channel closed before everything was sent")
+
+    @property
+    def most_attached(self) -> int:
+        """What the files of each direction may have together that are on their way, in bytes; the same at both sides.
+
+        0: none come or go. More than that sent here closes the channel.
+        """
+        return self._inbox.most_bytes
+
+    @most_attached.setter
+    def most_attached(self, most_bytes: int) -> None:
+        self._inbox.most_bytes = self._outbox.most_bytes = most_bytes
+
+    async def passed(self, route: int) -> None:
+        """Wait until no frame of `route` waits behind files: what is sent from then on does not overtake it.
+
+        Files hold up their own stream alone. Who says on one stream that another is over, because what it came from
+        has ended, waits for this first. Raises ChannelClosed when the channel closes before.
+        """
+        while self._outbox.holds_route(route):
+            waiter = self._loop.create_future()
+            self._passers.append(waiter)
             await waiter
         if self._closed or self._ended:
             raise ChannelClosed("the channel closed before everything was sent")
@@ -161,15 +195,24 @@ class TransportChannel:
     def _arrived(self, done: Sequence[tuple[Frame, int]]) -> None:
         if self._closed or not done:
             return
-        if len(done) == 1 and not self._undelivered and self._started and not self._paused and not done[0][1]:
-            self._hand_one(done[0][0])
-            return
-        for frame, claimed in done:
-            if claimed:
-                self._close(FrameError("a frame claims descriptors that did not arrive"))
+        if len(done) == 1 and not self._undelivered and self._started and not self._paused:
+            frame, claimed = done[0]
+            if frame.kind is not _PIECE and not claimed:
+                # The single call: nothing to look after.
+                self._hand_out(frame)
                 return
-            self._undelivered.append(frame)
-        if self._started and not self._paused:
+        try:
+            for frame, claimed in done:
+                if frame.kind is _PIECE:
+                    self._inbox.take(frame)
+                    continue
+                if claimed:
+                    self._inbox.claim(frame, claimed)
+                self._undelivered.append(frame)
+        except (FrameError, ConnectionLost) as error:
+            self._close(error)
+            return
+        if self._undelivered and self._started and not self._paused:
             self._batch.begin()
             try:
                 self._deliver()
@@ -183,7 +226,7 @@ class TransportChannel:
             handled += 1
             if not handled % _FLUSH_EVERY and self._batch.open:
                 self._batch.flush()
-            self._hand_one(waiting.popleft())
+            self._hand_out(waiting.popleft())
         if self._closed or self._paused:
             return
         if self._ended:
@@ -191,7 +234,7 @@ class TransportChannel:
         else:
             self._link.resume()
 
-    def _hand_one(self, frame: Frame) -> None:
+    def _hand_out(self, frame: Frame) -> None:
         try:
             self._on_frame(frame)
         except FrameError as error:
@@ -211,15 +254,27 @@ class TransportChannel:
         for buffer in buffers:
             self._outgoing.append(buffer)
             self._queued += length(buffer)
+        self._check_memory()
+
+    def _check_memory(self) -> None:
         if self.buffered > MAX_BUFFERED:
             self._close(ConnectionLost(f"the other side does not read: {self.buffered} bytes wait for it"))
 
+    def _flush_soon(self) -> None:
+        if self._batch.open:
+            self._batch.add(self)
+        else:
+            self.flush()
+
     def flush(self) -> None:
-        """Write what is in line, as far as the link takes it."""
+        """Write what is in line, as far as the link takes it: pieces of files one by one between other frames."""
         left = _AT_ONCE
-        while self._outgoing and left > 0 and not self._link.full and not self._closed:
-            left -= self._write_some()
-        if self._outgoing and not self._link.full and not self._flushing and not self._closed:
+        while left > 0 and not self._link.full and not self._closed:
+            written = self._write_some() + self._write_piece()
+            if not written:
+                break
+            left -= written
+        if left <= 0 and not self._link.full and not self._flushing and not self._closed:
             self._flushing = True
             self._loop.call_soon(self._flush_on)
         if self._drainers:
@@ -237,9 +292,27 @@ class TransportChannel:
             buffer = self._outgoing.popleft()
             group.append(buffer)
             size += length(buffer)
-        self._queued -= size
-        self._write(group)
+        if group:
+            self._queued -= size
+            self._gone += size
+            self._write(group)
         return size
+
+    def _write_piece(self) -> int:
+        """Write the next piece of a file, if one may go now; how many bytes it was."""
+        if not self._outbox or self._link.full or self._closed:
+            return 0
+        self._outbox.passed(self._gone)
+        piece, freed = self._outbox.next()
+        if freed:
+            # Behind what is in line, where earlier frames of their stream may be.
+            self._outgoing.extend(freed)
+            self._queued += sum(map(length, freed))
+            self._outbox.note_released(self._gone + self._queued)
+            self._wake_passers()
+        if piece:
+            self._write(piece)
+        return sum(map(length, piece))
 
     def _write(self, buffers: Sequence[Buffer]) -> None:
         self._link.write(buffers if self._websocket is None else self._websocket.wrap(buffers))
@@ -255,9 +328,17 @@ class TransportChannel:
                 waiter.set_result(None)
         self._drainers = still
 
+    def _wake_passers(self) -> None:
+        passers, self._passers = self._passers, []
+        for waiter in passers:
+            if not waiter.done():
+                waiter.set_result(None)
+
     def _drop_outgoing(self) -> None:
         self._outgoing.clear()
         self._queued = 0
+        self._outbox.close()
+        self._wake_passers()
         self._wake_drainers(everyone=True)
 
     def _close(self, error: SquallError | None) -> None:
@@ -265,12 +346,13 @@ class TransportChannel:
             return
         if error is None:
             self.flush()  # what was said just before is not lost to a batch
-        dropping = bool(self._outgoing) or self._link.full
+        dropping = bool(self._outgoing or self._outbox) or self._link.full
         self._closed, self._error = True, error
         self._drop_outgoing()
         for frame in self._undelivered:
             close_all(frame.take_fds())
         self._undelivered.clear()
+        self._inbox.close()
         if dropping:
             self._link.abort()
         else:

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from typing import Final, TypeVar
 
 from squall.model.errors import ChannelClosed, ConnectionLost, FrameError
+from squall.testing.conformance import channel_files
+from squall.testing.conformance.channel_seen import PATIENCE_S, Check, Seen, open_files
 from squall.wire.channel import DRAINED_BELOW, Channel
 from squall.wire.codec import MAX_FDS, MAX_HEADER, MAX_PAYLOAD, Frame, Kind
+from squall.wire.rights import close_all
 
 E = TypeVar("E", bound=BaseException)
-
-Check = Callable[[Channel, Channel], Awaitable[None]]
-
-_PATIENCE_S: Final = 20.0
 
 
 async def frames_arrive_as_they_were_sent(left: Channel, right: Channel) -> None:
@@ -130,7 +129,7 @@ async def drain_waits_until_the_peer_reads(left: Channel, right: Channel) -> Non
         await asyncio.sleep(0)
     assert not waiting.done()
     right.resume()
-    await asyncio.wait_for(waiting, _PATIENCE_S)
+    await asyncio.wait_for(waiting, PATIENCE_S)
     assert left.buffered < DRAINED_BELOW
     await seen.until(8)
 
@@ -147,7 +146,7 @@ async def drain_ends_within_the_round_that_answers_many(left: Channel, right: Ch
     for number in range(40):
         left.send(Frame(Kind.DATA, number))
     await seen_right.until(40)
-    async with asyncio.timeout(_PATIENCE_S):
+    async with asyncio.timeout(PATIENCE_S):
         await asyncio.gather(*answering)
     await seen_left.until(40)
 
@@ -286,8 +285,8 @@ async def descriptors_travel_with_their_frame(left: Channel, right: Channel) -> 
             assert os.read(fd, 10) == b"%d" % end
             assert not os.get_inheritable(fd)
     finally:
-        _close([fd for fds in taken for fd in fds])
-        _close([end for ends in pipes for end in ends])
+        close_all([fd for fds in taken for fd in fds])
+        close_all([end for ends in pipes for end in ends])
 
 
 async def descriptors_wait_with_a_frame_that_waits(left: Channel, right: Channel) -> None:
@@ -299,43 +298,43 @@ async def descriptors_wait_with_a_frame_that_waits(left: Channel, right: Channel
         end, other = os.pipe()
         os.write(other, b"%d" % number)
         left.send(Frame(Kind.DATA, number, payload=block, fds=(end,)))
-        _close([end, other])  # the channel has its own
+        close_all([end, other])  # the channel has its own
     right.resume()
     await seen.until(8)
     for number, fds in enumerate(taken):
         assert os.read(fds[0], 10) == b"%d" % number
-        _close(fds)
+        close_all(fds)
 
 
 async def descriptors_that_nobody_takes_are_closed(left: Channel, right: Channel) -> None:
     arrived: list[int] = []
     seen = Seen(right, lambda frame: arrived.extend(frame.fds))
-    before = _open_files()
+    before = open_files()
     end, other = os.pipe()
     left.send(Frame(Kind.DATA, 1, fds=(end, other)))
     left.send(Frame(Kind.DATA, 2))
     left.send(Frame(Kind.DATA, 3, fds=(end,)))
     await seen.until(3)
     await asyncio.sleep(0)
-    _close([end, other])
+    close_all([end, other])
     assert len(arrived) == 3
-    assert _open_files() == before
+    assert open_files() == before
 
 
 async def a_channel_that_closes_closes_its_descriptors(left: Channel, right: Channel) -> None:
     seen_left, seen_right = Seen(left), Seen(right)
-    before = _open_files()
+    before = open_files()
     right.pause()
     end, other = os.pipe()
     for number in range(8):
         left.send(Frame(Kind.DATA, number, payload=bytes(1024 * 1024), fds=(end, other)))
-    _close([end, other])
+    close_all([end, other])
     left.close()
     right.close()
     await seen_left.end()
     await seen_right.end()
     # The ends themselves may be descriptors too, so there may be fewer now.
-    assert _open_files() <= before
+    assert open_files() <= before
 
 
 CHECKS: Final[tuple[Check, ...]] = (
@@ -358,6 +357,7 @@ CHECKS: Final[tuple[Check, ...]] = (
     drain_ends_when_the_channel_does,
     a_frame_error_in_a_callback_closes_the_channel,
     any_other_error_in_a_callback_is_reported_and_holds_up_nothing,
+    *channel_files.CHECKS,
 )
 # What holds between processes of one machine.
 DESCRIPTOR_CHECKS: Final[tuple[Check, ...]] = (
@@ -384,44 +384,6 @@ async def check_channel(
             right.close()
 
 
-class Seen:
-    """What one end of a channel sees; it starts that end. also: called with each frame, after it was noted."""
-
-    def __init__(self, channel: Channel, also: Callable[[Frame], object] | None = None) -> None:
-        self.frames: list[Frame] = []
-        self.ends = 0
-        self._also = also
-        self._error: Exception | None = None
-        self._changed = asyncio.Event()
-        channel.start(self._on_frame, self._on_close)
-
-    async def until(self, count: int) -> None:
-        """Wait for `count` frames in all."""
-        await self._until(lambda: len(self.frames) >= count)
-
-    async def end(self) -> Exception | None:
-        """Wait for the end, and say what on_close was given."""
-        await self._until(lambda: self.ends > 0)
-        return self._error
-
-    async def _until(self, reached: Callable[[], bool]) -> None:
-        async with asyncio.timeout(_PATIENCE_S):
-            while not reached():
-                self._changed.clear()
-                await self._changed.wait()
-
-    def _on_frame(self, frame: Frame) -> None:
-        self.frames.append(frame)
-        self._changed.set()
-        if self._also is not None:
-            self._also(frame)
-
-    def _on_close(self, error: Exception | None) -> None:
-        self.ends += 1
-        self._error = error
-        self._changed.set()
-
-
 def _raised(kind: type[E], function: Callable[[Frame], None], frame: Frame) -> E:
     try:
         function(frame)
@@ -432,17 +394,8 @@ def _raised(kind: type[E], function: Callable[[Frame], None], frame: Frame) -> E
 
 async def _raised_by(kind: type[E], awaited: Awaitable[None]) -> E:
     try:
-        async with asyncio.timeout(_PATIENCE_S):
+        async with asyncio.timeout(PATIENCE_S):
             await awaited
     except kind as error:
         return error
     raise AssertionError(f"{kind.__name__} was not raised")
-
-
-def _open_files() -> int:
-    return len(os.listdir("/dev/fd"))
-
-
-def _close(fds: Sequence[int]) -> None:
-    for fd in fds:
-        os.close(fd)
