@@ -238,6 +238,8 @@ class Inbox:
             raise FrameError(f"a file begins with its length, from 0 to {LARGEST_VALUE} bytes")
         if len(arriving.fds) >= MAX_FDS:
             raise FrameError(f"more than {MAX_FDS} files arrive for one frame")
+        if not self.most_bytes:
+            raise FrameError("a file was sent by somebody who has not said who it is")
         if self._announced + announced > self.most_bytes:
             raise FrameError(
                 f"files of {self._announced + announced} bytes are announced; at most {self.most_bytes} are taken"

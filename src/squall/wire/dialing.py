@@ -25,7 +25,7 @@ from squall.wire.upgrade import (
     split_head,
     tunnel_request,
 )
-from squall.wire.websocket import MASK_SIZE, WebSocket
+from squall.wire.websocket import MASK_SIZE, NO_MASK, WebSocket
 
 # What a side that dials says before its first frame, so that a server knows whom it has there.
 PREFACE: Final = b"SQUALL/1\n"
@@ -89,10 +89,14 @@ async def dial_websocket(
             target = place.path + (f"?{place.query}" if place.query else "")
             link.write([request(place.netloc, target, key, headers)])
             judge_answer(await _answer(link), key)
-            return TransportChannel(link, WebSocket(lambda: os.urandom(MASK_SIZE)))
+            return TransportChannel(link, WebSocket((lambda: NO_MASK) if secure else _any_mask))
         except BaseException:
             link.abort()
             raise
+
+
+def _any_mask() -> bytes:
+    return os.urandom(MASK_SIZE)
 
 
 async def _tunnel(link: ByteLink, authority: str, proxy: Proxy) -> None:

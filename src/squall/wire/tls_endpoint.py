@@ -45,6 +45,7 @@ OnConnect: TypeAlias = Callable[[TransportChannel, TlsPeer], None]
 async def serve_tls(host: str, port: int, context: ssl.SSLContext, on_connect: OnConnect) -> TlsEndpoint:
     """Listen at `host` and `port` (0 for any that is free); on_connect gets a channel for each connection, and starts it.
 
+    A channel to a peer without a certificate takes no files (`most_attached` is 0) until whoever learns who it is says so.
     Raises OSError, when the address is in use for example.
     """
     found = await asyncio.get_running_loop().getaddrinfo(
@@ -121,8 +122,12 @@ class TlsEndpoint:
         except BaseException:
             link.abort()
             raise
-        if made is not None:
-            self._on_connect(*made)
+        if made is None:
+            return
+        channel, peer = made
+        if peer.certificate is None:
+            channel.most_attached = 0
+        self._on_connect(channel, peer)
 
     async def _channel(self, link: ByteLink) -> tuple[TransportChannel, TlsPeer] | None:
         """The channel that a connection becomes, by its first bytes; None where it becomes none and was ended."""
