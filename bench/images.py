@@ -16,13 +16,13 @@ from pathlib import Path
 
 import image_builds
 from measure import Bar, Samples, Turn, arguments, report, report_turn, results_of, run_rounds, say, seconds
-from squall.blobs.blob_store import BlobStore
-from squall.blobs.digest import Digest
+from squall.blobs.checkout import Checkouts
 from squall.blobs.directory_renderer import DirectoryRenderer
 from squall.blobs.disk_blobs import DiskBlobs
 from squall.blobs.manifest_bytes import decode, encode
+from squall.blobs.overlay_notes import Notes
 from squall.blobs.snapshot import snapshot
-from squall.blobs.stack import diff, flattened
+from squall.blobs.stack import diff
 from squall.images.oci.nouns import ImageConfig, Platform
 from squall.images.registry.client import RegistryClient
 from squall.images.registry.credentials import Keychain
@@ -99,19 +99,17 @@ async def push(address: str, top: Path, files: int) -> None:
     await blobs.close()
 
 
-async def lay_out(blobs: BlobStore, layers: list[Digest], into: Path) -> None:
-    shown = flattened([decode(await blobs.get(layer)) for layer in layers])
-    await DirectoryRenderer(blobs).render(await blobs.put(encode(shown)), into)
-
-
 async def pull(address: str, top: Path) -> float:
-    """Seconds from nothing to a directory that a container could have for its root."""
+    """Seconds from nothing to what a container has for its root: a directory for each layer, over which an overlay is mounted."""
     started = time.perf_counter()
     blobs = await DiskBlobs.open(top / "pulled")
+    directories = await Checkouts.open(top / "layers", DirectoryRenderer(blobs, notes=Notes.USER))
     image = parse_reference(f"{address}/{NAME}")
     pulled = await pull_image(client(), image, blobs, HERE, lambda _line: None)
-    await lay_out(blobs, [layer.manifest for layer in pulled.layers], top / "root")
+    for layer in pulled.layers:
+        await directories.checkout(layer.manifest)
     took_s = time.perf_counter() - started
+    await directories.close()
     await blobs.close()
     return took_s
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from typing import Final, NewType
 
 from squall.model.errors import DigestMismatch
@@ -10,7 +11,7 @@ from squall.model.errors import DigestMismatch
 Digest = NewType("Digest", str)
 Bytes = bytes | bytearray | memoryview
 
-_DIGITS: Final = frozenset("0123456789abcdef")
+_DIGEST: Final = re.compile("[0-9a-f]{64}")
 
 
 def digest_of(data: Bytes) -> Digest:
@@ -20,7 +21,7 @@ def digest_of(data: Bytes) -> Digest:
 
 def is_digest(text: str) -> bool:
     """Whether `text` has the shape of a digest: what comes from outside is checked before it names a path."""
-    return len(text) == 64 and _DIGITS.issuperset(text)
+    return _DIGEST.fullmatch(text) is not None
 
 
 def parse_digest(text: str) -> Digest:

@@ -44,45 +44,50 @@ class DirectoryRenderer:
         """As Renderer says; memory stays below some 40 MiB."""
         writer = DirectoryWriter(into, notes=self._notes, owners=self._owners)
         threads = ThreadPoolExecutor(max_workers=1, thread_name_prefix="render")
+        chunks = ChunkReader(self._blobs)
+        reader = Reader()
         try:
             await on_disk(threads, into, writer.open)
-            async for steps in self._steps(writer, manifest):
-                await on_disk(threads, into, partial(_carry_out, steps))
+            async for part in self._blobs.stream(manifest):
+                entries = await on_disk(threads, into, partial(reader.feed, part))
+                async for steps in _steps(writer, entries, chunks):
+                    await on_disk(threads, into, partial(_carry_out, steps))
+            reader.end()
             await on_disk(threads, into, writer.end)
         finally:
             writer.close()
             threads.shutdown(wait=False)
 
-    async def _steps(self, writer: DirectoryWriter, manifest: Digest) -> AsyncIterator[list[Step]]:
-        """All that is to be done, in runs small enough to hold."""
-        chunks = ChunkReader(self._blobs)
-        async for entries in self._entries(manifest):
-            steps: list[Step] = []
-            parts = [part for entry in entries if isinstance(entry, File) for part in entry.parts]
-            taken = 0
-            for entry in entries:
-                if not isinstance(entry, File):
-                    steps.append(partial(writer.add, entry))
-                    continue
-                steps.append(partial(writer.begin, entry))
-                for part in entry.parts:
-                    taken += 1
-                    if part.chunk == _ZEROS:
-                        steps.append(partial(writer.skip, part.length))
-                        continue
-                    following = islice(parts, taken, None)
-                    steps.append(partial(writer.write, await chunks.part(part, following)))
-                    if chunks.fetched >= _STEPS_BYTES:
-                        yield steps
-                        steps, chunks.fetched = [], 0
-                steps.append(partial(writer.finish, entry))
-            yield steps
 
-    async def _entries(self, manifest: Digest) -> AsyncIterator[list[Entry]]:
-        reader = Reader()
-        async for part in self._blobs.stream(manifest):
-            yield reader.feed(part)
-        reader.end()
+async def _steps(
+    writer: DirectoryWriter, entries: Sequence[Entry], chunks: ChunkReader
+) -> AsyncIterator[list[Step]]:
+    """All that is to be done for these, in runs small enough to hold."""
+    steps: list[Step] = []
+    parts = [part for entry in entries if isinstance(entry, File) for part in entry.parts]
+    taken = 0
+    for entry in entries:
+        if not isinstance(entry, File) or not entry.parts:
+            steps.append(partial(writer.add, entry))
+            continue
+        # Nearly all files have one part, and then they are one step.
+        alone = len(entry.parts) == 1 and entry.parts[0].chunk != _ZEROS
+        if not alone:
+            steps.append(partial(writer.begin, entry))
+        for part in entry.parts:
+            taken += 1
+            if part.chunk == _ZEROS:
+                steps.append(partial(writer.skip, part.length))
+                continue
+            ready = chunks.has(part)
+            data = chunks.at_hand(part) if ready else await chunks.part(part, islice(parts, taken, None))
+            steps.append(partial(writer.file, entry, data) if alone else partial(writer.write, data))
+            if chunks.fetched >= _STEPS_BYTES:
+                yield steps
+                steps, chunks.fetched = [], 0
+        if not alone:
+            steps.append(partial(writer.finish, entry))
+    yield steps
 
 
 def _carry_out(steps: Sequence[Step]) -> None:

@@ -49,11 +49,16 @@ class DirectoryWriter:
         self._fds: list[int] = []
         self._open: list[Directory] = []
         self._file = -1
+        self._sparse = False
+        self._made_by = (-1, -1)
 
     def open(self) -> None:
         """Makes the directory; it must not be there yet."""
         os.mkdir(self.root, 0o700)
         self._fds.append(os.open(self.root, _DIRECTORY))
+        # Whose all is that is made below, until its directory gets its attributes: a group may come from above.
+        seen = os.fstat(self._fds[0])
+        self._made_by = (seen.st_uid, seen.st_gid)
 
     def add(self, entry: Entry) -> None:
         """Makes what the entry says; a file is begun, written and finished instead."""
@@ -77,10 +82,17 @@ class DirectoryWriter:
             case _:
                 assert_never(entry)
 
+    def file(self, entry: File, data: Bytes) -> None:
+        """Makes a file with all its bytes."""
+        self.begin(entry)
+        self.write(data)
+        self.finish(entry)
+
     def begin(self, entry: File) -> None:
         """Makes an empty file, the one that `write` goes on with."""
         fd, name = self._place(entry)
         self._file = os.open(name, _NEW_FILE, 0o600, dir_fd=fd)
+        self._sparse = False
 
     def write(self, part: Bytes) -> None:
         """Writes all of `part` at the end of the file that was begun."""
@@ -91,12 +103,14 @@ class DirectoryWriter:
     def skip(self, length: int) -> None:
         """Leaves a hole of so many bytes: they are zeros."""
         os.lseek(self._file, length, os.SEEK_CUR)
+        self._sparse = True
 
     def finish(self, entry: File) -> None:
         """Ends the file that was begun, with its size and attributes."""
         file, self._file = self._file, -1
         try:
-            os.ftruncate(file, entry.size)
+            if self._sparse:
+                os.ftruncate(file, entry.size)
             self._settle(file, entry.attributes)
         finally:
             os.close(file)
@@ -139,13 +153,15 @@ class DirectoryWriter:
         """Gives what is open its attributes: the owner first, for that takes bits of the mode away; the time last."""
         mode = kept.mode
         if self._owners:
-            os.fchown(fd, kept.uid, kept.gid)
+            if (kept.uid, kept.gid) != self._made_by:
+                os.fchown(fd, kept.uid, kept.gid)
         elif mode & _SET_IDS and not directory:
             seen = os.fstat(fd)
             # Their meaning was to run as somebody else, and never as this user.
             mode &= 0o7777 if (seen.st_uid, seen.st_gid) == (kept.uid, kept.gid) else ~_SET_IDS
-        for name, value in self._allowed(kept):
-            os.setxattr(fd, name, value)
+        if kept.xattrs:
+            for name, value in self._allowed(kept):
+                os.setxattr(fd, name, value)
         os.fchmod(fd, mode)
         os.utime(fd, ns=(kept.mtime_ns, kept.mtime_ns))
 
@@ -153,7 +169,7 @@ class DirectoryWriter:
         fd, name = self._place(entry)
         kept = entry.attributes
         os.symlink(encoded(entry.target), name, dir_fd=fd)
-        if self._owners:
+        if self._owners and (kept.uid, kept.gid) != self._made_by:
             os.chown(name, kept.uid, kept.gid, dir_fd=fd, follow_symlinks=False)
         for xattr, value in self._allowed(kept):
             os.setxattr(b"/proc/self/fd/%d/%s" % (fd, name), xattr, value, follow_symlinks=False)

@@ -35,6 +35,14 @@ class ChunkReader:
         """These bytes. following: what is asked for next, some of which is read with it. Raises BlobMissing, BlobCorrupt."""
         if part.chunk not in self._held:
             await self._read(part, following)
+        return self.at_hand(part)
+
+    def has(self, part: Part) -> bool:
+        """Whether these bytes are at hand."""
+        return part.chunk in self._held
+
+    def at_hand(self, part: Part) -> memoryview:
+        """These bytes, which are. Raises BlobCorrupt."""
         self._held.move_to_end(part.chunk)
         chunk = self._held[part.chunk]
         if len(chunk) < part.offset + part.length:

@@ -21,6 +21,7 @@ MAX_XATTRS_BYTES: Final = 128 << 10  # of all names and values of one path
 ROOT: Final = ""  # the path of the directory itself
 
 _LINK_MODE: Final = 0o777
+_MAX_OWNER: Final = 0xFFFF_FFFE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,8 +39,9 @@ class Attributes:
     xattrs: tuple[tuple[str, bytes], ...] = ()
 
     def __post_init__(self) -> None:
-        numbers = (self.mode, 0o7777), (self.uid, 0xFFFF_FFFE), (self.gid, 0xFFFF_FFFE)
-        if any(not 0 <= number <= most for number, most in numbers):
+        # Written out, as there may be a million of these.
+        sound = 0 <= self.mode <= 0o7777 and 0 <= self.uid <= _MAX_OWNER and 0 <= self.gid <= _MAX_OWNER
+        if not sound:
             raise TreeInvalid(f"no file has the mode {self.mode:o} and the owner {self.uid}:{self.gid}")
         if not -(1 << 63) <= self.mtime_ns < 1 << 63:
             raise TreeInvalid(f"no file was changed at {self.mtime_ns} ns")

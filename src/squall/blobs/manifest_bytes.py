@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator, Sequence
+from json.encoder import encode_basestring_ascii as quoted
 from typing import Any, Final, assert_never
 
 from squall.blobs.digest import Bytes, Digest, digest_of
@@ -23,6 +25,8 @@ from squall.model.errors import TreeInvalid
 
 # The line of the largest file: 2 million parts, of at most 90 bytes each.
 MAX_LINE_BYTES: Final = 200 << 20
+
+_AT_ONCE: Final = 256  # lines
 
 HEAD: Final = b'["squall-manifest",1]\n'
 """What every manifest begins with."""
@@ -86,7 +90,7 @@ class Reader:
             self._begun = True
             if lines.pop(0) + b"\n" != HEAD:
                 raise TreeInvalid("these bytes are no manifest, or one of a newer version")
-        return [self._read(line) for line in lines]
+        return [entry for at in range(0, len(lines), _AT_ONCE) for entry in self._read(lines[at : at + _AT_ONCE])]
 
     def end(self) -> None:
         """Nothing more comes. Raises TreeInvalid where something is missing."""
@@ -94,44 +98,51 @@ class Reader:
             raise TreeInvalid("the bytes of a manifest are cut off, or none")
         self._order.end()
 
-    def _read(self, line: bytes) -> Entry:
+    def _read(self, lines: Sequence[bytes]) -> Iterator[Entry]:
         try:
-            entry = _entry(json.loads(line))
+            # Parsed together, which takes a third of the time; that each row has a line of its own is seen below.
+            entries = [_entry(row) for row in json.loads(b"[%b]" % b",".join(lines))]
         except (ValueError, TypeError, RecursionError) as error:
             raise TreeInvalid(f"the bytes of a manifest are damaged: {error}") from error
-        # One manifest, one spelling: otherwise the same directory would have many digests.
-        if _line(entry) != line + b"\n":
-            raise TreeInvalid(f"{entry.path!r} is not as a manifest writes it", path=entry.path)
-        self._order.admit(entry)
-        return entry
+        if len(entries) != len(lines):
+            raise TreeInvalid("the bytes of a manifest are damaged: a path has no line of its own")
+        for entry, line in zip(entries, lines, strict=True):
+            # One manifest, one spelling: otherwise the same directory would have many digests.
+            if _line(entry) != line + b"\n":
+                raise TreeInvalid(f"{entry.path!r} is not as a manifest writes it", path=entry.path)
+            self._order.admit(entry)
+            yield entry
 
 
 def _line(entry: Entry) -> bytes:
-    return json.dumps(_row(entry), separators=(",", ":"), ensure_ascii=True).encode() + b"\n"
+    return f"[{_row(entry)}]\n".encode("ascii")
 
 
-def _row(entry: Entry) -> list[Any]:
+def _row(entry: Entry) -> str:
+    """JSON, written out: there may be a million of these."""
     match entry:
         case File():
-            parts = [[part.chunk, part.offset, part.length] for part in entry.parts]
-            return ["f", entry.path, *_attribute_row(entry.attributes), entry.size, parts]
+            parts = ",".join([f'["{part.chunk}",{part.offset},{part.length}]' for part in entry.parts])
+            return f'"f",{quoted(entry.path)},{_attribute_row(entry.attributes)},{entry.size},[{parts}]'
         case Directory():
-            return ["o" if entry.opaque else "d", entry.path, *_attribute_row(entry.attributes)]
+            kind = "o" if entry.opaque else "d"
+            return f'"{kind}",{quoted(entry.path)},{_attribute_row(entry.attributes)}'
         case Symlink():
-            return ["l", entry.path, *_attribute_row(entry.attributes), entry.target]
+            target = quoted(entry.target)
+            return f'"l",{quoted(entry.path)},{_attribute_row(entry.attributes)},{target}'
         case Hardlink():
-            return ["h", entry.path, entry.first]
+            return f'"h",{quoted(entry.path)},{quoted(entry.first)}'
         case Fifo():
-            return ["p", entry.path, *_attribute_row(entry.attributes)]
+            return f'"p",{quoted(entry.path)},{_attribute_row(entry.attributes)}'
         case Whiteout():
-            return ["w", entry.path]
+            return f'"w",{quoted(entry.path)}'
         case _:
             assert_never(entry)
 
 
-def _attribute_row(kept: Attributes) -> list[Any]:
-    xattrs = [[name, value.hex()] for name, value in kept.xattrs]
-    return [kept.mode, kept.uid, kept.gid, kept.mtime_ns, xattrs]
+def _attribute_row(kept: Attributes) -> str:
+    xattrs = ",".join([f'[{quoted(name)},"{value.hex()}"]' for name, value in kept.xattrs])
+    return f"{kept.mode},{kept.uid},{kept.gid},{kept.mtime_ns},[{xattrs}]"
 
 
 def _entry(row: Any) -> Entry:

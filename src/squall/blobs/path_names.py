@@ -12,6 +12,8 @@ MAX_PATH_BYTES: Final = (
 )
 MAX_DEPTH: Final = 128  # a checkout holds one descriptor for each level
 
+_NO_NAMES: Final = frozenset({b"", b".", b".."})
+
 
 def names_in(path: str) -> tuple[bytes, ...]:
     """The names along a relative path. Raises TreeInvalid for what a manifest cannot hold."""
@@ -38,9 +40,9 @@ def _wrong_with(whole: bytes, names: tuple[bytes, ...]) -> str:
         return "it has a NUL in it"
     if whole.startswith(b"/"):
         return "it is absolute"
-    if any(name in {b"", b".", b".."} for name in names):
+    if not _NO_NAMES.isdisjoint(names):
         return "it has an empty name, '.' or '..' in it"
-    if any(len(name) > MAX_NAME_BYTES for name in names):
+    if len(whole) > MAX_NAME_BYTES and any(len(name) > MAX_NAME_BYTES for name in names):
         return f"a name in it is longer than {MAX_NAME_BYTES} bytes"
     if len(whole) > MAX_PATH_BYTES:
         return f"it is longer than {MAX_PATH_BYTES} bytes"

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final
 
 from squall.blobs.blob_store import BlobStore
 from squall.blobs.digest import Digest, digest_of
-from squall.blobs.manifest import Entry
 from squall.images.oci.compression import Compression
 from squall.images.oci.layer_in import Announced, LayerIn, layer_in
 from squall.images.oci.layer_out import LayerOut
@@ -35,7 +34,7 @@ from squall.images.oci.nouns import (
 from squall.images.registry.client import RegistryClient
 from squall.images.registry.nouns import ManifestBytes, RemoteBlob
 from squall.images.registry.reference import Reference
-from squall.images.shown import NOTHING, laid_over
+from squall.images.shown import Below
 from squall.model.errors import ImageDocumentInvalid
 
 Say = Callable[[str], None]
@@ -203,14 +202,13 @@ async def _unpacked(
 ) -> list[LayerIn]:
     """Each layer taken in, over what those before it show."""
     taken: list[LayerIn] = []
-    shown = NOTHING
+    below = Below()
     for number, (layer, diff_id) in enumerate(zip(layers, config.diff_ids, strict=True), 1):
         await fetch.wait(layer.digest)
         if taken:
-            shown = await laid_over(shown, taken[-1].manifest, blobs)
-        below: Mapping[str, Entry] = {entry.path: entry for entry in shown.entries} if taken else {}
+            below.add(await blobs.get(taken[-1].manifest))
         announced = Announced(digest=layer.digest, size=layer.size, diff_id=diff_id)
-        one = await layer_in(blobs.stream(layer.digest), blobs, announced=announced, lower=below.get)
+        one = await layer_in(blobs.stream(layer.digest), blobs, announced=announced, lower=below.at)
         say(f"layer {number} of {len(layers)}: {one.entries} paths, {_size(one.files_bytes)}")
         for note in one.notes:
             say(f"  /{note.path}: {note.what}")

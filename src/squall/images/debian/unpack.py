@@ -52,7 +52,7 @@ async def unpack_debian(wanted: WantedDebian, blobs: BlobStore, say: Say, how: H
         _add_own(root, into, records, suites, wanted.architecture)
         manifest = await root.kept()
     finally:
-        root.close()
+        await root.close()
     say(f"{len(records)} packages unpacked: {root.files_bytes // _MIB} MiB in {root.entries} paths")
     return Unpacked(
         manifest=manifest,

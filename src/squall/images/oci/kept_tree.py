@@ -36,7 +36,7 @@ class KeptTree:
         self.entries = 0
         self.files_bytes = 0
         self._blobs = blobs
-        self._packing = KeptPacking(blobs, self._away)
+        self._packing = KeptPacking(blobs)
         self._threads = ThreadPoolExecutor(max_workers=1, thread_name_prefix="tree")
 
     def begin(self, names: Names, attributes: Attributes, size: int) -> None:
@@ -72,7 +72,9 @@ class KeptTree:
         await self._packing.end()
         return await self._away(lambda: tuple(self.tree.entries(self._packing.digests)))
 
-    def close(self) -> None:
+    async def close(self) -> None:
+        """Nothing is kept any more, and nothing is left running."""
+        await self._packing.close()
         self._threads.shutdown(wait=False)
 
     async def _written(self, replaced: Callable[[str], None]) -> AsyncGenerator[bytes, None]:

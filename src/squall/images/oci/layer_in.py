@@ -91,7 +91,7 @@ async def layer_in(
         await taking.through(taking.end())
         return await taking.kept()
     finally:
-        taking.close()
+        await taking.close()
 
 
 class _Content:
@@ -227,8 +227,8 @@ class _Taking:
             noted=content.noted,
         )
 
-    def close(self) -> None:
-        self._kept.close()
+    async def close(self) -> None:
+        await self._kept.close()
 
     def _read(self, part: bytes) -> None:
         self._unpacked.update(part)

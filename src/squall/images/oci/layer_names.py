@@ -16,6 +16,7 @@ OPAQUE: Final = b".wh..wh..opq"
 
 _OTHERS_NOTES: Final = b".wh..wh."  # a union file system's own, which say nothing of the layer
 _SLASH: Final = b"/"
+_NOWHERE: Final = frozenset({b"", b"."})
 
 Names = tuple[bytes, ...]
 
@@ -33,7 +34,9 @@ def names_of(written: bytes, limits: Limits) -> Names:
 
     Empty names and "." lead nowhere and go; ".." and a slash at the start lead out, and are refused.
     """
-    names = tuple(name for name in written.split(_SLASH) if name not in {b"", b"."})
+    names = tuple(written.split(_SLASH))
+    if not _NOWHERE.isdisjoint(names):
+        names = tuple(name for name in names if name not in _NOWHERE)
     if wrong := _wrong_with(written, names, limits):
         raise LayerInvalid(
             f"the entry {shown(written)} cannot be part of a layer: {wrong}", entry=shown(written)
@@ -105,7 +108,7 @@ def _wrong_with(written: bytes, names: Names, limits: Limits) -> str:
         return "it has '..' in it"
     if not written:
         return "it has no name"
-    if any(len(name) > MAX_NAME_BYTES for name in names):
+    if len(written) > MAX_NAME_BYTES and any(len(name) > MAX_NAME_BYTES for name in names):
         return f"a name in it is longer than {MAX_NAME_BYTES} bytes"
     if len(written) > limits.path_bytes:
         return f"it is longer than {limits.path_bytes} bytes"

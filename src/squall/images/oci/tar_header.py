@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
+import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from squall.images.oci.tar_member import BLOCK, XATTR_KEY, Kind, Member, shown
 from squall.model.errors import LayerInvalid
@@ -13,7 +13,11 @@ from squall.model.errors import LayerInvalid
 MAX_SIZE: Final = 1 << 50  # no file is larger, and no number of ours overflows
 
 _ZEROS: Final = bytes(BLOCK)
+# Mode, owner, group, size and time as nearly all programs write them.
+_NUMBERS: Final = re.compile(rb"([0-7]{7})\0([0-7]{7})\0([0-7]{7})\0([0-7]{11})\0([0-7]{11})\0")
 _CHECKSUM: Final = slice(148, 156)
+_PREFIX: Final = slice(345, 500)
+_SHORT_PREFIX: Final = slice(345, 476)
 _KINDS: Final = {kind.value: kind for kind in Kind} | {
     b"7": Kind.FILE
 }  # 7: a file that lies in one piece on its disk
@@ -22,11 +26,10 @@ _DECIMAL: Final = re.compile(rb"(-?)([0-9]{1,19})(?:\.([0-9]*))?")
 _WHOLE: Final = re.compile(rb"-?[0-9]{1,19}")
 
 # What the records say of an entry; readers differ on what else may mean.
-_MEANT: Final = (b"path", b"linkpath", b"size", b"uid", b"gid", b"mtime")
+_MEANT: Final = frozenset({b"path", b"linkpath", b"size", b"uid", b"gid", b"mtime"})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Header:
+class Header(NamedTuple):
     """One block of an archive. letter: what the entry is. name and target: whole only where no record says another."""
 
     letter: bytes
@@ -44,22 +47,23 @@ def read_header(block: bytes) -> Header | None:
     if block == _ZEROS:
         return None
     said = block[_CHECKSUM].strip(b" \0")
-    if said.strip(b"01234567") or int(said or b"0", 8) not in _checksums(block):
+    if said.strip(b"01234567") or not _is_checksum(int(said or b"0", 8), block):
         raise LayerInvalid("this is no tar archive, or it is damaged: the checksum of a header is wrong")
     name = _until_nul(block[:100])
     if block[257:263] == b"ustar\0":
         # One old program keeps times behind a shorter prefix, and says so at the end.
-        prefix = _until_nul(block[345 : 476 if block[508:512] == b"tar\0" else 500])
+        prefix = _until_nul(block[_PREFIX] if block[508:512] != b"tar\0" else block[_SHORT_PREFIX])
         name = prefix + b"/" + name if prefix else name
+    mode, uid, gid, size, mtime = _numbers(block, name)
     return Header(
         letter=block[156:157],
         name=name,
         target=_until_nul(block[157:257]),
-        mode=_number(block[100:108], "mode", name) & 0o7777,
-        uid=_number(block[108:116], "owner", name),
-        gid=_number(block[116:124], "group", name),
-        mtime=_number(block[136:148], "time", name),
-        size=_size(_number(block[124:136], "size", name), name),
+        mode=mode & 0o7777,
+        uid=uid,
+        gid=gid,
+        mtime=mtime,
+        size=_size(size, name),
     )
 
 
@@ -92,7 +96,8 @@ def check_global(records: Mapping[bytes, bytes]) -> None:
 def member_of(header: Header, records: Mapping[bytes, bytes]) -> Member:
     """The entry that a header and the records before it say. Raises LayerInvalid, naming it."""
     name = records.get(b"path") or header.name
-    if header.letter == b"S" or any(key.startswith(b"GNU.sparse.") for key in records):
+    plain = _MEANT.issuperset(records)
+    if header.letter == b"S" or (not plain and any(key.startswith(b"GNU.sparse.") for key in records)):
         raise LayerInvalid(
             f"{shown(name)} is stored as a sparse file, in a form of GNU tar that no layer has",
             remedy="make the archive again without --sparse",
@@ -112,11 +117,13 @@ def member_of(header: Header, records: Mapping[bytes, bytes]) -> Member:
         mtime_ns=_time_ns(said, name) if (said := records.get(b"mtime")) else header.mtime * 1_000_000_000,
         # Whatever else says a size has no bytes behind it.
         size=size if kind is Kind.FILE else 0,
-        xattrs=tuple(
-            (key.removeprefix(XATTR_KEY), value)
-            for key, value in records.items()
-            if key.startswith(XATTR_KEY)
-        ),
+        xattrs=() if plain else _xattrs(records),
+    )
+
+
+def _xattrs(records: Mapping[bytes, bytes]) -> tuple[tuple[bytes, bytes], ...]:
+    return tuple(
+        (key.removeprefix(XATTR_KEY), value) for key, value in records.items() if key.startswith(XATTR_KEY)
     )
 
 
@@ -131,15 +138,33 @@ def _kind(header: Header, name: bytes) -> Kind:
     return kind
 
 
-def _checksums(block: bytes) -> tuple[int, int]:
-    """The sum of all bytes, with its own field read as spaces; and as some old programs wrote it, of signed ones."""
+def _is_checksum(said: int, block: bytes) -> bool:
+    """Whether this is the sum of all bytes, with its own field read as spaces; or as some old programs wrote it, of signed ones."""
+    field = block[_CHECKSUM]
+    # The lower half of this checksum is one more than the sum of the bytes, as long as that is below 65,521: it is much faster.
+    total = (zlib.adler32(block[:256]) & 0xFFFF) + (zlib.adler32(block[256:]) & 0xFFFF) - 2
+    if said == total - sum(field) + 8 * 0x20:
+        return True
     counted = block[: _CHECKSUM.start] + block[_CHECKSUM.stop :]
-    total = sum(counted) + 8 * 0x20
-    return total, total if counted.isascii() else total - 256 * sum(byte > 127 for byte in counted)
+    return said == sum(counted) + 8 * 0x20 - 256 * sum(byte > 127 for byte in counted)
 
 
 def _until_nul(field: bytes) -> bytes:
     return field.partition(b"\0")[0]
+
+
+def _numbers(block: bytes, name: bytes) -> tuple[int, int, int, int, int]:
+    """Mode, owner, group, size and time. Raises LayerInvalid."""
+    if usual := _NUMBERS.match(block, 100):
+        mode, uid, gid, size, mtime = usual.groups()
+        return int(mode, 8), int(uid, 8), int(gid, 8), int(size, 8), int(mtime, 8)
+    return (
+        _number(block[100:108], "mode", name),
+        _number(block[108:116], "owner", name),
+        _number(block[116:124], "group", name),
+        _number(block[124:136], "size", name),
+        _number(block[136:148], "time", name),
+    )
 
 
 def _number(field: bytes, what: str, name: bytes) -> int:

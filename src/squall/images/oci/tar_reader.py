@@ -18,6 +18,7 @@ _GLOBAL: Final = b"g"
 _LONG_NAME: Final = b"L"
 _LONG_TARGET: Final = b"K"
 _EXTENSIONS: Final = frozenset({_RECORDS, _GLOBAL, _LONG_NAME, _LONG_TARGET})
+_LONG: Final = {_LONG_NAME: b"path", _LONG_TARGET: b"linkpath"}
 
 # bytes: the next ones of the file that was given last
 Found = Member | memoryview
@@ -52,42 +53,52 @@ class TarReader:
         if self._read > self._limits.unpacked_bytes:
             limit = self._limits.unpacked_bytes
             raise LayerTooLarge(f"the layer unpacks to more than {limit} bytes", limit=limit)
-        while view and self._zeros < 2:
+        at, size = 0, len(view)
+        while at < size and self._zeros < 2:
             if self._body:
-                part, view = view[: self._body], view[self._body :]
+                part = view[at : at + self._body]
+                at += len(part)
                 self._body -= len(part)
                 yield part
             elif self._padding:
-                skipped = min(self._padding, len(view))
+                skipped = min(self._padding, size - at)
                 self._padding -= skipped
-                view = view[skipped:]
+                at += skipped
             else:
-                missing = self._wanted - len(self._held)
-                self._held += view[:missing]
-                view = view[missing:]
-                if len(self._held) == self._wanted:
-                    yield from self._collected()
+                taken = view[at : at + self._wanted - len(self._held)]
+                at += len(taken)
+                if self._held or len(taken) < self._wanted:
+                    self._held += taken
+                    if len(self._held) < self._wanted:
+                        return
+                    block, self._held = bytes(self._held), bytearray()
+                else:
+                    block = bytes(taken)
+                member = self._collected(block)
+                if member is not None:
+                    yield member
 
     def end(self) -> None:
         """Nothing more comes. Raises LayerInvalid where something is missing."""
         if self._held or self._body or self._padding or self._extensions or self._extending:
             raise LayerInvalid("the archive is cut off in the middle of an entry")
 
-    def _collected(self) -> Iterator[Member]:
-        block, self._held = bytes(self._held), bytearray()
+    def _collected(self, block: bytes) -> Member | None:
+        """The entry that begins with a header that was collected; None where this was no such header."""
         if self._extending is not None:
             header, self._extending, self._wanted = self._extending, None, BLOCK
             self._extended(header, block)
-            return
+            return None
         header_or_end = read_header(block)
         if header_or_end is None:
             self._zeros += 1
-        elif self._zeros:
+            return None
+        if self._zeros:
             raise LayerInvalid("the archive goes on after a block of zeros, which ends it")
-        elif header_or_end.letter in _EXTENSIONS:
+        if header_or_end.letter in _EXTENSIONS:
             self._begin_extension(header_or_end)
-        else:
-            yield self._member(header_or_end)
+            return None
+        return self._member(header_or_end)
 
     def _begin_extension(self, header: Header) -> None:
         if header.size > _MAX_EXTENSION_BYTES:
@@ -114,8 +125,8 @@ class TarReader:
 
     def _member(self, header: Header) -> Member:
         said, self._extensions = self._extensions, {}
-        records = read_records(said.get(_RECORDS, b""))
-        for letter, key in ((_LONG_NAME, b"path"), (_LONG_TARGET, b"linkpath")):
+        records = read_records(said.pop(_RECORDS, b""))
+        for letter, key in _LONG.items() if said else ():
             if letter in said:
                 if key in records:
                     raise LayerInvalid(

@@ -114,9 +114,9 @@ class Archives:
             self._say(f"  {note}")
         return (*made, *_placed(entries, top, self._below))
 
-    def close(self) -> None:
-        """Ends its thread."""
-        self._kept.close()
+    async def close(self) -> None:
+        """Ends what it has begun."""
+        await self._kept.close()
 
     def _at(self, path: str) -> Entry | None:
         """What the image shows at a path below the destination; of a link to a directory, that."""

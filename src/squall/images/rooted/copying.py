@@ -74,7 +74,7 @@ async def copied(copy: Copy, sources: Sources, below: Below, blobs: BlobStore, s
         laid = [*await _laid(copy, found, archives, below, blobs), *_downloaded(copy, sources.fetched)]
         unpacked = await archives.laid() if archives.any else ()
     finally:
-        archives.close()
+        await archives.close()
     return (*(_owned(one, owner, copy.chmod) for one in _placed(laid, below)), *unpacked)
 
 
