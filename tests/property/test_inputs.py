@@ -41,6 +41,8 @@ class LifeOfInputs(RuleBasedStateMachine):
         self.line = FunctionLine()
         self.model: dict[CallId, Model] = {}
         self.kills: dict[tuple[CallId, int], int] = {}
+        self.first: dict[CallId, int] = {}
+        self.tried: dict[CallId, int] = {}
 
     # -- events
 
@@ -55,8 +57,9 @@ class LifeOfInputs(RuleBasedStateMachine):
             return
         fresh = self.line.submit(call, start=start, count=count, total=total)
         assert fresh == max(0, start + count - len(known.where))
+        first = self.begin(call)
         for index in range(len(known.where), start + count):
-            known.where[index] = ("waiting", 1, None)
+            known.where[index] = ("waiting", first, None)
         known.total = known.total if total is None else total
         self.model[call] = known
 
@@ -67,6 +70,7 @@ class LifeOfInputs(RuleBasedStateMachine):
         if known.total is not None and start + count > known.total:
             return
         self.line.skip(call, start=start, count=count)
+        self.begin(call)
         for index in range(start, start + count):
             known.where[index] = ("ended", 0, None)
         self.model[call] = known
@@ -106,7 +110,8 @@ class LifeOfInputs(RuleBasedStateMachine):
     ) -> None:
         call = data.draw(calls)
         start = data.draw(st.integers(0, 15))
-        part = Segment(call, start, start + data.draw(st.integers(1, 6)), 1 + late)
+        attempt = self.first.get(call, 1) + late
+        part = Segment(call, start, start + data.draw(st.integers(1, 6)), attempt)
         known = self.model.get(call, Model())
         counts = [
             index
@@ -151,7 +156,7 @@ class LifeOfInputs(RuleBasedStateMachine):
 
     @rule(container=containers, end=st.sampled_from(ENDS), losses=st.integers(0, 12), timed_out=st.booleans())
     def lose(self, container: ContainerId, end: ContainerEnd, losses: int, timed_out: bool) -> None:
-        lost = self.line.held(container)
+        lost = [part for part in self.line.held(container) if self.line.is_current(part)]
         first = (lost[0].call, lost[0].start) if lost else (CALLS[0], -1)
         kills = self.kills[first] = self.kills.get(first, 0) + 1
         suspect = Suspect(kills=kills, losses=losses, timed_out_s=1.0 if timed_out else None)
@@ -167,7 +172,8 @@ class LifeOfInputs(RuleBasedStateMachine):
     @rule(container=containers)
     def leave_without_a_plan(self, container: ContainerId) -> None:
         for part in self.line.held(container):
-            self.note(part, "waiting", part.attempt)
+            if self.line.is_current(part):
+                self.note(part, "waiting", part.attempt)
         self.line.leave(container)
 
     @rule(
@@ -178,9 +184,12 @@ class LifeOfInputs(RuleBasedStateMachine):
         attempt=st.integers(1, 3),
     )
     def adopt(self, container: ContainerId, call: CallId, start: int, count: int, attempt: int) -> None:
+        # What containers say that they hold is of this server's time, or of one that knew of no dropped call.
+        attempt += self.first.get(call, 1) - 1
         known = self.model.get(call, Model())
         part = Segment(call, start, start + count, attempt)
-        free = [i for i in range(start, start + count) if known.where.get(i, ("", 0, None))[0] == "waiting"]
+        places = {index: known.where.get(index, ("", 0, None)) for index in range(start, start + count)}
+        free = [i for i, (place, tried, _) in places.items() if place == "waiting" and tried <= attempt]
         assert self.line.adopt(container, part) == len(free)
         for index in free:
             known.where[index] = ("leased", attempt, container)
@@ -191,11 +200,32 @@ class LifeOfInputs(RuleBasedStateMachine):
         working = self.line.drop(call)
         leased = {index for index, (place, _, _) in known.where.items() if place == "leased"}
         assert {index for _, part in working for index in range(part.start, part.stop)} == leased
-        # What is still in hand of a dropped call comes back, or goes with its container; either way it is let go.
-        for container, part in working:
-            assert not list(self.line.finish(container, part))
+        # What is still in hand of a dropped call stays so until its container has said what became of it.
+        in_hand = [part.attempt for _, part in self.all_held() if part.call == call]
+        self.tried[call] = max(in_hand, default=0)
+        self.first.pop(call, None)
         for key in [key for key in self.kills if key[0] == call]:
             del self.kills[key]
+
+    @rule(data=st.data(), how=st.sampled_from(["finish", "give back", "requeue", "put off"]))
+    def what_was_dropped_does_not_count_though_its_call_has_come_again(
+        self, data: st.DataObject, how: str
+    ) -> None:
+        stale = [(container, part) for container, part in self.all_held() if not self.line.is_current(part)]
+        if not stale:
+            return
+        container, part = data.draw(st.sampled_from(stale))
+        match how:
+            case "finish":
+                assert not list(self.line.finish(container, part))
+            case "give back":
+                self.line.give_back(container, part)
+            case "requeue":
+                self.line.requeue(container, part)
+            case _:
+                one = Segment(part.call, part.start, part.start + 1, part.attempt, part.alone)
+                assert not self.line.put_off(container, one)
+        assert not any(mine == part for _, mine in self.all_held())
 
     # -- the two rules, and the counters
 
@@ -209,7 +239,7 @@ class LifeOfInputs(RuleBasedStateMachine):
                 self.see(seen, part, ("waiting", part.attempt, None))
             for container in CONTAINERS:
                 for part in self.line.held(container):
-                    if part.call == call:
+                    if part.call == call and self.line.is_current(part):
                         self.see(seen, part, ("leased", part.attempt, container))
             for index, ended in enumerate(line.ended):
                 if ended:
@@ -227,7 +257,8 @@ class LifeOfInputs(RuleBasedStateMachine):
     def counters_are_exact(self) -> None:
         places = [place for known in self.model.values() for place, _, _ in known.where.values()]
         assert self.line.waiting == places.count("waiting")
-        assert self.line.leased == places.count("leased")
+        stale = [len(part) for _, part in self.all_held() if not self.line.is_current(part)]
+        assert self.line.leased == places.count("leased") + sum(stale)
         for line in self.line.calls.values():
             assert line.waiting_count == sum(map(len, line.waiting))
 
@@ -250,9 +281,19 @@ class LifeOfInputs(RuleBasedStateMachine):
 
     # -- helpers
 
+    def begin(self, call: CallId) -> int:
+        """The number of a call's first attempts, after those that were in hand when it was dropped."""
+        if call not in self.first:
+            self.first[call] = self.line.calls[call].first
+            assert self.first[call] > self.tried.pop(call, 0)
+        return self.first[call]
+
+    def all_held(self) -> list[tuple[ContainerId, Segment]]:
+        return [(container, part) for container in CONTAINERS for part in self.line.held(container)]
+
     def some_held(self, data: st.DataObject) -> tuple[ContainerId, Segment]:
         """Some of what some container holds; nothing real when nobody holds anything."""
-        held = [(container, part) for container in CONTAINERS for part in self.line.held(container)]
+        held = [(container, part) for container, part in self.all_held() if self.line.is_current(part)]
         if not held:
             reject()
         container, part = data.draw(st.sampled_from(held))

@@ -1,4 +1,4 @@
-"""What scheduling decides, whatever it is shown: how many, how much, where, when again."""
+"""What scheduling decides, whatever it is shown: how many, how much, where."""
 
 from __future__ import annotations
 
@@ -7,31 +7,15 @@ from dataclasses import replace
 import pytest
 from hypothesis import given, strategies as st
 
-from squall.model.container import ContainerEnd, WantedContainer
-from squall.model.errors import (
-    ContainerExited,
-    DiskFull,
-    FunctionTimeout,
-    InputLost,
-    OutOfMemory,
-    TooManyProcesses,
-)
-from squall.model.function import Code, Function, Retries, Scaling
-from squall.model.ids import AppId, CallId, ContainerId, FunctionId, NodeId
+from squall.model.container import WantedContainer
+from squall.model.function import Code, Function, Scaling
+from squall.model.ids import AppId, ContainerId, FunctionId, NodeId
 from squall.model.node import Node
 from squall.model.resources import Resources
 from squall.scheduling.chunk import GROWTH, MOST, TARGET_S, Pace, chunk_size, may_prefetch
-from squall.scheduling.inputs import Segment
-from squall.scheduling.loss import End, Requeue, Suspect, describe_end, is_own_doing, plan_loss
 from squall.scheduling.node_diff import Start, Stop, plan_node
 from squall.scheduling.place import Room, Wish
 from squall.scheduling.plan import ContainerView, FunctionView, Hold, Retire, StartOne, plan_capacity
-from squall.scheduling.retry import (
-    MOST_LOSSES,
-    delay_after_raise_s,
-    runs_again_after_kill,
-    runs_again_after_loss,
-)
 from squall.scheduling.scale import PLATFORM_MOST, Demand, desired_containers
 
 counts = st.integers(0, 10_000)
@@ -302,125 +286,6 @@ def test_a_node_reaches_what_was_wanted_and_then_has_nothing_to_do(
             after.remove(step.container)
     assert after == wanted - ended
     assert plan_node(shall, frozenset(after), frozenset(ended)) == ()
-
-
-# -- retry
-
-
-@given(
-    policy=st.builds(
-        Retries,
-        max_retries=st.integers(0, 10),
-        backoff_coefficient=st.floats(1.0, 10.0),
-        initial_delay=st.floats(0.0, 60.0),
-        max_delay=st.floats(0.0, 60.0),
-    ),
-    raised=st.integers(1, 1000),
-)
-def test_delays_grow_up_to_their_bound_and_retries_end(policy: Retries, raised: int) -> None:
-    delay = delay_after_raise_s(policy, raised=raised)
-    assert (delay is None) == (raised > policy.max_retries)
-    if delay is not None:
-        assert 0 <= delay <= policy.max_delay
-        before = delay_after_raise_s(policy, raised=raised - 1) if raised > 1 else 0.0
-        assert before is not None
-        assert before <= delay
-
-
-def test_without_a_policy_nothing_is_tried_again() -> None:
-    assert delay_after_raise_s(None, raised=1) is None
-    with pytest.raises(ValueError, match="from 1"):
-        delay_after_raise_s(None, raised=0)
-    assert [runs_again_after_kill(kills=kills) for kills in (1, 2)] == [True, False]
-    assert [runs_again_after_loss(losses=losses) for losses in (MOST_LOSSES, MOST_LOSSES + 1)] == [
-        True,
-        False,
-    ]
-
-
-# -- loss
-
-ends = st.builds(
-    ContainerEnd,
-    cause=st.sampled_from(["exit", "signal", "oom", "pids", "disk", "killed"]),
-    code=st.none() | st.integers(0, 255),
-    signal=st.none() | st.integers(1, 64),
-    memory_limit_bytes=st.none() | st.integers(0, 2**40),
-    said=st.text(max_size=20),
-)
-suspects = st.builds(
-    Suspect,
-    kills=st.integers(0, 3),
-    losses=st.integers(0, 12),
-    items_sent=st.sampled_from([0, 0, 3]),
-    timed_out_s=st.sampled_from([None, None, 1.0]),
-)
-
-
-@st.composite
-def held(draw: st.DrawFn) -> list[Segment]:
-    at, found = 0, []
-    for _ in range(draw(st.integers(0, 5))):
-        start = at + draw(st.integers(0, 3))
-        at = start + draw(st.integers(1, 9))
-        found.append(Segment(CallId(f"fc-{draw(st.integers(0, 2))}"), start, at, draw(st.integers(1, 3))))
-    return found
-
-
-def pieces(parts: list[Segment]) -> list[tuple[str, int, int]]:
-    return [(part.call, index, part.attempt) for part in parts for index in range(part.start, part.stop)]
-
-
-@given(lost=held(), end=ends, suspect=suspects)
-def test_every_lost_input_runs_again_or_ends_and_only_the_one_that_ran_can_end(
-    lost: list[Segment], end: ContainerEnd, suspect: Suspect
-) -> None:
-    steps = plan_loss(lost, end, suspect, function="f")
-    assert pieces([step.part for step in steps]) == pieces(lost)
-    for number, step in enumerate(steps):
-        assert number == 0 or isinstance(step, Requeue), "an input that had not begun ended"
-        assert not isinstance(step, End) or len(step.part) == 1
-
-
-@given(lost=held().filter(bool), end=ends, kills=st.integers(0, 5), losses=st.integers(0, 12))
-def test_the_three_kinds_are_never_mixed(
-    lost: list[Segment], end: ContainerEnd, kills: int, losses: int
-) -> None:
-    first, *_ = plan_loss(lost, end, Suspect(kills=kills, losses=losses), function="f")
-    other = plan_loss(
-        lost, end, Suspect(kills=kills + 9 * (not is_own_doing(end)), losses=losses), function="f"
-    )[0]
-    assert type(first) is type(other), "what was lost is charged for what broke"
-    if is_own_doing(end):
-        assert isinstance(first, Requeue) == (kills <= 1)
-        assert not isinstance(first, Requeue) or first.alone
-        assert not isinstance(first, End) or type(first.error) is type(describe_end(end, function="f"))
-        assert not isinstance(first, End) or not isinstance(first.error, InputLost)
-    else:
-        assert isinstance(first, Requeue) == (losses <= MOST_LOSSES)
-        assert not isinstance(first, Requeue) or not first.alone
-        assert not isinstance(first, End) or isinstance(first.error, InputLost)
-
-
-@given(lost=held().filter(bool), end=ends, suspect=suspects)
-def test_what_timed_out_ends_as_that_and_what_was_yielded_is_never_yielded_twice(
-    lost: list[Segment], end: ContainerEnd, suspect: Suspect
-) -> None:
-    first, *_ = plan_loss(lost, end, suspect, function="f")
-    if suspect.timed_out_s is not None:
-        assert isinstance(first, End)
-        assert isinstance(first.error, FunctionTimeout)
-    elif suspect.items_sent:
-        assert isinstance(first, End)
-        assert isinstance(first.error, InputLost)
-
-
-@given(end=ends)
-def test_an_end_is_named_by_its_cause(end: ContainerEnd) -> None:
-    named = {"oom": OutOfMemory, "pids": TooManyProcesses, "disk": DiskFull}
-    error = describe_end(end, function="f")
-    assert type(error) is named.get(end.cause, ContainerExited)
-    assert "f" in error.message
 
 
 # -- helpers

@@ -12,6 +12,8 @@ from squall.model.resources import DEFAULT_CPU_MILLI, DEFAULT_MEMORY_MIB, Limits
 MAX_TIMEOUT_S = 86_400.0
 # From the least that is kept apart to the most.
 LEVELS = ("process", "sandbox", "sandbox-strict", "crun", "runc", "gvisor")
+# What becomes of an input whose container was lost after it may have begun: it runs again, or it ends.
+ON_LOST = ("rerun", "fail")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,7 +21,8 @@ class Retries:
     """How often, and after how long, an input whose function raised is tried again.
 
     max_retries: 0 to 10. initial_delay, max_delay: seconds, max_delay at most 60. The delay before retry n is
-    initial_delay * backoff_coefficient ** (n - 1), at most max_delay.
+    initial_delay * backoff_coefficient ** (n - 1) and up to a quarter more, which differs from input to input; at most
+    max_delay.
     """
 
     max_retries: int = 3
@@ -85,6 +88,7 @@ class Function:
     """One remote function as it was declared. Times in seconds; image and client_python are their JSON forms.
 
     gpu: what of GPUs each container gets, the first choice first; one of them comes on top of `asks`.
+    on_lost: one of ON_LOST.
     start_path: the only way in which its containers may start, for tests and diagnosis; "" for the best there is.
     """
 
@@ -106,12 +110,25 @@ class Function:
     is_async: bool = False
     level: str = "sandbox"
     single_use: bool = False
+    on_lost: str = "rerun"
     block_network: bool = False
     start_path: str = ""
 
     def __post_init__(self) -> None:
         if self.level not in LEVELS:
             raise ValueError(f"level is one of {', '.join(map(repr, LEVELS))}, not {self.level!r}")
+        if self.on_lost not in ON_LOST:
+            raise ValueError(f"on_lost is one of {', '.join(map(repr, ON_LOST))}, not {self.on_lost!r}")
         for what, seconds in (("timeout", self.timeout_s), ("startup_timeout", self.startup_timeout_s)):
             if not 1.0 <= seconds <= MAX_TIMEOUT_S:
                 raise ValueError(f"{what} is between 1 and {MAX_TIMEOUT_S:g} seconds, not {seconds}")
+
+    @property
+    def at_most_once(self) -> bool:
+        """Whether no input may begin a second time, unless its own policy tries it again after it raised."""
+        return self.on_lost == "fail"
+
+    @property
+    def one_at_a_time(self) -> bool:
+        """Whether a container holds one input and no more: what it holds may have begun, and nothing else has."""
+        return self.single_use or self.at_most_once

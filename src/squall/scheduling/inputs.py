@@ -12,6 +12,9 @@ from dataclasses import dataclass, field
 
 from squall.model.ids import CallId, ContainerId
 
+MOST_STALE = 10_000
+"""Of how many dropped calls is remembered which attempts are still in hand."""
+
 
 @dataclass(frozen=True, slots=True)
 class Segment:
@@ -37,9 +40,14 @@ def singles(part: Segment) -> list[Segment]:
 
 @dataclass(slots=True)
 class CallLine:
-    """One call's inputs: those waiting, and how far it has come."""
+    """One call's inputs: those waiting, and how far it has come.
+
+    first: the number of first attempts; above 1 for a call that was dropped while containers had inputs of it in hand, and
+    that has come again: what they say of it still is about attempts before.
+    """
 
     id: CallId
+    first: int = 1
     submitted: int = 0
     total: int | None = None
     ended: bytearray = field(default_factory=bytearray)
@@ -84,6 +92,8 @@ class FunctionLine:
         self.leased = 0
         self.fenced = 0
         self._turns: deque[CallId] = deque()
+        # The attempts of dropped calls that are still in hand: their numbers are not given again.
+        self._stale: dict[CallId, int] = {}
 
     def fresh(self, call: CallId, *, start: int, count: int, total: int | None = None) -> int:
         """How many of the inputs [start, start + count) are not known yet.
@@ -107,11 +117,11 @@ class FunctionLine:
         total: how many inputs the call has in all, once the client knows. Raises what `fresh` raises.
         """
         fresh = self.fresh(call, start=start, count=count, total=total)
-        line = self.calls.setdefault(call, CallLine(call))
+        line = self._line(call)
         if total is not None:
             line.total = total
         if fresh:
-            self._offer(line, Segment(call, line.submitted, line.submitted + fresh))
+            self._offer(line, Segment(call, line.submitted, line.submitted + fresh, line.first))
             line.submitted += fresh
             line.ended.extend(bytes(fresh))
         return fresh
@@ -122,7 +132,7 @@ class FunctionLine:
         Those known already stay as they are. Raises what `fresh` raises.
         """
         fresh = self.fresh(call, start=start, count=count)
-        line = self.calls.setdefault(call, CallLine(call))
+        line = self._line(call)
         line.submitted += fresh
         line.ended.extend(b"\x01" * fresh)
         line.ended_count += fresh
@@ -162,7 +172,7 @@ class FunctionLine:
     def finish(self, container: ContainerId, done: Segment) -> Iterator[tuple[int, int]]:
         """Ends the inputs of `done`, and gives the runs [start, stop) whose outcome counts; the rest is fenced."""
         held = self._release(container, done)
-        line = self.calls.get(done.call)
+        line = self._current(done)
         if line is None or not held:
             self.fenced += len(done)
             return
@@ -174,7 +184,7 @@ class FunctionLine:
 
     def give_back(self, container: ContainerId, part: Segment) -> int:
         """Inputs that a container had not started stand at the head of the line again. How many."""
-        line = self.calls.get(part.call)
+        line = self._current(part)
         returned = 0
         for start, stop in self._release(container, part):
             if line is not None:
@@ -186,7 +196,7 @@ class FunctionLine:
         """Delays one input that a container had in hand; `again` puts it back in line. False: it is fenced."""
         if not self._release(container, one):
             return False
-        line = self.calls.get(one.call)
+        line = self._current(one)
         if line is None:
             return False
         line.delayed.add(one.start)
@@ -194,10 +204,14 @@ class FunctionLine:
 
     def again(self, one: Segment) -> None:
         """The delay of an input is over: it stands in line for its next attempt."""
-        line = self.calls.get(one.call)
+        line = self._current(one)
         if line is not None and one.start in line.delayed:
             line.delayed.discard(one.start)
+            # Its call has had its turn: else one whose inputs fail again and again would keep the others from theirs.
+            line_had_none = not line.waiting
             self._offer(line, Segment(one.call, one.start, one.stop, one.attempt + 1, one.alone), first=True)
+            if line_had_none:
+                self._turns.rotate(-1)
 
     def held(self, container: ContainerId) -> list[Segment]:
         """Everything a container has in hand, in its order; it is at work on the first input of the first segment."""
@@ -205,7 +219,7 @@ class FunctionLine:
 
     def requeue(self, container: ContainerId, lost: Segment, *, alone: bool = False) -> None:
         """Inputs of a container that is lost stand at the head of the line for another attempt."""
-        line = self.calls.get(lost.call)
+        line = self._current(lost)
         for start, stop in self._release(container, lost):
             if line is not None:
                 self._offer(line, Segment(lost.call, start, stop, lost.attempt + 1, alone), first=True)
@@ -219,7 +233,8 @@ class FunctionLine:
     def adopt(self, container: ContainerId, segment: Segment) -> int:
         """A container that outlived the server says that it works on these inputs: take them out of the line.
 
-        How many; those that do not wait (not submitted yet, ended, delayed, leased to another) are passed over.
+        How many; those that do not wait (not submitted yet, ended, delayed, leased to another), or wait for an attempt after
+        that one, are passed over.
         """
         line = self.calls.get(segment.call)
         if line is None:
@@ -227,7 +242,7 @@ class FunctionLine:
         found: list[Segment] = []
         for waiting in list(line.waiting):
             low, high = max(waiting.start, segment.start), min(waiting.stop, segment.stop)
-            if low < high:
+            if low < high and waiting.attempt <= segment.attempt:
                 found.append(Segment(line.id, low, high, segment.attempt, segment.alone))
                 self._take_out(line, waiting, found[-1])
         if found:
@@ -249,15 +264,43 @@ class FunctionLine:
             for container, leases in self.leases.items():
                 for lease in leases:
                     working.extend((container, part) for part in lease.segments if part.call == call)
+        tried = [line.first - 1, *(part.attempt for _, part in working)]
+        if line.delayed:
+            tried.append(line.first + max(line.raises.values(), default=0))
+        if max(tried):
+            self._stale[call] = max(tried)
+            if len(self._stale) > MOST_STALE:
+                del self._stale[next(iter(self._stale))]
         return working
+
+    def waits(self, part: Segment) -> bool:
+        """Whether some of these inputs stand in line."""
+        line = self.calls.get(part.call)
+        return line is not None and any(
+            max(part.start, waiting.start) < min(part.stop, waiting.stop) for waiting in line.waiting
+        )
+
+    def is_current(self, part: Segment) -> bool:
+        """Whether this is an attempt of the call as it is here now, not as it was before it was dropped."""
+        return self._current(part) is not None
 
     def attempt_of(self, container: ContainerId, call: CallId, index: int) -> int | None:
         """The attempt in which a container works on an input, or None if it does not."""
         for lease in self.leases.get(container, ()):
             for part in lease.segments:
-                if part.call == call and part.start <= index < part.stop:
+                if part.call == call and part.start <= index < part.stop and self.is_current(part):
                     return part.attempt
         return None
+
+    def _line(self, call: CallId) -> CallLine:
+        line = self.calls.get(call)
+        if line is None:
+            line = self.calls[call] = CallLine(call, first=self._stale.pop(call, 0) + 1)
+        return line
+
+    def _current(self, part: Segment) -> CallLine | None:
+        line = self.calls.get(part.call)
+        return line if line is not None and part.attempt >= line.first else None
 
     def _offer(self, line: CallLine, segment: Segment, *, first: bool = False) -> None:
         if not line.waiting:

@@ -12,6 +12,7 @@ from squall.model.errors import (
     Error,
     FunctionTimeout,
     InputLost,
+    InputNotRunAgain,
     OutOfMemory,
     TooManyProcesses,
 )
@@ -48,21 +49,36 @@ class Suspect:
 
 
 def plan_loss(
-    lost: list[Segment], end: ContainerEnd, suspect: Suspect, *, function: str
+    lost: list[Segment], end: ContainerEnd, suspect: Suspect, *, function: str, at_most_once: bool = False
 ) -> tuple[Requeue | End, ...]:
     """What becomes of `lost`, in its order; the first input of it was being run, the others had not begun.
 
     Three kinds, never mixed: what we stopped runs again; what broke a limit, or died by its own hand, runs once more
-    alone and then ends with the named error; what was killed from outside runs again up to 8 times.
+    alone and then ends with the named error; what was killed from outside runs again up to 8 times. Where one of several
+    inputs must have ended the container, all of them run alone from then on. at_most_once: whatever
+    was handed to the container may have begun there, so none of it runs again.
     """
     if not lost:
         return ()
+    if at_most_once:
+        return _begun_at_most_once(lost, end, suspect, function)
     first = lost[0]
     one = Segment(first.call, first.start, first.start + 1, first.attempt, first.alone)
     rest = [Segment(first.call, first.start + 1, first.stop, first.attempt, first.alone), *lost[1:]]
-    steps: list[Requeue | End] = [_of_suspect(one, end, suspect, function)]
-    steps += [Requeue(part, part.alone) for part in rest if len(part)]
+    apart = _is_to_be_found(lost, end)
+    steps: list[Requeue | End] = [_of_suspect(one, end, suspect, function, apart=apart)]
+    steps += [Requeue(part, part.alone or apart) for part in rest if len(part)]
     return tuple(steps)
+
+
+def _is_to_be_found(lost: list[Segment], end: ContainerEnd) -> bool:
+    """Whether one of several inputs ends its containers, so that each has to run alone to show which one it is.
+
+    The first one is only the likeliest: short inputs before the one that was run may have ended without having said so. A
+    container that was killed from outside is taken for an accident the first time.
+    """
+    several = sum(map(len, lost)) > 1
+    return several and (is_own_doing(end) or any(part.attempt > 1 for part in lost))
 
 
 def is_own_doing(end: ContainerEnd) -> bool:
@@ -96,12 +112,34 @@ def describe_end(end: ContainerEnd, *, function: str) -> Error:
     )
 
 
-def _of_suspect(one: Segment, end: ContainerEnd, suspect: Suspect, function: str) -> Requeue | End:
+def _begun_at_most_once(
+    lost: list[Segment], end: ContainerEnd, suspect: Suspect, function: str
+) -> tuple[End, ...]:
+    why = describe_end(end, function=function)
+    error: Error = why
     if suspect.timed_out_s is not None:
-        limit = suspect.timed_out_s
-        return End(
-            one, FunctionTimeout(f"{function} ran longer than its timeout of {limit:g} s", limit_s=limit)
-        )
+        error = _timed_out(function, suspect.timed_out_s)
+    elif not is_own_doing(end):
+        error = not_run_again(function, str(why))
+    return tuple(End(part, error) for part in lost)
+
+
+def not_run_again(function: str, why: str) -> Error:
+    """The error of an input that may have begun, of a function that begins none twice."""
+    return InputNotRunAgain(
+        f"an input of {function} may have begun when it was lost, and is not run again: {why}"
+    )
+
+
+def _timed_out(function: str, limit_s: float) -> Error:
+    return FunctionTimeout(f"{function} ran longer than its timeout of {limit_s:g} s", limit_s=limit_s)
+
+
+def _of_suspect(
+    one: Segment, end: ContainerEnd, suspect: Suspect, function: str, *, apart: bool
+) -> Requeue | End:
+    if suspect.timed_out_s is not None:
+        return End(one, _timed_out(function, suspect.timed_out_s))
     if suspect.items_sent:
         why = describe_end(end, function=function)
         return End(
@@ -112,7 +150,7 @@ def _of_suspect(one: Segment, end: ContainerEnd, suspect: Suspect, function: str
             return Requeue(one, alone=True)
         return End(one, describe_end(end, function=function))
     if runs_again_after_loss(losses=suspect.losses):
-        return Requeue(one, one.alone)
+        return Requeue(one, one.alone or apart)
     return End(
         one, InputLost(f"{function} lost its container {suspect.losses} times", attempts=suspect.losses)
     )

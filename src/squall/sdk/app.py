@@ -78,6 +78,7 @@ class App:
         buffer_containers: int | None = None,
         scaledown_window: float | None = None,
         single_use_containers: bool = False,
+        on_lost: str | None = None,
         block_network: bool = False,
         level: str | None = None,
         serialized: bool = False,
@@ -95,18 +96,17 @@ class App:
         env: plain environment variables.
         timeout: seconds that an attempt may take, 1 to 86400 (300).
         startup_timeout: seconds that importing its code may take (as timeout, at least 60).
-        retries: how often an input whose function raised is tried again, 0 to 10, a second later each time, or a
-        `squall.Retries` (0). Not for generators.
+        retries: how often an input that raised is tried again, 0 to 10, or a `squall.Retries` (0). Not for generators.
         min_containers, max_containers, buffer_containers: kept alive; never more; idle on top under load (0, none, 0).
         scaledown_window: idle seconds after which a container goes, 2 to 3600 (60).
         single_use_containers: a fresh container for each input (False).
+        on_lost: "fail" ends an input that may have begun when its container was lost; "rerun" runs it again ("rerun").
         block_network: its containers have loopback and no other network (False).
         level: what keeps its containers apart, "process" to "gvisor" ("sandbox"); refused at once where it cannot be given.
         serialized: its code travels by value, as in notebooks, not as a module (False).
         include_source: whether the source ships (the app's).
 
-        Raises InvalidError for an option that is not there or out of its bounds, and AlreadyExistsError for a name that
-        is taken.
+        Raises InvalidError for an option that is not there or out of its bounds, AlreadyExistsError for a name that is taken.
         """
         options = {key: value for key, value in locals().items() if key not in ("self", "later")}
         _refuse_later(later)

@@ -12,10 +12,11 @@ from typing import Any
 from squall.context.current import current_input
 from squall.context.fresh import fresh_id
 from squall.model.call import Verb
-from squall.model.errors import ConnectionLost, Error, RequestSizeError
+from squall.model.errors import ConnectionLost, Error, RequestSizeError, TooManyInputs
 from squall.model.ids import CALL, CallId, input_id
 from squall.sdk.client import Client, post as loop_post
 from squall.sdk.outcome import Failure, outcomes_in
+from squall.sdk.patience import Patience
 from squall.wire import payload
 from squall.wire.codec import Frame, Kind, write_head
 from squall.wire.lent import LentFile
@@ -114,6 +115,9 @@ class OneCall:
         self._parent = parent()
         self._stream: Stream | None = None
         self._attached = 0
+        self._sent = False
+        self._over = False
+        self._patience: Patience | None = None
         self._printed = False
         self._answer: tuple[Frame, list[Any]] | None = None
         self._error: Error | None = None
@@ -133,7 +137,9 @@ class OneCall:
         if line is None:
             return False
         header = write_head({"t": "call", **self._head()})
-        if not line.carry(header, self._packed.buffers, self._on_frame):
+        answered = line.carry(header, self._packed.buffers, self._on_frame)
+        if not answered:
+            self._sent = answered is False
             return False
         if self._printed:
             client.catch_up()
@@ -142,9 +148,10 @@ class OneCall:
     def attach(self, session: Session) -> None:
         """See Lasting."""
         self._attached += 1
+        head, self._sent = self._head(), True
         try:
             self._stream = session.open(
-                "call", self._head(), *self._packed.buffers, fds=self._packed.fds, on_frame=self._on_frame
+                "call", head, *self._packed.buffers, fds=self._packed.fds, on_frame=self._on_frame
             )
         except ConnectionLost:
             return
@@ -158,6 +165,7 @@ class OneCall:
 
     def cancel(self) -> None:
         """Nobody wants the outcome any more; on the client's loop."""
+        self._over = True
         if self._stream is not None:
             self._stream.cancel()
         self._target.client.remove(self)
@@ -176,14 +184,22 @@ class OneCall:
         return value
 
     def _head(self) -> dict[str, Any]:
-        head = {"call": self.id, "fn": self._target.function, "verb": Verb.REMOTE, "d": [self._packed.size]}
+        head: dict[str, Any] = {
+            "call": self.id,
+            "fn": self._target.function,
+            "verb": Verb.REMOTE,
+            "d": [self._packed.size],
+        }
+        if self._sent:
+            # It may have begun: a server that does not know it must not have it begin twice where that is asked for.
+            head["again"] = 1
         return head | self._parent if self._parent else head
 
     def _on_frame(self, frame: Frame) -> None:
         kind = frame.kind
         if kind is Kind.FAIL:
             error = Error.from_wire(frame.head())
-            if isinstance(error, ConnectionLost):
+            if isinstance(error, ConnectionLost) or self._waits_for_room(error):
                 return
             self.give_up(error)
         elif kind is Kind.END or kind is Kind.DATA:
@@ -199,7 +215,27 @@ class OneCall:
             if kind is Kind.END:
                 self._finish()
 
+    def _waits_for_room(self, error: Error) -> bool:
+        """Whether it was refused for want of room, and is sent again later; on the client's loop."""
+        if not isinstance(error, TooManyInputs) or self._stream is None:
+            return False
+        self._patience = self._patience or Patience()
+        loop, refused = asyncio.get_running_loop(), self._stream
+        delay_s = self._patience.delay_s(error, loop.time())
+        if delay_s is None:
+            return False
+        # Nothing of it was taken.
+        self._sent = False
+        loop.call_later(delay_s, self._send_again, refused)
+        return True
+
+    def _send_again(self, refused: Stream) -> None:
+        # On a new connection it has been sent again already.
+        if not self._over and self._stream is refused:
+            self._target.client.add(self)
+
     def _finish(self) -> None:
+        self._over = True
         self._target.client.remove(self)
         self.on_done()
         # After the caller is awake: giving back the pages of a large value takes milliseconds.

@@ -81,6 +81,7 @@ def declare(
             is_async=is_async,
             level=str(options.get("level") or "sandbox"),
             single_use=bool(options.get("single_use_containers")),
+            on_lost=_word("on_lost", options.get("on_lost"), "rerun"),
             block_network=_flag("block_network", options.get("block_network")),
             start_path=os.environ.get(START_PATH_VARIABLE, ""),
         )
@@ -102,6 +103,12 @@ def _check_name(name: str) -> None:
             f"{name!r} is no name for a function",
             remedy="letters, digits, '-', '_' and '.', at most 100: `@app.function(name=...)`",
         )
+
+
+def _word(what: str, given: Any, default: str) -> str:
+    if not isinstance(given, str | None):
+        raise TypeError(f"{what} is a word, not {given!r}")
+    return default if given is None else given
 
 
 def _flag(what: str, given: Any) -> bool:

@@ -6,7 +6,7 @@ import socket
 import threading
 from collections.abc import Callable, Sequence
 
-from squall.model.errors import ConnectionLost, Error, FunctionNotFound
+from squall.model.errors import ConnectionLost, Error, FunctionNotFound, TooManyInputs
 from squall.wire.blocking import BlockingLink
 from squall.wire.codec import Buffer, Frame, Kind
 from squall.wire.rights import close_all
@@ -38,13 +38,16 @@ class DirectLine:
             finally:
                 self._taken.release()
 
-    def carry(self, header: bytes, buffers: Sequence[Buffer], on_frame: Callable[[Frame], None]) -> bool:
-        """Opens a stream and hands every frame of its answer to on_frame, up to the last one; False: not answered.
+    def carry(
+        self, header: bytes, buffers: Sequence[Buffer], on_frame: Callable[[Frame], None]
+    ) -> bool | None:
+        """Opens a stream and hands every frame of its answer to on_frame, up to the last one.
 
-        Raises what an interrupt of this thread raises.
+        False: not answered, and it may have begun. None: the server has taken nothing of it. Raises what an interrupt of this
+        thread raises.
         """
         if not self._taken.acquire(blocking=False):
-            return False
+            return None
         try:
             return self._carry(header, buffers, on_frame)
         except (OSError, Error):
@@ -57,10 +60,15 @@ class DirectLine:
         finally:
             self._taken.release()
 
-    def _carry(self, header: bytes, buffers: Sequence[Buffer], on_frame: Callable[[Frame], None]) -> bool:
+    def _carry(
+        self, header: bytes, buffers: Sequence[Buffer], on_frame: Callable[[Frame], None]
+    ) -> bool | None:
         link = self._link
         if link is None:
-            link, self._last_id = BlockingLink(self._dial()), -1
+            try:
+                link, self._last_id = BlockingLink(self._dial()), -1
+            except OSError:
+                return None
             self._link = link
         stream = self._last_id = self._last_id + 2
         link.send(Frame(Kind.OPEN, stream, 0, header), *buffers)
@@ -68,7 +76,7 @@ class DirectLine:
             if frame.stream == stream:
                 kind = frame.kind
                 if kind is Kind.FAIL and _is_for_the_loop(frame):
-                    return False
+                    return None
                 on_frame(frame)
                 if kind is Kind.END or kind is Kind.FAIL:
                     return True
@@ -83,5 +91,8 @@ class DirectLine:
 
 
 def _is_for_the_loop(frame: Frame) -> bool:
-    """Whether an error may be none on the client's connection: a new server knows an app once that has told it."""
-    return isinstance(Error.from_wire(frame.head()), ConnectionLost | FunctionNotFound)
+    """Whether an error may be none on the client's connection.
+
+    A new server knows an app once that has told it, and where there is no room, the loop waits for some.
+    """
+    return isinstance(Error.from_wire(frame.head()), ConnectionLost | FunctionNotFound | TooManyInputs)

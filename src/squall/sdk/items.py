@@ -36,6 +36,7 @@ class ItemCall:
         self._packed = Packed(target, args, kwargs)
         self._parent = parent()
         self._stream: Stream | None = None
+        self._sent = False
         self._ready = threading.Condition()
         self._items: deque[Any] = deque()
         self._ended = False
@@ -79,8 +80,14 @@ class ItemCall:
         if self._seen:
             self.give_up(ConnectionLost("the connection broke after the generator had begun to yield"))
             return
-        head = {"call": self.id, "fn": self._target.function, "verb": Verb.REMOTE, "d": [self._packed.size]}
-        head |= self._parent
+        head: dict[str, Any] = {
+            "call": self.id,
+            "fn": self._target.function,
+            "verb": Verb.REMOTE,
+            "d": [self._packed.size],
+        }
+        head |= self._parent | ({"again": 1} if self._sent else {})
+        self._sent = True
         try:
             self._stream = session.open(
                 "call", head, *self._packed.buffers, fds=self._packed.fds, on_frame=self._on_frame

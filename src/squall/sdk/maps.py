@@ -18,6 +18,7 @@ from squall.sdk.calls import Packed, Target, parent
 from squall.sdk.client import post
 from squall.sdk.inputs import Ahead, Input, collect
 from squall.sdk.outcome import Failure, outcomes_in
+from squall.sdk.patience import Patience
 from squall.wire import payload
 from squall.wire.codec import Frame, Kind
 from squall.wire.session import Session
@@ -36,12 +37,13 @@ FRAME_BYTES = 3 * 1024 * 1024
 
 
 class _Sent:
-    """Inputs that were sent together and are kept until all their outcomes are in."""
+    """Inputs that were sent together and are kept until all their outcomes are in; went: the server may have them."""
 
-    __slots__ = ("fds", "parts", "sizes", "start")
+    __slots__ = ("fds", "parts", "sizes", "start", "went")
 
     def __init__(self, start: int, sizes: list[Any], parts: list[Any], fds: tuple[int, ...]) -> None:
         self.start, self.sizes, self.parts, self.fds = start, sizes, parts, fds
+        self.went = False
 
 
 class MapCall:
@@ -77,6 +79,8 @@ class MapCall:
         self._error: BaseException | None = None
         self._over = False
         self._started = False
+        self._full_at: int | None = None
+        self._patience = Patience()
 
     # -- the consumer's thread
 
@@ -191,10 +195,10 @@ class MapCall:
         ]
         try:
             head = {**known, "start": 0, "d": [], "skip": skip}
+            self._full_at = None
             self._stream = session.open("call", head, on_frame=self._on_frame)
             for sent in self._sent:
-                head = {"start": sent.start, "d": sent.sizes, **self._total_after(sent)}
-                self._stream.send(head, *sent.parts, fds=sent.fds)
+                self._put(self._stream, sent)
         except ConnectionLost:
             return
         except Error as error:
@@ -209,23 +213,58 @@ class MapCall:
             return
         self._ended.extend(bytes(len(sent.sizes)))
         self._sent.append(sent)
-        head: dict[str, Any] = {"start": sent.start, "d": sent.sizes}
-        if total is not None:
-            head["total"] = total
         try:
             if not self._started:
                 self._started = True
                 self._target.client.add(self)
-            elif self._stream is not None and self._stream.live:
-                self._stream.send(head, *sent.parts, fds=sent.fds)
+            elif self._stream is not None and self._stream.live and self._full_at is None:
+                self._put(self._stream, sent, total)
         except ConnectionLost:
             return
         except Error as error:
             self.give_up(error)
 
-    def _total_after(self, sent: _Sent) -> dict[str, int]:
-        last = self.total is not None and sent.start + len(sent.sizes) == self.total
-        return {"total": self.total} if last and self.total is not None else {}
+    def _put(self, stream: Stream, sent: _Sent, total: int | None = None) -> None:
+        """Sends inputs; after those before them."""
+        if total is None and self.total is not None and sent.start + len(sent.sizes) == self.total:
+            total = self.total
+        head: dict[str, Any] = {"start": sent.start, "d": sent.sizes}
+        if total is not None:
+            head["total"] = total
+        if sent.went:
+            head["again"] = 1
+        sent.went = True
+        stream.send(head, *sent.parts, fds=sent.fds)
+
+    def _wait_for_room(self, start: int, refused: Error) -> None:
+        """There is no room for the inputs from `start` on: the first of them are sent again later, the rest once they are taken."""
+        loop = asyncio.get_running_loop()
+        delay_s = self._patience.delay_s(refused, loop.time())
+        if delay_s is None:
+            if self._stream is not None:
+                self._stream.cancel()
+            self._finish(refused)
+            return
+        self._full_at = start
+        for sent in self._held():
+            sent.went = False
+        loop.call_later(delay_s, self._ask_for_room, self._stream)
+
+    def _ask_for_room(self, refused: Stream | None) -> None:
+        held = self._held()
+        if not self._over and held and refused is self._stream and refused is not None and refused.live:
+            self._put(refused, held[0])
+
+    def _send_held(self) -> None:
+        """The server has taken the first of those that waited for room."""
+        self._patience.has_room()
+        held, self._full_at = self._held()[1:], None
+        if self._stream is not None and self._stream.live:
+            for sent in held:
+                self._put(self._stream, sent)
+
+    def _held(self) -> list[_Sent]:
+        return [sent for sent in self._sent if self._full_at is not None and sent.start >= self._full_at]
 
     def _on_frame(self, frame: Frame) -> None:
         if frame.kind is Kind.FAIL:
@@ -233,7 +272,12 @@ class MapCall:
             if not isinstance(error, ConnectionLost):
                 self._finish(error)
             return
-        head = frame.head().get("o")
+        told = frame.head()
+        if "full" in told:
+            self._wait_for_room(told["start"], Error.from_wire(told["full"]))
+        elif "taken" in told:
+            self._send_held()
+        head = told.get("o")
         if head is not None:
             start, stop = head[0], head[0] + len(head[1])
             # After a new connection an outcome may come twice, also beside others that have not come yet.

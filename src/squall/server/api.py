@@ -20,6 +20,7 @@ from squall.model.errors import (
     InternalFailure,
     InvalidError,
     PermissionDeniedError,
+    TooManyInputs,
     VersionError,
 )
 from squall.model.ids import CALL, CallId, FunctionId, is_id
@@ -248,6 +249,26 @@ def _take_inputs(house: House, record: CallRecord, head: dict[str, Any], frame: 
     house.calls.submit(record, head, frame)
 
 
+def _take_more(house: House, record: CallRecord, frame: Frame) -> None:
+    """Takes further inputs, or says that there is no room: then they are awaited again, and those after them are not taken."""
+    head, stream = frame.head(), record.stream
+    start = head.get("start", 0)
+    if record.full_at is not None and start > record.full_at:
+        return
+    try:
+        _take_inputs(house, record, head, frame)
+    except TooManyInputs as refused:
+        if stream is None or refused.retry_after_s is None:
+            raise
+        record.full_at = start
+        stream.send({"full": refused.to_wire(), "start": start})
+        return
+    if record.full_at is not None:
+        record.full_at = None
+        if stream is not None and stream.live:
+            stream.send({"taken": start})
+
+
 def _make_way(connection: Connection, stream: Stream) -> None:
     """A container that waits for others must not keep inputs from them, which may be those that it waits for."""
     worker = connection.container(stream) if stream.route else None
@@ -259,7 +280,7 @@ def _on_call_frame(connection: Connection, record: CallRecord, stream: Stream, f
     calls = connection.house.calls
     if frame.kind is Kind.DATA:
         try:
-            _take_inputs(connection.house, record, frame.head(), frame)
+            _take_more(connection.house, record, frame)
         except (Error, ValueError) as wrong:
             error = wrong if isinstance(wrong, Error) else InvalidError(str(wrong))
             calls.cancel(record.id, error)

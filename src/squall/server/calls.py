@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 from squall.model.call import OutcomeKind
@@ -15,38 +14,33 @@ from squall.model.errors import (
     Error,
     FunctionNotFound,
     InputCancelled,
-    TooManyInputs,
 )
-from squall.model.ids import AppId, CallId, ContainerId, FunctionId
+from squall.model.ids import AppId, CallId, ContainerId, FunctionId, input_id
 from squall.scheduling.chunk import chunk_size, may_prefetch
 from squall.scheduling.inputs import Lease, Segment
+from squall.scheduling.loss import not_run_again
 from squall.scheduling.retry import delay_after_raise_s
 from squall.server.input_blocks import MOST_BYTES, Block
-from squall.server.outcome_runs import OutcomeRun, read_runs, read_segment, with_error
+from squall.server.outcome_runs import OutcomeRun, error_text, read_runs, read_segment, with_error
+from squall.server.pending import PendingLimits, refuse_what_is_too_much
 from squall.server.records import CallRecord, FunctionRecord, Worker
 from squall.server.returning import Returning
 from squall.server.sizes import measure
-from squall.wire.codec import Buffer, Frame, write_head
+from squall.server.telling import interrupt, pass_on, tell
+from squall.wire.codec import Frame
 
 Clock = Callable[[], float]
 Later = Callable[..., object]
-Send = Callable[..., None]
 OnOutcomes = Callable[[CallRecord, OutcomeRun, Worker | None], None]
 
 SLOW_S = 0.05
 """After how long without an outcome a container gives back what it has not begun."""
 ACK_S = 1.0
 """How long outcomes of an idle container wait to be acknowledged; a busy one hears it with its next lease."""
+DOUBT_S = 10.0
+"""How long an input that may have begun before, and must not begin twice, waits for a container to say that it has it."""
 FAIL_BYTES = 64 * 1024
 NOBODY = ContainerId("")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PendingLimits:
-    """How much may wait: inputs of one function, and inline bytes of all functions together."""
-
-    inputs: int = 1_000_000
-    size_bytes: int = 2**30
 
 
 class Calls:
@@ -85,23 +79,16 @@ class Calls:
         record = self.functions.get(function)
         if record is None:
             raise FunctionNotFound(f"there is no function {function!r} here, or its app has stopped")
-        limits, waiting = self._limits, record.line.waiting
-        if inputs and waiting + inputs > limits.inputs:
-            raise TooManyInputs(
-                f"{waiting} inputs wait for {record.function.name}, the limit is {limits.inputs}",
-                limit=limits.inputs,
-            )
-        if size_bytes and self.pending_bytes + size_bytes > limits.size_bytes:
-            raise TooManyInputs(
-                f"{self.pending_bytes} bytes of inputs wait here, the limit is {limits.size_bytes}",
-                limit=limits.size_bytes,
-            )
+        refuse_what_is_too_much(
+            record, self._limits, inputs=inputs, size_bytes=size_bytes, pending_bytes=self.pending_bytes
+        )
         return record
 
     def submit(self, call: CallRecord, head: dict[str, Any], frame: Frame) -> None:
         """Takes inputs of a call, and hands them to whoever is free; those known already are passed over.
 
-        head: "start", "d" (sizes), "total" once it is known, "skip": runs whose outcomes the client has.
+        head: "start", "d" (sizes), "total" once it is known, "skip": runs whose outcomes the client has, "again": they were
+        sent before, and may have begun.
         Raises FunctionNotFound; ValueError for inputs out of order and for sizes that do not fit the payload, of
         which nothing is taken then.
         """
@@ -116,9 +103,11 @@ class Calls:
         self.calls.setdefault(call.id, call)
         if fresh:
             record.arrivals = record.arrivals.seen(inputs=fresh, now_s=self._clock())
-            block = block.without(len(sizes) - fresh)
-            call.blocks.add(block, frame.take_fds())
-            self.pending_bytes += len(block.payload)
+            kept = block.without(len(sizes) - fresh)
+            call.blocks.add(kept, frame.take_fds())
+            self.pending_bytes += len(kept.payload)
+            if head.get("again") and record.function.at_most_once:
+                self._doubt(record, call.id, len(sizes) + block.start - fresh, fresh)
         if self.returning:
             self._welcome(record, call)
         self.feed(record)
@@ -181,7 +170,9 @@ class Calls:
     def feed(self, record: FunctionRecord) -> None:
         """Gives what waits to containers with a free slot; wakes the control path when something is left over."""
         line = record.line
-        while line.waiting and record.free and not record.catching_up:
+        if record.doubted:
+            record.doubted = [part for part in record.doubted if line.waits(part)]
+        while line.waiting and record.free and not record.held_back:
             worker = record.free[-1]
             if worker.retiring or not self.next(record, worker):
                 record.free.pop()
@@ -192,12 +183,12 @@ class Calls:
         """Leases inputs to a container. False when nothing waits, or it holds as much as it may."""
         line, pace, stream = record.line, record.pace, worker.stream
         held = len(line.leases.get(worker.id, ()))
-        if record.catching_up or worker.yielding or worker.silent or stream is None or not stream.live:
+        if record.held_back or worker.yielding or worker.silent or stream is None or not stream.live:
             return False
-        if held > (1 if may_prefetch(pace) and not record.function.single_use else 0):
+        if held > (1 if may_prefetch(pace) and not record.function.one_at_a_time else 0):
             return False
         most = 1
-        if not record.function.single_use:
+        if not record.function.one_at_a_time:
             most = chunk_size(pace, waiting=line.waiting, containers=len(record.workers))
         lease = line.take(worker.id, most)
         if lease is None:
@@ -306,7 +297,7 @@ class Calls:
             return
         worker.progress_s = record.heard_s = self._clock()
         call.items_sent += 1
-        _pass_on(call.stream.send, what, frame.payload, frame.fds)
+        pass_on(call.stream.send, what, frame.payload, frame.fds)
 
     def is_news(self, worker: Worker, head: dict[str, Any]) -> bool:
         """Whether a container's message was not seen before: after a new connection it sends some again."""
@@ -374,7 +365,9 @@ class Calls:
         if line is None:
             return False
         raised = line.raises.get(one.start, 0) + 1
-        delay_s = delay_after_raise_s(record.function.retries, raised=raised)
+        delay_s = delay_after_raise_s(
+            record.function.retries, raised=raised, of=input_id(one.call, one.start)
+        )
         if delay_s is None or not record.line.put_off(container, one):
             return False
         line.raises[one.start] = raised
@@ -383,6 +376,21 @@ class Calls:
 
     def _again(self, record: FunctionRecord, one: Segment) -> None:
         record.line.again(one)
+        self.feed(record)
+
+    def _doubt(self, record: FunctionRecord, call: CallId, start: int, count: int) -> None:
+        """Inputs that may have begun, and must not twice: nothing is given out until they are claimed, or DOUBT_S are over."""
+        part = Segment(call, start, start + count, record.line.calls[call].first)
+        record.doubted.append(part)
+        self._later(DOUBT_S, self._end_doubt, record, part)
+
+    def _end_doubt(self, record: FunctionRecord, part: Segment) -> None:
+        record.doubted = [other for other in record.doubted if other is not part]
+        record.line.adopt(NOBODY, part)
+        error = not_run_again(record.function.name, "the server, or the connection to it, was lost meanwhile")
+        for held in record.line.held(NOBODY):
+            self.end_input(record, NOBODY, held, error)
+        record.line.leave(NOBODY)
         self.feed(record)
 
     def _deliver(
@@ -413,10 +421,10 @@ class Calls:
             head["p"] = 1
         fds = run.fds if run.fds and any(type(size) is dict for size in run.sizes) else ()
         if line is not None and line.done:
-            _pass_on(stream.end, head, run.payload, fds)
+            pass_on(stream.end, head, run.payload, fds)
             self._forget(record, call)
         else:
-            _pass_on(stream.send, head, run.payload, fds)
+            pass_on(stream.send, head, run.payload, fds)
 
     def _end_if_done(self, record: FunctionRecord, call: CallRecord) -> None:
         line = record.line.calls.get(call.id)
@@ -455,30 +463,6 @@ class Calls:
             if worker.settled > worker.acknowledged:
                 worker.acknowledged = worker.settled
                 tell(worker, {"t": "ack", "a": worker.acknowledged})
-
-
-def tell(worker: Worker, head: dict[str, Any]) -> None:
-    """Sends a message to a container, if it can be reached."""
-    if worker.stream is not None and worker.stream.live:
-        _pass_on(worker.stream.send, head, b"", ())
-
-
-def interrupt(worker: Worker, part: Segment, *, why: str) -> None:
-    """Has a container end inputs that it has in hand; why: "cancel" or "timeout"."""
-    tell(worker, {"t": "interrupt", "call": part.call, "start": part.start, "stop": part.stop, "why": why})
-
-
-def error_text(error: Error) -> bytes:
-    """An error of ours as the payload of an outcome."""
-    return write_head(error.to_wire())
-
-
-def _pass_on(send: Send, head: dict[str, Any], payload: Buffer, fds: tuple[int, ...]) -> None:
-    """Sends to one side what the other side has caused: that the first has just gone is not the other's fault."""
-    try:
-        send(head, payload, fds=fds)
-    except ChannelClosed:
-        return
 
 
 def _nobody_records(_call: CallRecord, _run: OutcomeRun, _worker: Worker | None) -> None:

@@ -18,10 +18,12 @@ from squall.scheduling.inputs import Lease
 from squall.scheduling.plan import plan_capacity
 from squall.scheduling.scale import RAMP_S, Demand
 from squall.scheduling.view import ContainerView, FunctionView, Hold, Retire, StartOne
-from squall.server.calls import SLOW_S, Calls, error_text, interrupt
+from squall.server.calls import SLOW_S, Calls
 from squall.server.containers import Containers
 from squall.server.nodes import Nodes, Unwanted
+from squall.server.outcome_runs import error_text
 from squall.server.records import FunctionRecord, Worker
+from squall.server.telling import interrupt
 
 TIMEOUT_GRACE_S = 2.0
 

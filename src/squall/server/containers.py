@@ -15,8 +15,8 @@ from squall.model.jsonable import to_json
 from squall.scheduling.inputs import Segment, singles
 from squall.scheduling.loss import End, Suspect, describe_end, is_own_doing, plan_loss
 from squall.scheduling.start_words import duration, start_in_words
-from squall.server.calls import Calls, error_text
-from squall.server.outcome_runs import read_segment
+from squall.server.calls import Calls
+from squall.server.outcome_runs import error_text, read_segment
 from squall.server.records import FunctionRecord, Worker
 from squall.server.slow_starts import seen_of
 from squall.wire.codec import Frame, Kind, write_head
@@ -281,10 +281,13 @@ class Containers:
 
     def _apply_loss(self, record: FunctionRecord, worker: Worker, end: ContainerEnd) -> None:
         """What the container had in hand runs again or ends, the last of it first: so the line keeps its order."""
-        lost = record.line.held(worker.id)
+        lost = [part for part in record.line.held(worker.id) if record.line.is_current(part)]
         if lost:
             suspect = self._suspect(record, worker, lost[0], end)
-            for step in reversed(plan_loss(lost, end, suspect, function=record.function.name)):
+            once = record.function.at_most_once
+            for step in reversed(
+                plan_loss(lost, end, suspect, function=record.function.name, at_most_once=once)
+            ):
                 if isinstance(step, End):
                     self._calls.end_input(record, worker.id, step.part, step.error)
                 else:

@@ -19,9 +19,9 @@ from squall.blobs.digest import Digest
 from squall.model.call import CallState, OutcomeKind
 from squall.model.errors import Error, InputCancelled, InvalidError, NotFoundError, StoreClosed
 from squall.model.ids import CallId, FunctionId
-from squall.server.calls import Calls, error_text
+from squall.server.calls import Calls
 from squall.server.input_blocks import Block
-from squall.server.outcome_runs import OutcomeRun, with_error
+from squall.server.outcome_runs import OutcomeRun, error_text, with_error
 from squall.server.records import CallRecord, FunctionRecord, Worker
 from squall.server.returning import recorded
 from squall.server.sizes import inline, measure

@@ -19,7 +19,7 @@ from squall.scheduling.liveness import Patience
 from squall.server.access import Access
 from squall.server.apps import Apps
 from squall.server.awake import Awake
-from squall.server.calls import Calls, PendingLimits
+from squall.server.calls import Calls
 from squall.server.capacity import Capacity
 from squall.server.collecting import Collecting
 from squall.server.containers import Containers
@@ -29,6 +29,7 @@ from squall.server.listening import Listening
 from squall.server.logs import Logs
 from squall.server.node_events import NodeEvents
 from squall.server.nodes import AgentNodes, Event
+from squall.server.pending import PendingLimits
 from squall.server.permits import Caller
 from squall.server.records import CallRecord, FunctionRecord, Worker
 from squall.server.slow_starts import why_waits

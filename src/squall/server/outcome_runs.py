@@ -8,10 +8,11 @@ from math import inf
 from typing import Any
 
 from squall.model.call import OutcomeKind
+from squall.model.errors import Error
 from squall.model.ids import CallId
 from squall.scheduling.inputs import Segment
 from squall.server.sizes import inline, measure
-from squall.wire.codec import Buffer, Frame
+from squall.wire.codec import Buffer, Frame, write_head
 
 _KINDS = frozenset(map(int, OutcomeKind))
 
@@ -93,6 +94,11 @@ def read_segment(plain: Any) -> Segment:
     if not 0 <= start <= stop or attempt < 1:
         raise ValueError(f"[{start}, {stop}) in attempt {attempt} is no run of inputs")
     return Segment(CallId(call), start, stop, attempt)
+
+
+def error_text(error: Error) -> bytes:
+    """An error of ours as the payload of an outcome."""
+    return write_head(error.to_wire())
 
 
 def with_error(part: Segment, text: bytes, kind: OutcomeKind = OutcomeKind.FAILED) -> OutcomeRun:

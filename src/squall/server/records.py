@@ -20,7 +20,10 @@ from squall.wire.stream import Stream
 
 @dataclass(slots=True, eq=False)
 class CallRecord:
-    """One call in memory: its inputs, and whom its outcomes go to."""
+    """One call in memory: its inputs, and whom its outcomes go to.
+
+    full_at: the first input for which there was no room; it is awaited again, and those after it are not taken before.
+    """
 
     id: CallId
     function: FunctionId
@@ -35,6 +38,7 @@ class CallRecord:
     generating: ContainerId | None = None
     items_sent: int = 0
     failed: int = 0
+    full_at: int | None = None
 
 
 @dataclass(slots=True, eq=False)
@@ -97,7 +101,8 @@ class FunctionRecord:
     """One function: its line, its pace, its containers.
 
     catching_up: containers that outlived a server and have not said all that they did meanwhile; until they have,
-    nothing is given out, or inputs that they have in hand or done would run twice. template_on, image_on: the nodes
+    nothing is given out, or inputs that they have in hand or done would run twice. doubted: inputs that may have begun, and
+    must not twice, until it is clear who has them: until then nothing is given out either. template_on, image_on: the nodes
     that have a template of it ready, and those that hold its image. heard_s: when the last outcome came, or when work
     began after none.
     """
@@ -112,6 +117,7 @@ class FunctionRecord:
     workers: dict[ContainerId, Worker] = field(default_factory=dict)
     free: list[Worker] = field(default_factory=list)
     catching_up: set[ContainerId] = field(default_factory=set)
+    doubted: list[Segment] = field(default_factory=list)
     waiting_since_s: float = 0.0
     heard_s: float = 0.0
     start_failures: int = 0
@@ -121,6 +127,16 @@ class FunctionRecord:
     wait_reason: str = ""
     wait_words: str = ""
     told_reason: str = ""
+
+    @property
+    def held_back(self) -> bool:
+        """Whether it is still to be found out what containers have in hand, so that nothing is given out."""
+        return bool(self.catching_up or self.doubted)
+
+    @property
+    def pending(self) -> int:
+        """How many inputs wait for it."""
+        return self.line.waiting
 
 
 @dataclass(slots=True, eq=False)

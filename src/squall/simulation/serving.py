@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from squall.model.container import ContainerEnd, ContainerState
-from squall.model.ids import CallId, ContainerId, FunctionId
+from squall.model.ids import CallId, ContainerId, FunctionId, input_id
 from squall.scheduling.chunk import chunk_size, may_prefetch
 from squall.scheduling.inputs import Segment
 from squall.scheduling.loss import End, Suspect, is_own_doing, plan_loss
@@ -196,7 +196,9 @@ class Serving:
         if line is None:
             return False
         raised = line.raises.get(one.start, 0) + 1
-        delay_s = delay_after_raise_s(record.function.retries, raised=raised)
+        delay_s = delay_after_raise_s(
+            record.function.retries, raised=raised, of=input_id(one.call, one.start)
+        )
         if delay_s is None or not record.line.put_off(container, one):
             return False
         line.raises[one.start] = raised
@@ -235,10 +237,13 @@ class Serving:
 
     def _apply_loss(self, record: Record, worker: Worker, end: ContainerEnd) -> None:
         """What the container had in hand runs again or ends, the last of it first: so the line keeps its order."""
-        lost = record.line.held(worker.id)
+        lost = [part for part in record.line.held(worker.id) if record.line.is_current(part)]
         if lost:
             suspect = _suspect(record, lost[0], end)
-            for step in reversed(plan_loss(lost, end, suspect, function=record.function.name)):
+            once = record.function.at_most_once
+            for step in reversed(
+                plan_loss(lost, end, suspect, function=record.function.name, at_most_once=once)
+            ):
                 if isinstance(step, End):
                     self._deliver(record, worker.id, step.part, self._clock.now_s)
                 else:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from squall.model.errors import AppStopped, FunctionNotFound
+from squall.model.errors import AppStopped, FunctionNotFound, TooManyInputs
 from squall.sdk.direct import DirectLine
 from squall.wire.blocking import BlockingLink
 from squall.wire.codec import Frame, Kind
@@ -81,9 +81,9 @@ def test_frames_before_the_last_and_their_descriptors_are_handed_on_and_not_kept
 
 def test_a_second_call_at_the_same_time_is_not_taken(server: Server) -> None:
     line = DirectLine(server.dial)
-    inner: list[bool] = []
+    inner: list[bool | None] = []
     assert line.carry(b"", [], lambda _frame: inner.append(line.carry(b"", [], lambda _frame: None)))
-    assert inner == [False]
+    assert inner == [None], "nothing of it has been sent"
 
 
 def test_a_connection_that_ends_leaves_the_call_to_the_loop_and_the_next_one_dials_anew(
@@ -107,11 +107,15 @@ def test_a_server_that_is_not_there_leaves_the_call_to_the_loop() -> None:
 def test_errors_are_answers_but_for_those_that_a_new_connection_may_heal(server: Server) -> None:
     line = DirectLine(server.dial)
     got: list[Kind] = []
-    for error, is_answer in ((AppStopped("it was stopped"), True), (FunctionNotFound("not yet"), False)):
+    for error, answered in (
+        (AppStopped("it was stopped"), True),
+        (FunctionNotFound("not yet"), None),
+        (TooManyInputs("no room", retry_after_s=1.0), None),
+    ):
         server.answer = lambda link, frame, error=error: link.send(  # type: ignore[misc]  # bound here
             Frame(Kind.FAIL, frame.stream, 0, write_error(error))
         )
-        assert line.carry(b"", [], lambda frame: got.append(frame.kind)) is is_answer
+        assert line.carry(b"", [], lambda frame: got.append(frame.kind)) is answered
     assert got == [Kind.FAIL]
     assert len(server.links) == 1
 

@@ -15,11 +15,12 @@ from squall.model.function import Code, Function
 from squall.model.ids import AppId, CallId, ContainerId, FunctionId, NodeId
 from squall.model.node import Node
 from squall.model.resources import Resources
-from squall.server.calls import Calls, PendingLimits
+from squall.server.calls import Calls
 from squall.server.capacity import Capacity
 from squall.server.containers import Containers
 from squall.server.memory_nodes import MemoryNodes
 from squall.server.node_events import NodeEvents
+from squall.server.pending import PendingLimits
 from squall.server.records import CallRecord, FunctionRecord
 from squall.wire.codec import Frame, Kind
 from squall.wire.memory_channel import pair

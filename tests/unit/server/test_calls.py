@@ -9,7 +9,8 @@ from squall.model.container import ContainerEnd, ContainerState
 from squall.model.errors import FunctionNotFound, TooManyInputs
 from squall.model.function import Retries
 from squall.model.ids import CallId, FunctionId
-from squall.server.calls import ACK_S, PendingLimits
+from squall.server.calls import ACK_S
+from squall.server.pending import PendingLimits
 from squall.server.records import CallRecord
 from squall.wire.codec import Frame, Kind
 from tests.unit.server.stage import Stage, play, settle
@@ -106,6 +107,42 @@ def test_without_a_policy_a_raise_is_told_at_once() -> None:
     play(scene)
 
 
+def test_an_empty_line_takes_more_than_its_limit_for_it_would_never_have_more_room() -> None:
+    async def scene() -> None:
+        stage = Stage(limits=PendingLimits(inputs=4, size_bytes=100))
+        stage.calls.admit(stage.record.function.id, inputs=5, size_bytes=200)
+        client = await stage.submit(5, size=40)
+        box = await stage.container()
+        while not client.ended:
+            box.finish(box.leases[-1])
+            await settle()
+        assert len(client.outcomes()) == 5
+
+    play(scene)
+
+
+def test_a_call_that_is_sent_again_is_not_ended_by_what_was_interrupted_for_it() -> None:
+    async def scene() -> None:
+        stage = Stage()
+        box = await stage.container()
+        await stage.submit()
+        stage.calls.cancel(CallId("fc-1"))
+        again = await stage.submit()
+        box.finish(box.leases[0], kind=2)
+        await settle()
+        assert not again.frames, (
+            "the interrupted attempt was told as the outcome of the call that was sent again"
+        )
+        box.finish(box.leases[1])
+        await settle()
+        assert again.outcomes() == {0: (0, b"0")}
+        assert stage.record.line.fenced == 1
+        assert not any(stage.record.line.leases.values())
+        assert stage.record.line.leased == 0
+
+    play(scene)
+
+
 def test_a_cancelled_call_interrupts_who_works_on_it_and_its_late_outcome_is_dropped() -> None:
     async def scene() -> None:
         stage = Stage()
@@ -163,8 +200,9 @@ def test_more_than_may_wait_is_refused_and_nothing_of_it_taken() -> None:
     async def scene() -> None:
         stage = Stage(limits=PendingLimits(inputs=4, size_bytes=100))
         await stage.submit(3, size=10)
-        with pytest.raises(TooManyInputs, match="the limit is 4"):
+        with pytest.raises(TooManyInputs, match="the limit is 4") as refused:
             stage.calls.admit(stage.record.function.id, inputs=2)
+        assert refused.value.retry_after_s is not None
         with pytest.raises(TooManyInputs, match="the limit is 100"):
             stage.calls.admit(stage.record.function.id, inputs=1, size_bytes=71)
         with pytest.raises(FunctionNotFound):

@@ -22,8 +22,9 @@ from squall.model.errors import (
 )
 from squall.model.function import Retries
 from squall.model.ids import CallId
-from squall.server.calls import ACK_S, PendingLimits
+from squall.server.calls import ACK_S
 from squall.server.durable import Durable
+from squall.server.pending import PendingLimits
 from squall.server.records import CallRecord
 from squall.state import records
 from squall.state.memory_state import MemoryState
@@ -238,8 +239,10 @@ def test_the_attempt_that_ended_an_input_is_on_record() -> None:
 def test_what_is_too_much_is_refused_before_it_is_on_record() -> None:
     async def scene() -> None:
         async with house(limits=PendingLimits(inputs=2)) as here:
-            with pytest.raises(TooManyInputs):
+            await here.spawn(1, name="fc-0")
+            with pytest.raises(TooManyInputs) as refused:
                 await here.spawn(3)
+            assert refused.value.retry_after_s is not None
             assert await here.store.call(CALL) is None
 
     play(scene)

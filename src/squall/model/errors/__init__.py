@@ -57,6 +57,7 @@ Error                              SQ-1000
     RemoteError                    SQ-1307
     UserCodeException              SQ-1308
     InputLost                      SQ-1309
+        InputNotRunAgain           SQ-1313
     TooManyInputs                  SQ-1310
     ServerStopping                 SQ-1311
     AppStopped                     SQ-1312
@@ -154,6 +155,7 @@ from squall.model.errors.calls import (
     FunctionTimeout,
     InputCancelled,
     InputLost,
+    InputNotRunAgain,
     OutputExpired,
     RemoteError,
     SandboxTimeout,
@@ -315,6 +317,7 @@ __all__ = [
     "InputCancellation",
     "InputCancelled",
     "InputLost",
+    "InputNotRunAgain",
     "InternalFailure",
     "InvalidError",
     "IsolationUnavailable",

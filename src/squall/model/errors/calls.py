@@ -85,12 +85,20 @@ class InputLost(Error):
     attempts: int | None = None
 
 
+class InputNotRunAgain(InputLost):
+    """The input may have begun when it was lost, and its function does not run an input twice."""
+
+    code, status = "SQ-1313", 503
+    remedy = 'find out whether it took effect, then call again; `on_lost="rerun"` has Squall run it again by itself'
+
+
 class TooManyInputs(Error):
     """The waiting line of the function is full."""
 
     code, status = "SQ-1310", 429
     remedy = "send fewer inputs at once, or let more containers run with `max_containers=`"
     limit: int | None = None
+    retry_after_s: float | None = None
 
 
 class ServerStopping(Error):

@@ -69,6 +69,13 @@ again, silently, up to eight times. It was lost each time, so something ends the
         """$ squall logs --container CONTAINER
 $ dmesg | tail   # the kernel's own reasons, such as a machine out of memory""",
     ),
+    "SQ-1313": Explanation(
+        """The function was declared with `on_lost="fail"`: no input of it begins a second time. This one was in a container
+that was lost, or its call was open when the server or the connection to it was lost, and nobody could say whether the input had
+begun. Inputs that certainly had not begun run elsewhere instead.""",
+        """@app.function(on_lost="fail")
+def charge(order): ...""",
+    ),
     "SQ-1310": Explanation(
         """A function's waiting line has an end, so that a caller who never stops cannot fill the server's memory. `map` waits
 by itself; `spawn` is refused at once.""",
