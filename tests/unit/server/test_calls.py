@@ -81,11 +81,11 @@ def test_a_raise_is_tried_again_after_its_delay_and_then_told() -> None:
         stage.wait(0.9)
         await settle()
         assert len(box.leases) == 1
-        stage.wait(0.2)
+        stage.wait(0.4)
         await settle()
         box.finish(box.leases[1], kind=1)
         await settle()
-        stage.wait(2.1)
+        stage.wait(2.6)
         await settle()
         assert [attempt for *_, attempt in box.leases] == [1, 2, 3]
         box.finish(box.leases[2], kind=1)
