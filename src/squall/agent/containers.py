@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
 
+from squall import faults
 from squall.agent.ahead import Ahead
 from squall.agent.gpus import GpuRoom, GpusHeldBack
 from squall.agent.launcher_link import LauncherLink, Message
@@ -38,6 +39,17 @@ from squall.wire.socket_channel import SocketChannel
 
 _log = logging.getLogger("squall.agent")
 GONE_S = 5.0
+
+_ASKING = faults.declare("start.asking", "a container has all that it needs, and its launcher was not asked")
+_STARTED = faults.declare("start.started", "its launcher has started it, and nobody here knows of it")
+_NOTED = faults.declare("start.noted", "the server was told of it, and nothing is passed on for it")
+_LISTED = faults.declare("adopt.listed", "a launcher has said what it holds, and none of that is taken over")
+_ATTACHED = faults.declare("adopt.attached", "a container has a new channel, and nobody here knows of it")
+_END_HEARD = faults.declare("end.heard", "a launcher has said how a container ended, and keeps that")
+_END_TAKEN = faults.declare(
+    "end.taken", "the launcher has forgotten a container, and the server was not told"
+)
+_END_TOLD = faults.declare("end.told", "the server was told how a container ended")
 Tell = Callable[[Message], None]
 SendLogs = Callable[[Message, list[bytes]], None]
 
@@ -151,6 +163,7 @@ class Containers:
                 listed = await link.listed()
             except Error:
                 continue
+            faults.point(_LISTED)
             self._network.adopt(link.name, listed["addresses"])
             for row in listed["containers"]:
                 self._network.adopt(link.name, row["addresses"])
@@ -163,6 +176,7 @@ class Containers:
                 except Error as refused:
                     _log.warning("container %s could not be taken over: %s", row["container"], refused)
                     continue
+                faults.point(_ATTACHED)
                 self._add(link, {**row, **message}, fds)
         self.gpus.keep_only(alive)
 
@@ -255,7 +269,9 @@ class Containers:
             clock.enter("sandbox")
             # The launcher says itself how long each step of what follows took.
             waited_ms = {"waited_ms": dict(clock.waited_ms)}
+            faults.point(_ASKING)
             message, fds = await link.start(container, spec.to_json(), path=path)
+            faults.point(_STARTED)
         except asyncio.CancelledError:
             link.tell("kill", container=container)
             raise
@@ -297,6 +313,7 @@ class Containers:
         )
         self.present[local.id] = local
         self.tell({"t": "event", "event": "started", **local.describe()})
+        faults.point(_NOTED)
         local.output = Output(
             (log, out, err),
             lambda rows, texts: self.send_logs(
@@ -325,7 +342,9 @@ class Containers:
             if message.get(name) is not None
         }
         end = from_json(ContainerEnd, fields)
+        faults.point(_END_HEARD)
         link.tell("forget", container=container)
+        faults.point(_END_TAKEN)
         if self._builds.ended(container, end):
             return
         local = self.present.pop(container, None)
@@ -334,6 +353,7 @@ class Containers:
                 local.output.close()
             self._relay.remove(local)
         self._report_end(container, end)
+        faults.point(_END_TOLD)
         self._tidy(link)
 
     def _launcher_lost(self, link: LauncherLink) -> None:

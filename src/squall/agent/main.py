@@ -17,6 +17,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
+from squall import faults
 from squall.agent.containers import Containers, Means, cores
 from squall.agent.dialing import Dialing
 from squall.agent.evicting import Evicting, Needed
@@ -62,6 +63,11 @@ from squall.wire.stream import Stream
 _log = logging.getLogger("squall.agent")
 _REFUSED_S = 5.0
 """Before a machine that is not let in asks again: it may have been removed, or a server be about to know it."""
+
+_GREETED = faults.declare(
+    "join.greeted", "the server has greeted an agent, and does not know what runs there"
+)
+_JOINED = faults.declare("join.joined", "the server was told what runs there, and no frame is passed on")
 
 
 def main(argv: list[str]) -> int:
@@ -262,6 +268,7 @@ class Agent:
         await session.ask(
             "hello", {"version": VERSION, "protocol": PROTOCOL, "role": "agent", "pid": os.getpid()}
         )
+        faults.point(_GREETED)
         head = {
             "node": to_json(self._as_it_is()),
             "pid": os.getpid(),
@@ -272,6 +279,7 @@ class Agent:
         self._session = session
         for row in self._containers.describe():
             self._tell({"t": "event", "event": "started", **row})
+        faults.point(_JOINED)
         self._relay.connect(session.channel)
         self._containers.report_again()
         return stream

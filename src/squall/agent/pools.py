@@ -12,6 +12,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
+from squall import faults
 from squall.agent.launcher_link import LauncherLink, Message
 from squall.agent.resting import Resting
 from squall.model.errors import ContainerStartError
@@ -26,6 +27,10 @@ UID_FIRST = 2_000_000
 UID_STEP = 65_536
 UID_SLOTS = 30_000
 BUILD_SLOT = 0
+
+_SPAWNED = faults.declare("launcher.spawned", "a launcher has been started, and nobody has reached it")
+_NAMING = faults.declare("launcher.naming", "it is written down what a launcher is for, under another name")
+_NAMED = faults.declare("launcher.named", "it is written down what a launcher is for")
 
 
 class Pools:
@@ -183,6 +188,7 @@ class Pools:
             state=str(self._paths.state),
             log=str(self._paths.log("launchers")),
         )
+        faults.point(_SPAWNED)
         loop = asyncio.get_running_loop()
         until = loop.time() + DIAL_S
         while True:
@@ -218,7 +224,9 @@ class Pools:
         fresh = path.with_suffix(".new")
         rests = {"family": link.family, "packages": link.packages_pid} if link in self.resting else {}
         fresh.write_text(json.dumps({"function": link.function, "uid_slot": link.uid_slot, **rests}))
+        faults.point(_NAMING)
         os.replace(fresh, path)
+        faults.point(_NAMED)
 
 
 def _reap(pid: int) -> None:

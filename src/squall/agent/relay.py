@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from squall import faults
 from squall.agent.launcher_link import LauncherLink
 from squall.agent.output import Output
 from squall.model.errors import ChannelClosed, FrameError
@@ -19,6 +20,10 @@ from squall.wire.codec import Frame, Kind, write_head
 SERVE = 1
 RESYNC = Frame(Kind.OPEN, 2, header=write_head({"t": "resync"}))
 MOST_BUFFERED = 8 * 1024 * 1024
+
+_COMING = faults.declare("relay.coming", "a frame has come from a container, and was not passed on")
+_PASSED = faults.declare("relay.passed", "it was handed to the server's connection")
+_GOING = faults.declare("relay.going", "a frame has come for a container, and was not passed on")
 
 
 @dataclass(slots=True)
@@ -113,6 +118,7 @@ class Relay:
         container = self._by_route.get(frame.route)
         if container is not None and container.channel is not None:
             frame.route = 0
+            faults.point(_GOING)
             self._send_down(container, frame)
 
     def _send_down(self, container: LocalContainer, frame: Frame) -> None:
@@ -138,11 +144,13 @@ class Relay:
         if container.output is not None and frame.stream == SERVE:
             container.output.settle()
         frame.route = container.route
+        faults.point(_COMING)
         try:
             server.send(frame)
         except ChannelClosed:
             # The container sends it again to the next server.
             return
+        faults.point(_PASSED)
         if server.buffered > MOST_BUFFERED:
             self._hold(server)
 

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Mapping
 
+from squall import faults
 from squall.settings.start import command
 
 # Objects of megabytes in huge pages where the kernel gives them on request: a bytes argument of 100 MB is there in 10 ms
@@ -18,7 +19,7 @@ def spawn_launcher(*, socket: str, state: str, log: str, env: Mapping[str, str] 
     to. Raises OSError (too many processes, no such directory for the log).
     """
     argv = command("squall.runtime.launcher", socket, "--state", state)
-    clean = {"PATH": os.defpath, "LANG": "C.UTF-8", **_LARGE_OBJECTS, **(env or {})}
+    clean = {"PATH": os.defpath, "LANG": "C.UTF-8", **_LARGE_OBJECTS, **faults.environment(), **(env or {})}
     append = os.O_WRONLY | os.O_CREAT | os.O_APPEND
     return os.posix_spawn(
         argv[0],

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+from squall import faults
 from squall.model.call import OutcomeKind
 from squall.model.container import ContainerState
 from squall.model.errors import (
@@ -41,6 +42,11 @@ DOUBT_S = 10.0
 """How long an input that may have begun before, and must not begin twice, waits for a container to say that it has it."""
 FAIL_BYTES = 64 * 1024
 NOBODY = ContainerId("")
+
+_LEASED = faults.declare("lease.taken", "inputs are leased to a container, and were not sent to it")
+_LEASE_SENT = faults.declare("lease.sent", "leased inputs were handed to the connection")
+_ENDED = faults.declare("outcome.counted", "inputs have ended in the line, and nobody was told")
+_TOLD = faults.declare("outcome.told", "an outcome was handed to its client's connection")
 
 
 class Calls:
@@ -193,6 +199,7 @@ class Calls:
         lease = line.take(worker.id, most)
         if lease is None:
             return False
+        faults.point(_LEASED)
         runs, parts, fds = self._packed(record, worker, lease)
         worker.acknowledged = worker.settled
         try:
@@ -201,6 +208,7 @@ class Calls:
             for part in reversed(lease.segments):
                 line.give_back(worker.id, part)
             return False
+        faults.point(_LEASE_SENT)
         if not held:
             worker.progress_s = now = self._clock()
             if line.leased == lease.count:
@@ -401,12 +409,14 @@ class Calls:
         for start, stop in record.line.finish(container, run.part):
             if call is None:
                 continue
+            faults.point(_ENDED)
             part = run.cut(start, stop)
             self.pending_bytes -= call.blocks.ended(start, stop)
             if call.durable:
                 self.on_outcomes(call, part, worker)
             if call.stream is not None and call.stream.live:
                 self._answer(record, call, part)
+                faults.point(_TOLD)
             else:
                 self._end_if_done(record, call)
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any
 
+from squall import faults
 from squall.blobs.blob_store import BlobStore
 from squall.blobs.digest import Digest
 from squall.model.call import CallState, OutcomeKind
@@ -36,6 +37,17 @@ AT_ONCE = 64
 AGAIN_S = 0.1
 AGAIN_MOST_S = 5.0
 _PIECE = 4 * 2**20
+
+_TAKEN = faults.declare("call.taken", "inputs of a durable call have come, and are not yet on record")
+_RECORDED = faults.declare("call.recorded", "they are on record, and nobody was told")
+_ANSWERED = faults.declare("call.answered", "their sender was told, and nothing of them waits to run")
+_REVIVING = faults.declare("call.reviving", "a call on record is being brought back into memory")
+_OUTCOME_TAKEN = faults.declare("outcome.taken", "outcomes have counted, and are not yet on record")
+_OUTCOME_RECORDED = faults.declare("outcome.recorded", "outcomes are on record, and not acknowledged")
+_OUTCOME_SETTLED = faults.declare(
+    "outcome.settled", "outcomes may be acknowledged, and who waits was not told"
+)
+_CANCELLED = faults.declare("call.cancelled", "a call is gone from memory, and on record it is open")
 
 
 @dataclass(slots=True)
@@ -106,8 +118,11 @@ class Durable:
             inputs=head.get("total"),
         )
         chunks = [await self._chunk(block, fds)] if sizes else []
+        faults.point(_TAKEN)
         await self._store.record_call(record, chunks)
+        faults.point(_RECORDED)
         stream.end({"call": call.id})
+        faults.point(_ANSWERED)
         if earlier is not None and call.id not in self._calls.calls:
             await self._go_on(call.id, call.function)
         elif call.function in self._calls.functions:
@@ -128,6 +143,7 @@ class Durable:
         )
         if found is None or function not in self._calls.functions:
             return
+        faults.point(_REVIVING)
         record = self._calls.calls.get(call) or CallRecord(call, function, found.call.verb, durable=True)
         line = self._calls.functions[function].line.calls.get(call)
         at = line.submitted if line is not None else 0
@@ -195,6 +211,7 @@ class Durable:
     async def cancel(self, call: CallId) -> None:
         """Ends a call, in memory and on record."""
         self._calls.cancel(call)
+        faults.point(_CANCELLED)
         await self._store.end_call(call, state=CallState.CANCELLED, at_s=time.time())
         for known, index in [key for key in self._waiters if key[0] == call]:
             for stream in self._waiters.pop((known, index)):
@@ -261,6 +278,7 @@ class Durable:
         if worker is not None:
             worker.unrecorded[number] = worker.unrecorded.get(number, 0) + 1
         self._outcomes.append(_Unrecorded(call.id, kept, worker, number))
+        faults.point(_OUTCOME_TAKEN)
         self._some.set()
 
     async def _record(self, each: _Unrecorded) -> bool:
@@ -279,11 +297,13 @@ class Durable:
                 _log.error("outcomes cannot be recorded, and are kept: %s", problem)
             self.trouble = problem.message
             return False
+        faults.point(_OUTCOME_RECORDED)
         for fd in run.fds:
             os.close(fd)
         if each.worker is not None:
             recorded(each.worker, each.number)
             self._calls.acknowledge_later(each.worker)
+        faults.point(_OUTCOME_SETTLED)
         for index in range(run.part.start, run.part.stop):
             if (each.call, index) in self._waiters:
                 await self._tell(each.call, index)

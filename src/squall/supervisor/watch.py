@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from squall import faults
 from squall.settings.lock import open_holder
 from squall.settings.paths import StatePaths
 from squall.settings.process import own_mark
@@ -36,6 +37,10 @@ from squall.supervisor.sweep import sweep, sweep_network
 
 _AIMS = {signal.SIGTERM: Aim.LEAVE, signal.SIGINT: Aim.DOWN}
 _ORDER = list(Aim)
+
+_BORN = faults.declare("member.started", "a server or an agent has been started, and no record names it")
+_WRITING = faults.declare("record.writing", "the record is about to be written anew")
+_WRITTEN = faults.declare("record.written", "the record is written")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,6 +133,7 @@ class Watch:
             self._house = after_end(self._house, name, Ending.FELL, now_s)
             self._log.write(f"{name} could not be started", level="error", why=str(problem))
         else:
+            faults.point(_BORN)
             self._take(name, process, "started")
 
     def _wait(self, wakeup: int, arrived: list[int], until_s: float | None) -> None:
@@ -175,11 +181,13 @@ class Watch:
             ending=effective_aim(self._house) is not Aim.KEEP,
             failed=failed,
         )
+        faults.point(_WRITING)
         try:
             write_record(self._charge.paths.supervisor_record, record)
         except OSError as problem:
             # A full disk must not end what runs; the locks say the same as the record.
             self._log.write("record not written", level="error", why=str(problem))
+        faults.point(_WRITTEN)
 
 
 @contextlib.contextmanager

@@ -125,3 +125,29 @@ def test_the_points_of_the_stores_are_listed() -> None:
     assert {"blobs.written", "blobs.forced", "blobs.named", "checkout.rendered"} <= set(listed)
     assert {"state.applied", "state.committed"} <= set(listed)
     assert all(listed.values())
+
+
+def test_a_role_arms_its_own_processes_alone() -> None:
+    assert armed_by("server/a:2,agent/b,c", "server") == {"a": 2, "c": 1}
+    assert armed_by("server/a:2,agent/b,c", "agent") == {"b": 1, "c": 1}
+    # What arms another process asks for points all the same: one that was never declared is found here, too.
+    assert armed_by("server/a:2", "launcher") == {}
+    with pytest.raises(ValueError, match="role"):
+        armed_by("cook/a")
+
+
+def test_with_notes_a_point_strikes_once_and_says_when(tmp_path: Path) -> None:
+    noted = {**os.environ, faults.NOTES_VARIABLE: str(tmp_path)}
+    for outcome in (faults.EXIT_CODE, 0):
+        env = {**noted, faults.VARIABLE: "client/here.now:2", "PYTHONPATH": str(SOURCE.parent)}
+        assert subprocess.run([sys.executable, "-c", PASSING], env=env, check=False).returncode == outcome
+    assert list(faults.struck(str(tmp_path))) == ["client/here.now"]
+    assert faults.struck(str(tmp_path))["client/here.now"] > 0
+
+
+def test_passes_are_counted_where_that_is_asked_for(tmp_path: Path) -> None:
+    env = {**os.environ, faults.VARIABLE: faults.COUNT, faults.NOTES_VARIABLE: str(tmp_path)}
+    code = "import sys; sys.argv[0] = 'squall.server'\n" + PASSING
+    subprocess.run([sys.executable, "-c", code], env={**env, "PYTHONPATH": str(SOURCE.parent)}, check=True)
+    assert faults.passed(str(tmp_path)) == {"server/here.now": 3}
+    assert not faults.struck(str(tmp_path))

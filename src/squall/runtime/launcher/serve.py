@@ -10,6 +10,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
+from squall import faults
 from squall.model.errors import (
     AlreadyExistsError,
     ContainerStartError,
@@ -46,6 +47,15 @@ _REMOVE_AGAIN_S = 0.02
 _SAMPLE_S = 0.05
 _LOOK_AT_DISK_S = 1.0
 _LISTED_BYTES = 60_000
+
+_FORKED = faults.declare(
+    "fork.forked", "a container's first process is there, and its launcher does not know it"
+)
+_SENDING = faults.declare("fork.sending", "a template is about to be asked for a container")
+_EXITED = faults.declare(
+    "exit.taken", "a container's exit status is taken from the kernel, and nobody was told"
+)
+_TOLD = faults.declare("exit.told", "the agent was told how a container ended, and what it left is there")
 
 # What a child that measures a disk ends with.
 _OVER = 1
@@ -288,6 +298,7 @@ class Launcher:
             container.start()
         except OSError as problem:
             raise ContainerStartError(f"the container could not be started: {problem}") from problem
+        faults.point(_FORKED)
         self._containers[spec.id] = container
         held = container.held
         self._selector.register(held.line, selectors.EVENT_READ, lambda: self._hear(container))
@@ -305,6 +316,7 @@ class Launcher:
         container = JoinedContainer(wish.spec, self._host, self._instance, wish.asked_at)
         container.demanded = wish.demanded
         self._containers[wish.spec.id] = container
+        faults.point(_SENDING)
         keeper.send_out(container)
 
     def _take_spare(self, wish: Wish, keeper: Keeper) -> bool:
@@ -417,12 +429,14 @@ class Launcher:
             self._selector.unregister(event)
             os.close(event)
         container.finish(self._tell)
+        faults.point(_EXITED)
         if container.exited is not None:
             self._tell(container.exited)
         else:
             failure = ContainerStartError(f"the container could not be started: {container.refusal}")
             self._tell({"t": "refused", "container": container.spec.id, **failure.to_wire()})
             del self._containers[container.spec.id]
+        faults.point(_TOLD)
         self._remove_group(container)
         self._beside.sweep(container.spec.scratch)
 
