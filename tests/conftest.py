@@ -8,7 +8,7 @@ import pytest
 
 from tests import left_out, machine
 
-pytest_plugins = ["tests.seaweed"]
+pytest_plugins = ["tests.postgres", "tests.seaweed"]
 
 _skips: list[left_out.Skip] = []
 

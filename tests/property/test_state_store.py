@@ -1,4 +1,4 @@
-"""Any sequence of writes leaves both stores as a plain model says, also over restarts."""
+"""Any sequence of writes leaves every store as a plain model says, also over restarts."""
 
 from __future__ import annotations
 
@@ -6,19 +6,30 @@ import asyncio
 import tempfile
 from collections.abc import Coroutine
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 from typing import Any, TypeVar
 
 from hypothesis import settings, strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 
 from squall.model.call import CallState, OutcomeKind, Verb
 from squall.model.errors import CallConflict
 from squall.model.ids import CallId, FunctionId, NamingId
 from squall.state.memory_state import MemoryState
+from squall.state.postgres_address import PostgresAddress
+from squall.state.postgres_state import PostgresState
 from squall.state.records import CallRecord, InputChunk, Naming, OutcomeRecord
+from squall.state.row_state import RowState
 from squall.state.sqlite_state import SqliteState
 from squall.state.state_store import StateStore
+from tests.postgres import Postgres
 
 T = TypeVar("T")
 
@@ -178,7 +189,7 @@ class StoreMachine(RuleBasedStateMachine):
     def name(self, naming: Naming, *, new: bool) -> None:
         assert self.run(self.store.record_naming(naming)) == new
 
-    @precondition(lambda self: isinstance(self.store, SqliteState))
+    @precondition(lambda self: isinstance(self.store, RowState))
     @rule()
     def the_server_restarts(self) -> None:
         self.run(self.store.close())
@@ -242,3 +253,24 @@ TestMemoryState = MemoryMachine.TestCase
 TestMemoryState.settings = settings(max_examples=60, stateful_step_count=25, deadline=None)
 TestSqliteState = SqliteMachine.TestCase
 TestSqliteState.settings = settings(max_examples=25, stateful_step_count=20, deadline=None)
+
+
+def test_postgres_state(postgres: Postgres) -> None:
+    names = count()
+
+    class PostgresMachine(StoreMachine):
+        def __init__(self) -> None:
+            self.database = f"machine_{next(names)}"
+            postgres.sql(f"CREATE DATABASE {self.database}")
+            super().__init__()
+
+        async def open(self) -> StateStore:
+            return await PostgresState.open(PostgresAddress(url=postgres.address(self.database)))
+
+        def teardown(self) -> None:
+            super().teardown()
+            postgres.sql(f"DROP DATABASE {self.database} WITH (FORCE)")
+
+    run_state_machine_as_test(
+        PostgresMachine, settings=settings(max_examples=15, stateful_step_count=20, deadline=None)
+    )

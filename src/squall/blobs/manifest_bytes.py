@@ -90,7 +90,9 @@ class Reader:
             self._begun = True
             if lines.pop(0) + b"\n" != HEAD:
                 raise TreeInvalid("these bytes are no manifest, or one of a newer version")
-        return [entry for at in range(0, len(lines), _AT_ONCE) for entry in self._read(lines[at : at + _AT_ONCE])]
+        return [
+            entry for at in range(0, len(lines), _AT_ONCE) for entry in self._read(lines[at : at + _AT_ONCE])
+        ]
 
     def end(self) -> None:
         """Nothing more comes. Raises TreeInvalid where something is missing."""

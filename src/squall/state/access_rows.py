@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import sqlite3
 from typing import Final
 
 from squall.model.access import Scope, TokenKind
 from squall.model.ids import NodeId, TokenId
+from squall.state.connection import Connection
 from squall.state.records import NodeRecord, TokenRecord
 
 _COLUMNS: Final = "id, kind, name, scopes, digest, created_s, expires_s, revoked_s, used_s, used_by"
 
 
-def put_token(db: sqlite3.Connection, token: TokenRecord) -> None:
+def put_token(db: Connection, token: TokenRecord) -> None:
     """Adds a token; one that is on record stays as it is."""
     db.execute(
         f"INSERT INTO tokens ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING",  # noqa: S608 - names of columns
@@ -31,7 +31,7 @@ def put_token(db: sqlite3.Connection, token: TokenRecord) -> None:
     )
 
 
-def list_tokens(db: sqlite3.Connection) -> tuple[TokenRecord, ...]:
+def list_tokens(db: Connection) -> tuple[TokenRecord, ...]:
     """Every token, oldest first."""
     rows = db.execute(f"SELECT {_COLUMNS} FROM tokens ORDER BY created_s, id")  # noqa: S608 - names of columns
     return tuple(
@@ -51,13 +51,13 @@ def list_tokens(db: sqlite3.Connection) -> tuple[TokenRecord, ...]:
     )
 
 
-def put_revoked(db: sqlite3.Connection, token: TokenId, at_s: float) -> bool:
+def put_revoked(db: Connection, token: TokenId, at_s: float) -> bool:
     """Takes a token back; whether it was not yet."""
     changed = db.execute("UPDATE tokens SET revoked_s = ? WHERE id = ? AND revoked_s IS NULL", (at_s, token))
     return changed.rowcount == 1
 
 
-def put_used(db: sqlite3.Connection, token: TokenId, by: str, at_s: float) -> bool:
+def put_used(db: Connection, token: TokenId, by: str, at_s: float) -> bool:
     """Uses a token that is for once; whether it is `by` who has it."""
     changed = db.execute(
         "UPDATE tokens SET used_s = coalesce(used_s, ?), used_by = ?"
@@ -67,7 +67,7 @@ def put_used(db: sqlite3.Connection, token: TokenId, by: str, at_s: float) -> bo
     return changed.rowcount == 1
 
 
-def put_node(db: sqlite3.Connection, node: NodeRecord) -> None:
+def put_node(db: Connection, node: NodeRecord) -> None:
     """Adds or replaces a machine that joined."""
     db.execute(
         "INSERT INTO nodes (id, name, token, joined_s, removed_s) VALUES (?, ?, ?, ?, ?)"
@@ -77,7 +77,7 @@ def put_node(db: sqlite3.Connection, node: NodeRecord) -> None:
     )
 
 
-def list_nodes(db: sqlite3.Connection) -> tuple[NodeRecord, ...]:
+def list_nodes(db: Connection) -> tuple[NodeRecord, ...]:
     """Every machine that ever joined, oldest first."""
     rows = db.execute("SELECT id, name, token, joined_s, removed_s FROM nodes ORDER BY joined_s, id")
     return tuple(
@@ -86,7 +86,7 @@ def list_nodes(db: sqlite3.Connection) -> tuple[NodeRecord, ...]:
     )
 
 
-def put_removed(db: sqlite3.Connection, node: NodeId, at_s: float) -> bool:
+def put_removed(db: Connection, node: NodeId, at_s: float) -> bool:
     """Removes a machine; whether it was not yet."""
     changed = db.execute("UPDATE nodes SET removed_s = ? WHERE id = ? AND removed_s IS NULL", (at_s, node))
     return changed.rowcount == 1

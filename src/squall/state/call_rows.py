@@ -3,73 +3,96 @@
 from __future__ import annotations
 
 import json
-import sqlite3
 import struct
 from collections.abc import Sequence
-from itertools import groupby
+from dataclasses import dataclass, field
+from itertools import groupby, pairwise
 from operator import itemgetter
 from typing import Any, Final
 
 from squall.model.call import CallState, OutcomeKind, Verb
 from squall.model.errors import CallConflict
 from squall.model.ids import CallId, FunctionId
+from squall.state.connection import Connection
 from squall.state.records import CallRecord, InputChunk, OpenCall, OutcomeRecord
 from squall.state.spans import Span, holds, joined, runs, without
 
 _CALL: Final = "id, function, verb, inputs, done, failed, state, created_s, ended_s, head"
 _OUTCOME: Final = "place, attempt, kind, ended_s, blob, head, payload"
 _CHUNK: Final = "start, count, blobs, heads, lengths, payload"
-_OPEN: Final = "durable AND calls.ended_s IS NULL AND (:function IS NULL OR function = :function)"
+_OPEN: Final = (
+    "durable AND calls.ended_s IS NULL AND (CAST(:function AS TEXT) IS NULL OR function = :function)"
+)
+_SPANS: Final = (
+    "SELECT call_no, start, start + count FROM chunks WHERE call_no = ? AND start < ?"
+    " AND start >= coalesce((SELECT max(start) FROM chunks WHERE call_no = ? AND start <= ?), 0) ORDER BY start"
+)
 _FIRST: Final = itemgetter(0)
 _AT_ONCE: Final = 2_000  # outcomes that one step of a sweep removes
 _CHUNKS_AT_ONCE: Final = 50
 
 
-def put_call(db: sqlite3.Connection, call: CallRecord, chunks: Sequence[InputChunk]) -> None:
-    """Adds a call, or inputs to one. Raises CallConflict."""
-    row = db.execute(
-        "SELECT no, function, verb, inputs, state FROM calls WHERE id = ?", (call.id,)
-    ).fetchone()
-    if row is None:
-        no, inputs = _insert_call(db, call), call.inputs
-    else:
-        no, function, verb, known, state = row
-        if (function, verb) != (call.function, call.verb):
-            raise CallConflict(f"{call.id} is a {verb} of {function} on record", call=call.id)
-        if state != CallState.OPEN:
-            return
-        if known is not None and call.inputs is not None and known != call.inputs:
-            raise CallConflict(f"{call.id} has {known} inputs on record, not {call.inputs}", call=call.id)
-        inputs = known
-        if known is None and call.inputs is not None:
-            inputs = call.inputs
-            db.execute("UPDATE calls SET inputs = ? WHERE no = ?", (inputs, no))
-    for chunk in chunks:
-        _put_chunk(db, no, chunk)
-    if inputs is not None:
-        _settle_inputs(db, no, call, inputs)
+@dataclass(slots=True)
+class _Open:
+    """An open call while outcomes are added to it. known: runs of inputs on record; ended_s: once it has ended."""
+
+    no: int
+    id: CallId
+    inputs: int | None
+    done: int
+    known: list[Span] = field(default_factory=list)
+    won: list[OutcomeRecord] = field(default_factory=list)
+    ended_s: float | None = None
 
 
-def put_outcomes(db: sqlite3.Connection, call: CallId, items: Sequence[OutcomeRecord]) -> tuple[int, ...]:
-    """Adds outcomes; the indexes of those that count."""
-    row = db.execute("SELECT no, inputs, done, state FROM calls WHERE id = ?", (call,)).fetchone()
-    if row is None or row[3] != CallState.OPEN or not items:
-        return ()
-    no, inputs, done, _ = row
-    places = [item.index for item in items]
-    known = list(joined(_spans(db, no, min(places), max(places) + 1)))
-    won = [item for item in items if holds(known, item.index) and _insert_outcome(db, no, item)]
-    if won:
-        failed = sum(item.kind != OutcomeKind.RETURNED for item in won)
-        db.execute(
-            "UPDATE calls SET done = done + ?, failed = failed + ? WHERE no = ?", (len(won), failed, no)
-        )
-        if inputs is not None and done + len(won) >= inputs:
-            _end(db, no, CallState.ENDED, max(item.ended_s for item in won))
-    return tuple(item.index for item in won)
+def put_calls(db: Connection, calls: Sequence[tuple[CallRecord, Sequence[InputChunk]]]) -> list[None]:
+    """Adds calls, or inputs to calls; those that are new and plain all at once. Raises CallConflict."""
+    plain = {call.id: (call, chunks) for call, chunks in reversed(calls) if _plain(call, chunks)}
+    for (known,) in db.each("SELECT id FROM calls WHERE id = ?", [(call,) for call in plain]):
+        del plain[known]
+    if plain:
+        _insert_calls(db, [call for call, _ in plain.values()])
+        numbers = dict(db.each("SELECT id, no FROM calls WHERE id = ?", [(call,) for call in plain]))
+        rows = [_chunk_row(numbers[call.id], chunk) for call, chunks in plain.values() for chunk in chunks]
+        _insert_chunks(db, rows)
+    for call, chunks in calls:
+        if plain.get(call.id) != (call, chunks):
+            _put_call(db, call, chunks)
+    return [None] * len(calls)
 
 
-def put_end(db: sqlite3.Connection, call: CallId, state: CallState, at_s: float) -> bool:
+def put_outcomes(
+    db: Connection, batch: Sequence[tuple[CallId, Sequence[OutcomeRecord]]]
+) -> list[tuple[int, ...]]:
+    """Adds outcomes of calls; for each of the batch the indexes of those that count."""
+    asked = [(call, CallState.OPEN) for call in {call for call, items in batch if items}]
+    found = db.each("SELECT no, id, inputs, done FROM calls WHERE id = ? AND state = ?", asked)
+    open_ = {row[1]: _Open(*row) for row in found}
+    named: dict[CallId, list[OutcomeRecord]] = {}
+    for call, items in batch:
+        if call in open_:
+            named.setdefault(call, []).extend(items)
+    for one, spans in _known(db, [(open_[call], items) for call, items in named.items()]):
+        one.known = spans
+    places = sorted({(open_[call].no, item.index) for call, items in named.items() for item in items})
+    taken = set(
+        map(tuple, db.each("SELECT call_no, place FROM outcomes WHERE call_no = ? AND place = ?", places))
+    )
+    won = [_won(open_[call], items, taken) if call in open_ else () for call, items in batch]
+    _insert_outcomes(db, [(one.no, item) for one in open_.values() for item in one.won])
+    changed = [one for one in open_.values() if one.won]
+    db.executemany(
+        "UPDATE calls SET done = done + ?, failed = failed + ? WHERE no = ?",
+        [
+            (len(one.won), sum(item.kind != OutcomeKind.RETURNED for item in one.won), one.no)
+            for one in changed
+        ],
+    )
+    _end_all(db, [(CallState.ENDED, one.ended_s, one.no) for one in changed if one.ended_s is not None])
+    return [tuple(item.index for item in items) for items in won]
+
+
+def put_end(db: Connection, call: CallId, state: CallState, at_s: float) -> bool:
     """Ends an open call; whether there was one."""
     row = db.execute("SELECT no FROM calls WHERE id = ? AND state = ?", (call, CallState.OPEN)).fetchone()
     if row is None:
@@ -78,13 +101,13 @@ def put_end(db: sqlite3.Connection, call: CallId, state: CallState, at_s: float)
     return True
 
 
-def put_summaries(db: sqlite3.Connection, calls: Sequence[CallRecord]) -> None:
+def put_summaries(db: Connection, calls: Sequence[CallRecord]) -> None:
     """Adds or replaces the summaries of calls that are not durable."""
     db.executemany(
         "INSERT INTO calls (id, function, verb, durable, inputs, done, failed, state, created_s, ended_s, head)"
-        " VALUES (?, ?, ?, 0, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET inputs = excluded.inputs,"
+        " VALUES (?, ?, ?, FALSE, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET inputs = excluded.inputs,"
         " done = excluded.done, failed = excluded.failed, state = excluded.state, ended_s = excluded.ended_s,"
-        " head = excluded.head WHERE NOT durable",
+        " head = excluded.head WHERE NOT calls.durable",
         [
             (c.id, c.function, c.verb, c.inputs, c.done, c.failed, c.state, c.created_s, c.ended_s, c.head)
             for c in calls
@@ -92,22 +115,22 @@ def put_summaries(db: sqlite3.Connection, calls: Sequence[CallRecord]) -> None:
     )
 
 
-def get_call(db: sqlite3.Connection, call: CallId) -> CallRecord | None:
+def get_call(db: Connection, call: CallId) -> CallRecord | None:
     row = db.execute(f"SELECT {_CALL} FROM calls WHERE id = ?", (call,)).fetchone()  # noqa: S608 - our own columns
     return None if row is None else _call(row)
 
 
-def list_calls(db: sqlite3.Connection, function: FunctionId | None, limit: int) -> tuple[CallRecord, ...]:
+def list_calls(db: Connection, function: FunctionId | None, limit: int) -> tuple[CallRecord, ...]:
     """The calls recorded last, the newest first."""
     rows = db.execute(
-        f"SELECT {_CALL} FROM calls WHERE :function IS NULL OR function = :function"  # noqa: S608 - our own columns
+        f"SELECT {_CALL} FROM calls WHERE CAST(:function AS TEXT) IS NULL OR function = :function"  # noqa: S608 - our own columns
         " ORDER BY no DESC LIMIT :limit",
         {"function": function, "limit": limit},
     )
     return tuple(map(_call, rows))
 
 
-def list_open(db: sqlite3.Connection, function: FunctionId | None) -> tuple[OpenCall, ...]:
+def list_open(db: Connection, function: FunctionId | None) -> tuple[OpenCall, ...]:
     """The durable calls to go on with, oldest first."""
     asked = {"function": function}
     rows = db.execute(f"SELECT no, {_CALL} FROM calls WHERE {_OPEN} ORDER BY no", asked)  # noqa: S608 - our own columns
@@ -131,7 +154,7 @@ def list_open(db: sqlite3.Connection, function: FunctionId | None) -> tuple[Open
     )
 
 
-def list_inputs(db: sqlite3.Connection, call: CallId, start: int, stop: int) -> tuple[InputChunk, ...]:
+def list_inputs(db: Connection, call: CallId, start: int, stop: int) -> tuple[InputChunk, ...]:
     """The inputs [start, stop) on record."""
     no = _number(db, call)
     if no is None or start >= stop:
@@ -148,7 +171,7 @@ def list_inputs(db: sqlite3.Connection, call: CallId, start: int, stop: int) -> 
     )
 
 
-def list_outcomes(db: sqlite3.Connection, call: CallId, start: int, stop: int) -> tuple[OutcomeRecord, ...]:
+def list_outcomes(db: Connection, call: CallId, start: int, stop: int) -> tuple[OutcomeRecord, ...]:
     """The outcomes of the inputs [start, stop)."""
     no = _number(db, call)
     if no is None:
@@ -160,7 +183,7 @@ def list_outcomes(db: sqlite3.Connection, call: CallId, start: int, stop: int) -
     return tuple(_outcome(row) for row in rows)
 
 
-def list_blobs(db: sqlite3.Connection) -> frozenset[str]:
+def list_blobs(db: Connection) -> frozenset[str]:
     """The digests that inputs and outcomes refer to."""
     found = {row[0] for row in db.execute("SELECT DISTINCT blob FROM outcomes WHERE blob IS NOT NULL")}
     for (blobs,) in db.execute("SELECT blobs FROM chunks WHERE blobs IS NOT NULL"):
@@ -168,13 +191,13 @@ def list_blobs(db: sqlite3.Connection) -> frozenset[str]:
     return frozenset(found)
 
 
-def list_ended(db: sqlite3.Connection, before_s: float, limit: int) -> tuple[int, ...]:
+def list_ended(db: Connection, before_s: float, limit: int) -> tuple[int, ...]:
     """The numbers of calls that ended before then, oldest first."""
     rows = db.execute("SELECT no FROM calls WHERE ended_s < ? ORDER BY no LIMIT ?", (before_s, limit))
     return tuple(row[0] for row in rows)
 
 
-def drop_call(db: sqlite3.Connection, no: int) -> bool:
+def drop_call(db: Connection, no: int) -> bool:
     """Removes a call, or as much of it as one step may; whether it is gone."""
     gone = db.execute(
         "DELETE FROM outcomes WHERE call_no = :no AND place IN"
@@ -194,34 +217,87 @@ def drop_call(db: sqlite3.Connection, no: int) -> bool:
     return True
 
 
-def _insert_call(db: sqlite3.Connection, call: CallRecord) -> int:
-    cursor = db.execute(
+def _plain(call: CallRecord, chunks: Sequence[InputChunk]) -> bool:
+    """Whether a call, were it new, would need no look at anything but itself."""
+    stop = chunks[-1].stop if chunks else 0
+    ordered = all(one.stop <= other.start for one, other in pairwise(chunks))
+    return ordered and call.inputs != 0 and (call.inputs is None or stop <= call.inputs)
+
+
+def _put_call(db: Connection, call: CallRecord, chunks: Sequence[InputChunk]) -> None:
+    """Adds a call, or inputs to one. Raises CallConflict."""
+    row = db.execute(
+        "SELECT no, function, verb, inputs, state FROM calls WHERE id = ?", (call.id,)
+    ).fetchone()
+    if row is None:
+        _insert_calls(db, [call])
+        no, inputs = _number(db, call.id), call.inputs
+    else:
+        no, function, verb, known, state = row
+        if (function, verb) != (call.function, call.verb):
+            raise CallConflict(f"{call.id} is a {verb} of {function} on record", call=call.id)
+        if state != CallState.OPEN:
+            return
+        if known is not None and call.inputs is not None and known != call.inputs:
+            raise CallConflict(f"{call.id} has {known} inputs on record, not {call.inputs}", call=call.id)
+        inputs = known
+        if known is None and call.inputs is not None:
+            inputs = call.inputs
+            db.execute("UPDATE calls SET inputs = ? WHERE no = ?", (inputs, no))
+    assert no is not None
+    for chunk in chunks:
+        _put_chunk(db, no, chunk)
+    if inputs is not None:
+        _settle_inputs(db, no, call, inputs)
+
+
+def _insert_calls(db: Connection, calls: Sequence[CallRecord]) -> None:
+    db.executemany(
         "INSERT INTO calls (id, function, verb, durable, inputs, done, failed, state, created_s, head)"
-        " VALUES (?, ?, ?, 1, ?, 0, 0, ?, ?, ?)",
-        (call.id, call.function, call.verb, call.inputs, CallState.OPEN, call.created_s, call.head),
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        [
+            (
+                call.id,
+                call.function,
+                call.verb,
+                True,
+                call.inputs,
+                0,
+                0,
+                CallState.OPEN,
+                call.created_s,
+                call.head,
+            )
+            for call in calls
+        ],
     )
-    return int(cursor.lastrowid or 0)
 
 
-def _put_chunk(db: sqlite3.Connection, no: int, chunk: InputChunk) -> None:
+def _put_chunk(db: Connection, no: int, chunk: InputChunk) -> None:
     """Adds those inputs of a chunk that are not on record: a client may cut them differently the second time."""
     here = _spans(db, no, chunk.start, chunk.stop)
-    for start, stop in list(without([(chunk.start, chunk.stop)], here)):
-        part = chunk.cut(start, stop)
-        blobs = {str(index): digest for index, digest in part.blobs.items()}
-        row = (
-            no,
-            part.start,
-            len(part.lengths),
-            json.dumps(blobs) if blobs else None,
-            json.dumps(part.heads) if part.heads else None,
-            struct.pack(f"<{len(part.lengths)}I", *part.lengths),
-            part.payload,
-        )
-        db.execute(f"INSERT INTO chunks (call_no, {_CHUNK}) VALUES (?, ?, ?, ?, ?, ?, ?)", row)  # noqa: S608 - our own columns
+    parts = list(without([(chunk.start, chunk.stop)], here))
+    _insert_chunks(db, [_chunk_row(no, chunk.cut(start, stop)) for start, stop in parts])
 
 
-def _settle_inputs(db: sqlite3.Connection, no: int, call: CallRecord, inputs: int) -> None:
+def _insert_chunks(db: Connection, rows: Sequence[tuple[Any, ...]]) -> None:
+    db.executemany(f"INSERT INTO chunks (call_no, {_CHUNK}) VALUES (?, ?, ?, ?, ?, ?, ?)", rows)  # noqa: S608 - our own columns
+
+
+def _chunk_row(no: int, chunk: InputChunk) -> tuple[Any, ...]:
+    blobs = {str(index): digest for index, digest in chunk.blobs.items()}
+    return (
+        no,
+        chunk.start,
+        len(chunk.lengths),
+        json.dumps(blobs) if blobs else None,
+        json.dumps(chunk.heads) if chunk.heads else None,
+        struct.pack(f"<{len(chunk.lengths)}I", *chunk.lengths),
+        chunk.payload,
+    )
+
+
+def _settle_inputs(db: Connection, no: int, call: CallRecord, inputs: int) -> None:
     """Checks how many inputs there are in all, and ends a call whose last outcome came before the number did."""
     last = db.execute(
         "SELECT start + count FROM chunks WHERE call_no = ? ORDER BY start DESC LIMIT 1", (no,)
@@ -234,32 +310,62 @@ def _settle_inputs(db: sqlite3.Connection, no: int, call: CallRecord, inputs: in
         _end(db, no, CallState.ENDED, call.created_s if at_s is None else at_s)
 
 
-def _insert_outcome(db: sqlite3.Connection, no: int, item: OutcomeRecord) -> bool:
-    cursor = db.execute(
-        f"INSERT OR IGNORE INTO outcomes (call_no, {_OUTCOME}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",  # noqa: S608 - our own columns
-        (no, item.index, item.attempt, int(item.kind), item.ended_s, item.blob, item.head, item.payload),
+def _won(call: _Open, items: Sequence[OutcomeRecord], taken: set[tuple[int, int]]) -> list[OutcomeRecord]:
+    """Those of the outcomes that count, and are then taken; the last one that a call lacks ends it."""
+    if call.ended_s is not None:
+        return []
+    won: list[OutcomeRecord] = []
+    for item in items:
+        place = (call.no, item.index)
+        if place not in taken and holds(call.known, item.index):
+            taken.add(place)
+            won.append(item)
+    call.won += won
+    call.done += len(won)
+    if won and call.inputs is not None and call.done >= call.inputs:
+        call.ended_s = max(item.ended_s for item in won)
+    return won
+
+
+def _insert_outcomes(db: Connection, outcomes: Sequence[tuple[int, OutcomeRecord]]) -> None:
+    db.executemany(
+        f"INSERT INTO outcomes (call_no, {_OUTCOME}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",  # noqa: S608 - our own columns
+        [
+            (no, item.index, item.attempt, int(item.kind), item.ended_s, item.blob, item.head, item.payload)
+            for no, item in outcomes
+        ],
     )
-    return cursor.rowcount == 1
 
 
-def _end(db: sqlite3.Connection, no: int, state: CallState, at_s: float) -> None:
-    db.execute("UPDATE calls SET state = ?, ended_s = ? WHERE no = ?", (state, at_s, no))
+def _end(db: Connection, no: int, state: CallState, at_s: float) -> None:
+    _end_all(db, [(state, at_s, no)])
 
 
-def _number(db: sqlite3.Connection, call: CallId) -> int | None:
+def _end_all(db: Connection, ended: Sequence[tuple[CallState, float, int]]) -> None:
+    db.executemany("UPDATE calls SET state = ?, ended_s = ? WHERE no = ?", ended)
+
+
+def _number(db: Connection, call: CallId) -> int | None:
     row = db.execute("SELECT no FROM calls WHERE id = ?", (call,)).fetchone()
     return None if row is None else int(row[0])
 
 
-def _spans(db: sqlite3.Connection, no: int, start: int, stop: int) -> list[Span]:
+def _spans(db: Connection, no: int, start: int, stop: int) -> list[Span]:
     """The chunks on record that have an input in [start, stop), as spans."""
-    rows = db.execute(
-        "SELECT start, start + count FROM chunks WHERE call_no = :no AND start < :stop"
-        " AND start >= coalesce((SELECT max(start) FROM chunks WHERE call_no = :no AND start <= :start), 0)"
-        " ORDER BY start",
-        {"no": no, "start": start, "stop": stop},
-    )
-    return [(low, high) for low, high in rows if high > start]
+    rows = db.each(_SPANS, [(no, stop, no, start)])
+    return [(low, high) for _, low, high in rows if high > start]
+
+
+def _known(
+    db: Connection, asked: Sequence[tuple[_Open, Sequence[OutcomeRecord]]]
+) -> list[tuple[_Open, list[Span]]]:
+    """Of each call the runs of inputs on record, as far as these outcomes need them."""
+    places = [[item.index for item in items] for _, items in asked]
+    wanted = [(call.no, max(at) + 1, call.no, min(at)) for (call, _), at in zip(asked, places, strict=True)]
+    found: dict[int, list[Span]] = {}
+    for no, low, high in db.each(_SPANS, wanted):
+        found.setdefault(no, []).append((low, high))
+    return [(call, list(joined(found.get(call.no, ())))) for call, _ in asked]
 
 
 def _call(row: Sequence[Any]) -> CallRecord:

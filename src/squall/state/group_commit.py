@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import queue
-import sqlite3
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, TypeVar
 
 from squall import faults
-from squall.model.errors import Error, StoreClosed
-from squall.state.sqlite_errors import sqlite_error
+from squall.model.errors import StoreClosed
+from squall.state.connection import Connection, Database, Transactions
 
 T = TypeVar("T")
-Apply = Callable[[sqlite3.Connection], T]
+I = TypeVar("I")  # noqa: E741 - an item, as T is what is given for it
+Apply = Callable[[Connection], T]
+ApplyAll = Callable[[Connection, Sequence[I]], Sequence[T]]
 
 MAX_ROWS: Final = 500  # in one transaction, so that nobody waits behind a crowd
 ROW_BYTES: Final = 16_384  # this many bytes weigh as much as a row
@@ -28,9 +29,10 @@ _COMMITTED = faults.declare("state.committed", "the transaction is committed, an
 
 @dataclass(slots=True)
 class Write:
-    """One thing to write: what it does with the connection, how much it weighs in rows, and who waits for it."""
+    """One thing to write: the item, what writes such items, how much it weighs in rows, and who waits for it."""
 
-    apply: Apply[Any]
+    apply: ApplyAll[Any, Any]
+    item: Any
     weight: int
     answer: asyncio.Future[Any]
 
@@ -47,13 +49,14 @@ class GroupCommit:
 
     All that is sent in one turn of the event loop goes to the thread at once; all that is there when a transaction
     begins, up to MAX_ROWS, shares it and is answered with one call into the loop. Nobody waits for company: while
-    one transaction is forced to disk, the next one gathers. A write that fails is undone alone; those that shared
-    its transaction are written again without it. So `apply` must depend on nothing but the connection.
+    one transaction is forced to disk, the next one gathers. Items that are written in the same way are written
+    together: nobody of those who share a transaction has been answered, so any order among them is a right one. A
+    write that fails is undone alone; those that shared its transaction are written again without it. So `apply` must
+    depend on nothing but the connection. Where the connection is lost, all wait for another one.
     """
 
-    def __init__(self, connect: Callable[[], sqlite3.Connection], path: str) -> None:
-        self._connect = connect
-        self._path = path
+    def __init__(self, database: Database) -> None:
+        self._database = database
         self._loop = asyncio.get_running_loop()
         self._outbox: list[Write] = []
         self._inbox: queue.SimpleQueue[tuple[list[Write], bool] | None] = queue.SimpleQueue()
@@ -79,12 +82,16 @@ class GroupCommit:
 
         Cancelling the future does not take the write back. Raises StoreClosed.
         """
+        return self.send_item(_one_by_one, apply, rows=rows, size=size)
+
+    def send_item(self, apply: ApplyAll[I, T], item: I, *, rows: int = 1, size: int = 0) -> asyncio.Future[T]:
+        """The same for one of the items that `apply` writes many of at once."""
         if self._closing:
             raise StoreClosed
         answer: asyncio.Future[T] = self._loop.create_future()
         if not self._outbox:
             self._loop.call_soon(self._hand_over)
-        self._outbox.append(Write(apply, rows + size // ROW_BYTES, answer))
+        self._outbox.append(Write(apply, item, rows + size // ROW_BYTES, answer))
         return answer
 
     def send_behind(self, apply: Apply[T]) -> asyncio.Future[T]:
@@ -92,7 +99,7 @@ class GroupCommit:
         if self._closing:
             raise StoreClosed
         answer: asyncio.Future[T] = self._loop.create_future()
-        self._inbox.put(([Write(apply, 0, answer)], False))
+        self._inbox.put(([Write(_one_by_one, apply, 0, answer)], False))
         return answer
 
     async def close(self) -> None:
@@ -112,12 +119,13 @@ class GroupCommit:
     # Everything below runs in the thread.
 
     def _work(self) -> None:
-        connection: sqlite3.Connection | None = None
+        connection: Transactions | None = None
         trouble: BaseException | None = None
         try:
-            connection = self._connect()
+            connection = self._database.open_writer()
             while group := self._next_group():
-                self._tell(self._commit(connection, group))
+                connection, done = self._commit(connection, group)
+                self._tell(done)
         except BaseException as error:  # noqa: BLE001 - whoever waits must hear of it, whatever it is
             trouble = error
         finally:
@@ -166,28 +174,41 @@ class GroupCommit:
         (self._urgent if urgent else self._behind).extend(writes)
         return True
 
-    def _commit(self, connection: sqlite3.Connection, group: list[Write]) -> list[_Done]:
+    def _commit(self, connection: Transactions, group: list[Write]) -> tuple[Transactions, list[_Done]]:
+        """Writes a group, on this connection or on those that come after it."""
         done: list[_Done] = []
         try:
-            connection.execute("BEGIN IMMEDIATE")
-            done = [_Done(write, write.apply(connection)) for write in group]
+            connection.begin()
+            done = _applied(connection, group)
             faults.point(_APPLIED)
-            connection.execute("COMMIT")
+            connection.commit()
             faults.point(_COMMITTED)
         except Exception as error:  # noqa: BLE001 - one writer's trouble is that writer's answer
-            _undo(connection)
+            if self._database.lost(error):
+                return self._go_on(connection, group, done)
+            connection.rollback()
             if len(group) > 1:
-                return [one for write in group for one in self._commit(connection, [write])]
-            return [_Done(group[0], error=self._named(error))]
+                done = []
+                for write in group:
+                    connection, alone = self._commit(connection, [write])
+                    done += alone
+                return connection, done
+            return connection, [_Done(group[0], error=self._database.named(error))]
         self.commits += 1
-        return done
+        return connection, done
 
-    def _named(self, error: Exception) -> Exception:
-        if isinstance(error, sqlite3.Error) and not isinstance(error, Error):
-            named = sqlite_error(error, self._path)
-            named.__cause__ = error
-            return named
-        return error
+    def _go_on(
+        self, connection: Transactions, group: list[Write], done: list[_Done]
+    ) -> tuple[Transactions, list[_Done]]:
+        """The connection was lost: what this group comes to on another one."""
+        try:
+            connection, committed = self._database.reopen(connection, lambda: self._closing)
+        except Exception as error:  # noqa: BLE001 - who waits is told, and the next group tries again
+            return connection, [_Done(write, error=error) for write in group]
+        if committed and len(done) == len(group):
+            self.commits += 1
+            return connection, done
+        return self._commit(connection, group)
 
     def _tell(self, done: list[_Done]) -> None:
         self._in_loop(partial(_deliver, done))
@@ -199,12 +220,20 @@ class GroupCommit:
             pass  # the loop is closed: nobody waits any more
 
 
-def _undo(connection: sqlite3.Connection) -> None:
-    try:
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
-    except sqlite3.Error:
-        pass  # the database is in trouble: the next transaction cannot begin either, and says so
+def _applied(connection: Connection, group: list[Write]) -> list[_Done]:
+    """Writes a group, all items of a kind at once, in the order of the kinds' first ones."""
+    kinds: dict[ApplyAll[Any, Any], list[Write]] = {}
+    for write in group:
+        kinds.setdefault(write.apply, []).append(write)
+    done: list[_Done] = []
+    for apply, writes in kinds.items():
+        values = apply(connection, [write.item for write in writes])
+        done += [_Done(write, value) for write, value in zip(writes, values, strict=True)]
+    return done
+
+
+def _one_by_one(connection: Connection, items: Sequence[Apply[T]]) -> list[T]:
+    return [apply(connection) for apply in items]
 
 
 def _deliver(done: list[_Done]) -> None:
@@ -218,5 +247,5 @@ def _deliver(done: list[_Done]) -> None:
             answer.set_result(one.value)
 
 
-def _nothing(_: sqlite3.Connection) -> None:
+def _nothing(_: Connection) -> None:
     """The write that only waits for the connection."""

@@ -181,6 +181,10 @@ class MemoryState:
                 self._calls[one.id] = _Call(one)
 
     @property
+    def trouble(self) -> str | None:
+        return None
+
+    @property
     def history_lost(self) -> int:
         return 0
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-import sqlite3
 from dataclasses import dataclass
 from importlib import resources
 
 from squall import faults
 from squall.model.errors import StateSchemaError
+from squall.state.connection import Transactions
 
 _MIGRATED = faults.declare("state.migrated", "a new schema is written, its transaction not yet committed")
 _NAME = re.compile(r"(\d{4})_\w+\.sql")
@@ -42,20 +42,18 @@ def steps_from(version: int, known: tuple[Migration, ...]) -> tuple[Migration, .
     return tuple(migration for migration in known if migration.version > version)
 
 
-def migrate(connection: sqlite3.Connection, known: tuple[Migration, ...] | None = None) -> int:
+def migrate(connection: Transactions, known: tuple[Migration, ...] | None = None) -> int:
     """Applies what is missing, each step in a transaction of its own; the version it comes to."""
     connection.execute("CREATE TABLE IF NOT EXISTS schema_version (version INTEGER PRIMARY KEY)")
     (version,) = connection.execute("SELECT coalesce(max(version), 0) FROM schema_version").fetchone()
     for step in steps_from(version, migrations() if known is None else known):
         try:
-            # One script: executescript would commit a transaction begun before it.
-            connection.executescript(f"BEGIN IMMEDIATE; {step.sql};")
+            connection.begin_with(step.sql)
             connection.execute("INSERT INTO schema_version VALUES (?)", (step.version,))
             faults.point(_MIGRATED)
-            connection.execute("COMMIT")
+            connection.commit()
         except BaseException:
-            if connection.in_transaction:
-                connection.execute("ROLLBACK")
+            connection.rollback()
             raise
         version = step.version
     return int(version)

@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from squall.model.ids import NamingId
+from squall.state.connection import Connection
 from squall.state.records import MOST_NAMINGS, Naming
 from squall.state.sqlite_errors import sqlite_error
 from squall.state.sqlite_file import open_reader
 
 
-def put_naming(db: sqlite3.Connection, naming: Naming) -> bool:
+def put_naming(db: Connection, naming: Naming) -> bool:
     """Adds what a name means from now on, and drops the oldest of too many; whether it is new."""
     last = db.execute(
         "SELECT key FROM namings WHERE name = ? ORDER BY no DESC LIMIT 1", (naming.name,)
@@ -34,7 +35,7 @@ def put_naming(db: sqlite3.Connection, naming: Naming) -> bool:
     return True
 
 
-def list_names(db: sqlite3.Connection) -> tuple[Naming, ...]:
+def list_names(db: Connection) -> tuple[Naming, ...]:
     """What every name means that means something, by name."""
     return _namings(
         db.execute(
@@ -44,7 +45,7 @@ def list_names(db: sqlite3.Connection) -> tuple[Naming, ...]:
     )
 
 
-def list_namings(db: sqlite3.Connection, name: str) -> tuple[Naming, ...]:
+def list_namings(db: Connection, name: str) -> tuple[Naming, ...]:
     """What a name has meant, the newest first."""
     return _namings(
         db.execute(
@@ -53,7 +54,7 @@ def list_namings(db: sqlite3.Connection, name: str) -> tuple[Naming, ...]:
     )
 
 
-def drop_deleted(db: sqlite3.Connection, before_s: float) -> int:
+def drop_deleted(db: Connection, before_s: float) -> int:
     """Removes names that were deleted before then, with all that they have meant; how many."""
     names = db.execute(
         "SELECT name FROM namings WHERE no IN (SELECT max(no) FROM namings GROUP BY name) AND key = '' AND at_s < ?",

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Collection, Sequence
 from typing import Final
 
 from squall.model.ids import AppId, ContainerId, FunctionId
+from squall.state.connection import Connection
 from squall.state.records import (
     AppKind,
     AppRecord,
@@ -20,19 +20,22 @@ from squall.state.records import (
 _AT_ONCE: Final = 1_000
 
 
-def put_app(db: sqlite3.Connection, app: AppRecord, functions: Sequence[FunctionRecord]) -> None:
+def put_app(db: Connection, app: AppRecord, functions: Sequence[FunctionRecord]) -> None:
     """Adds or replaces an app and functions of it."""
     db.execute(
-        "INSERT OR REPLACE INTO apps (id, name, kind, state, created_s, ended_s, owner) VALUES (?, ?, ?, ?, ?, ?, ?)",
+        "INSERT INTO apps (id, name, kind, state, created_s, ended_s, owner) VALUES (?, ?, ?, ?, ?, ?, ?)"
+        " ON CONFLICT (id) DO UPDATE SET name = excluded.name, kind = excluded.kind, state = excluded.state,"
+        " created_s = excluded.created_s, ended_s = excluded.ended_s, owner = excluded.owner",
         (app.id, app.name, app.kind, app.state, app.created_s, app.ended_s, app.owner),
     )
     db.executemany(
-        "INSERT OR REPLACE INTO functions (id, app, name, definition) VALUES (?, ?, ?, ?)",
+        "INSERT INTO functions (id, app, name, definition) VALUES (?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET"
+        " app = excluded.app, name = excluded.name, definition = excluded.definition",
         [(one.id, one.app, one.name, one.definition) for one in functions],
     )
 
 
-def put_app_end(db: sqlite3.Connection, app: AppId, at_s: float) -> bool:
+def put_app_end(db: Connection, app: AppId, at_s: float) -> bool:
     """Stops an app; whether it was running."""
     changed = db.execute(
         "UPDATE apps SET state = ?, ended_s = ? WHERE id = ? AND state = ?",
@@ -41,7 +44,7 @@ def put_app_end(db: sqlite3.Connection, app: AppId, at_s: float) -> bool:
     return changed.rowcount == 1
 
 
-def list_apps(db: sqlite3.Connection, *, ended: bool) -> tuple[AppRecord, ...]:
+def list_apps(db: Connection, *, ended: bool) -> tuple[AppRecord, ...]:
     """The running apps, or all, oldest first."""
     rows = db.execute(
         "SELECT id, name, kind, state, created_s, ended_s, owner FROM apps"
@@ -62,7 +65,7 @@ def list_apps(db: sqlite3.Connection, *, ended: bool) -> tuple[AppRecord, ...]:
     )
 
 
-def list_functions(db: sqlite3.Connection, app: AppId) -> tuple[FunctionRecord, ...]:
+def list_functions(db: Connection, app: AppId) -> tuple[FunctionRecord, ...]:
     """The functions of an app, by name."""
     rows = db.execute("SELECT id, name, definition FROM functions WHERE app = ? ORDER BY name, id", (app,))
     return tuple(
@@ -71,7 +74,7 @@ def list_functions(db: sqlite3.Connection, app: AppId) -> tuple[FunctionRecord, 
     )
 
 
-def list_spent_apps(db: sqlite3.Connection, before_s: float) -> tuple[AppId, ...]:
+def list_spent_apps(db: Connection, before_s: float) -> tuple[AppId, ...]:
     """The apps that ended before then and have no call on record."""
     rows = db.execute(
         "SELECT id FROM apps WHERE ended_s < ? AND id NOT IN"
@@ -81,13 +84,13 @@ def list_spent_apps(db: sqlite3.Connection, before_s: float) -> tuple[AppId, ...
     return tuple(AppId(row[0]) for row in rows)
 
 
-def drop_app(db: sqlite3.Connection, app: AppId) -> None:
+def drop_app(db: Connection, app: AppId) -> None:
     """Removes an app and its functions."""
     db.execute("DELETE FROM functions WHERE app = ?", (app,))
     db.execute("DELETE FROM apps WHERE id = ?", (app,))
 
 
-def put_containers(db: sqlite3.Connection, containers: Sequence[ContainerRecord]) -> None:
+def put_containers(db: Connection, containers: Sequence[ContainerRecord]) -> None:
     """Adds or replaces containers."""
     db.executemany(
         "INSERT INTO containers (id, function, started_s, ended_s, reason, peak_memory_bytes, cpu_s)"
@@ -100,13 +103,11 @@ def put_containers(db: sqlite3.Connection, containers: Sequence[ContainerRecord]
     )
 
 
-def list_containers(
-    db: sqlite3.Connection, function: FunctionId | None, limit: int
-) -> tuple[ContainerRecord, ...]:
+def list_containers(db: Connection, function: FunctionId | None, limit: int) -> tuple[ContainerRecord, ...]:
     """The containers recorded last, the newest first."""
     rows = db.execute(
         "SELECT id, function, started_s, ended_s, reason, peak_memory_bytes, cpu_s FROM containers"
-        " WHERE :function IS NULL OR function = :function ORDER BY no DESC LIMIT :limit",
+        " WHERE CAST(:function AS TEXT) IS NULL OR function = :function ORDER BY no DESC LIMIT :limit",
         {"function": function, "limit": limit},
     )
     return tuple(
@@ -123,7 +124,7 @@ def list_containers(
     )
 
 
-def drop_containers(db: sqlite3.Connection, before_s: float) -> int:
+def drop_containers(db: Connection, before_s: float) -> int:
     """Removes containers that ended before then, as many as one step may; how many."""
     return db.execute(
         "DELETE FROM containers WHERE no IN (SELECT no FROM containers WHERE ended_s < ? ORDER BY no LIMIT ?)",
@@ -131,25 +132,29 @@ def drop_containers(db: sqlite3.Connection, before_s: float) -> int:
     ).rowcount
 
 
-def put_layer(db: sqlite3.Connection, layer: LayerRecord) -> None:
+def put_layer(db: Connection, layer: LayerRecord) -> None:
     """Adds or replaces a layer."""
     db.execute(
-        "INSERT OR REPLACE INTO layers (key, recipe, state, size_bytes, used_s) VALUES (?, ?, ?, ?, ?)",
+        "INSERT INTO layers (key, recipe, state, size_bytes, used_s) VALUES (?, ?, ?, ?, ?)"
+        " ON CONFLICT (key) DO UPDATE SET recipe = excluded.recipe, state = excluded.state,"
+        " size_bytes = excluded.size_bytes, used_s = excluded.used_s",
         (layer.key, layer.recipe, layer.state, layer.size_bytes, layer.used_s),
     )
 
 
-def put_layer_use(db: sqlite3.Connection, keys: Collection[str], at_s: float) -> None:
+def put_layer_use(db: Connection, keys: Collection[str], at_s: float) -> None:
     """Records that layers were used; never earlier than is on record."""
-    db.executemany("UPDATE layers SET used_s = max(used_s, ?) WHERE key = ?", [(at_s, key) for key in keys])
+    db.executemany(
+        "UPDATE layers SET used_s = ? WHERE key = ? AND used_s < ?", [(at_s, key, at_s) for key in keys]
+    )
 
 
-def drop_layer(db: sqlite3.Connection, key: str) -> bool:
+def drop_layer(db: Connection, key: str) -> bool:
     """Removes a layer; whether it was there."""
     return db.execute("DELETE FROM layers WHERE key = ?", (key,)).rowcount == 1
 
 
-def list_layers(db: sqlite3.Connection) -> tuple[LayerRecord, ...]:
+def list_layers(db: Connection) -> tuple[LayerRecord, ...]:
     """Every layer, the longest unused first."""
     rows = db.execute("SELECT key, recipe, state, size_bytes, used_s FROM layers ORDER BY used_s, key")
     return tuple(

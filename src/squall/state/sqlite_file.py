@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 import sqlite3
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from squall.blobs.disk_errors import disk_error
 from squall.model.errors import StateCorrupt, StateDirectoryBusy
 from squall.settings.lock import Lock, last_holder
+from squall.state.connection import Connection, Transactions
 from squall.state.migrate import migrate
 from squall.state.sqlite_errors import sqlite_error
 
@@ -35,6 +37,61 @@ class DatabaseOptions:
     max_bytes: int | None = None
 
 
+class SqliteConnection(sqlite3.Connection):
+    """A connection of the standard library, with what a server's connection has besides."""
+
+    def each(self, sql: str, values: Sequence[Sequence[Any]], /) -> list[Any]:
+        return [row for one in values for row in self.execute(sql, one)]
+
+    def begin(self) -> None:
+        self.execute("BEGIN IMMEDIATE")
+
+    def begin_with(self, script: str, /) -> None:
+        # One script: executescript would commit a transaction begun before it.
+        self.executescript(f"BEGIN IMMEDIATE; {script};")
+
+    def rollback(self) -> None:
+        try:
+            if self.in_transaction:
+                self.execute("ROLLBACK")
+        except sqlite3.Error:
+            pass  # the database is in trouble: the next transaction cannot begin either, and says so
+
+
+@dataclass(frozen=True, slots=True)
+class SqliteDatabase:
+    """A Database in one file; its connections are never lost."""
+
+    path: Path
+    options: DatabaseOptions = DatabaseOptions()
+
+    @property
+    def trouble(self) -> str | None:
+        return None
+
+    def open_writer(self) -> SqliteConnection:
+        return open_writer(self.path, self.options)
+
+    def open_reader(self) -> SqliteConnection:
+        return open_reader(self.path)
+
+    def named(self, error: Exception, /) -> Exception:
+        if isinstance(error, sqlite3.Error):
+            named = sqlite_error(error, str(self.path))
+            named.__cause__ = error
+            return named
+        return error
+
+    def lost(self, _error: Exception, /) -> bool:
+        return False
+
+    def reopen(self, _broken: Transactions, _stop: Callable[[], bool], /) -> tuple[Transactions, bool]:
+        raise AssertionError("a file is not lost")
+
+    def reopen_reader(self, _broken: Connection | None, _stop: Callable[[], bool], /) -> Connection:
+        raise AssertionError("a file is not lost")
+
+
 def lock_directory(database: Path) -> Lock:
     """The lock on the directory of this database, which is made.
 
@@ -53,7 +110,7 @@ def lock_directory(database: Path) -> Lock:
     return lock
 
 
-def open_writer(database: Path, options: DatabaseOptions) -> sqlite3.Connection:
+def open_writer(database: Path, options: DatabaseOptions) -> SqliteConnection:
     """The connection that writes, on a database that was checked and has the newest schema.
 
     Raises StateCorrupt, StateSchemaError, DiskFull, StateDirectoryReadOnly, StateDirectoryError.
@@ -83,16 +140,18 @@ def open_writer(database: Path, options: DatabaseOptions) -> sqlite3.Connection:
     return connection
 
 
-def open_reader(database: Path) -> sqlite3.Connection:
+def open_reader(database: Path) -> SqliteConnection:
     """A connection that only reads, beside the writer."""
     connection = _connect(database)
     connection.execute("PRAGMA query_only = ON")
     return connection
 
 
-def _connect(database: Path) -> sqlite3.Connection:
+def _connect(database: Path) -> SqliteConnection:
     try:
         # Transactions are begun and ended in words: the module's own are neither immediate nor where one expects.
-        return sqlite3.connect(database, timeout=10.0, isolation_level=None, check_same_thread=False)
+        return sqlite3.connect(
+            database, timeout=10.0, isolation_level=None, check_same_thread=False, factory=SqliteConnection
+        )
     except sqlite3.Error as error:
         raise sqlite_error(error, str(database)) from error

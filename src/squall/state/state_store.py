@@ -98,6 +98,11 @@ class StateStore(Protocol):
         ...
 
     @property
+    def trouble(self) -> str | None:
+        """Why writes and reads wait just now, for a database that is away; None while none does."""
+        ...
+
+    @property
     def history_lost(self) -> int:
         """Summaries that could not be recorded, or came faster than the disk takes them."""
         ...

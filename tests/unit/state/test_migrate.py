@@ -7,14 +7,15 @@ import pytest
 
 from squall.model.errors import StateSchemaError
 from squall.state.migrate import Migration, migrate, migrations, steps_from
+from squall.state.sqlite_file import SqliteConnection
 
 FIRST = Migration(version=1, sql="CREATE TABLE a (x); INSERT INTO a VALUES (1)")
 SECOND = Migration(version=2, sql="ALTER TABLE a ADD COLUMN y; UPDATE a SET y = x + 1;")
 
 
 @pytest.fixture
-def db() -> Iterator[sqlite3.Connection]:
-    connection = sqlite3.connect(":memory:", isolation_level=None)
+def db() -> Iterator[SqliteConnection]:
+    connection = sqlite3.connect(":memory:", isolation_level=None, factory=SqliteConnection)
     yield connection
     connection.close()
 
@@ -24,14 +25,14 @@ def test_the_steps_are_numbered_without_a_gap() -> None:
     assert versions == list(range(1, len(versions) + 1))
 
 
-def test_only_what_is_missing_is_applied(db: sqlite3.Connection) -> None:
+def test_only_what_is_missing_is_applied(db: SqliteConnection) -> None:
     assert migrate(db, (FIRST,)) == 1
     assert migrate(db, (FIRST, SECOND)) == 2
     assert migrate(db, (FIRST, SECOND)) == 2
     assert db.execute("SELECT x, y FROM a").fetchall() == [(1, 2)]
 
 
-def test_a_step_that_fails_leaves_the_schema_before_it(db: sqlite3.Connection) -> None:
+def test_a_step_that_fails_leaves_the_schema_before_it(db: SqliteConnection) -> None:
     broken = Migration(version=2, sql="ALTER TABLE a ADD COLUMN y; SELECT nonsense")
     with pytest.raises(sqlite3.OperationalError):
         migrate(db, (FIRST, broken))

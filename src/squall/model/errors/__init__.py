@@ -28,6 +28,7 @@ Error                              SQ-1000
         SourceChanged              SQ-1211
         MachineJoined              SQ-1624
         CallConflict               SQ-1903
+        DatabaseBusy               SQ-1922
     AuthError                      SQ-1014
         PeerRefused                SQ-1608
         PeerNotTrusted             SQ-1804
@@ -37,6 +38,7 @@ Error                              SQ-1000
         ScopeMissing               SQ-1625
         LevelRefused               SQ-1700
         BucketRefused              SQ-1914
+        DatabaseRefused            SQ-1921
     SourceImportError              SQ-1021
     SerializationError             SQ-1200
         ArgumentNotSerializable    SQ-1201
@@ -99,6 +101,7 @@ Error                              SQ-1000
         ChannelClosed              SQ-1801
         UpgradeRefused             SQ-1805
         BucketUnreachable          SQ-1916
+        DatabaseAway               SQ-1920
     VersionError                   SQ-1603
         VersionConflict            SQ-1604
     StateDirectoryError            SQ-1605
@@ -115,6 +118,7 @@ Error                              SQ-1000
     BlobCorrupt                    SQ-1911
     BucketBusy                     SQ-1917
     BucketFailed                   SQ-1919
+    DatabaseFailed                 SQ-1923
 
 `builtins.TimeoutError` also catches TimeoutError and what is below it, `builtins.ConnectionError` also ConnectionError
 and what is below it. Codes go by hundreds: 10 asked and general, 11 settings, 12 values, 13 calls, 14 containers, 15 images,
@@ -241,6 +245,10 @@ from squall.model.errors.stores import (
     BucketRefused,
     BucketUnreachable,
     CallConflict,
+    DatabaseAway,
+    DatabaseBusy,
+    DatabaseFailed,
+    DatabaseRefused,
     DigestMismatch,
     StateCorrupt,
     StateDirectoryReadOnly,
@@ -291,6 +299,10 @@ __all__ = [
     "ConnectionLost",
     "ContainerExited",
     "ContainerStartError",
+    "DatabaseAway",
+    "DatabaseBusy",
+    "DatabaseFailed",
+    "DatabaseRefused",
     "DebianPackageInvalid",
     "DebianReleaseNotFound",
     "DescriptorNotSent",

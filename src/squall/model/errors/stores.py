@@ -124,3 +124,38 @@ class BucketFailed(Error):
         "try again; if it stays, look at the service's log, and at the endpoint and region in the store's URL"
     )
     bucket: str | None = None
+
+
+class DatabaseAway(ConnectionError):
+    """The database that keeps the record does not answer."""
+
+    code, status = "SQ-1920", 503
+    remedy = "look whether the database server runs, and whether this machine reaches it; then try again"
+    database: str | None = None
+
+
+class DatabaseRefused(PermissionDeniedError):
+    """The database that keeps the record does not let this server in."""
+
+    code, status = "SQ-1921", 403
+    remedy = (
+        "look at the user and the database's name in the option `database`, and at the password in PGPASSWORD, in "
+        "PGPASSFILE, or in the file that `database_password_file` names; the user must own the database"
+    )
+    database: str | None = None
+
+
+class DatabaseBusy(ConflictError):
+    """Another server keeps its record in this database."""
+
+    code, status = "SQ-1922", 409
+    remedy = "end that server first, or give each server a database of its own with the option `database`"
+    database: str | None = None
+
+
+class DatabaseFailed(Error):
+    """The database that keeps the record could not do what was asked."""
+
+    code, status = "SQ-1923", 502
+    remedy = "look at the log of the database server"
+    database: str | None = None

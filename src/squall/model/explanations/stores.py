@@ -31,4 +31,20 @@ STORES: Final = {
         why="The service answered with an error that has no name of its own here; the message holds its status and words.",
         example="s3://bucket/prefix?endpoint=http://127.0.0.1:8333&region=us-east-1",
     ),
+    "SQ-1920": Explanation(
+        why="The database server is down or starting, the way there is broken, or it has no room for another connection. Writers and readers waited for it for a minute. Whether the last of what was sent is on record is not known; sent again it changes nothing.",
+        example="$ pg_isready -d postgresql://squall@db.example/squall",
+    ),
+    "SQ-1921": Explanation(
+        why="The server answered, and refused: another password, no such user or database, or no right to make tables there.",
+        example="$ psql postgresql://squall@db.example/squall -c 'SELECT 1'",
+    ),
+    "SQ-1922": Explanation(
+        why="A server holds the database's advisory lock for as long as it is connected, so that there is one leader. It also fences: a server that was cut off, and finds that another has led meanwhile, never writes again.",
+        example="$ psql postgresql://squall@db.example/squall -c 'SELECT who FROM leader'",
+    ),
+    "SQ-1923": Explanation(
+        why="The server answered with an error that has no name of its own here; the message holds its words and SQLSTATE.",
+        example="SQUALL_DATABASE=postgresql://squall@db.example/squall",
+    ),
 }

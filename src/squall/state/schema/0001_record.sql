@@ -22,7 +22,7 @@ CREATE TABLE calls (
     id        TEXT NOT NULL UNIQUE,
     function  TEXT NOT NULL,
     verb      TEXT NOT NULL,
-    durable   INTEGER NOT NULL,
+    durable   BOOLEAN NOT NULL,
     inputs    INTEGER,
     done      INTEGER NOT NULL,
     failed    INTEGER NOT NULL,
