@@ -111,7 +111,7 @@ def test_what_is_tried_again_is_no_arrival() -> None:
         arrived = stage.record.arrivals
         box.finish(box.leases[0], kind=1)
         await settle()
-        stage.wait(1.0)
+        stage.wait(1.3)
         await settle()
         assert len(box.leases) == 2
         assert stage.record.arrivals == arrived
