@@ -50,6 +50,8 @@ class Plain:
     inputs: int | None
     said: dict[int, bytes] = field(default_factory=dict)
     ended: dict[int, bytes] = field(default_factory=dict)
+    dead: set[int] = field(default_factory=set)
+    tried: dict[int, int] = field(default_factory=dict)
     state: CallState = CallState.OPEN
     ended_s: float | None = None
 
@@ -118,14 +120,19 @@ class StoreMachine(RuleBasedStateMachine):
         if total is not None and len(plain.ended) >= total:
             plain.state, plain.ended_s = CallState.ENDED, 1.0 if not plain.ended else 2.0
 
-    @rule(name=names, places=st.lists(indexes, min_size=1, max_size=5))
-    def containers_answer(self, name: str, places: list[int]) -> None:
+    @rule(
+        name=names,
+        places=st.lists(indexes, min_size=1, max_size=5),
+        kind=st.sampled_from([OutcomeKind.RETURNED, OutcomeKind.RETURNED, OutcomeKind.RAISED]),
+        attempt=st.integers(1, 3),
+    )
+    def containers_answer(self, name: str, places: list[int], kind: OutcomeKind, attempt: int) -> None:
         self.written += 1
         items = [
             OutcomeRecord(
                 index=place,
-                attempt=1,
-                kind=OutcomeKind.RETURNED,
+                attempt=attempt,
+                kind=kind,
                 ended_s=2.0,
                 payload=b"%d.%d" % (self.written, number),
             )
@@ -135,12 +142,29 @@ class StoreMachine(RuleBasedStateMachine):
         won = []
         if plain.state is CallState.OPEN:
             for item in items:
-                if item.index in plain.said and item.index not in plain.ended:
+                late = attempt <= plain.tried.get(item.index, 0)
+                if not late and item.index in plain.said and item.index not in plain.ended:
                     plain.ended[item.index] = bytes(item.payload)
                     won.append(item.index)
+                    if kind is OutcomeKind.RAISED:
+                        plain.dead.add(item.index)
+                        plain.tried[item.index] = attempt
         assert self.run(self.store.record_outcomes(CallId(name), items)) == tuple(won)
         if won and len(plain.ended) == plain.inputs:
             plain.state, plain.ended_s = CallState.ENDED, 2.0
+
+    @rule(name=names, which=st.none() | st.lists(indexes, max_size=4))
+    def dead_letters_are_replayed(self, name: str, which: list[int] | None) -> None:
+        plain = self.model.get(name, Plain(None))
+        again = sorted(plain.dead if which is None else plain.dead.intersection(which))
+        if plain.state is not CallState.ENDED:
+            again = []
+        assert self.run(self.store.replay(CallId(name), indexes=which)) == tuple(again)
+        for index in again:
+            del plain.ended[index]
+            plain.dead.discard(index)
+        if again:
+            plain.state, plain.ended_s = CallState.OPEN, None
 
     @rule(name=names)
     def a_client_cancels(self, name: str) -> None:
@@ -214,6 +238,8 @@ class StoreMachine(RuleBasedStateMachine):
             assert said == plain.said
             outcomes = self.run(self.store.outcomes(CallId(name), start=0, stop=99))
             assert {one.index: bytes(one.payload) for one in outcomes} == plain.ended
+            dead = self.run(self.store.dead_letters(call=CallId(name)))
+            assert [one.index for one in dead] == sorted(plain.dead)
         still_open = {
             str(one.call.id): {index for start, stop in one.missing for index in range(start, stop)}
             for one in self.run(self.store.open_calls())

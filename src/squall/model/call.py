@@ -8,6 +8,10 @@ LARGEST_VALUE = 4 * 2**30
 """Bytes of the arguments, and of the result, of one input, unless a server is set otherwise."""
 
 
+CANCELLED_CODE = "SQ-1306"
+"""The code of InputCancelled: an input that ended so was given up by who made it."""
+
+
 class Verb(StrEnum):
     """How a call was made; the durable ones are on disk before the client hears of them."""
 

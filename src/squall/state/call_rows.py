@@ -17,8 +17,8 @@ from squall.state.connection import Connection
 from squall.state.records import CallRecord, InputChunk, OpenCall, OutcomeRecord
 from squall.state.spans import Span, holds, joined, runs, without
 
-_CALL: Final = "id, function, verb, inputs, done, failed, state, created_s, ended_s, head"
-_OUTCOME: Final = "place, attempt, kind, ended_s, blob, head, payload"
+_CALL: Final = "id, function, verb, inputs, done, failed, state, created_s, ended_s, head, parent"
+_OUTCOME: Final = "place, attempt, kind, ended_s, blob, head, payload, code"
 _CHUNK: Final = "start, count, blobs, heads, lengths, payload"
 _OPEN: Final = (
     "durable AND calls.ended_s IS NULL AND (CAST(:function AS TEXT) IS NULL OR function = :function)"
@@ -34,13 +34,18 @@ _CHUNKS_AT_ONCE: Final = 50
 
 @dataclass(slots=True)
 class _Open:
-    """An open call while outcomes are added to it. known: runs of inputs on record; ended_s: once it has ended."""
+    """An open call while outcomes are added to it.
+
+    known: runs of inputs on record; tried: of inputs that run again, the last attempt that does not count; ended_s: once it
+    has ended.
+    """
 
     no: int
     id: CallId
     inputs: int | None
     done: int
     known: list[Span] = field(default_factory=list)
+    tried: dict[int, int] = field(default_factory=dict)
     won: list[OutcomeRecord] = field(default_factory=list)
     ended_s: float | None = None
 
@@ -78,6 +83,10 @@ def put_outcomes(
     taken = set(
         map(tuple, db.each("SELECT call_no, place FROM outcomes WHERE call_no = ? AND place = ?", places))
     )
+    tries = db.each("SELECT call_no, place, attempt FROM tries WHERE call_no = ? AND place = ?", places)
+    numbered = {one.no: one for one in open_.values()}
+    for no, place, attempt in tries:
+        numbered[no].tried[place] = attempt
     won = [_won(open_[call], items, taken) if call in open_ else () for call, items in batch]
     _insert_outcomes(db, [(one.no, item) for one in open_.values() for item in one.won])
     changed = [one for one in open_.values() if one.won]
@@ -104,12 +113,15 @@ def put_end(db: Connection, call: CallId, state: CallState, at_s: float) -> bool
 def put_summaries(db: Connection, calls: Sequence[CallRecord]) -> None:
     """Adds or replaces the summaries of calls that are not durable."""
     db.executemany(
-        "INSERT INTO calls (id, function, verb, durable, inputs, done, failed, state, created_s, ended_s, head)"
-        " VALUES (?, ?, ?, FALSE, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET inputs = excluded.inputs,"
+        "INSERT INTO calls (id, function, verb, durable, inputs, done, failed, state, created_s, ended_s, head, parent)"
+        " VALUES (?, ?, ?, FALSE, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET inputs = excluded.inputs,"
         " done = excluded.done, failed = excluded.failed, state = excluded.state, ended_s = excluded.ended_s,"
         " head = excluded.head WHERE NOT calls.durable",
         [
-            (c.id, c.function, c.verb, c.inputs, c.done, c.failed, c.state, c.created_s, c.ended_s, c.head)
+            (
+                *(c.id, c.function, c.verb, c.inputs, c.done, c.failed, c.state, c.created_s, c.ended_s),
+                *(c.head, c.parent),
+            )
             for c in calls
         ],
     )
@@ -126,6 +138,16 @@ def list_calls(db: Connection, function: FunctionId | None, limit: int) -> tuple
         f"SELECT {_CALL} FROM calls WHERE CAST(:function AS TEXT) IS NULL OR function = :function"  # noqa: S608 - our own columns
         " ORDER BY no DESC LIMIT :limit",
         {"function": function, "limit": limit},
+    )
+    return tuple(map(_call, rows))
+
+
+def list_children(db: Connection, call: CallId, start: int, limit: int) -> tuple[CallRecord, ...]:
+    """The calls that inputs of a call have made."""
+    # Ids of inputs are "call:index", and ";" follows ":".
+    rows = db.execute(
+        f"SELECT {_CALL} FROM calls WHERE parent <> '' AND parent > ? AND parent < ? ORDER BY no LIMIT ? OFFSET ?",  # noqa: S608 - our own columns
+        (f"{call}:", f"{call};", limit, start),
     )
     return tuple(map(_call, rows))
 
@@ -148,8 +170,18 @@ def list_open(db: Connection, function: FunctionId | None) -> tuple[OpenCall, ..
         asked,
     )
     done = {no: list(runs(row[1] for row in own)) for no, own in groupby(places, _FIRST)}
+    again = db.execute(
+        "SELECT call_no, place, attempt FROM calls JOIN tries ON call_no = no"  # noqa: S608 - our own columns
+        f" WHERE {_OPEN} ORDER BY call_no, place",
+        asked,
+    )
+    tried = {no: {row[1]: row[2] for row in own} for no, own in groupby(again, _FIRST)}
     return tuple(
-        OpenCall(call=call, missing=tuple(without(known.get(no, ()), done.get(no, ()))))
+        OpenCall(
+            call=call,
+            missing=(missing := tuple(without(known.get(no, ()), done.get(no, ())))),
+            tried={place: last for place, last in tried.get(no, {}).items() if holds(missing, place)},
+        )
         for no, call in calls.items()
     )
 
@@ -193,7 +225,12 @@ def list_blobs(db: Connection) -> frozenset[str]:
 
 def list_ended(db: Connection, before_s: float, limit: int) -> tuple[int, ...]:
     """The numbers of calls that ended before then, oldest first."""
-    rows = db.execute("SELECT no FROM calls WHERE ended_s < ? ORDER BY no LIMIT ?", (before_s, limit))
+    # What is no durable call ends with its server; of one that was killed nobody says when.
+    rows = db.execute(
+        "SELECT no FROM calls WHERE ended_s < :before_s"
+        " OR (ended_s IS NULL AND NOT durable AND created_s < :before_s) ORDER BY no LIMIT :limit",
+        {"before_s": before_s, "limit": limit},
+    )
     return tuple(row[0] for row in rows)
 
 
@@ -213,6 +250,7 @@ def drop_call(db: Connection, no: int) -> bool:
     ).rowcount
     if gone == _CHUNKS_AT_ONCE:
         return False
+    db.execute("DELETE FROM tries WHERE call_no = ?", (no,))
     db.execute("DELETE FROM calls WHERE no = ?", (no,))
     return True
 
@@ -253,8 +291,8 @@ def _put_call(db: Connection, call: CallRecord, chunks: Sequence[InputChunk]) ->
 
 def _insert_calls(db: Connection, calls: Sequence[CallRecord]) -> None:
     db.executemany(
-        "INSERT INTO calls (id, function, verb, durable, inputs, done, failed, state, created_s, head)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        "INSERT INTO calls (id, function, verb, durable, inputs, done, failed, state, created_s, head, parent)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         [
             (
                 call.id,
@@ -267,6 +305,7 @@ def _insert_calls(db: Connection, calls: Sequence[CallRecord]) -> None:
                 CallState.OPEN,
                 call.created_s,
                 call.head,
+                call.parent,
             )
             for call in calls
         ],
@@ -317,7 +356,8 @@ def _won(call: _Open, items: Sequence[OutcomeRecord], taken: set[tuple[int, int]
     won: list[OutcomeRecord] = []
     for item in items:
         place = (call.no, item.index)
-        if place not in taken and holds(call.known, item.index):
+        fresh = item.attempt > call.tried.get(item.index, 0)
+        if fresh and place not in taken and holds(call.known, item.index):
             taken.add(place)
             won.append(item)
     call.won += won
@@ -329,9 +369,12 @@ def _won(call: _Open, items: Sequence[OutcomeRecord], taken: set[tuple[int, int]
 
 def _insert_outcomes(db: Connection, outcomes: Sequence[tuple[int, OutcomeRecord]]) -> None:
     db.executemany(
-        f"INSERT INTO outcomes (call_no, {_OUTCOME}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",  # noqa: S608 - our own columns
+        f"INSERT INTO outcomes (call_no, {_OUTCOME}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",  # noqa: S608 - our own columns
         [
-            (no, item.index, item.attempt, int(item.kind), item.ended_s, item.blob, item.head, item.payload)
+            (
+                *(no, item.index, item.attempt, int(item.kind), item.ended_s, item.blob, item.head),
+                *(item.payload, item.code),
+            )
             for no, item in outcomes
         ],
     )
@@ -369,7 +412,7 @@ def _known(
 
 
 def _call(row: Sequence[Any]) -> CallRecord:
-    call, function, verb, inputs, done, failed, state, created_s, ended_s, head = row
+    call, function, verb, inputs, done, failed, state, created_s, ended_s, head, parent = row
     return CallRecord(
         id=CallId(call),
         function=FunctionId(function),
@@ -381,6 +424,7 @@ def _call(row: Sequence[Any]) -> CallRecord:
         created_s=created_s,
         ended_s=ended_s,
         head=head,
+        parent=parent,
     )
 
 
@@ -396,7 +440,7 @@ def _chunk(row: Sequence[Any]) -> InputChunk:
 
 
 def _outcome(row: Sequence[Any]) -> OutcomeRecord:
-    index, attempt, kind, ended_s, blob, head, payload = row
+    index, attempt, kind, ended_s, blob, head, payload, code = row
     return OutcomeRecord(
         index=index,
         attempt=attempt,
@@ -405,4 +449,5 @@ def _outcome(row: Sequence[Any]) -> OutcomeRecord:
         head=head,
         payload=payload,
         blob=blob,
+        code=code,
     )

@@ -12,8 +12,10 @@ from squall.state.records import (
     MOST_NAMINGS,
     AppRecord,
     AppState,
+    BusyRecord,
     CallRecord,
     ContainerRecord,
+    DeadLetter,
     FunctionRecord,
     History,
     InputChunk,
@@ -24,6 +26,7 @@ from squall.state.records import (
     OutcomeRecord,
     Swept,
     TokenRecord,
+    Usage,
 )
 from squall.state.spans import Span, holds, joined, runs, without
 
@@ -33,6 +36,7 @@ class _Call:
     record: CallRecord
     chunks: dict[int, InputChunk] = field(default_factory=dict)
     outcomes: dict[int, OutcomeRecord] = field(default_factory=dict)
+    tried: dict[int, int] = field(default_factory=dict)
 
     def spans(self) -> list[Span]:
         return [(start, self.chunks[start].stop) for start in sorted(self.chunks)]
@@ -46,6 +50,7 @@ class MemoryState:
         self._functions: dict[FunctionId, FunctionRecord] = {}
         self._calls: dict[CallId, _Call] = {}
         self._containers: dict[ContainerId, ContainerRecord] = {}
+        self._busy: dict[tuple[ContainerId, CallId, float], BusyRecord] = {}
         self._layers: dict[str, LayerRecord] = {}
         self._namings: dict[str, list[Naming]] = {}
         self._tokens: dict[TokenId, TokenRecord] = {}
@@ -111,7 +116,8 @@ class MemoryState:
         won: list[OutcomeRecord] = []
         spans = known.spans()
         for item in items:
-            if holds(spans, item.index) and item.index not in known.outcomes:
+            late = item.attempt <= known.tried.get(item.index, 0)
+            if not late and holds(spans, item.index) and item.index not in known.outcomes:
                 known.outcomes[item.index] = replace(item, payload=bytes(item.payload))
                 won.append(item)
         failed = sum(item.kind != OutcomeKind.RETURNED for item in won)
@@ -122,6 +128,47 @@ class MemoryState:
             at_s = max(item.ended_s for item in won)
             known.record = replace(record, state=CallState.ENDED, ended_s=at_s)
         return tuple(item.index for item in won)
+
+    async def dead_letters(
+        self, *, call: CallId | None = None, name: str | None = None, start: int = 0, limit: int = 100
+    ) -> tuple[DeadLetter, ...]:
+        self._open()
+        found = [
+            DeadLetter(
+                call=known.record.id,
+                function=known.record.function,
+                index=index,
+                attempt=one.attempt,
+                kind=one.kind,
+                code=one.code,
+                ended_s=one.ended_s,
+            )
+            for known in reversed(self._calls.values())
+            if call in {None, known.record.id}
+            and (name is None or known.record.function.endswith(f"/{name}"))
+            for index, one in sorted(known.outcomes.items())
+            if one.dead and index >= start
+        ]
+        return tuple(found[:limit])
+
+    async def replay(self, call: CallId, *, indexes: Collection[int] | None = None) -> tuple[int, ...]:
+        self._open()
+        known = self._calls.get(call)
+        if known is None or not known.record.durable or known.record.state is not CallState.ENDED:
+            return ()
+        dead = [index for index, one in sorted(known.outcomes.items()) if one.dead]
+        again = [index for index in dead if indexes is None or index in indexes]
+        for index in again:
+            known.tried[index] = known.outcomes.pop(index).attempt
+        if again:
+            done, failed = known.record.done - len(again), known.record.failed - len(again)
+            known.record = replace(known.record, done=done, failed=failed, state=CallState.OPEN, ended_s=None)
+        return tuple(again)
+
+    async def children(self, call: CallId, *, start: int = 0, limit: int = 1000) -> tuple[CallRecord, ...]:
+        self._open()
+        found = [known.record for known in self._calls.values() if known.record.parent.startswith(f"{call}:")]
+        return tuple(found[start : start + limit])
 
     async def end_call(self, call: CallId, *, state: CallState, at_s: float) -> bool:
         self._open()
@@ -149,6 +196,7 @@ class MemoryState:
             OpenCall(
                 call=known.record,
                 missing=tuple(without(joined(known.spans()), runs(sorted(known.outcomes)))),
+                tried={index: last for index, last in known.tried.items() if index not in known.outcomes},
             )
             for known in self._calls.values()
             if known.record.durable and known.record.open and function in {None, known.record.function}
@@ -175,6 +223,8 @@ class MemoryState:
         for one in batch:
             if isinstance(one, ContainerRecord):
                 self._containers[one.id] = one
+            elif isinstance(one, BusyRecord):
+                self._busy[one.container, one.call, one.since_s] = one
             elif one.durable:
                 raise ValueError(f"a {one.verb} is durable: it is recorded with `record_call`")
             elif one.id not in self._calls or not self._calls[one.id].record.durable:
@@ -194,6 +244,18 @@ class MemoryState:
         self._open()
         kept = [one for one in reversed(self._containers.values()) if function in {None, one.function}]
         return tuple(kept[:limit])
+
+    async def busy(self, call: CallId) -> tuple[BusyRecord, ...]:
+        self._open()
+        return tuple(one for key, one in sorted(self._busy.items()) if key[1] == call)
+
+    async def usage(self, *, since_s: float, until_s: float) -> tuple[Usage, ...]:
+        self._open()
+        ended: dict[FunctionId, list[ContainerRecord]] = {}
+        for one in self._containers.values():
+            if one.ended_s is not None and since_s <= one.ended_s < until_s:
+                ended.setdefault(one.function, []).append(one)
+        return tuple(_usage(function, ended[function]) for function in sorted(ended))
 
     async def record_layer(self, layer: LayerRecord) -> None:
         self._open()
@@ -285,12 +347,13 @@ class MemoryState:
 
     async def sweep(self, *, ended_before_s: float) -> Swept:
         self._open()
-        calls = [call for call, known in self._calls.items() if _before(known.record.ended_s, ended_before_s)]
+        calls = [call for call, known in self._calls.items() if _is_over(known.record, ended_before_s)]
         for call in calls:
             del self._calls[call]
         gone = [one for one, record in self._containers.items() if _before(record.ended_s, ended_before_s)]
         for container in gone:
             del self._containers[container]
+        self._busy = {key: one for key, one in self._busy.items() if one.at_s >= ended_before_s}
         called = {known.record.function for known in self._calls.values()}
         used = {one.app for one in self._functions.values() if one.id in called}
         apps = [app.id for app in self._apps.values() if _before(app.ended_s, ended_before_s)]
@@ -316,6 +379,24 @@ class MemoryState:
     def _open(self) -> None:
         if self._closed:
             raise StoreClosed
+
+
+def _usage(function: FunctionId, ended: list[ContainerRecord]) -> Usage:
+    return Usage(
+        function=function,
+        containers=len(ended),
+        container_s=sum((one.ended_s or 0.0) - one.started_s for one in ended),
+        cpu_s=sum(one.cpu_s or 0.0 for one in ended),
+        cpu_kept_s=sum(one.cpu_kept_s or 0.0 for one in ended),
+        memory_byte_s=sum(one.memory_byte_s or 0.0 for one in ended),
+        memory_kept_byte_s=sum(one.memory_kept_byte_s or 0.0 for one in ended),
+        gpu_s=sum(one.gpu_s or 0.0 for one in ended),
+    )
+
+
+def _is_over(call: CallRecord, instant_s: float) -> bool:
+    """Whether it ended before then; what is no durable call ends with its server, of which nobody says when."""
+    return _before(call.created_s if not call.durable and call.ended_s is None else call.ended_s, instant_s)
 
 
 def _before(ended_s: float | None, instant_s: float) -> bool:

@@ -18,6 +18,10 @@ from squall.state.records import (
 )
 
 _AT_ONCE: Final = 1_000
+_CONTAINER: Final = (
+    "id, function, started_s, ended_s, reason, peak_memory_bytes, cpu_s,"
+    " cpu_kept_s, memory_byte_s, memory_kept_byte_s, gpu_s, gpu_type"
+)
 
 
 def put_app(db: Connection, app: AppRecord, functions: Sequence[FunctionRecord]) -> None:
@@ -92,12 +96,15 @@ def drop_app(db: Connection, app: AppId) -> None:
 
 def put_containers(db: Connection, containers: Sequence[ContainerRecord]) -> None:
     """Adds or replaces containers."""
+    later = ", ".join(f"{name} = excluded.{name}" for name in _CONTAINER.split(", ")[3:])
     db.executemany(
-        "INSERT INTO containers (id, function, started_s, ended_s, reason, peak_memory_bytes, cpu_s)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET ended_s = excluded.ended_s,"
-        " reason = excluded.reason, peak_memory_bytes = excluded.peak_memory_bytes, cpu_s = excluded.cpu_s",
+        f"INSERT INTO containers ({_CONTAINER}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608 - our own columns
+        f" ON CONFLICT (id) DO UPDATE SET {later}",
         [
-            (c.id, c.function, c.started_s, c.ended_s, c.reason, c.peak_memory_bytes, c.cpu_s)
+            (
+                *(c.id, c.function, c.started_s, c.ended_s, c.reason, c.peak_memory_bytes, c.cpu_s),
+                *(c.cpu_kept_s, c.memory_byte_s, c.memory_kept_byte_s, c.gpu_s, c.gpu_type),
+            )
             for c in containers
         ],
     )
@@ -106,7 +113,7 @@ def put_containers(db: Connection, containers: Sequence[ContainerRecord]) -> Non
 def list_containers(db: Connection, function: FunctionId | None, limit: int) -> tuple[ContainerRecord, ...]:
     """The containers recorded last, the newest first."""
     rows = db.execute(
-        "SELECT id, function, started_s, ended_s, reason, peak_memory_bytes, cpu_s FROM containers"
+        f"SELECT {_CONTAINER} FROM containers"  # noqa: S608 - our own columns
         " WHERE CAST(:function AS TEXT) IS NULL OR function = :function ORDER BY no DESC LIMIT :limit",
         {"function": function, "limit": limit},
     )
@@ -119,8 +126,13 @@ def list_containers(db: Connection, function: FunctionId | None, limit: int) -> 
             reason=reason,
             peak_memory_bytes=peak,
             cpu_s=cpu_s,
+            cpu_kept_s=cpu_kept_s,
+            memory_byte_s=memory_byte_s,
+            memory_kept_byte_s=memory_kept_byte_s,
+            gpu_s=gpu_s,
+            gpu_type=gpu_type,
         )
-        for container, of, started_s, ended_s, reason, peak, cpu_s in rows
+        for container, of, started_s, ended_s, reason, peak, cpu_s, cpu_kept_s, memory_byte_s, memory_kept_byte_s, gpu_s, gpu_type in rows
     )
 
 

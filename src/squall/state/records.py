@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import Any, Final
 
 from squall.model.access import Scope, TokenKind
-from squall.model.call import CallState, OutcomeKind, Verb
+from squall.model.call import CANCELLED_CODE, CallState, OutcomeKind, Verb
 from squall.model.ids import AppId, CallId, ContainerId, FunctionId, NamingId, NodeId, TokenId
 
 MOST_NAMINGS: Final = 100
@@ -65,7 +65,8 @@ class CallRecord:
     """A call, as it was asked for and as far as it has come.
 
     inputs: how many in all; None until the client has said so. done: inputs with an outcome; failed: those of
-    them that did not return. head: JSON that the store does not read. Instants in seconds since 1970.
+    them that did not return. head: JSON that the store does not read. parent: the id of the input that made it, or "".
+    Instants in seconds since 1970.
     """
 
     id: CallId
@@ -78,6 +79,7 @@ class CallRecord:
     state: CallState = CallState.OPEN
     ended_s: float | None = None
     head: str = ""
+    parent: str = ""
 
     @property
     def durable(self) -> bool:
@@ -150,7 +152,10 @@ class InputChunk:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OutcomeRecord:
-    """How one input ended: its bytes here, or the digest of a blob. head: JSON that the store does not read."""
+    """How one input ended: its bytes here, or the digest of a blob.
+
+    head: JSON that the store does not read. code: that of an error of ours; "" for what returned or raised.
+    """
 
     index: int
     attempt: int
@@ -159,15 +164,25 @@ class OutcomeRecord:
     head: str = ""
     payload: bytes | memoryview = b""
     blob: str | None = None
+    code: str = ""
 
     def __post_init__(self) -> None:
         if self.index < 0 or self.attempt < 1:
             raise ValueError(f"inputs count from 0 and attempts from 1: {self.index}, {self.attempt}")
 
+    @property
+    def dead(self) -> bool:
+        """Whether it is a dead letter: no result, and not because somebody cancelled it."""
+        return self.kind is not OutcomeKind.RETURNED and self.code != CANCELLED_CODE
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ContainerRecord:
-    """A container that ran. Instants in seconds since 1970, memory in bytes; reason says why it ended."""
+    """A container that ran. Instants in seconds since 1970, memory in bytes; reason says why it ended.
+
+    cpu_s: core-seconds used; cpu_kept_s: those that were kept for it. memory_byte_s: used memory in bytes times seconds;
+    memory_kept_byte_s: what was kept for it. gpu_s: its devices times seconds, of gpu_type. None: nobody counted.
+    """
 
     id: ContainerId
     function: FunctionId
@@ -176,6 +191,52 @@ class ContainerRecord:
     reason: str = ""
     peak_memory_bytes: int | None = None
     cpu_s: float | None = None
+    cpu_kept_s: float | None = None
+    memory_byte_s: float | None = None
+    memory_kept_byte_s: float | None = None
+    gpu_s: float | None = None
+    gpu_type: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BusyRecord:
+    """For how many seconds inputs of a call were being run in a container.
+
+    since_s, at_s: from when to when a server counted, in seconds since 1970; a server that comes after it begins anew.
+    """
+
+    container: ContainerId
+    call: CallId
+    since_s: float
+    at_s: float
+    busy_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Usage:
+    """What the containers of a function that ended in a time took of their machines; see ContainerRecord for the units."""
+
+    function: FunctionId
+    containers: int
+    container_s: float
+    cpu_s: float
+    cpu_kept_s: float
+    memory_byte_s: float
+    memory_kept_byte_s: float
+    gpu_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeadLetter:
+    """An input of a durable call that ended without a result, and was not cancelled; see OutcomeRecord."""
+
+    call: CallId
+    function: FunctionId
+    index: int
+    attempt: int
+    kind: OutcomeKind
+    code: str
+    ended_s: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -245,10 +306,15 @@ class NodeRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OpenCall:
-    """A call to go on with after a restart. missing: runs [start, stop) of its inputs that have no outcome."""
+    """A call to go on with after a restart.
+
+    missing: runs [start, stop) of its inputs that have no outcome. tried: of those that had one and run again, by index, the
+    last attempt that does not count any more.
+    """
 
     call: CallRecord
     missing: tuple[tuple[int, int], ...] = ()
+    tried: Mapping[int, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -261,4 +327,4 @@ class Swept:
     names: int = 0
 
 
-History = CallRecord | ContainerRecord
+History = CallRecord | ContainerRecord | BusyRecord

@@ -10,14 +10,16 @@ from typing import Final
 from squall.model.call import CallState
 from squall.model.errors import StoreClosed
 from squall.model.ids import AppId, CallId, FunctionId, NodeId, TokenId
-from squall.state import access_rows, call_rows, naming_rows, noun_rows
+from squall.state import access_rows, call_rows, dead_rows, naming_rows, noun_rows, usage_rows
 from squall.state.connection import Connection, Database
 from squall.state.group_commit import GroupCommit
 from squall.state.readers import Readers
 from squall.state.records import (
     AppRecord,
+    BusyRecord,
     CallRecord,
     ContainerRecord,
+    DeadLetter,
     FunctionRecord,
     History,
     InputChunk,
@@ -28,6 +30,7 @@ from squall.state.records import (
     OutcomeRecord,
     Swept,
     TokenRecord,
+    Usage,
 )
 from squall.state.write_behind import WriteBehind
 
@@ -85,6 +88,17 @@ class RowState:
         size = sum(len(item.payload) for item in items)
         return await self._writer.send_item(call_rows.put_outcomes, (call, items), rows=len(items), size=size)
 
+    async def dead_letters(
+        self, *, call: CallId | None = None, name: str | None = None, start: int = 0, limit: int = 100
+    ) -> tuple[DeadLetter, ...]:
+        return await self._readers.read(lambda db: dead_rows.list_dead(db, call, name, start, limit))
+
+    async def replay(self, call: CallId, *, indexes: Collection[int] | None = None) -> tuple[int, ...]:
+        return await self._writer.send(lambda db: dead_rows.put_replay(db, call, indexes))
+
+    async def children(self, call: CallId, *, start: int = 0, limit: int = 1000) -> tuple[CallRecord, ...]:
+        return await self._readers.read(lambda db: call_rows.list_children(db, call, start, limit))
+
     async def end_call(self, call: CallId, *, state: CallState, at_s: float) -> bool:
         if state is CallState.OPEN:
             raise ValueError("a call does not end as open")
@@ -130,6 +144,12 @@ class RowState:
         self, *, function: FunctionId | None = None, limit: int = 100
     ) -> tuple[ContainerRecord, ...]:
         return await self._readers.read(lambda db: noun_rows.list_containers(db, function, limit))
+
+    async def busy(self, call: CallId) -> tuple[BusyRecord, ...]:
+        return await self._readers.read(lambda db: usage_rows.list_busy(db, call))
+
+    async def usage(self, *, since_s: float, until_s: float) -> tuple[Usage, ...]:
+        return await self._readers.read(lambda db: usage_rows.list_usage(db, since_s, until_s))
 
     async def record_layer(self, layer: LayerRecord) -> None:
         await self._writer.send(lambda db: noun_rows.put_layer(db, layer))
@@ -187,6 +207,8 @@ class RowState:
             calls += sum(gone)
         while dropped := await self._writer.send(lambda db: noun_rows.drop_containers(db, ended_before_s)):
             containers += dropped
+        while await self._writer.send(lambda db: usage_rows.drop_busy(db, ended_before_s)):
+            pass
         while spent := await self._readers.read(lambda db: noun_rows.list_spent_apps(db, ended_before_s)):
             await asyncio.gather(*(self._writer.send(partial(noun_rows.drop_app, app=app)) for app in spent))
             apps += len(spent)
@@ -208,3 +230,4 @@ class RowState:
 def _put_history(db: Connection, batch: Sequence[History]) -> None:
     call_rows.put_summaries(db, [one for one in batch if isinstance(one, CallRecord)])
     noun_rows.put_containers(db, [one for one in batch if isinstance(one, ContainerRecord)])
+    usage_rows.put_busy(db, [one for one in batch if isinstance(one, BusyRecord)])

@@ -9,8 +9,10 @@ from squall.model.call import CallState
 from squall.model.ids import AppId, CallId, FunctionId, NodeId, TokenId
 from squall.state.records import (
     AppRecord,
+    BusyRecord,
     CallRecord,
     ContainerRecord,
+    DeadLetter,
     FunctionRecord,
     History,
     InputChunk,
@@ -21,6 +23,7 @@ from squall.state.records import (
     OutcomeRecord,
     Swept,
     TokenRecord,
+    Usage,
 )
 
 
@@ -60,9 +63,30 @@ class StateStore(Protocol):
     async def record_outcomes(self, call: CallId, items: Sequence[OutcomeRecord]) -> tuple[int, ...]:
         """Records outcomes, on disk when this returns; the indexes of those that count.
 
-        The first one of an input counts. Later ones, those of inputs that are not on record, and all those of a
-        call that has ended or is unknown are dropped. The last missing one ends the call.
+        The first one of an input counts. Later ones, those of inputs that are not on record, those of attempts before a
+        replay, and all those of a call that has ended or is unknown are dropped. The last missing one ends the call.
         """
+        ...
+
+    async def dead_letters(
+        self, *, call: CallId | None = None, name: str | None = None, start: int = 0, limit: int = 100
+    ) -> tuple[DeadLetter, ...]:
+        """Inputs that ended without a result and were not cancelled: those of the newest call first, ascending in each.
+
+        call: of this one only, from the input `start` on. name: of functions of this name, in whatever app.
+        """
+        ...
+
+    async def replay(self, call: CallId, *, indexes: Collection[int] | None = None) -> tuple[int, ...]:
+        """Has dead letters of a call that has ended run again, all of them or those of `indexes`; which, ascending.
+
+        Their outcomes are gone then, the call is open, and outcomes of attempts up to now count no more: all of it, or
+        nothing. An open call, a cancelled one and one that is not on record have none.
+        """
+        ...
+
+    async def children(self, call: CallId, *, start: int = 0, limit: int = 1000) -> tuple[CallRecord, ...]:
+        """The calls that inputs of a call have made, in the order in which they were recorded, without the first `start`."""
         ...
 
     async def end_call(self, call: CallId, *, state: CallState, at_s: float) -> bool:
@@ -90,7 +114,7 @@ class StateStore(Protocol):
         ...
 
     def history(self, batch: Sequence[History]) -> None:
-        """Takes summaries of calls that are not durable, and of containers, to be recorded a little later.
+        """Takes summaries of calls that are not durable, of containers, and of who was busy, to be recorded a little later.
 
         Never waits and never raises for a disk in trouble: what could not be recorded is counted in `history_lost`.
         A crash loses what was taken in the last tenth of a second.
@@ -111,6 +135,14 @@ class StateStore(Protocol):
         self, *, function: FunctionId | None = None, limit: int = 100
     ) -> tuple[ContainerRecord, ...]:
         """The containers that were recorded last, the newest first."""
+        ...
+
+    async def busy(self, call: CallId) -> tuple[BusyRecord, ...]:
+        """In which containers inputs of a call were being run, and for how long."""
+        ...
+
+    async def usage(self, *, since_s: float, until_s: float) -> tuple[Usage, ...]:
+        """What the containers took that ended in that time, by function."""
         ...
 
     async def record_layer(self, layer: LayerRecord) -> None:
