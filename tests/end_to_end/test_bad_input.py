@@ -445,7 +445,7 @@ def test_a_named_server_that_is_not_there_is_said_at_once(terminal: Terminal, wo
 
 @pytest.mark.parametrize(
     ("value", "code"),
-    [("tcp://example.com:1", "SQ-1003"), ("nonsense", "SQ-1010"), ("unix:relative", "SQ-1010")],
+    [("tcp://example.com:1", "SQ-1010"), ("nonsense", "SQ-1010"), ("unix:relative", "SQ-1010")],
 )
 def test_a_named_server_that_cannot_be_is_refused(terminal: Terminal, value: str, code: str) -> None:
     file = terminal.write(FUNCTION)

@@ -161,6 +161,63 @@ def test_a_machine_that_is_removed_does_not_come_back(town: Machines) -> None:
     assert town.node(node)["state"] == "unknown"
 
 
+def test_a_command_in_a_container_elsewhere_reads_what_is_typed_and_says_all_that_it_prints(
+    town: Machines,
+) -> None:
+    program = """
+import time, squall
+app = squall.App("stays")
+@app.function(cpu=0.5)
+def stay(x):
+    time.sleep(90)
+@app.local_entrypoint()
+def main():
+    list(stay.map(range(8)))
+"""
+    caller = town.machine()
+    path = caller.terminal.write(program)
+    access = {"SQUALL_SERVER": town.address, "SQUALL_TOKEN": town.token()}
+    client = subprocess.Popen(
+        [*caller.terminal.wrapper, caller.terminal.python, "-m", "squall", "run", str(path)],
+        env=caller.terminal.environment(**access),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        rows = wait_for(lambda: _busy(town))
+        for row in rows[:4]:
+            done = subprocess.run(
+                [
+                    *(*caller.terminal.wrapper, caller.terminal.python, "-m", "squall"),
+                    *(
+                        "container",
+                        "exec",
+                        row["id"],
+                        "--",
+                        "sh",
+                        "-c",
+                        "head -c 3000000 /dev/zero | wc -c; cat; echo bad >&2; exit 7",
+                    ),
+                ],
+                env=caller.terminal.environment(**access),
+                input="typed here",
+                capture_output=True,
+                text=True,
+                timeout=60,
+                check=False,
+            )
+            assert (done.returncode, done.stdout, done.stderr) == (7, "3000000\ntyped here", "bad\n"), done
+    finally:
+        client.kill()
+        client.wait()
+
+
+def _busy(town: Machines) -> list[dict[str, str]]:
+    said = town.server.squall("container", "list", "--json")
+    rows = [row for row in json.loads(said.out) if row["state"] == "busy"]
+    return rows if len(rows) >= 8 else []
+
+
 def test_a_profile_names_a_server_and_its_token(town: Machines) -> None:
     caller = town.machine()
     token = town.token("--name", "profile")

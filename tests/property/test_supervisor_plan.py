@@ -60,6 +60,19 @@ def test_a_house_without_a_server_keeps_its_agent_and_ends_with_it(
         assert any(isinstance(step, Finish | Sweep) for step in steps)
 
 
+@given(server=members, aim=st.sampled_from(AIMS), now_s=moments)
+def test_a_house_without_an_agent_keeps_its_server_and_ends_with_it(
+    server: Member, aim: Aim, now_s: float
+) -> None:
+    house = House(server=server, agent=Member(state=Absent()), aim=aim, grace_s=1.0)
+    steps = plan(house, now_s)
+    assert not any(isinstance(step, Start | Tell) and step.name == "agent" for step in steps)
+    if isinstance(server.state, Waiting) and server.state.not_before_s <= now_s and aim is Aim.KEEP:
+        assert steps == (Start(name="server"),)
+    if aim is not Aim.KEEP and not isinstance(server.state, Running):
+        assert any(isinstance(step, Finish | Sweep) for step in steps)
+
+
 @given(failures=st.integers(0, 10_000))
 def test_delays_double_and_stay_within_their_bounds(failures: int) -> None:
     assert FIRST_DELAY_S <= delay_s(failures) <= delay_s(failures + 1) <= LONGEST_DELAY_S

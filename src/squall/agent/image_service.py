@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
+from squall.agent.apart import Apart
 from squall.agent.containers import Containers
 from squall.agent.image_shells import ImageShells
 from squall.agent.prepared import Images, Prepared
@@ -287,11 +288,22 @@ class ImageService:
     async def _shell(self, stream: Stream, head: dict[str, Any], _wish: dict[str, Any]) -> Answer:
         built = self._inventory.find(str(head["key"]))
 
-        def on_ends(message: dict[str, Any], fds: tuple[int, ...]) -> None:
-            stream.send({"pid": message.get("pid"), "label": built.label}, fds=fds)
+        apart: list[Apart] = []
 
-        with self._read(built):
-            how = await self._shells.run(built, head, on_ends)
+        def on_ends(message: dict[str, Any], fds: tuple[int, ...]) -> None:
+            said = {"pid": message.get("pid"), "label": built.label}
+            if head.get("apart"):
+                stream.send({**said, "ends": len(fds)})
+                apart.append(Apart(stream, tuple(map(os.dup, fds)), tty=bool(head.get("tty"))))
+            else:
+                stream.send(said, fds=fds)
+
+        try:
+            with self._read(built):
+                how = await self._shells.run(built, head, on_ends)
+        finally:
+            for ends in apart:
+                await ends.finish()
         return {"code": how.get("code"), "signal": how.get("signal")}, b""
 
     @contextlib.contextmanager

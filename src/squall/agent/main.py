@@ -18,6 +18,7 @@ from functools import partial
 from typing import Any
 
 from squall import faults
+from squall.agent.apart import Apart
 from squall.agent.containers import Containers, Means, cores
 from squall.agent.dialing import Dialing
 from squall.agent.evicting import Evicting, Needed
@@ -361,10 +362,19 @@ class Agent:
                 stream.end({"code": how.get("code"), "signal": how.get("signal")})
 
         message, fds = await local.launcher.run(local.id, secrets.token_hex(8), how, ended.set_result)
-        stream.send({"pid": message.get("pid")}, fds=fds)
-        ended.add_done_callback(tell)
-        for fd in fds:
-            os.close(fd)
+        if not head.get("apart"):
+            stream.send({"pid": message.get("pid")}, fds=fds)
+            ended.add_done_callback(tell)
+            for fd in fds:
+                os.close(fd)
+            return
+        stream.send({"pid": message.get("pid"), "ends": len(fds)})
+        apart = Apart(stream, fds, tty=how["tty"])
+        try:
+            await ended
+        finally:
+            await apart.finish()
+        tell(ended)
 
     def _spawn(self, work: Any, stream: Stream) -> None:
         async def guarded() -> None:

@@ -5,6 +5,7 @@ import fcntl
 import os
 import select
 import shutil
+import socket
 import struct
 import sys
 import termios
@@ -12,13 +13,17 @@ import threading
 import tty as terminal
 from collections.abc import Sequence
 
-from squall.cli.asking import follow
 from squall.cli.screen import plain, say_wrapped
 from squall.model.errors import ExecutionError
+from squall.sdk.blocking import loop_thread, run_blocking
 from squall.sdk.client import Client
 from squall.wire.codec import Frame
+from squall.wire.ends import Ends
+from squall.wire.stream import Stream
 
 _PIECE = 64 * 1024
+_PRINTED_WITHIN_S = 30.0
+"""How long whoever reads what a command on another machine has printed may take over the last of it."""
 
 
 def run_in_container(client: Client, container: str, argv: Sequence[str], *, tty: bool | None) -> int:
@@ -52,7 +57,7 @@ def _run(
         head["env"] = {"TERM": os.environ["TERM"]}
     joined = _Joined(wants_tty=wants_tty)
     try:
-        ended = follow(client, question, head, joined.take)
+        ended = run_blocking(client.follow(question, head, joined.take, on_open=joined.open))
     finally:
         joined.finish()
     if ended.get("signal"):
@@ -69,13 +74,24 @@ class _Joined:
         self._wants_tty = wants_tty
         self._copying: threading.Thread | None = None
         self._before: list[object] | None = None
+        self._stream: Stream | None = None
+        self._apart: Ends | None = None
         self._ended, self._end = os.pipe2(os.O_CLOEXEC)
+
+    def open(self, stream: Stream) -> None:
+        """On this stream the ends come, or what is said of those that stay on another machine."""
+        self._stream = stream
 
     def take(self, frame: Frame) -> None:
         """The ends arrive: one of a terminal, or those of standard input, output and error."""
+        if self._apart is not None:
+            self._apart.take(frame)
+            return
         if self._wants_tty and (label := frame.head().get("label")):
             say_wrapped(f"in the image: {plain(label)}; nothing of what is done here is kept", err=True)
         ends = frame.take_fds()
+        if frame.head().get("ends") and not ends:
+            ends = self._ends_apart()
         if not ends or self._copying is not None:
             for end in ends:
                 os.close(end)
@@ -88,17 +104,38 @@ class _Joined:
         self._copying = threading.Thread(target=self._copy, args=(source, sinks), daemon=True)
         self._copying.start()
 
+    def _ends_apart(self) -> tuple[int, ...]:
+        """Ends of our own in place of those that stay on another machine: what goes through them travels on the stream."""
+        assert self._stream is not None, "it was opened before anything came on it"
+        if self._wants_tty:
+            ours, theirs = socket.socketpair()
+            self._apart = Ends(self._stream, (theirs.detach(),), reads=(0,), writes=(0,))
+            return (ours.detach(),)
+        (source, typed), (out, printed), (err, complained) = (os.pipe2(os.O_CLOEXEC) for _ in range(3))
+        self._apart = Ends(self._stream, (source, printed, complained), reads=(0,), writes=(1, 2))
+        return typed, out, err
+
     def finish(self) -> None:
         """Print what is left, and give the terminal back. What a grandchild prints later is not waited for."""
+        if self._apart is not None:
+            # All of it has come, and is not yet printed: the copying ends by itself when it is.
+            loop_thread().post(self._apart.end_writes)
+            if self._copying is not None:
+                self._copying.join(_PRINTED_WITHIN_S)
         os.close(self._end)
         if self._copying is not None:
             self._copying.join(1.0)
+        if self._apart is not None:
+            loop_thread().post(self._apart.close)
         if self._before is not None:
             termios.tcsetattr(0, termios.TCSADRAIN, self._before)  # type: ignore[arg-type]  # as tcgetattr gave it
 
     def _take_terminal(self, end: int) -> None:
         def resize(*_: object) -> None:
             columns, rows = shutil.get_terminal_size()
+            if self._apart is not None:
+                loop_thread().post(self._say_size, rows, columns)
+                return
             with contextlib.suppress(OSError):
                 fcntl.ioctl(end, termios.TIOCSWINSZ, struct.pack("4H", rows, columns, 0, 0))
 
@@ -106,6 +143,10 @@ class _Joined:
         if sys.stdin.isatty():
             self._before = termios.tcgetattr(0)
             terminal.setraw(0, termios.TCSADRAIN)  # what was typed ahead is kept
+
+    def _say_size(self, rows: int, columns: int) -> None:
+        if self._stream is not None and self._stream.live:
+            self._stream.send({"size": [rows, columns]})
 
     def _copy(self, source: dict[int, int], sinks: dict[int, int]) -> None:
         """Copy until every sink's end is closed on the other side, or the command has ended and all is read."""

@@ -29,6 +29,7 @@ from squall.wire.codec import Buffer, Frame, Kind
 from squall.wire.lent import LentFile, LentFiles
 from squall.wire.session import Session
 from squall.wire.socket_channel import SocketChannel
+from squall.wire.stream import Stream
 
 if TYPE_CHECKING:
     from squall.sdk.home import Home
@@ -164,11 +165,16 @@ class Client:
                 continue
 
     async def follow(
-        self, name: str, head: dict[str, Any], on_data: Callable[[Frame], None], payload: Buffer = b""
+        self,
+        name: str,
+        head: dict[str, Any],
+        on_data: Callable[[Frame], None],
+        payload: Buffer = b"",
+        on_open: Callable[[Stream], None] | None = None,
     ) -> dict[str, Any]:
         """The answer's end, its JSON or else its head, once on_data has had every DATA frame; cancelled, it cancels the stream.
 
-        payload: what travels with the question. on_data owns the frame's descriptors. Raises what the server answers
+        payload: what travels with the question. on_open gets the stream, on which more may be said. on_data owns the frame's descriptors. Raises what the server answers
         with FAIL.
         """
         session = await self.session()
@@ -181,6 +187,8 @@ class Client:
                 ended.set_result(frame)
 
         stream = session.open(name, head, payload, on_frame=on_frame)
+        if on_open is not None:
+            on_open(stream)
         try:
             last = await ended
         except asyncio.CancelledError:

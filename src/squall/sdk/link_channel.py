@@ -43,6 +43,11 @@ class LinkChannel:
         return 0
 
     @property
+    def local(self) -> bool:
+        """See Channel.local."""
+        return True
+
+    @property
     def closed(self) -> bool:
         """See Channel.closed."""
         return self._closed

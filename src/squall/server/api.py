@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import os
 from collections.abc import Callable, Coroutine
 from dataclasses import asdict
@@ -32,12 +33,15 @@ from squall.server.listing import QUESTIONS
 from squall.server.permits import OWNER, Caller, CallerKind, refusal
 from squall.server.records import AppRecord, CallRecord, FunctionRecord, Worker
 from squall.settings.version import PROTOCOL, VERSION
+from squall.wire.attachments import MOST_ATTACHED
 from squall.wire.channel import Channel
 from squall.wire.codec import Frame, Kind
 from squall.wire.session import Session
 from squall.wire.stream import Stream
+from squall.wire.transport_channel import TransportChannel
 
 Handler = Callable[["Connection", Stream, dict[str, Any], Frame], None]
+_log = logging.getLogger("squall.server")
 MOST_BLOB = 4 * 2**30
 MOST_STREAMS = 1_000_000
 LEAST_GRACE_S = 60.0
@@ -61,6 +65,8 @@ class Connection:
         house.touch()
         if caller.kind is CallerKind.NOBODY:
             house.later(UNKNOWN_S, self._put_out_unknown)
+        else:
+            self.let_in(caller)
 
     def on_open(self, stream: Stream, head: dict[str, Any], frame: Frame) -> None:
         """A stream was opened: to its handler. Containers may only ask for what containers need."""
@@ -82,6 +88,12 @@ class Connection:
             except (KeyError, TypeError, ValueError) as problem:
                 stream.fail(InvalidError(f"the message {name!r} is not as it should be: {problem!r}"))
 
+    def let_in(self, caller: Caller) -> None:
+        """Who speaks has said who it is: from now on files may come too."""
+        self.caller = caller
+        if isinstance(self.session.channel, TransportChannel):
+            self.session.channel.most_attached = MOST_ATTACHED
+
     def put_out_unless(self, *, good: bool) -> None:
         """Ends the connection of who may not be here any more."""
         if not good:
@@ -91,8 +103,10 @@ class Connection:
         """Who has not said who it is has had its time."""
         self.put_out_unless(good=self.caller.kind is not CallerKind.NOBODY)
 
-    def on_close(self, _error: Exception | None) -> None:
+    def on_close(self, error: Exception | None) -> None:
         """The connection is gone: what lived by it ends, ephemeral apps after a grace."""
+        if isinstance(error, FrameError):
+            _log.warning("a connection (%s) broke the protocol: %s", self.caller.address or "here", error)
         house = self.house
         house.connections.discard(self)
         for app in self.apps:
@@ -121,8 +135,7 @@ def hello(connection: Connection, stream: Stream, head: dict[str, Any], _frame: 
     if head.get("protocol") != PROTOCOL and head.get("role") == "agent":
         raise VersionError(f"the agent speaks protocol {head.get('protocol')}, this server speaks {PROTOCOL}")
     if "token" in head and connection.caller.kind in {CallerKind.NOBODY, CallerKind.TOKEN}:
-        caller = connection.caller
-        connection.caller = connection.house.access.admit(str(head["token"]), caller.address)
+        connection.let_in(connection.house.access.admit(str(head["token"]), connection.caller.address))
     if connection.caller.kind is CallerKind.NOBODY:
         # Whoever may not come in learns what to speak, and no more.
         stream.end({"version": VERSION, "protocol": PROTOCOL})

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from squall.model.errors import ConnectionLost, Error
 from squall.server.house import House
+from squall.server.listing import pass_up
 from squall.wire.codec import Frame, Kind
 from squall.wire.session import Session
 from squall.wire.stream import Stream
@@ -63,8 +64,9 @@ async def _pass_to(session: Session, stream: Stream, head: dict[str, Any], paylo
         elif not ended.done() and frame.kind in (Kind.END, Kind.FAIL):
             ended.set_result(frame)
 
-    down = session.open(str(head["t"]), _without_name(head), payload, on_frame=from_agent)
-    stream.on_frame = lambda frame: down.cancel() if frame.kind is Kind.CANCEL else None
+    wish = _without_name(head) | {"apart": not (session.channel.local and stream.local)}
+    down = session.open(str(head["t"]), wish, payload, on_frame=from_agent)
+    stream.on_frame = lambda frame: pass_up(down, frame)
     last = await ended
     if last.kind is Kind.FAIL:
         raise Error.from_wire(last.head())

@@ -150,20 +150,29 @@ async def container_exec(house: House, stream: Stream, head: dict[str, Any]) -> 
     def from_agent(frame: Frame) -> None:
         if frame.kind is Kind.DATA:
             if stream.live:
-                stream.send(frame.head(), fds=frame.fds)
+                stream.send(frame.head(), frame.payload, fds=frame.fds)
         elif not ended.done() and frame.kind in (Kind.END, Kind.FAIL):
             ended.set_result(frame)
 
     wish: dict[str, Any] = {
         key: head[key] for key in ("argv", "tty", "rows", "cols", "env", "cwd") if key in head
     }
-    down = session.open("exec", {**wish, "container": worker.id}, on_frame=from_agent)
-    stream.on_frame = lambda frame: down.cancel() if frame.kind is Kind.CANCEL else None
+    apart = not (session.channel.local and stream.local)
+    down = session.open("exec", {**wish, "container": worker.id, "apart": apart}, on_frame=from_agent)
+    stream.on_frame = lambda frame: pass_up(down, frame)
     last = await ended
     if last.kind is Kind.FAIL:
         raise Error.from_wire(last.head())
     if stream.live:
         stream.end(last.head())
+
+
+def pass_up(down: Stream, frame: Frame) -> None:
+    """What a client says to a command on its node."""
+    if frame.kind is Kind.CANCEL:
+        down.cancel()
+    elif frame.kind is Kind.DATA and down.live:
+        down.send(frame.head(), frame.payload)
 
 
 async def logs(house: House, stream: Stream, head: dict[str, Any]) -> None:

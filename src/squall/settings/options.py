@@ -55,6 +55,12 @@ class Options:
     spare_launchers: int = _option(
         1, least=0, most=16, means="warm interpreters kept parked for the next new function"
     )
+    agent_here: int = _option(
+        1,
+        least=0,
+        most=1,
+        means="whether this machine runs containers for its own server; 0 leaves that to machines that joined",
+    )
     # templates
     template_idle_s: float = _option(
         3600.0,

@@ -59,8 +59,10 @@ def _supervise(arguments: Arguments) -> int:
         },
         executable=sys.executable,
     )
+    joined = read_joined(paths)
     house = House(
-        server=Member(state=Waiting() if read_joined(paths) is None else Absent()),
+        server=Member(state=Waiting() if joined is None else Absent()),
+        agent=Member(state=Waiting() if joined is not None or options.agent_here else Absent()),
         aim=Aim.DOWN if arguments.down else Aim.KEEP,
         grace_s=options.stop_grace_s + _GRACE_BESIDE_S,
     )

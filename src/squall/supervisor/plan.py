@@ -61,7 +61,7 @@ class Gone:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Absent:
-    """Not one of this house: a machine that joined another's server has none of its own."""
+    """Not one of this house: a machine that joined another's server has none of its own, and some run no containers."""
 
 
 State = Waiting | Running | Gone | Absent

@@ -44,6 +44,11 @@ class Channel(Protocol):
         ...
 
     @property
+    def local(self) -> bool:
+        """Whether the other side gets descriptors as they are, being on this machine."""
+        ...
+
+    @property
     def buffered(self) -> int:
         """Bytes sent that are not yet out of this process."""
         ...

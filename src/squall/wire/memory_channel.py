@@ -68,6 +68,11 @@ class MemoryChannel:
         return self._peer._unread if self._peer is not None else 0
 
     @property
+    def local(self) -> bool:
+        """See Channel.local."""
+        return True
+
+    @property
     def closed(self) -> bool:
         """See Channel.closed."""
         return self._closed

@@ -140,6 +140,11 @@ class SocketChannel:
         return self._buffered
 
     @property
+    def local(self) -> bool:
+        """See Channel.local."""
+        return self._passes_fds
+
+    @property
     def closed(self) -> bool:
         """See Channel.closed."""
         return self._closed

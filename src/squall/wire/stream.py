@@ -60,6 +60,11 @@ class Stream:
         self.live = True
         self._half = self._cancelled = self._peer_half = self._peer_cancelled = False
 
+    @property
+    def local(self) -> bool:
+        """Whether the other side gets descriptors as they are, being on this machine."""
+        return self._owner.channel.local
+
     def send(self, head: Head | None = None, *payload: Buffer, fds: Sequence[int] = ()) -> None:
         """Send DATA. Raises ChannelClosed when the stream is over or ended by this side, FrameError beyond a limit."""
         self._put(_DATA, head, payload, fds)

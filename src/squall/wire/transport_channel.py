@@ -86,6 +86,11 @@ class TransportChannel:
         return self._queued + self._outbox.held + self._link.waiting
 
     @property
+    def local(self) -> bool:
+        """See Channel.local."""
+        return False
+
+    @property
     def closed(self) -> bool:
         """See Channel.closed."""
         return self._closed
