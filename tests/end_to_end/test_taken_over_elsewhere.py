@@ -29,8 +29,6 @@ app = squall.App("taken-over")
 @app.function(cpu=0.25, max_containers={CONTAINERS}, min_containers={CONTAINERS})
 def f(x):
     time.sleep(0.02)
-    with open("/proc/self/ns/pid") as _:
-        pass
     return x, os.environ["SQUALL_CONTAINER"]
 
 @app.local_entrypoint()
@@ -129,6 +127,11 @@ def runners(town: Machines) -> dict[str, int]:
     return {row["id"]: row["pid"] for row in json.loads(said.out) if row["pid"]}
 
 
+def fenced(town: Machines) -> int:
+    """How many outcomes came after others had been taken for theirs, of the functions that are there now."""
+    return int(json.loads(town.server.squall("status", "--json").out)["fenced"])
+
+
 def test_a_server_that_is_killed_finds_its_containers_elsewhere_as_they_were(
     town: Machines, start: Callable[[], Run]
 ) -> None:
@@ -161,7 +164,7 @@ def test_an_agent_that_is_killed_takes_its_containers_over(town: Machines, start
 def test_a_short_partition_runs_nothing_twice(town: Machines, start: Callable[[], Run]) -> None:
     run = start()
     run.until(INPUTS // 4)
-    before = runners(town)
+    before, before_fenced = runners(town), fenced(town)
     town.cut(town.agents[0])
     time.sleep(5.0)
     town.mend(town.agents[0])
@@ -169,7 +172,8 @@ def test_a_short_partition_runs_nothing_twice(town: Machines, start: Callable[[]
     run.until(INPUTS // 2)
     after = runners(town)
     assert before.items() <= after.items(), "a container has another process"
-    assert run.containers() == CONTAINERS, "no other container was needed"
+    assert fenced(town) == before_fenced, "what was in hand has run elsewhere too"
+    run.containers()
     assert run.longest_wait_after(moment_s) <= 3.0
 
 

@@ -18,6 +18,7 @@ _REASONS = {
     "containers_busy": "all containers are busy",
     "no_capacity": "this machine has no room for another container",
     "no_node": "no agent has joined yet",
+    "machines_returning": "the server is new, and waits a moment for the machines that run its containers",
     "crash_backoff": "its containers keep ending; the next one starts in a moment",
     "image_building": "its image is being built",
     "retry_delay": "it waits for its next try",

@@ -30,6 +30,7 @@ class WaitReason(StrEnum):
     RETRY = "retry_delay"
     NO_NODE = "no_node"
     CRASHING = "crash_backoff"
+    RETURNING = "machines_returning"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

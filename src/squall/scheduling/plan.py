@@ -88,7 +88,7 @@ class _Placing:
         while turns:
             share, order, turn = heappop(turns)
             if turn.view.held_s > 0:
-                self.steps.append(Hold(turn.view.function.id, "crash_backoff"))
+                self.steps.append(Hold(turn.view.function.id, turn.view.held_why))
             elif (not turn.held and self._start(turn)) or self._make_room(turn):
                 turn.missing -= 1
                 if turn.missing:

@@ -38,7 +38,7 @@ class ContainerView:
 class FunctionView:
     """One function, its demand and its containers.
 
-    held_s: seconds until it may start containers again. wishes: what a container of it may take, the first choice
+    held_s: seconds until it may start containers again, and held_why: what for. wishes: what a container of it may take, the first choice
     first; none: what the function asks for. template_on, image_on: the nodes that have a template of it ready, and
     those that hold its image. weight: its share beside others, 2.0 for twice as much.
     """
@@ -47,6 +47,7 @@ class FunctionView:
     demand: Demand
     containers: tuple[ContainerView, ...] = ()
     held_s: float = 0.0
+    held_why: str = "crash_backoff"
     wishes: tuple[Wish, ...] = ()
     template_on: frozenset[NodeId] = frozenset()
     image_on: frozenset[NodeId] = frozenset()

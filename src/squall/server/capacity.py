@@ -40,6 +40,7 @@ class Capacity:
         self.placed: dict[ContainerId, NodeId] = {}
         self.placed_on: Callable[[NodeId, FunctionRecord], None] = lambda _node, _record: None
         self.looked: Callable[[], None] = lambda: None
+        self.returning_s: Callable[[], float] = lambda: 0.0
         self.keep: Callable[[NodeId], tuple[ContainerId, ...]] = lambda _node: ()
 
     def wake(self) -> None:
@@ -155,6 +156,7 @@ class Capacity:
         self._calls.fail_waiting(record, error_text(error))
 
     def _look(self, record: FunctionRecord, now: float, nodes: tuple[Node, ...]) -> FunctionView:
+        crashing_s, returning_s = max(0.0, record.not_before_s - now), self.returning_s()
         return FunctionView(
             function=record.function,
             demand=self._demand(record, now),
@@ -170,7 +172,8 @@ class Capacity:
                 )
                 for worker in record.workers.values()
             ),
-            held_s=max(0.0, record.not_before_s - now),
+            held_s=max(crashing_s, returning_s),
+            held_why=WaitReason.RETURNING if returning_s > crashing_s else WaitReason.CRASHING,
             wishes=wishes(record.function, nodes),
             template_on=frozenset(record.template_on),
             image_on=frozenset(record.image_on),
@@ -243,6 +246,8 @@ class Capacity:
             function = record.function
             if record.line.waiting:
                 due.append(max(record.not_before_s, now + RAMP_S))
+            elif record.wait_reason == WaitReason.RETURNING:
+                due.append(now + self.returning_s())
             elif record.wait_reason == WaitReason.CRASHING:
                 # Nothing waits, and yet a container is missing: one of those that are kept.
                 due.append(record.not_before_s)

@@ -48,6 +48,7 @@ _log = logging.getLogger("squall.server")
 
 WAIT_TOLD_S = 1.0
 START_TOLD_S = 3.0
+RETURN_S = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +110,8 @@ class House:
         self.apps.added = self._on_function
         self.apps.preparing.failed = self.node_events.could_not_prepare
         self.capacity.placed_on = self._make_ready_on
+        self.capacity.returning_s = self._returning_s
+        self._began_s = self.clock()
         self.started_s = time.time()
         self._tasks = tasks
         self._answers: set[asyncio.Task[None]] = set()
@@ -206,6 +209,13 @@ class House:
     def running(self) -> list[Function]:
         """The functions of every app that runs."""
         return [record.function for record in self.calls.functions.values()]
+
+    def _returning_s(self) -> float:
+        """How long to wait yet for machines that joined an earlier server: containers that they run are not to be started twice."""
+        left_s = self._began_s + RETURN_S - self.clock()
+        if left_s <= 0 or all(self.nodes.session_of(node.id) is not None for node in self.access.nodes):
+            return 0.0
+        return left_s
 
     def _make_ready_on(self, node: NodeId, record: FunctionRecord) -> None:
         """A container of a function is to start on a node: that must have its image."""
