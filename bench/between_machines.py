@@ -81,9 +81,11 @@ async def answer(kind: str, folder: Path, ready: int) -> None:
 def make_certificate(folder: Path) -> None:
     """One that signs itself, for a server on loopback: who is asked trusts it as its own authority."""
     subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]
-        + ["-keyout", str(folder / "server.key"), "-out", str(folder / "server.pem"), "-days", "2"]
-        + ["-subj", "/CN=bench", "-addext", "subjectAltName=IP:127.0.0.1"],
+        [
+            *("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"),
+            *("-keyout", str(folder / "server.key"), "-out", str(folder / "server.pem"), "-days", "2"),
+            *("-subj", "/CN=bench", "-addext", "subjectAltName=IP:127.0.0.1"),
+        ],
         check=True,
         capture_output=True,
     )

@@ -8,19 +8,18 @@ import ssl
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
-from urllib.parse import urlsplit
 
-from squall.model.errors import InvalidError, UpgradeRefused
+from squall.model.errors import UpgradeRefused
 from squall.settings.proxy import Proxy, proxy_for
 from squall.wire.byte_link import ByteLink, bracketed
 from squall.wire.tls_bytes import TlsBytes
 from squall.wire.transport_channel import TransportChannel
 from squall.wire.upgrade import (
-    PATH,
     HttpHead,
     judge_answer,
     judge_tunnel,
     parse_head,
+    parse_url,
     request,
     split_head,
     tunnel_request,
@@ -69,27 +68,21 @@ async def dial_websocket(
     the proxy that HTTPS_PROXY and NO_PROXY want. Raises like `dial_tls`, UpgradeRefused where no WebSocket is opened,
     InvalidError for what is no such address, a header that cannot be sent, or a proxy that cannot be used.
     """
-    place = urlsplit(url)
-    if place.scheme not in {"wss", "ws"} or not place.hostname or place.username is not None:
-        raise InvalidError(
-            f"{url!r} is no address of a WebSocket", remedy=f"give one like wss://HOST:PORT{PATH}"
-        )
-    secure = place.scheme == "wss"
-    host, port = place.hostname, place.port or (443 if secure else 80)
-    proxy = proxy_for("https" if secure else "http", host, port, os.environ)
+    place = parse_url(url)
+    proxy = proxy_for("https" if place.secure else "http", place.host, place.port, os.environ)
+    key = os.urandom(16)
+    asked = request(place, key, headers)
     async with asyncio.timeout(timeout_s):
-        link = await connect(host, port) if proxy is None else await connect(proxy.host, proxy.port)
+        link = await connect(*((place.host, place.port) if proxy is None else (proxy.host, proxy.port)))
         try:
             if proxy is not None:
-                await _tunnel(link, bracketed(host, port), proxy)
-            if secure:
+                await _tunnel(link, bracketed(place.host, place.port), proxy)
+            if place.secure:
                 trust = context or ssl.create_default_context()
-                await link.start_tls(TlsBytes(trust, server_side=False, server_name=host))
-            key = os.urandom(16)
-            target = place.path + (f"?{place.query}" if place.query else "")
-            link.write([request(place.netloc, target, key, headers)])
+                await link.start_tls(TlsBytes(trust, server_side=False, server_name=place.host))
+            link.write([asked])
             judge_answer(await _answer(link), key)
-            return TransportChannel(link, WebSocket((lambda: NO_MASK) if secure else _any_mask))
+            return TransportChannel(link, WebSocket((lambda: NO_MASK) if place.secure else _any_mask))
         except BaseException:
             link.abort()
             raise

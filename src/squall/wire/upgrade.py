@@ -8,6 +8,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
+from urllib.parse import urlsplit
 
 from squall.model.errors import InvalidError, UpgradeRefused
 
@@ -18,6 +19,7 @@ _END: Final = b"\r\n\r\n"
 _MAGIC: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _VALUE: Final = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
+_PRINTABLE: Final = re.compile(r"[\x21-\x7e]+")
 _REASONS: Final = {400: "Bad Request", 404: "Not Found", 405: "Method Not Allowed", 426: "Upgrade Required"}
 
 
@@ -84,6 +86,37 @@ def parse_head(head: bytes) -> HttpHead:
     return HttpHead(first=(parts[0], parts[1], parts[2] if len(parts) > 2 else ""), fields=fields)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where a WebSocket is. authority: host and port as the Host field says them; secure: whether it is within TLS."""
+
+    secure: bool
+    host: str
+    port: int
+    authority: str
+    target: str
+
+
+def parse_url(url: str) -> Place:
+    """The place that `url` names. Raises InvalidError, which does not repeat it: there may be a password in it."""
+    try:
+        if not _PRINTABLE.fullmatch(url):
+            raise ValueError
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port
+        if parts.scheme not in {"ws", "wss"} or not host or port == 0 or "@" in parts.netloc:
+            raise ValueError
+    except ValueError:
+        raise InvalidError(
+            "this is no address of a WebSocket", remedy=f"give one like wss://HOST:PORT{PATH}"
+        ) from None
+    secure = parts.scheme == "wss"
+    target = (parts.path or PATH) + (f"?{parts.query}" if parts.query else "")
+    return Place(
+        secure=secure, host=host, port=port or (443 if secure else 80), authority=parts.netloc, target=target
+    )
+
+
 # -- the server's side
 
 
@@ -135,15 +168,15 @@ def accept_key(key: str) -> str:
 # -- the client's side
 
 
-def request(host: str, target: str, key: bytes, fields: Mapping[str, str]) -> bytes:
-    """The request for a WebSocket. host: as the Host field says it. key: 16 bytes that nobody can foresee.
+def request(place: Place, key: bytes, fields: Mapping[str, str]) -> bytes:
+    """The request for the WebSocket at `place`. key: 16 bytes that nobody can foresee.
 
     Raises InvalidError for a field that cannot be sent.
     """
     return _head(
-        f"GET {target or PATH} HTTP/1.1",
+        f"GET {place.target} HTTP/1.1",
         {
-            "Host": host,
+            "Host": place.authority,
             "Upgrade": "websocket",
             "Connection": "Upgrade",
             "Sec-WebSocket-Key": base64.b64encode(key).decode(),
