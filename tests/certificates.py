@@ -33,7 +33,7 @@ class Authority:
     """A CA whose files lie in `folder`."""
 
     def __init__(self, folder: Path, name: str = "squall tests") -> None:
-        self._folder = folder
+        self.folder = folder
         self._key = ec.generate_private_key(ec.SECP256R1())
         self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
         folder.mkdir(parents=True, exist_ok=True)
@@ -72,7 +72,7 @@ class Authority:
         if names is not None:
             builder = builder.add_extension(names, critical=False)
         certificate = builder.sign(self._key, hashes.SHA256())
-        made = Identity(certificate=self._folder / f"{name}.pem", key=self._folder / f"{name}.key")
+        made = Identity(certificate=self.folder / f"{name}.pem", key=self.folder / f"{name}.key")
         made.certificate.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
         made.key.write_bytes(
             key.private_bytes(

@@ -16,7 +16,6 @@ from squall.wire.channel import Channel
 from squall.wire.socket_channel import SocketChannel, dial, serve
 from tests.remote import LOOPS, Server, run
 
-
 ONE_MACHINE = ["socketpair", "path", "memory"]
 MACHINES = ["tls", "websocket"]
 
