@@ -78,6 +78,8 @@ def xattrs_of(member: Member) -> tuple[tuple[tuple[str, bytes], ...], tuple[str,
     Kept are those of users, and the capabilities of programs: the others are about the machine that the archive was
     made on, or words between an overlay and its kernel.
     """
+    if not member.xattrs:
+        return (), ()
     kept: dict[bytes, bytes] = {}
     left: list[str] = []
     for name, value in member.xattrs:

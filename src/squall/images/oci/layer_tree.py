@@ -185,12 +185,10 @@ class LayerTree:
                 if isinstance(held, dict):
                     yield giving.directory(path, held[_OWN])
                     open_tables.append((path + "/", held, iter(sorted(held))))
-                else:
-                    yield from (
-                        giving.inode(prefix, name, held)
-                        if isinstance(held, _Inode)
-                        else giving.entry(path, held)
-                    )
+                elif isinstance(held, _Inode):
+                    yield giving.inode(prefix, name, held)
+                elif (entry := giving.entry(path, held)) is not None:
+                    yield entry
 
     def _add(self, names: Names, held: bytes | _Inode) -> None:
         if not names:
@@ -304,25 +302,20 @@ class _Giving:
             self._replaced(path)
         return Directory(path=path, attributes=_UNTOLD, opaque=opaque)
 
-    def inode(self, prefix: str, name: bytes, held: _Inode) -> Iterator[Entry]:
+    def inode(self, prefix: str, name: bytes, held: _Inode) -> Entry:
         path = _joined(prefix, name)
         if held.first is not None:
-            yield Hardlink(path=path, first=_joined(*held.first))
-        else:
-            held.first = (prefix, name)
-            yield (
-                replace(held.held, path=path)
-                if isinstance(held.held, Inode)
-                else self._inode(path, held.held)
-            )
+            return Hardlink(path=path, first=_joined(*held.first))
+        held.first = (prefix, name)
+        return replace(held.held, path=path) if isinstance(held.held, Inode) else self._inode(path, held.held)
 
-    def entry(self, path: str, held: bytes) -> Iterator[Entry]:
+    def entry(self, path: str, held: bytes) -> Entry | None:
+        """What is told of a path; None: nothing."""
         if held[:1] in _DIRECTORIES:
-            yield self.directory(path, held)
-        elif held not in {_LEFT_OUT, _WHITEOUT}:
-            yield self._inode(path, held)
-        elif held == _WHITEOUT or self._lower(path) is not None:
-            yield Whiteout(path=path)
+            return self.directory(path, held)
+        if held not in {_LEFT_OUT, _WHITEOUT}:
+            return self._inode(path, held)
+        return Whiteout(path=path) if held == _WHITEOUT or self._lower(path) is not None else None
 
     def _inode(self, path: str, held: bytes) -> Inode:
         attributes = self._attributes(held)

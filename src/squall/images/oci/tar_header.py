@@ -13,6 +13,12 @@ from squall.model.errors import LayerInvalid
 MAX_SIZE: Final = 1 << 50  # no file is larger, and no number of ours overflows
 
 _ZEROS: Final = bytes(BLOCK)
+RECORDS: Final = b"x"
+GLOBAL: Final = b"g"
+LONG_NAME: Final = b"L"
+LONG_TARGET: Final = b"K"
+EXTENSIONS: Final = frozenset({RECORDS, GLOBAL, LONG_NAME, LONG_TARGET})
+
 # Mode, owner, group, size and time as nearly all programs write them.
 _NUMBERS: Final = re.compile(rb"([0-7]{7})\0([0-7]{7})\0([0-7]{7})\0([0-7]{11})\0([0-7]{11})\0")
 _CHECKSUM: Final = slice(148, 156)
@@ -42,13 +48,32 @@ class Header(NamedTuple):
     size: int
 
 
+class Extension(NamedTuple):
+    """A block of an archive behind which more is told of the next entry, in so many bytes. What else it says has no meaning."""
+
+    letter: bytes
+    size: int
+
+
+def is_end(block: bytes) -> bool:
+    """Whether a block of 512 bytes is one of zeros, of which two end an archive."""
+    return block == _ZEROS
+
+
+def read_extension(block: bytes) -> Extension | None:
+    """What a block says if it is of that kind. Raises LayerInvalid."""
+    letter = block[156:157]
+    if letter not in EXTENSIONS:
+        return None
+    _check(block)
+    return Extension(letter, _size(_number(block[124:136], "size", b""), b""))
+
+
 def read_header(block: bytes) -> Header | None:
     """What a block of 512 bytes says; None for one of zeros. Raises LayerInvalid, with the entry's name if it has one."""
-    if block == _ZEROS:
+    if is_end(block):
         return None
-    said = block[_CHECKSUM].strip(b" \0")
-    if said.strip(b"01234567") or not _is_checksum(int(said or b"0", 8), block):
-        raise LayerInvalid("this is no tar archive, or it is damaged: the checksum of a header is wrong")
+    _check(block)
     name = _until_nul(block[:100])
     if block[257:263] == b"ustar\0":
         # One old program keeps times behind a shorter prefix, and says so at the end.
@@ -136,6 +161,12 @@ def _kind(header: Header, name: bytes) -> Kind:
             f"{shown(name)} is of the kind {header.letter!r}, which no layer has", entry=shown(name)
         )
     return kind
+
+
+def _check(block: bytes) -> None:
+    said = block[_CHECKSUM].strip(b" \0")
+    if said.strip(b"01234567") or not _is_checksum(int(said or b"0", 8), block):
+        raise LayerInvalid("this is no tar archive, or it is damaged: the checksum of a header is wrong")
 
 
 def _is_checksum(said: int, block: bytes) -> bool:

@@ -7,18 +7,25 @@ from typing import Final
 
 from squall.blobs.digest import Bytes
 from squall.images.oci.limits import LIMITS, Limits
-from squall.images.oci.tar_header import Header, check_global, member_of, read_header, read_records
+from squall.images.oci.tar_header import (
+    GLOBAL,
+    LONG_NAME,
+    LONG_TARGET,
+    RECORDS,
+    Extension,
+    Header,
+    check_global,
+    member_of,
+    read_extension,
+    read_header,
+    read_records,
+)
 from squall.images.oci.tar_member import BLOCK, Member, padding, shown
 from squall.model.errors import LayerInvalid, LayerTooLarge
 
 _MAX_EXTENSION_BYTES: Final = 1 << 20  # records, or a long name
 
-_RECORDS: Final = b"x"
-_GLOBAL: Final = b"g"
-_LONG_NAME: Final = b"L"
-_LONG_TARGET: Final = b"K"
-_EXTENSIONS: Final = frozenset({_RECORDS, _GLOBAL, _LONG_NAME, _LONG_TARGET})
-_LONG: Final = {_LONG_NAME: b"path", _LONG_TARGET: b"linkpath"}
+_LONG: Final = {LONG_NAME: b"path", LONG_TARGET: b"linkpath"}
 
 # bytes: the next ones of the file that was given last
 Found = Member | memoryview
@@ -38,7 +45,7 @@ class TarReader:
         # What is collected: a header, or what extends the next one, with its own header.
         self._held = bytearray()
         self._wanted = BLOCK
-        self._extending: Header | None = None
+        self._extending: Extension | None = None
         self._extensions: dict[bytes, bytes] = {}
         # What is passed on: the rest of a file, and of its last block.
         self._body = 0
@@ -86,21 +93,21 @@ class TarReader:
     def _collected(self, block: bytes) -> Member | None:
         """The entry that begins with a header that was collected; None where this was no such header."""
         if self._extending is not None:
-            header, self._extending, self._wanted = self._extending, None, BLOCK
-            self._extended(header, block)
+            extension, self._extending, self._wanted = self._extending, None, BLOCK
+            self._extended(extension, block)
             return None
-        header_or_end = read_header(block)
-        if header_or_end is None:
+        header = read_extension(block) or read_header(block)
+        if header is None:
             self._zeros += 1
             return None
         if self._zeros:
             raise LayerInvalid("the archive goes on after a block of zeros, which ends it")
-        if header_or_end.letter in _EXTENSIONS:
-            self._begin_extension(header_or_end)
+        if isinstance(header, Extension):
+            self._begin_extension(header)
             return None
-        return self._member(header_or_end)
+        return self._member(header)
 
-    def _begin_extension(self, header: Header) -> None:
+    def _begin_extension(self, header: Extension) -> None:
         if header.size > _MAX_EXTENSION_BYTES:
             raise LayerInvalid(
                 f"an extended header of the archive has {header.size} bytes; "
@@ -116,16 +123,16 @@ class TarReader:
             self._extending, self._wanted = None, BLOCK
             self._extended(header, b"")
 
-    def _extended(self, header: Header, block: bytes) -> None:
+    def _extended(self, header: Extension, block: bytes) -> None:
         data = block[: header.size]
-        if header.letter == _GLOBAL:
+        if header.letter == GLOBAL:
             check_global(read_records(data))
         else:
             self._extensions[header.letter] = data
 
     def _member(self, header: Header) -> Member:
         said, self._extensions = self._extensions, {}
-        records = read_records(said.pop(_RECORDS, b""))
+        records = read_records(said.pop(RECORDS, b""))
         for letter, key in _LONG.items() if said else ():
             if letter in said:
                 if key in records:

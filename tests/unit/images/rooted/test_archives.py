@@ -323,7 +323,7 @@ async def work():
     try:
         await archives.add(file, "bomb")
     finally:
-        archives.close()
+        await archives.close()
 
 try:
     asyncio.run(work())
