@@ -68,7 +68,10 @@ class Means:
 
 
 class Containers:
-    """What runs here. tell: an event to the server; send_logs: records of output; both drop while there is none."""
+    """What runs here. tell: an event to the server; send_logs: records of output; both drop while there is none.
+
+    lost: told that a launcher is gone, with all that it held.
+    """
 
     def __init__(self, means: Means, options: Options) -> None:
         self.present: dict[str, LocalContainer] = {}
@@ -77,6 +80,7 @@ class Containers:
         self.tell: Tell = lambda _event: None
         self.send_logs: SendLogs = lambda _head, _texts: None
         self.gpus = GpuRoom()
+        self.lost: Callable[[], None] = lambda: None
         self._pools = means.pools
         self._images = means.images
         self._relay = means.relay
@@ -199,9 +203,9 @@ class Containers:
 
     def report_again(self) -> None:
         """A new server is there: tells it of ends that no server has heard of."""
-        for event in self.unreported.values():
+        # Whoever tells strikes out what was told; the rest is told to the next server.
+        for event in tuple(self.unreported.values()):
             self.tell(event)
-        self.unreported.clear()
         self._templates.report()
 
     def _never_began(self, container: str, _task: asyncio.Task[None]) -> None:
@@ -366,6 +370,7 @@ class Containers:
                 local.output.close()
             self._relay.remove(local)
             self._report_end(local.id, ContainerEnd(cause="signal", signal=9))
+        self.lost()
 
     def _ask_for_address(self, link: LauncherLink, message: Message) -> None:
         """What a launcher makes ahead has an address as every container has."""

@@ -35,6 +35,7 @@ from squall.agent.relay import Relay
 from squall.agent.sandboxes import BuildSandboxes
 from squall.agent.template_record import TemplateRecord
 from squall.agent.templates import Templates
+from squall.agent.tidying import Tidying
 from squall.blobs.checkout import Checkouts
 from squall.blobs.directory_renderer import DirectoryRenderer
 from squall.blobs.disk_blobs import DiskBlobs
@@ -162,6 +163,8 @@ class Agent:
         shells = ImageShells(self._images, builds, self._paths)
         self._image_service = ImageService(self._images, self._containers, stores, shells, self._paths)
         self._containers.gpus = gpus
+        tidying = Tidying(self._paths)
+        self._containers.lost = tidying.soon
         gpus.changed = self._tell_changed
         self._containers.tell = self._tell
         self._containers.send_logs = self._send_logs
@@ -169,11 +172,16 @@ class Agent:
         if adopted:
             await self._network.ready()
         await self._containers.adopt(adopted)
+        tidying.soon()
         evictions = loop.create_task(self._evict(stores))
         sweeping = loop.create_task(self._network.sweep())
         self._pools.park()
         serving = loop.create_task(self._serve_servers())
+        # An agent that serves nobody must fall: the next one does. This one would be taken for a silent machine.
+        serving.add_done_callback(lambda _: self._end.set())
         await self._end.wait()
+        if serving.done():
+            await serving  # which raises what ended it
         serving.cancel()
         evictions.cancel()
         self._containers.ahead.close()

@@ -29,6 +29,8 @@ from squall.settings.version import VERSION
 _SHORTEST_WAIT_S, _LONGEST_WAIT_S = 0.002, 0.05
 _TAIL_LINES = 12
 _NAMED_ANSWERS_WITHIN_S = 5.0
+# How a supervisor ends that was killed while it began: by a shell's number, or by its parent's.
+_KILLED = (128 + 9, -9 & 0xFF)
 
 
 def ensure_server(
@@ -153,6 +155,7 @@ class _House:
         until_s = time.monotonic() + self._deadline_s
         wait_s = _SHORTEST_WAIT_S
         watched: Watched | None = None
+        again = False
         try:
             while not up():
                 if time.monotonic() > until_s:
@@ -167,7 +170,9 @@ class _House:
                 wait_s = min(_LONGEST_WAIT_S, wait_s * 1.3)
                 if code is not None:
                     watched = None
-                if code:
+                if code in _KILLED and not again:
+                    again = True
+                elif code:
                     raise self._not_started(before, f"the supervisor ended with exit status {code}")
                 self._refuse_if_given_up(before, earlier)
         finally:

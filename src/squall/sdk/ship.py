@@ -49,7 +49,7 @@ async def ship_tree(client: Client, tree: LocalTree) -> Digest:
 
     async def send(chunk: Digest) -> None:
         async with turns:
-            await client.ask("blob.put", {"digest": chunk}, _read(chunk, tree.places[chunk]))
+            await client.ask_surely("blob.put", {"digest": chunk}, _read(chunk, tree.places[chunk]))
 
     await asyncio.gather(*map(send, await missing(client, sorted(tree.places))))
     await ship_bytes(client, encoded)
@@ -58,7 +58,7 @@ async def ship_tree(client: Client, tree: LocalTree) -> Digest:
 
 async def missing(client: Client, digests: list[Digest]) -> list[Digest]:
     """Those of the digests that the server does not have."""
-    frame = await client.ask("blobs.missing", {}, json.dumps(digests).encode())
+    frame = await client.ask_surely("blobs.missing", {}, json.dumps(digests).encode())
     return [Digest(text) for text in json.loads(bytes(frame.payload))]
 
 
@@ -66,13 +66,13 @@ async def ship_bytes(client: Client, data: bytes) -> Digest:
     """Sends bytes; their digest."""
     digest = digest_of(data)
     if len(data) <= _INLINE:
-        await client.ask("blob.put", {"digest": digest}, data)
+        await client.ask_surely("blob.put", {"digest": digest}, data)
         return digest
     fd = os.memfd_create("squall-blob")
     try:
         with open(fd, "wb", closefd=False) as file:
             file.write(data)
-        await client.ask("blob.put", {"digest": digest}, fds=(fd,))
+        await client.ask_surely("blob.put", {"digest": digest}, fds=(fd,))
     finally:
         os.close(fd)
     return digest

@@ -12,8 +12,10 @@ from squall.runtime.instance import instance_of
 from squall.runtime.network import firewall
 from squall.settings.paths import StatePaths
 from squall.settings.process import ProcessMark, mark_of, open_process
+from squall.settings.start import command
 
 _CREDENTIALS = struct.Struct("3i")  # struct ucred: pid, uid, gid
+_START_S = 5.0
 
 
 def sweep(launchers: Path, *, grace_s: float) -> tuple[int, ...]:
@@ -47,6 +49,24 @@ def sweep_network(paths: StatePaths) -> str:
     except OSError as problem:
         return str(problem)
     return ""
+
+
+def sweep_scratch(paths: StatePaths, *, within_s: float) -> str:
+    """Remove what containers have left that ended with their launcher; what went wrong, else empty."""
+    if not os.listdir(paths.scratch):
+        return ""
+    argv = command("squall.runtime.tidy", str(paths.state), f"{within_s:g}")
+    try:
+        pid = os.posix_spawn(argv[0], list(argv), os.environ, setsigmask=())
+    except OSError as problem:
+        return str(problem)
+    pidfd = os.pidfd_open(pid)
+    late = _still_there([pidfd], time.monotonic() + within_s + _START_S)
+    if late:
+        _kill(pidfd)
+    os.waitpid(pid, 0)
+    os.close(pidfd)
+    return "it took too long" if late else ""
 
 
 def _ask_to_quit(path: Path) -> ProcessMark | None:

@@ -33,10 +33,12 @@ from squall.supervisor.plan import (
     wake_at,
 )
 from squall.supervisor.processes import Process
-from squall.supervisor.sweep import sweep, sweep_network
+from squall.supervisor.sweep import sweep, sweep_network, sweep_scratch
 
 _AIMS = {signal.SIGTERM: Aim.LEAVE, signal.SIGINT: Aim.DOWN}
 _ORDER = list(Aim)
+# One that has just been made is held to be another's for a second.
+_SCRATCH_S = 2.0
 
 _BORN = faults.declare("member.started", "a server or an agent has been started, and no record names it")
 _WRITING = faults.declare("record.writing", "the record is about to be written anew")
@@ -123,6 +125,8 @@ class Watch:
                 swept = sweep(self._charge.paths.launchers, grace_s=self._house.grace_s)
                 self._house = replace(self._house, swept=True)
                 self._log.write("launchers ended", pids=swept)
+                if refused := sweep_scratch(self._charge.paths, within_s=_SCRATCH_S):
+                    self._log.write("what containers left stays", level="error", why=refused)
                 if refused := sweep_network(self._charge.paths):
                     self._log.write("the network stays as it is", level="error", why=refused)
 

@@ -17,8 +17,9 @@ from squall.runtime.instance import instance_of
 # Processes of ours that name no folder: what they were forked from has been wiped off them.
 _NAMELESS = {"squall-init", "squall-runner", "squall-attacher", "squall-template"}
 _LAUNCHERS = b"squall.runtime.launcher"
-# Where, below a state directory, nothing stays once all containers and builds have ended.
-_EMPTIED = ("scratch", "builds", "run/launchers", "blobs/incoming", "trees/staging", "rendered/staging")
+# Where, below a state directory, nothing stays once all containers and builds have ended. What a writer of blobs has died
+# over is not among it: it goes by its age, as another writer may be at work there.
+_EMPTIED = ("scratch", "builds", "run/launchers", "trees/staging", "rendered/staging")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -200,3 +200,24 @@ def test_an_app_that_ends_while_a_launcher_is_found_for_its_template_leaves_none
         launcher.close()
 
     asyncio.run(scene())
+
+
+def test_ends_that_no_server_has_heard_of_are_told_to_the_next_one_each_once(tmp_path: Path) -> None:
+    async def run() -> None:
+        containers = containers_of(Pools(), tmp_path)
+        ends = {name: {"event": "ended", "container": name} for name in ("co-1", "co-2", "co-3")}
+        containers.unreported.update(ends)
+        told: list[str] = []
+
+        def tell(event: dict[str, Any]) -> None:
+            # As the agent does: what has left is struck out; the connection ends after the second.
+            if len(told) < 2:
+                told.append(event["container"])
+                del containers.unreported[event["container"]]
+
+        containers.tell = tell
+        containers.report_again()
+        assert told == ["co-1", "co-2"]
+        assert list(containers.unreported) == ["co-3"]
+
+    asyncio.run(run())
