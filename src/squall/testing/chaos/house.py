@@ -22,7 +22,7 @@ from squall.settings.paths import StatePaths, make_directories
 from squall.settings.process import ProcessMark, is_alive, mark_of
 from squall.settings.record import read_record
 from squall.testing import leaks
-from squall.testing.chaos import ledger, load
+from squall.testing.chaos import ledger
 from squall.testing.chaos.counting import Account
 
 T = TypeVar("T")
@@ -72,7 +72,6 @@ class LocalHouse:
         house = cls(folder, armed, options or {}, leaks.look(frozenset({folder})))
         house.ledger.mkdir()
         house.notes.mkdir()
-        shutil.copy(load.__file__, folder / "load.py")
         make_directories(house.paths)
         return house
 
@@ -112,9 +111,18 @@ class LocalHouse:
         return sorted((mark for mark in marks if mark is not None), key=lambda mark: (mark.started, mark.pid))
 
     def client(self, name: str, wish: Mapping[str, Any]) -> subprocess.Popen[bytes]:
+        return self.program("load.py", name, json.dumps(wish))
+
+    def program(self, file: str, name: str, wish: str) -> subprocess.Popen[bytes]:
+        """A program of this package, begun beside the state directory; what it prints is kept under its name."""
+        # In a directory of its own: all that lies beside a program is its source, and is sent with it.
+        path = self.folder / "programs" / file
+        path.parent.mkdir(exist_ok=True)
+        if not path.exists():
+            shutil.copy(Path(__file__).with_name(file), path)
         with (self.folder / f"{name}.said").open("wb") as said:
             client = subprocess.Popen(
-                [sys.executable, str(self.folder / "load.py"), str(self.ledger), name, json.dumps(wish)],
+                [sys.executable, str(path), str(self.ledger), name, wish],
                 env=self.environ,
                 stdin=subprocess.DEVNULL,
                 stdout=said,
@@ -126,6 +134,22 @@ class LocalHouse:
 
     def account(self, clients: frozenset[str]) -> Account:
         return ledger.read(self.ledger, self.paths.logs / "apps", clients)
+
+    def descriptors(self, mark: ProcessMark) -> list[str]:
+        """What one of its processes has open; see `leaks.descriptors`."""
+        return leaks.descriptors(mark.pid)
+
+    def status(self) -> dict[str, Any]:
+        """What `squall status --json` prints; empty where it prints nothing."""
+        done = subprocess.run(
+            [sys.executable, "-m", "squall", "status", "--json"],
+            env=self.environ,
+            capture_output=True,
+            check=False,
+            timeout=60,
+        )
+        found: dict[str, Any] = json.loads(done.stdout or b"{}")
+        return found
 
     def logs(self) -> str:
         files = [*sorted(self.paths.logs.glob("*.log")), *sorted(self.folder.glob("*.said"))]

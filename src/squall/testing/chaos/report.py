@@ -13,11 +13,12 @@ KINDS_LEFT = ("procs", "cgroups", "mounts", "netns", "fds", "tmp")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hit:
-    """One fault that was really there. kind: its number in the catalogue, or the crash point. at_s: monotonic."""
+    """One fault that was really there. kind: its number in the catalogue, and what it is. breaks: see `Fault`. at_s: monotonic."""
 
     kind: str
     what: str
     at_s: float = 0.0
+    breaks: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

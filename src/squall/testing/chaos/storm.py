@@ -1,0 +1,134 @@
+"""The storm: mixed load for some minutes, a fault each few seconds, and then the account."""
+
+from __future__ import annotations
+
+import random
+import subprocess
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from squall.testing.chaos.catalogue import FAULTS
+from squall.testing.chaos.counting import count
+from squall.testing.chaos.house import LocalHouse, eventually
+from squall.testing.chaos.ledger import outcomes_s
+from squall.testing.chaos.report import Hit, Report, recoveries, together
+from squall.testing.chaos.scene import Fault, Scene
+
+# Two clients: one whose calls are short, so that outcomes come all the time, and one with something of everything.
+STEADY: Final[Mapping[str, Any]] = {"call": 50, "map": 300, "seconds": 0.005}
+MIXED: Final[Mapping[str, Any]] = {"map": 60, "spawn": 40, "gen": 3, "nest": 3, "large": 2, "seconds": 0.01}
+FIRST_S: Final = 60.0
+LAST_S: Final = 90.0
+GONE_S: Final = 30.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Weather:
+    """How long a storm lasts, and how many seconds lie between two faults."""
+
+    minutes: float = 2.0
+    seed: int = 0
+    least_s: float = 1.0
+    most_s: float = 4.0
+    faults: Sequence[Fault] = FAULTS
+
+
+@dataclass(slots=True)
+class _Storm:
+    scene: Scene
+    weather: Weather
+    say: Callable[[str], None]
+    hits: list[Hit] = field(default_factory=list)
+
+    def rage(self) -> None:
+        """Injects faults until the time is over: each of the catalogue in turn, in an order that is drawn anew each time."""
+        until_s = time.monotonic() + self.weather.minutes * 60
+        for fault in self._drawn():
+            time.sleep(self.scene.dice.uniform(self.weather.least_s, self.weather.most_s))
+            if time.monotonic() > until_s:
+                return
+            at_s = fault.inject(self.scene)
+            self.say(f"{'' if at_s else 'nothing to do it to: '}{fault.number} {fault.what}")
+            if at_s is not None:
+                self.hits.append(fault.hit(at_s))
+
+    def _drawn(self) -> Iterator[Fault]:
+        deck: deque[Fault] = deque()
+        while True:
+            if not deck:
+                fresh = list(self.weather.faults)
+                self.scene.dice.shuffle(fresh)
+                deck.extend(fresh)
+            yield deck.popleft()
+
+
+def storm(weather: Weather, say: Callable[[str], None] = lambda _line: None) -> Report:
+    """The report of one storm. say: told of each fault."""
+    began_s = time.monotonic()
+    house = LocalHouse.made(options={"idle_s": "0"})
+    scene = Scene(house, random.Random(weather.seed))  # noqa: S311 - equal seeds give equal storms
+    raging = _Storm(scene, weather, say)
+    steady = {
+        "steady": house.client("steady", {**STEADY, "for_s": weather.minutes * 60}),
+        "mixed": house.client("mixed", {**MIXED, "for_s": weather.minutes * 60}),
+    }
+    try:
+        names = frozenset(steady)
+        if not eventually(lambda: len(house.account(names).answers) > 100, FIRST_S):
+            scene.broken.append(f"there were no answers within {FIRST_S:g} s of the start")
+        raging.rage()
+        scene.broken += _ended({**steady, **scene.helpers}, LAST_S)
+        scene.broken += _nobody_is_left(house)
+        account = house.account(names | frozenset(scene.helpers))
+        logs = house.logs()
+    finally:
+        left = house.down()
+    counts = count(account)
+    report = Report(
+        faults=dict(sorted(Counter(hit.kind for hit in raging.hits).items())),
+        accepted=counts.accepted,
+        lost=counts.lost,
+        doubled=counts.doubled,
+        again=counts.again,
+        stuck=counts.stuck,
+        named=counts.named,
+        killed=scene.killed,
+        recoveries_s=recoveries([hit.at_s for hit in raging.hits if hit.breaks], outcomes_s(account)),
+        left=left,
+        broken=(*counts.broken, *scene.broken),
+        figures={"storm": f"seed {weather.seed}, {counts.named} generators ended with a named error"},
+        seconds=time.monotonic() - began_s,
+    )
+    return report if report.holds else together([report, Report(broken=(logs[-20_000:],))])
+
+
+def _ended(clients: Mapping[str, subprocess.Popen[bytes]], within_s: float) -> list[str]:
+    """What is wrong with how clients ended, each waited for."""
+    until_s = time.monotonic() + within_s
+    wrong = []
+    for name, client in clients.items():
+        try:
+            code = client.wait(max(0.1, until_s - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            wrong.append(f"the client {name} has not ended within {within_s:g} s")
+            continue
+        if code:
+            wrong.append(f"the client {name} ended with {code}")
+    return wrong
+
+
+def _nobody_is_left(house: LocalHouse) -> list[str]:
+    """Apps and containers whose clients have all ended, once they were given time to go."""
+
+    def gone() -> bool:
+        found = house.status()
+        return not found.get("apps") and not found.get("containers")
+
+    if eventually(gone, GONE_S):
+        return []
+    found = house.status()
+    apps, containers = (len(found.get(what, ())) for what in ("apps", "containers"))
+    return [f"{GONE_S:g} s after the last client there are {apps} apps and {containers} containers"]
