@@ -11,7 +11,7 @@ from typing import Any
 
 from squall.context.fresh import fresh_id
 from squall.model.call import Verb
-from squall.model.errors import ConnectionLost, Error
+from squall.model.errors import ConnectionLost, Error, InputLost
 from squall.model.ids import CALL
 from squall.sdk.boundary import boundary
 from squall.sdk.calls import Packed, Target, parent
@@ -114,15 +114,28 @@ class ItemCall:
             if not isinstance(error, ConnectionLost):
                 self.give_up(error)
             return
-        if "item" in head:
+        if "item" in head and head["item"] != self._seen:
+            self._miss(head["item"])
+        elif "item" in head:
             self._seen += 1
             self._put(_item(frame, head["d"]))
         elif "o" in head:
             for _index, value in outcomes_in(frame, head["o"], root=self._target.root):
                 if type(value) is Failure:
                     self._put(value)
+                elif value != self._seen:
+                    self._miss(value)
         if frame.kind is Kind.END:
             self._end()
+
+    def _miss(self, number: int) -> None:
+        """A server that ended has taken items with it: the consumer must not take those that follow for all of them."""
+        if self._ended:
+            return
+        lost = f"item {number} of the generator came after {self._seen} items: others were lost with a server"
+        self.give_up(InputLost(lost))
+        if self._stream is not None:
+            self._stream.cancel()
 
     def _put(self, item: Any) -> None:
         with self._ready:

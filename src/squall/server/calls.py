@@ -351,7 +351,10 @@ class Calls:
             if record.line.waiting or worker.retiring or over_s < self.next_look_s:
                 self._wake()
             self.acknowledge_later(worker)
-        elif may_prefetch(record.pace) and worker not in record.free and len(leases) < 2:
+            return
+        # Also of what it was found to hold after a restart of the server: its time runs.
+        worker.state = worker.state if worker.state is ContainerState.STOPPING else ContainerState.BUSY
+        if may_prefetch(record.pace) and worker not in record.free and len(leases) < 2:
             record.free.insert(0, worker)
 
     # -- inside

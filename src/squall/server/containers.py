@@ -91,8 +91,7 @@ class Containers:
                 for part in map(read_segment, head.get("holding", ())):
                     if not record.line.adopt(worker.id, part):
                         self._calls.returning.claim(worker.id, part)
-            else:
-                self._note_missing(record, worker, head)
+            self._note_missing(record, worker, head)
             self._serves(record, worker)
         self._catch_up(worker)
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 # A generator whose container ends after items were taken is not begun again: the items would come twice.
-ALLOWED: Mapping[str, frozenset[str]] = {"gen": frozenset({"InputLost"})}
+ALLOWED: Mapping[str, frozenset[str]] = {"gen": frozenset({"InputLost", "ConnectionLost"})}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import squall
-from squall.model.errors import InputLost
+from squall.model.errors import ConnectionLost, InputLost
 
 app = squall.App("load")
 _LARGE = 3_000_000
@@ -139,7 +139,7 @@ class Round:
             upto = 20
             try:
                 got = list(items.remote_gen(key, upto))
-            except InputLost as lost:
+            except (InputLost, ConnectionLost) as lost:
                 self._ledger.failed(key, lost)
                 continue
             right = [(one[0], one[2]) for one in got] == [(key, number) for number in range(upto)]

@@ -1,0 +1,43 @@
+"""Containers that outlived a server: what the next one gives them is theirs as any other's."""
+
+from __future__ import annotations
+
+from squall.model.ids import ContainerId
+from tests.unit.server.stage import NODE, FakeContainer, Stage, play, settle
+
+NAME = ContainerId("co-old")
+
+
+async def outlived(stage: Stage, **head: object) -> FakeContainer:
+    """A container that ran before this server did, and has caught up."""
+    stage.nodes.join(NODE, ({"container": NAME, "function": stage.record.function.id, "pid": 7},))
+    return await stage.serve(NAME, ready={"seconds": 0.1}, **{"holding": [], **head})
+
+
+def test_what_is_lost_on_its_way_to_a_container_that_outlived_a_server_is_given_out_again() -> None:
+    async def scene() -> None:
+        stage = Stage()
+        old = await outlived(stage)
+        client = await stage.submit(1)
+        assert old.leases == [("fc-1", 0, 1, 1)]
+        # The agent dies over that very frame: the container opens its stream anew, and holds nothing.
+        again = await stage.serve(NAME, ready={"seconds": 0.1}, holding=[])
+        assert again.leases == [("fc-1", 0, 1, 1)]
+        again.finish(again.leases[0])
+        await settle()
+        assert client.ended
+
+    play(scene)
+
+
+def test_the_time_of_what_a_container_holds_runs_after_a_restart_too() -> None:
+    async def scene() -> None:
+        stage = Stage(timeout_s=5.0)
+        await stage.submit(1)
+        old = await outlived(stage, holding=[["fc-1", 0, 1, 1]])
+        stage.wait(6.0)
+        stage.capacity.plan_once()
+        await settle()
+        assert [head["why"] for head in old.heard("interrupt")] == ["timeout"]
+
+    play(scene)
