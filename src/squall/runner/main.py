@@ -123,7 +123,7 @@ class _Container:
         elif kind == "yield" and self._runner is not None:
             self._runner.make_way()
         elif kind == "credit" and self._runner is not None:
-            self._runner.credit(int(head["items"]))
+            self._runner.credit(str(head["call"]), int(head["items"]), head.get("upto"))
         elif kind == "end":
             if self._runner is not None:
                 self._runner.stop()

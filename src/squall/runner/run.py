@@ -30,6 +30,7 @@ INTERRUPT = signal.SIGRTMIN + 7
 FLUSH_S = 0.002
 GIVE_BACK_S = 0.020
 KEPT_S = 5.0
+MOST_CREDITED = 1024
 
 
 @dataclass(slots=True)
@@ -63,7 +64,9 @@ class InputRunner:
         self._interrupt: Error | None = None
         self._interrupted: Error | None = None
         self._sending = False
-        self._credit = threading.Semaphore(0)
+        # How many items of each generator's call its consumer takes in all.
+        self._credit: dict[str, int] = {}
+        self._credited = threading.Condition()
         self._loop: asyncio.Runner | None = None
         self._task: asyncio.Task[Any] | None = None
         self._main = threading.main_thread().ident or 0
@@ -93,9 +96,15 @@ class InputRunner:
         """Ends `run` once what is in hand is done."""
         self._inbox.put(None)
 
-    def credit(self, items: int) -> None:
-        """The consumer of a generator takes this many more items."""
-        self._credit.release(items)
+    def credit(self, call: str, items: int, upto: int | None = None) -> None:
+        """The consumer of a generator takes this many more items. upto: in all, which makes good what was lost on its way."""
+        with self._credited:
+            known = self._credit.get(call, 0)
+            self._credit[call] = known + items if upto is None else max(known, upto)
+            while len(self._credit) > MOST_CREDITED:
+                # Of a call that has ended: what is said late of one is never asked for.
+                del self._credit[next(iter(self._credit))]
+            self._credited.notify()
 
     def interrupt(self, call: str, start: int, stop: int, why: str) -> None:
         """Cancels inputs of a call that wait here, and the one that runs; why: "cancel" or "timeout"."""
@@ -116,7 +125,8 @@ class InputRunner:
                 self._loop.get_loop().call_soon_threadsafe(self._cancel_task)
             else:
                 signal.pthread_kill(self._main, INTERRUPT)
-        self._credit.release()
+        with self._credited:
+            self._credited.notify()
 
     def holding(self) -> list[list[Any]]:
         """The runs [call, start, stop, attempt] in hand, the one that runs first."""
@@ -236,8 +246,9 @@ class InputRunner:
         count = 0
         try:
             for value in items:
-                while not self._credit.acquire(timeout=60.0):
-                    pass
+                with self._credited:
+                    while self._credit.get(where[0], 0) <= count and self._interrupt is None:
+                        self._credited.wait(60.0)
                 self._give_way()
                 self._sending = True
                 try:
@@ -251,8 +262,8 @@ class InputRunner:
             close = getattr(items, "close", None)
             if close is not None:
                 close()
-            while self._credit.acquire(blocking=False):
-                pass
+            with self._credited:
+                self._credit.pop(where[0], None)
         return count
 
     def _pull(self, stream: Any) -> Iterator[Any]:

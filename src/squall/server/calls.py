@@ -153,11 +153,10 @@ class Calls:
 
     def credit(self, call: CallRecord, items: int) -> None:
         """The consumer of a generator takes this many more items."""
+        call.credit += items
         worker = self.workers.get(call.generating) if call.generating else None
-        if worker is None:
-            call.credit += items
-        else:
-            tell(worker, {"t": "credit", "call": call.id, "items": items})
+        if worker is not None:
+            tell(worker, {"t": "credit", "call": call.id, "items": items, "upto": call.credit})
 
     def stop_function(self, function: FunctionId) -> None:
         """Forgets a function: its calls end. Those on record are told of to on_dropped first."""
@@ -238,7 +237,7 @@ class Calls:
                 parts += cut.parts
                 runs.append([part.call, part.start, part.attempt, cut.sizes])
                 if call.credit or record.function.is_generator:
-                    self._grant(call, worker)
+                    self.grant(call, worker)
             if stop < part.stop:
                 record.line.give_back(
                     worker.id, Segment(part.call, stop, part.stop, part.attempt, part.alone)
@@ -357,6 +356,12 @@ class Calls:
         if may_prefetch(record.pace) and worker not in record.free and len(leases) < 2:
             record.free.insert(0, worker)
 
+    def grant(self, call: CallRecord, worker: Worker) -> None:
+        """A container works on a generator's call, or may have missed what was said: how many items its consumer takes in all."""
+        call.generating = worker.id
+        if call.credit:
+            tell(worker, {"t": "credit", "call": call.id, "items": call.credit, "upto": call.credit})
+
     # -- inside
 
     def _settle(self, record: FunctionRecord, worker: Worker, run: OutcomeRun) -> None:
@@ -451,18 +456,13 @@ class Calls:
         self.pending_bytes -= call.blocks.close()
         self.calls.pop(call.id, None)
 
-    def _grant(self, call: CallRecord, worker: Worker) -> None:
-        call.generating = worker.id
-        if call.credit:
-            tell(worker, {"t": "credit", "call": call.id, "items": call.credit})
-            call.credit = 0
-
     def _welcome(self, record: FunctionRecord, call: CallRecord) -> None:
         """A call is back after a restart of the server: what containers of before said of it counts now."""
         for container, part in self.returning.claims(call.id):
             worker = record.workers.get(container)
             if worker is not None and record.line.adopt(container, part):
                 worker.state = ContainerState.BUSY
+                self.grant(call, worker)
                 if worker in record.free:
                     record.free.remove(worker)
         for kept in self.returning.outcomes(call.id):

@@ -92,6 +92,9 @@ class Containers:
                     if not record.line.adopt(worker.id, part):
                         self._calls.returning.claim(worker.id, part)
             self._note_missing(record, worker, head)
+            for part in record.line.held(worker.id):
+                if (call := self._calls.calls.get(part.call)) is not None:
+                    self._calls.grant(call, worker)
             self._serves(record, worker)
         self._catch_up(worker)
 

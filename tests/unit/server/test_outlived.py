@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from squall.model.container import ContainerEnd
 from squall.model.ids import ContainerId
 from tests.unit.server.stage import NODE, FakeContainer, Stage, play, settle
 
@@ -39,5 +40,34 @@ def test_the_time_of_what_a_container_holds_runs_after_a_restart_too() -> None:
         stage.capacity.plan_once()
         await settle()
         assert [head["why"] for head in old.heard("interrupt")] == ["timeout"]
+
+    play(scene)
+
+
+def test_a_container_that_may_have_missed_how_many_items_are_taken_is_told_again() -> None:
+    async def scene() -> None:
+        stage = Stage(is_generator=True)
+        box = await stage.container()
+        client = await stage.submit(1)
+        stage.calls.credit(client.record, 32)
+        stage.calls.credit(client.record, 16)
+        await settle()
+        assert [head["upto"] for head in box.heard("credit")] == [32, 48]
+        again = await stage.serve(box.id, sent=box.sent, ready={"seconds": 0.1}, holding=[["fc-1", 0, 1, 1]])
+        assert [head["upto"] for head in again.heard("credit")] == [48]
+
+    play(scene)
+
+
+def test_the_next_container_of_a_generator_is_told_how_many_items_are_taken() -> None:
+    async def scene() -> None:
+        stage = Stage(is_generator=True)
+        lost = await stage.container()
+        client = await stage.submit(1)
+        stage.calls.credit(client.record, 32)
+        stage.containers.ended(lost.id, ContainerEnd(cause="killed"))
+        fresh = await stage.container()
+        assert fresh.leases == [("fc-1", 0, 1, 2)]
+        assert [head["upto"] for head in fresh.heard("credit")] == [32]
 
     play(scene)
