@@ -147,7 +147,7 @@ class RunnerLink:
     def _resume(self, channel: BlockingLink) -> None:
         with self._lock:
             self.generation += 1
-            opening = {"t": "serve", "sent": self._sent, **self.holding()}
+            opening = {"t": "serve", "sent": self._sent, "kept": len(self._outbox), **self.holding()}
             try:
                 channel.send(Frame(Kind.OPEN, SERVE, header=_dumps(opening)))
                 for _number, frame, payload in self._outbox:

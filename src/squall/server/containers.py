@@ -86,7 +86,9 @@ class Containers:
                 worker.loading_s = self._clock()
             self._send_function(record, worker)
         elif not ready.get("failed"):
-            worker.missing_at = int(head.get("sent", worker.seen))
+            worker.missing_at = sent = int(head.get("sent", worker.seen))
+            # What it keeps no more, an earlier server has acknowledged: there is nothing to wait for.
+            worker.seen = max(worker.seen, sent - int(head.get("kept", sent)))
             if worker.outlived:
                 for part in map(read_segment, head.get("holding", ())):
                     if not record.line.adopt(worker.id, part):

@@ -31,6 +31,33 @@ def test_what_is_lost_on_its_way_to_a_container_that_outlived_a_server_is_given_
     play(scene)
 
 
+def test_who_has_nothing_left_to_say_keeps_nobody_waiting_after_a_restart() -> None:
+    async def scene() -> None:
+        stage = Stage()
+        await stage.submit(1)
+        old = await outlived(stage, sent=7, kept=0)
+        assert old.leases == [("fc-1", 0, 1, 1)]
+        old.finish(old.leases[0])
+        await settle()
+        assert stage.calls.workers[NAME].seen == 8
+
+    play(scene)
+
+
+def test_who_has_something_left_to_say_is_waited_for_after_a_restart() -> None:
+    async def scene() -> None:
+        stage = Stage()
+        client = await stage.submit(1)
+        old = await outlived(stage, sent=7, kept=1)
+        assert not old.leases
+        old.sent = 6
+        old.finish(("fc-1", 0, 1, 1))
+        await settle()
+        assert client.outcomes() == {0: (0, b"0")}
+
+    play(scene)
+
+
 def test_the_time_of_what_a_container_holds_runs_after_a_restart_too() -> None:
     async def scene() -> None:
         stage = Stage(timeout_s=5.0)

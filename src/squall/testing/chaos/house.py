@@ -57,11 +57,15 @@ class House(Protocol):
 
 @dataclass(slots=True)
 class LocalHouse:
-    """One state directory on this machine, in a folder of its own. armed: crash points, as SQUALL_FAULT has them."""
+    """One state directory on this machine, in a folder of its own. armed: crash points, as SQUALL_FAULT has them.
+
+    containers: how many the load's widest function has.
+    """
 
     folder: Path
     armed: str = ""
     options: Mapping[str, str] = field(default_factory=dict)
+    containers: int = 1
     _before: leaks.Seen = field(default_factory=leaks.Seen)
     _clients: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
@@ -95,6 +99,7 @@ class LocalHouse:
             "SQUALL_STATE_DIR": str(self.paths.state),
             "PYTHONPATH": str(_SOURCES),
             "NO_COLOR": "1",
+            "CHAOS_CONTAINERS": str(self.containers),
             **{f"SQUALL_{name.upper()}": value for name, value in self.options.items()},
         }
         armed = {faults.VARIABLE: self.armed, faults.NOTES_VARIABLE: str(self.notes)} if self.armed else {}

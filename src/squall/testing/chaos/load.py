@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,17 @@ def work(key: str, seconds: float = 0.0) -> tuple[str, str]:
     run = _execution(key)
     if seconds:
         time.sleep(seconds)
+    return key, run
+
+
+# As many containers as whoever starts this program says, from the start on and to the end.
+_WIDE = int(os.environ.get("CHAOS_CONTAINERS", "1"))
+
+
+@app.function(min_containers=_WIDE if _WIDE > 1 else 0, max_containers=_WIDE, cpu=0.01, memory=16)
+def wide(key: str, seconds: float = 0.0) -> tuple[str, str]:
+    run = _execution(key)
+    time.sleep(seconds)
     return key, run
 
 
@@ -91,7 +103,8 @@ class Round:
     def run(self) -> None:
         """Returns when all have ended."""
         kinds: dict[str, Callable[[list[str]], None]] = {
-            "map": self._map,
+            "map": partial(self._map, work),
+            "wide": partial(self._map, wide),
             "spawn": self._spawn,
             "gen": self._gen,
             "nest": self._nest,
@@ -117,10 +130,10 @@ class Round:
         except Exception as wrong:  # noqa: BLE001 - whatever a client meets is evidence
             self._ledger.note("trouble", f"{type(wrong).__name__}: {wrong}", keys[0])
 
-    def _map(self, keys: list[str]) -> None:
+    def _map(self, function: Any, keys: list[str]) -> None:
         self._ledger.accepted(keys)
         seconds = self._wish.get("seconds", 0.0)
-        found = work.map(keys, kwargs={"seconds": seconds}, return_exceptions=True)
+        found = function.map(keys, kwargs={"seconds": seconds}, return_exceptions=True)
         for key, got in zip(keys, found, strict=True):
             self._take("map", key, got)
 
