@@ -9,6 +9,7 @@ import click
 from squall.cli.screen import plain, say, say_json, say_wrapped
 from squall.sdk.greeting import greet
 from squall.sdk.local_server import require_linux
+from squall.settings.options import read_options
 from squall.settings.paths import find_state
 from squall.settings.version import VERSION
 
@@ -32,11 +33,13 @@ def doctor(*, as_json: bool) -> None:
         *(row_of_runtime(look(level, str(paths.state), host)) for level in PROGRAMS),
         gpu_rung(look_at_gpus(os.environ.get(RECORDING_VARIABLE, ""))),
     )
+    record = read_options(paths.config).database or str(paths.database)
     greeting = greet(paths.server_socket, timeout_s=5.0)
     if as_json:
         facts: dict[str, Any] = {
             "version": VERSION,
             "state": str(paths.state),
+            "record": record,
             "server": None if greeting is None else {"pid": greeting.pid, "version": greeting.version},
             "row": row_of(host),
             "rungs": [dataclasses.asdict(rung) | {"good": rung.good} for rung in found],
@@ -45,6 +48,7 @@ def doctor(*, as_json: bool) -> None:
         return
     say(f"squall {VERSION} on Linux {host.kernel[0]}.{host.kernel[1]} ({host.machine}): {row_of(host)}")
     say(f"state: {paths.state}")
+    say(f"record: {plain(record)}")
     say("server: none runs" if greeting is None else f"server: process {greeting.pid}")
     width = max(len(rung.feature) for rung in found)
     for rung in found:

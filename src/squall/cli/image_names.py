@@ -18,6 +18,7 @@ from squall.model.image_name import parse_image_name, unknown_name
 from squall.sdk.app import App
 from squall.sdk.blocking import run_blocking
 from squall.sdk.image import Image
+from squall.settings.options import read_options
 from squall.settings.paths import find_state
 
 _SHORT: Final = 12
@@ -56,7 +57,7 @@ def show_history(*, name: str, as_json: bool) -> None:
     The last 100 are kept, and those of a deleted name for 7 days.
     """
     asked = _checked(name)
-    client = client_if_any()
+    client = _server()
     if client is not None:
         rows = client.request("image.names.history", {"name": asked})["history"]
     else:
@@ -147,11 +148,18 @@ def _publish_built(image: Image, name: str, *, quiet: bool) -> dict[str, Any]:
 
 def named() -> list[dict[str, Any]]:
     """Every name that means an image, from the server or, where none runs, from the record on this machine's disk."""
-    client = client_if_any()
+    client = _server()
     if client is None:
         return _at_rest()
     found: list[dict[str, Any]] = client.request("image.names.list")["names"]
     return found
+
+
+def _server() -> Any:
+    """The server, where one runs, or where only one can look: a record in a database is no file of this machine."""
+    if read_options(find_state().config).database:
+        return any_client()
+    return client_if_any()
 
 
 def _at_rest(name: str | None = None) -> list[dict[str, Any]]:

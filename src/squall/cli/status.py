@@ -37,6 +37,10 @@ def _show(found: dict[str, Any]) -> None:
     if "unanswered" in found:
         say(f"the server did not tell more: {plain(found['unanswered'])}", style="yellow")
     say(f"state: {found['state']}")
+    if "record" in found:
+        say(f"record: {plain(found['record']['where'])}")
+        if found["record"]["trouble"]:
+            say(f"calls are not recorded just now: {plain(found['record']['trouble'])}", style="yellow")
     for name in ("supervisor", "server", "agent"):
         if found[name]:
             say(f"{name}: process {found[name]['pid']}")

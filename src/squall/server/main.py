@@ -9,6 +9,7 @@ import logging
 import signal
 import socket
 from functools import partial
+from pathlib import Path
 
 from squall.blobs.disk_blobs import DiskBlobs
 from squall.server.api import Connection
@@ -18,7 +19,11 @@ from squall.settings.options import Options, read_options
 from squall.settings.paths import StatePaths, open_state
 from squall.state.log_lines import LogLimits
 from squall.state.log_store import LogStore
+from squall.state.postgres_address import PostgresAddress
+from squall.state.postgres_state import PostgresState
+from squall.state.sqlite_file import DatabaseOptions, Synchronous
 from squall.state.sqlite_state import SqliteState
+from squall.state.state_store import StateStore
 from squall.wire.address import Peer
 from squall.wire.endpoint import listen
 from squall.wire.socket_channel import SocketChannel
@@ -37,7 +42,7 @@ def main(argv: list[str]) -> int:
 
 async def serve(paths: StatePaths, options: Options) -> int:
     """Serves clients and agents until idle or told to end."""
-    state = await SqliteState.open(paths.database)
+    state = await open_record(paths, options)
     blobs = await DiskBlobs.open(paths.blobs)
     kept = LogLimits(app_bytes=int(options.log_keep_bytes), keep_s=options.log_keep_s)
     logs = await LogStore.open(paths.logs / "apps", kept)
@@ -68,3 +73,12 @@ async def serve(paths: StatePaths, options: Options) -> int:
     await state.close()
     await blobs.close()
     return 0
+
+
+async def open_record(paths: StatePaths, options: Options) -> StateStore:
+    """The record, where the machine's owner wants it kept."""
+    if options.database:
+        secret = Path(options.database_password_file) if options.database_password_file else None
+        return await PostgresState.open(PostgresAddress(url=options.database, password_file=secret))
+    synchronous = Synchronous(options.sqlite_synchronous)
+    return await SqliteState.open(paths.database, DatabaseOptions(synchronous=synchronous))

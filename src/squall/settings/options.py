@@ -2,7 +2,7 @@
 
 import os
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from ipaddress import IPv4Network
 from pathlib import Path
@@ -10,6 +10,7 @@ from typing import Any
 
 from squall.model.call import LARGEST_VALUE
 from squall.model.errors import InvalidError
+from squall.settings.database_url import wrong_with
 
 KIB = 1024
 MIB = 1024 * KIB
@@ -28,6 +29,15 @@ def _option(default: float, *, least: float, most: float, means: str) -> Any:
 def _networks(*, most: int, means: str) -> Any:
     """A field that is text: networks of IPv4 with commas between them, at most so many, none by default."""
     return field(default="", metadata={"least": "", "most": "", "means": means, "networks": most})
+
+
+def _text(default: str = "", *, wrong: Callable[[str], str], means: str) -> Any:
+    """A field that is text; wrong: says what is wrong with a value, "" if nothing is."""
+    return field(default=default, metadata={"least": "", "most": "", "means": means, "wrong": wrong})
+
+
+def _one_of(*words: str) -> Callable[[str], str]:
+    return lambda value: "" if value in words else f"must be one of {', '.join(words)}, not {value!r}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -175,6 +185,22 @@ class Options:
         most=GIB,
         means="size at which the log of server, agent or supervisor is rotated",
     )
+    # record
+    database: str = _text(
+        wrong=lambda value: value and wrong_with(value),
+        means="where the record of calls is kept, as postgresql://user@host/name; where it is not set, in SQLite in the "
+        "state directory",
+    )
+    database_password_file: str = _text(
+        wrong=lambda value: "" if not value or Path(value).is_absolute() else "must be an absolute path",
+        means="a file that holds the database's password; where it is not set, PGPASSWORD, PGPASSFILE and ~/.pgpass "
+        "are looked at",
+    )
+    sqlite_synchronous: str = _text(
+        "normal",
+        wrong=_one_of("normal", "full"),
+        means="what a commit to SQLite survives: normal the death of every process, full a power cut too",
+    )
     # network
     network_range: str = _networks(
         most=1,
@@ -237,7 +263,11 @@ def read_options(config: Path | None = None, environ: Mapping[str, str] = os.env
 
 def describe() -> list[dict[str, Any]]:
     """Every option as name, default, least, most, means; for `squall explain options` and the docs."""
-    return [{"name": known.name, "default": known.default, **known.metadata} for known in fields(Options)]
+    shown = ("least", "most", "means")
+    return [
+        {"name": known.name, "default": known.default, **{key: known.metadata[key] for key in shown}}
+        for known in fields(Options)
+    ]
 
 
 def _from_file(config: Path | None) -> dict[str, Any]:
@@ -301,6 +331,8 @@ def _check(name: str, value: Any, where: str) -> float | str:
     """`value` as the option's own kind, within its bounds."""
     known = _KNOWN[name]
     kind = type(known.default)
+    if kind is str and "wrong" in known.metadata:
+        return _check_text(name, value, where)
     if kind is str:
         return _check_networks(name, value, where)
     whole = isinstance(value, int) and not isinstance(value, bool)
@@ -311,6 +343,13 @@ def _check(name: str, value: Any, where: str) -> float | str:
     if not least <= value <= most:  # also false for nan
         raise _malformed(name=name, where=where, why=f"must be from {least} to {most}, not {value!r}")
     return float(value) if kind is float else int(value)
+
+
+def _check_text(name: str, value: Any, where: str) -> str:
+    why = _KNOWN[name].metadata["wrong"](value) if isinstance(value, str) else "must be text"
+    if why:
+        raise _malformed(name=name, where=where, why=why)
+    return str(value)
 
 
 def _check_networks(name: str, value: Any, where: str) -> str:

@@ -69,8 +69,11 @@ class Transactions(Connection, Protocol):
 class Database(Protocol):
     """Where connections come from, and what their errors mean.
 
-    trouble: why writers and readers wait just now; None when nobody does.
+    where: its path, or its URL without a secret. trouble: why writers and readers wait just now; None when nobody does.
     """
+
+    @property
+    def where(self) -> str: ...
 
     @property
     def trouble(self) -> str | None: ...

@@ -231,6 +231,10 @@ class MemoryState:
                 self._calls[one.id] = _Call(one)
 
     @property
+    def where(self) -> str:
+        return "memory"
+
+    @property
     def trouble(self) -> str | None:
         return None
 

@@ -81,6 +81,7 @@ class PostgresDatabase:
         self._patience = patience
         self._who = f"process {os.getpid()} on {socket.gethostname()}"
         self._epoch = 0
+        self.where = str(address)
         self.trouble: str | None = None
 
     def open_writer(self) -> PostgresWriter:
@@ -107,7 +108,7 @@ class PostgresDatabase:
         return PostgresConnection(self._address, name=f"squall, reads: {self._who}", reads_only=True)
 
     def named(self, error: Exception, /) -> Exception:
-        return named(error, str(self._address))
+        return named(error, self.where)
 
     def lost(self, error: Exception, /) -> bool:
         return isinstance(error, ConnectionGone)
@@ -170,15 +171,15 @@ class PostgresDatabase:
                 found = connect()
             except ConnectionGone as error:
                 if self.trouble is None:
-                    _log.warning("%s does not answer, and is asked again: %s", self._address, error)
-                self.trouble = f"{self._address} does not answer: {error}"
+                    _log.warning("%s does not answer, and is asked again: %s", self.where, error)
+                self.trouble = f"{self.where} does not answer: {error}"
                 if stop() or time.monotonic() + pause_s > until_s:
                     raise self.named(error) from error
             except Exception as error:
                 raise self.named(error) from error
             else:
                 if self.trouble is not None:
-                    _log.warning("%s answers again", self._address)
+                    _log.warning("%s answers again", self.where)
                 self.trouble = None
                 return found
             time.sleep(pause_s)

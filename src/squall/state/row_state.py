@@ -132,6 +132,10 @@ class RowState:
         return self._behind.lost
 
     @property
+    def where(self) -> str:
+        return self._database.where
+
+    @property
     def trouble(self) -> str | None:
         return self._database.trouble
 

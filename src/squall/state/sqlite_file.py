@@ -66,6 +66,10 @@ class SqliteDatabase:
     options: DatabaseOptions = DatabaseOptions()
 
     @property
+    def where(self) -> str:
+        return str(self.path)
+
+    @property
     def trouble(self) -> str | None:
         return None
 

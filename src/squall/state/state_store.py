@@ -122,6 +122,11 @@ class StateStore(Protocol):
         ...
 
     @property
+    def where(self) -> str:
+        """The database that keeps the record: a path, a URL, or the word memory."""
+        ...
+
+    @property
     def trouble(self) -> str | None:
         """Why writes and reads wait just now, for a database that is away; None while none does."""
         ...

@@ -39,6 +39,11 @@ def test_the_environment_wins_over_the_file(tmp_path: Path) -> None:
         ("network_range = '10.0.0.0/30'", "from /8 to /24"),
         ("network_deny = 'the office'", "networks of IPv4"),
         ("network_deny = '10.0.0.1/8'", "host bits"),
+        ("database = 5", "must be text"),
+        ("database = 'mysql://db/squall'", "does not begin with"),
+        ("database = 'postgresql://db'", "names no database"),
+        ("database_password_file = 'beside'", "absolute path"),
+        ("sqlite_synchronous = 'off'", "must be one of normal, full"),
     ],
 )
 def test_what_the_file_says_wrong_is_named(tmp_path: Path, text: str, says: str) -> None:
@@ -80,5 +85,20 @@ def test_no_name_of_a_variable_is_more_than_an_invalid_one(name: str) -> None:
 
 def test_every_option_says_what_it_means_and_its_default_is_within_its_bounds() -> None:
     for option in describe():
-        assert option["least"] <= option["default"] <= option["most"], option["name"]
+        if not isinstance(option["default"], str):
+            assert option["least"] <= option["default"] <= option["most"], option["name"]
         assert option["means"]
+
+
+def test_a_password_in_the_address_of_the_database_is_refused_and_not_repeated() -> None:
+    with pytest.raises(InvalidError, match="holds a password") as caught:
+        read_options(None, {"SQUALL_DATABASE": "postgresql://squall:hunter2@db/squall"})
+    assert "hunter2" not in f"{caught.value}{caught.value.remedy}"
+
+
+def test_the_record_is_kept_where_the_owner_says() -> None:
+    options = read_options(
+        None, {"SQUALL_DATABASE": "postgresql://squall@db/squall", "SQUALL_SQLITE_SYNCHRONOUS": "full"}
+    )
+    assert (options.database, options.sqlite_synchronous) == ("postgresql://squall@db/squall", "full")
+    assert (Options().database, Options().sqlite_synchronous) == ("", "normal")
