@@ -90,7 +90,7 @@ def test_spawned_calls_outlive_their_server_and_a_restart_of_the_database(
 def test_status_and_doctor_say_where_the_record_is(home: House, database: Postgres) -> None:
     home.run("-m", "squall", "up")
     url = database.address("record")
-    assert status(home)["record"] == {"where": url, "trouble": None}
+    assert status(home)["record"] == {"where": url, "trouble": None, "backup_trouble": None}
     assert f"record: {url}" in home.run("-m", "squall", "status").stdout
     assert json.loads(home.run("-m", "squall", "doctor", "--json").stdout)["record"] == url
 

@@ -26,6 +26,9 @@ COMMANDS = {
     "image": ("squall.cli.image:image", "Build images, look at them, fetch them, send them, remove them."),
     "shell": ("squall.cli.shell:shell", "Open a shell in a running container, or in an image."),
     "doctor": ("squall.cli.doctor:doctor", "Look at this machine: what each feature gets here, and why."),
+    "backup": ("squall.cli.backup:backup", "Copy the record of calls into a file."),
+    "restore": ("squall.cli.restore:restore", "Put a backup in the record's place."),
+    "migrate": ("squall.cli.migrate:migrate", "Take the record back to what an older version reads."),
     "testing": ("squall.cli.testing:testing", "Show what Squall does on this machine."),
     "simulate": (
         "squall.cli.simulate:simulate",

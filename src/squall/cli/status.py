@@ -41,6 +41,8 @@ def _show(found: dict[str, Any]) -> None:
         say(f"record: {plain(found['record']['where'])}")
         if found["record"]["trouble"]:
             say(f"calls are not recorded just now: {plain(found['record']['trouble'])}", style="yellow")
+        if found["record"]["backup_trouble"]:
+            say(f"there is no new backup: {plain(found['record']['backup_trouble'])}", style="yellow")
     for name in ("supervisor", "server", "agent"):
         if found[name]:
             say(f"{name}: process {found[name]['pid']}")

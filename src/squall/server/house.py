@@ -19,6 +19,7 @@ from squall.scheduling.liveness import Patience
 from squall.server.access import Access
 from squall.server.apps import Apps
 from squall.server.awake import Awake
+from squall.server.backups import Backups
 from squall.server.calls import Calls
 from squall.server.capacity import Capacity
 from squall.server.collecting import Collecting
@@ -38,6 +39,7 @@ from squall.settings.options import Options
 from squall.settings.paths import StatePaths
 from squall.state.log_store import LogStore
 from squall.state.records import ContainerRecord
+from squall.state.sqlite_backup import backup_directory
 from squall.state.state_store import StateStore
 from squall.wire.channel import Channel
 from squall.wire.session import Session
@@ -115,6 +117,7 @@ class House:
         self.started_s = time.time()
         self._tasks = tasks
         self._answers: set[asyncio.Task[None]] = set()
+        self.backups = Backups(stores.state, backup_directory(stores.paths.database), options)
         self.durable = Durable(stores.state, stores.blobs, self.calls)
         self.calls.on_dropped = self._note_dropped
         self.calls.on_lease = Awake(loop).touch
@@ -155,6 +158,7 @@ class House:
             self.nodes.watch(self.patience),
             self.sweeps.run(),
             self.collecting.run(),
+            self.backups.run(),
         )
 
     def touch(self) -> None:

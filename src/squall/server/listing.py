@@ -40,7 +40,11 @@ async def status(house: House, _head: dict[str, Any]) -> dict[str, Any]:
         "apps": apps(house),
         "waiting": waiting(house),
         "calls": len(house.calls.calls),
-        "record": {"where": house.state.where, "trouble": house.state.trouble},
+        "record": {
+            "where": house.state.where,
+            "trouble": house.state.trouble,
+            "backup_trouble": house.backups.trouble,
+        },
         "unrecorded": {"inputs": house.durable.unrecorded, "reason": house.durable.trouble},
         "fenced": sum(record.line.fenced for record in house.calls.functions.values()),
         "nodes": [

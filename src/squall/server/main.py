@@ -78,7 +78,12 @@ async def serve(paths: StatePaths, options: Options) -> int:
 async def open_record(paths: StatePaths, options: Options) -> StateStore:
     """The record, where the machine's owner wants it kept."""
     if options.database:
-        secret = Path(options.database_password_file) if options.database_password_file else None
-        return await PostgresState.open(PostgresAddress(url=options.database, password_file=secret))
+        return await PostgresState.open(postgres_address(options))
     synchronous = Synchronous(options.sqlite_synchronous)
     return await SqliteState.open(paths.database, DatabaseOptions(synchronous=synchronous))
+
+
+def postgres_address(options: Options) -> PostgresAddress:
+    """Where the record is, of a machine whose owner keeps it in Postgres."""
+    secret = Path(options.database_password_file) if options.database_password_file else None
+    return PostgresAddress(url=options.database, password_file=secret)

@@ -201,6 +201,13 @@ class Options:
         wrong=_one_of("normal", "full"),
         means="what a commit to SQLite survives: normal the death of every process, full a power cut too",
     )
+    backup_every_s: float = _option(
+        DAY_S,
+        least=0.0,
+        most=30 * DAY_S,
+        means="between two backups of a record in SQLite, made while the server runs; 0 means none are",
+    )
+    backup_keep: int = _option(7, least=1, most=1000, means="how many of these backups are kept")
     # network
     network_range: str = _networks(
         most=1,

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 from squall.model.call import CallState, OutcomeKind
-from squall.model.errors import CallConflict, StoreClosed
+from squall.model.errors import CallConflict, FeatureUnavailable, StoreClosed
 from squall.model.ids import AppId, CallId, ContainerId, FunctionId, NodeId, TokenId
 from squall.state.records import (
     MOST_NAMINGS,
@@ -373,6 +374,13 @@ class MemoryState:
         for name in names:
             del self._namings[name]
         return Swept(calls=len(calls), containers=len(gone), apps=len(spent), names=len(names))
+
+    async def back_up(self, directory: Path, *, keep: int) -> Path:  # noqa: ARG002 - the Protocol's
+        raise FeatureUnavailable(
+            "a record in memory has no backup",
+            remedy="keep it in SQLite or in Postgres",
+            feature="backup",
+        )
 
     async def flush(self) -> None:
         self._open()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Final
 
+from squall.model.errors import FeatureUnavailable
 from squall.state.postgres_address import PostgresAddress
 from squall.state.postgres_connection import library
 from squall.state.postgres_database import Patience, PostgresDatabase
@@ -30,3 +32,10 @@ class PostgresState(RowState):
         state = cls(PostgresDatabase(address, patience or Patience()), readers=_READERS, free=lambda: None)
         await state.start()
         return state
+
+    async def back_up(self, directory: Path, *, keep: int) -> Path:  # noqa: ARG002 - the Protocol's
+        raise FeatureUnavailable(
+            f"the record in {self.where} is backed up by whoever runs that database",
+            remedy=f"use its own tools: `pg_dump --format=custom --file=record.dump {self.where}`",
+            feature="backup",
+        )

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,10 +17,12 @@ from squall.model.errors import StateCorrupt, StateDirectoryBusy
 from squall.settings.lock import Lock, last_holder
 from squall.state.connection import Connection, Transactions
 from squall.state.migrate import migrate
+from squall.state.sqlite_backup import back_up, backup_directory, name_for, restore_note
 from squall.state.sqlite_errors import sqlite_error
+from squall.state.sqlite_wal import wal_damage
 
-# Reading 200 MB takes half a second: a larger record is not read through at each start, and damage in it is named
-# when the damaged page is met.
+# Reading 200 MB takes half a second: a larger record is not read through at each start. Damage in it is named when the
+# damaged page is met, or by the next backup, which is read through whatever its size.
 CHECKED_BYTES: Final = 256 << 20
 
 
@@ -119,6 +123,13 @@ def open_writer(database: Path, options: DatabaseOptions) -> SqliteConnection:
 
     Raises StateCorrupt, StateSchemaError, DiskFull, StateDirectoryReadOnly, StateDirectoryError.
     """
+    if restore_note(database).exists():
+        raise StateCorrupt(
+            f"a backup was being put in the place of {database}, and that was broken off",
+            remedy="run `squall restore` again",
+            path=str(database),
+        )
+    check_whole(database)
     connection = _connect(database)
     try:
         os.chmod(database, 0o600)
@@ -130,11 +141,7 @@ def open_writer(database: Path, options: DatabaseOptions) -> SqliteConnection:
         if options.max_bytes is not None:
             (page,) = connection.execute("PRAGMA page_size").fetchone()
             connection.execute(f"PRAGMA max_page_count = {max(1, options.max_bytes // page)}")
-        if database.stat().st_size <= CHECKED_BYTES:
-            (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
-            if verdict != "ok":
-                raise StateCorrupt(f"{database} is damaged: {verdict}", path=str(database))
-        migrate(connection)
+        migrate(connection, before=partial(_back_up_before, database))
     except sqlite3.Error as error:
         connection.close()
         raise sqlite_error(error, str(database)) from error
@@ -144,18 +151,51 @@ def open_writer(database: Path, options: DatabaseOptions) -> SqliteConnection:
     return connection
 
 
+def check_whole(database: Path) -> None:
+    """Looks for damage in a record that nobody has open, and changes nothing. Raises StateCorrupt and its like."""
+    if not database.exists():
+        return
+    # One that only reads: the last writer to close puts into the database what of a log is whole, and removes the log.
+    connection = _connect(database, reads_only=True)
+    try:
+        connection.execute("SELECT count(*) FROM sqlite_master").fetchone()  # reads the log
+        wrong = wal_damage(database)
+        if wrong:
+            raise StateCorrupt(
+                f"{database} is damaged: {wrong}",
+                remedy="`squall restore --latest` puts the newest backup in its place; `squall restore --cut` keeps the "
+                "record and drops what was committed after the damage",
+                path=str(database),
+            )
+        if database.stat().st_size <= CHECKED_BYTES:
+            (verdict,) = connection.execute("PRAGMA integrity_check(1)").fetchone()
+            if verdict != "ok":
+                raise StateCorrupt(f"{database} is damaged: {verdict}", path=str(database))
+    except sqlite3.Error as error:
+        raise sqlite_error(error, str(database)) from error
+    finally:
+        connection.close()
+
+
+def _back_up_before(database: Path, version: int) -> None:
+    back_up(database, backup_directory(database) / name_for(time.time(), before=version))
+
+
 def open_reader(database: Path) -> SqliteConnection:
-    """A connection that only reads, beside the writer."""
-    connection = _connect(database)
-    connection.execute("PRAGMA query_only = ON")
-    return connection
+    """A connection that only reads, beside the writer or alone."""
+    return _connect(database, reads_only=True)
 
 
-def _connect(database: Path) -> SqliteConnection:
+def _connect(database: Path, *, reads_only: bool = False) -> SqliteConnection:
     try:
         # Transactions are begun and ended in words: the module's own are neither immediate nor where one expects.
         return sqlite3.connect(
-            database, timeout=10.0, isolation_level=None, check_same_thread=False, factory=SqliteConnection
+            f"{database.absolute().as_uri()}{'?mode=ro' if reads_only else ''}",
+            timeout=10.0,
+            isolation_level=None,
+            check_same_thread=False,
+            factory=SqliteConnection,
+            uri=True,
         )
     except sqlite3.Error as error:
         raise sqlite_error(error, str(database)) from error

@@ -6,6 +6,7 @@ import asyncio
 from pathlib import Path
 
 from squall.state.row_state import RowState
+from squall.state.sqlite_backup import back_up_and_keep
 from squall.state.sqlite_file import DatabaseOptions, SqliteDatabase, lock_directory
 
 
@@ -26,3 +27,6 @@ class SqliteState(RowState):
         state = cls(SqliteDatabase(database, options or DatabaseOptions()), readers=1, free=lock.close)
         await state.start()
         return state
+
+    async def back_up(self, directory: Path, *, keep: int) -> Path:
+        return await asyncio.to_thread(back_up_and_keep, Path(self.where), directory, keep=keep)

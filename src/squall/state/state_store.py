@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from pathlib import Path
 from typing import Protocol
 
 from squall.model.call import CallState
@@ -218,6 +219,13 @@ class StateStore(Protocol):
         """Removes what ended before then: calls with their inputs and outcomes, containers, apps without calls, deleted names.
 
         Works in small steps between which others write; one that was broken off is gone on with by the next.
+        """
+        ...
+
+    async def back_up(self, directory: Path, *, keep: int) -> Path:
+        """Makes a backup in `directory`, whole and checked, beside the last `keep`, which include it; where it is.
+
+        Writers go on meanwhile. Raises FeatureUnavailable where the database is not a file of this machine.
         """
         ...
 

@@ -12,6 +12,7 @@ Error                              SQ-1000
         DescriptorNotSent          SQ-1803
         DigestMismatch             SQ-1912
         TreeInvalid                SQ-1913
+        BackupUnusable             SQ-1924
         LayerInvalid               SQ-1516
         ImageDocumentInvalid       SQ-1518
         ListenRefused              SQ-1623
@@ -236,6 +237,7 @@ from squall.model.errors.root import (
     from_wire,
 )
 from squall.model.errors.stores import (
+    BackupUnusable,
     BlobCorrupt,
     BlobMissing,
     BucketBusy,
@@ -284,6 +286,7 @@ __all__ = [
     "AppStopped",
     "ArgumentNotSerializable",
     "AuthError",
+    "BackupUnusable",
     "BlobCorrupt",
     "BlobMissing",
     "BucketBusy",

@@ -21,7 +21,10 @@ class StateCorrupt(StateDirectoryError):
     """The record in the state directory is damaged."""
 
     code, status = "SQ-1901", 500
-    remedy = "look at the disk's health; then move the named file away (the record starts afresh) or put a backup there"
+    remedy = (
+        "look at the disk's health; then put the newest backup in its place with `squall restore --latest`, or move "
+        "the named file away (the record starts afresh)"
+    )
 
 
 class StoreClosed(Error):
@@ -159,3 +162,11 @@ class DatabaseFailed(Error):
     code, status = "SQ-1923", 502
     remedy = "look at the log of the database server"
     database: str | None = None
+
+
+class BackupUnusable(InvalidError):
+    """This file cannot be a backup of the record, or cannot become one."""
+
+    code, status = "SQ-1924", 422
+    remedy = "give another one: `squall restore` without a path lists those that were made"
+    path: str | None = None

@@ -81,7 +81,7 @@ $ SQUALL_SERVER=unix:/tmp/squall.sock squall run hello.py""",
     "SQ-1613": Explanation(
         """A newer version of Squall has used this directory and changed the form of its record. This version would damage it,
 so it touches nothing.""",
-        """$ pip install --upgrade squall""",
+        """$ squall migrate --to 1    # with the newer version, where the older one is to go on""",
     ),
     "SQ-1700": Explanation(
         """At level `process` nothing separates the code from this machine. Your own files run there with a warning; code of
@@ -135,8 +135,8 @@ $ SQUALL_STATE_DIR=/data/squall squall up""",
     "SQ-1901": Explanation(
         """The file that records apps and calls does not read as it was written. Squall does not repair it by guesswork: it
 names the file and leaves it alone.""",
-        """$ mv STATE/state.sqlite STATE/state.sqlite.damaged
-$ squall up""",
+        """$ squall restore            # which backups there are
+$ squall restore --latest""",
     ),
     "SQ-1902": Explanation(
         """The server was stopping and had closed its record when this arrived. Nothing was written.""",

@@ -47,4 +47,8 @@ STORES: Final = {
         why="The server answered with an error that has no name of its own here; the message holds its words and SQLSTATE.",
         example="SQUALL_DATABASE=postgresql://squall@db.example/squall",
     ),
+    "SQ-1924": Explanation(
+        why="Before a backup is put back, it is read through: it must be a whole SQLite database with a schema that this version knows. A new one never replaces a file.",
+        example="$ squall restore",
+    ),
 }
