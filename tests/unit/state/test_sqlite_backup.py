@@ -19,6 +19,7 @@ from squall.model.call import OutcomeKind, Verb
 from squall.model.errors import BackupUnusable, FeatureUnavailable, StateCorrupt
 from squall.model.ids import CallId, FunctionId
 from squall.state.memory_state import MemoryState
+from squall.state.migrate import migrate_back, schema_version
 from squall.state.records import CallRecord, InputChunk, OutcomeRecord
 from squall.state.sqlite_backup import (
     back_up,
@@ -30,6 +31,7 @@ from squall.state.sqlite_backup import (
     put_back,
     restore_note,
 )
+from squall.state.sqlite_file import DatabaseOptions, open_writer
 from squall.state.sqlite_state import SqliteState
 
 SOURCE = Path(squall.__file__).parent.parent
@@ -231,9 +233,9 @@ def test_a_record_that_is_damaged_itself_cannot_be_cut(database: Path) -> None:
 
 
 def test_a_record_is_backed_up_before_its_schema_changes(database: Path) -> None:
-    with contextlib.closing(sqlite3.connect(database, isolation_level=None)) as db:
-        (newest,) = db.execute("SELECT max(version) FROM schema_version").fetchone()
-        db.executescript("DELETE FROM schema_version WHERE version > 1; DROP TABLE namings;")
+    with contextlib.closing(open_writer(database, DatabaseOptions())) as writer:
+        newest = schema_version(writer)
+        migrate_back(writer, 1)
     assert names(database) == {"fc-old"}
     (kept,) = backups_in(backup_directory(database))
     assert kept.before == f"-before-schema-{newest}"

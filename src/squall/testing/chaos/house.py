@@ -73,7 +73,7 @@ class LocalHouse:
     def made(cls, *, armed: str = "", options: Mapping[str, str] | None = None) -> LocalHouse:
         """A new one, in which nothing runs yet."""
         folder = Path(tempfile.mkdtemp(prefix="squall-f-"))
-        house = cls(folder, armed, options or {}, leaks.look(frozenset({folder})))
+        house = cls(folder, armed, options or {}, _before=leaks.look(frozenset({folder})))
         house.ledger.mkdir()
         house.notes.mkdir()
         make_directories(house.paths)

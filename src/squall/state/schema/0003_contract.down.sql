@@ -1,0 +1,12 @@
+DROP TABLE busy;
+DROP INDEX containers_by_end;
+ALTER TABLE containers DROP COLUMN gpu_type;
+ALTER TABLE containers DROP COLUMN gpu_s;
+ALTER TABLE containers DROP COLUMN cpu_kept_s;
+ALTER TABLE containers DROP COLUMN memory_kept_byte_s;
+ALTER TABLE containers DROP COLUMN memory_byte_s;
+DROP TABLE tries;
+DROP INDEX outcomes_failed;
+ALTER TABLE outcomes DROP COLUMN code;
+DROP INDEX calls_of_a_parent;
+ALTER TABLE calls DROP COLUMN parent;
