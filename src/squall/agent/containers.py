@@ -9,7 +9,7 @@ import os
 import socket
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -17,6 +17,7 @@ from squall import faults
 from squall.agent.ahead import Ahead
 from squall.agent.gpus import GpuRoom, GpusHeldBack
 from squall.agent.launcher_link import LauncherLink, Message
+from squall.agent.meter import SAMPLE_S, Meter, look
 from squall.agent.network import Network
 from squall.agent.output import Output
 from squall.agent.pools import Pools, uid_base
@@ -81,6 +82,7 @@ class Containers:
         self.send_logs: SendLogs = lambda _head, _texts: None
         self.gpus = GpuRoom()
         self.lost: Callable[[], None] = lambda: None
+        self.meter = Meter(asyncio.get_running_loop().time)
         self._pools = means.pools
         self._images = means.images
         self._relay = means.relay
@@ -156,6 +158,15 @@ class Containers:
         if local is not None and not local.killed:
             local.stopping = local.killed = True
             local.launcher.tell("kill", container=container)
+
+    async def measure(self) -> None:
+        """Looks at what containers take, and tells the server, for as long as the agent lives."""
+        while True:
+            await asyncio.sleep(SAMPLE_S)
+            roots = {name: (local.init_pid, local.pid) for name, local in self.present.items()}
+            self.meter.note(await asyncio.to_thread(look, roots))
+            if rows := self.meter.rows():
+                self.tell({"t": "event", "event": "usage", "L": rows})
 
     async def adopt(self, links: list[LauncherLink]) -> None:
         """Takes over the containers that an earlier agent left running."""
@@ -316,6 +327,7 @@ class Containers:
             gpus=self.gpus.describe(message["container"]),
         )
         self.present[local.id] = local
+        self.meter.begin(local.id)
         self.tell({"t": "event", "event": "started", **local.describe()})
         faults.point(_NOTED)
         local.output = Output(
@@ -347,6 +359,7 @@ class Containers:
         }
         end = from_json(ContainerEnd, fields)
         faults.point(_END_HEARD)
+        end = replace(end, memory_byte_s=self.meter.end(container, end.memory_peak_bytes))
         link.tell("forget", container=container)
         faults.point(_END_TAKEN)
         if self._builds.ended(container, end):
@@ -369,7 +382,8 @@ class Containers:
             if local.output is not None:
                 local.output.close()
             self._relay.remove(local)
-            self._report_end(local.id, ContainerEnd(cause="signal", signal=9))
+            taken = self.meter.end(local.id, None)
+            self._report_end(local.id, ContainerEnd(cause="signal", signal=9, memory_byte_s=taken))
         self.lost()
 
     def _ask_for_address(self, link: LauncherLink, message: Message) -> None:

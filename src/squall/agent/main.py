@@ -174,6 +174,7 @@ class Agent:
         await self._containers.adopt(adopted)
         tidying.soon()
         evictions = loop.create_task(self._evict(stores))
+        measuring = loop.create_task(self._containers.measure())
         sweeping = loop.create_task(self._network.sweep())
         self._pools.park()
         serving = loop.create_task(self._serve_servers())
@@ -184,6 +185,7 @@ class Agent:
             await serving  # which raises what ended it
         serving.cancel()
         evictions.cancel()
+        measuring.cancel()
         self._containers.ahead.close()
         await sweeping
         if self._take_all_down:

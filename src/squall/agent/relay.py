@@ -14,6 +14,7 @@ from squall import faults
 from squall.agent.launcher_link import LauncherLink
 from squall.agent.output import Output
 from squall.model.errors import ChannelClosed, FrameError
+from squall.runtime.process_tree import age_seconds
 from squall.wire.channel import Channel
 from squall.wire.codec import Frame, Kind, write_head
 
@@ -61,6 +62,7 @@ class LocalContainer:
             "rung": self.rung,
             "why": self.why,
             "level": self.level,
+            "lived_s": age_seconds(self.pid),
             "phases_ms": self.phases_ms,
             "waited_ms": self.waited_ms,
             **self.gpus,

@@ -23,6 +23,8 @@ COMMANDS = {
     "logs": ("squall.cli.logs:logs", "Show what containers, or our own processes, have printed."),
     "app": ("squall.cli.app:app", "List and stop apps."),
     "container": ("squall.cli.container:container", "List containers, look into them, stop them."),
+    "call": ("squall.cli.call:call", "List inputs of spawned calls that failed, and have them run again."),
+    "usage": ("squall.cli.usage:usage", "Show what functions took: core-seconds, GiB-seconds, GPU-seconds."),
     "image": ("squall.cli.image:image", "Build images, look at them, fetch them, send them, remove them."),
     "shell": ("squall.cli.shell:shell", "Open a shell in a running container, or in an image."),
     "doctor": ("squall.cli.doctor:doctor", "Look at this machine: what each feature gets here, and why."),

@@ -47,7 +47,7 @@ class ContainerEnd:
     """How a container ended.
 
     cause is "exit", "signal", "oom", "pids", "disk", "killed" (by us) or "unplaced" (it never began, because its node has
-    not got what it was to have). Memory in bytes, cpu in seconds.
+    not got what it was to have). Memory in bytes, cpu in seconds, memory_byte_s in bytes times seconds.
     """
 
     cause: str = "exit"
@@ -56,4 +56,5 @@ class ContainerEnd:
     memory_peak_bytes: int | None = None
     memory_limit_bytes: int | None = None
     cpu_s: float | None = None
+    memory_byte_s: float | None = None
     said: str = ""

@@ -44,3 +44,19 @@ def is_id(text: str, prefix: str) -> bool:
 def input_id(call: CallId, index: int) -> str:
     """The id of one input: its call and its place in it, counted from 0."""
     return f"{call}:{index}"
+
+
+def call_of_input(name: str) -> CallId:
+    """The call that an input's id names."""
+    return CallId(name.partition(":")[0])
+
+
+def is_input_id(text: str) -> bool:
+    """Whether `text` has the shape of an input's id."""
+    call, _, index = text.partition(":")
+    return is_id(call, CALL) and index.isascii() and index.isdecimal()
+
+
+def made_s(name: str) -> float:
+    """When an id was made, in seconds since 1970."""
+    return int(name.partition("-")[2][:12], 16) / 1e3

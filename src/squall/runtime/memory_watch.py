@@ -3,6 +3,7 @@
 import os
 
 from squall.runtime.container import Container
+from squall.runtime.process_tree import descendants, read_text, resident_bytes
 
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 # Below this share of the limit the cheap count is good enough: it counts shared pages once for each process.
@@ -25,56 +26,18 @@ class MemoryWatch:
 
 def _used_bytes(roots: tuple[int, ...], *, near: int | None) -> int:
     """Bytes in memory of `roots` and all that descend from them, the share of shared pages only if it is near."""
-    pids = [pid for root in roots for pid in _descendants(root)]
-    cheap = sum(_resident(pid) for pid in pids)
+    pids = [pid for root in roots for pid in descendants(root)]
+    cheap = sum(resident_bytes(pid) for pid in pids)
     if near is None or cheap < near:
         return cheap
     return sum(_proportional(pid) for pid in pids)
 
 
-def _descendants(first: int) -> list[int]:
-    found, open_ends = [first], [first]
-    while open_ends:
-        pid = open_ends.pop()
-        # Each thread has the children that it forked itself.
-        threads = _list(f"/proc/{pid}/task")
-        lists = [_read(f"/proc/{pid}/task/{thread}/children") for thread in threads]
-        children = [int(child) for child in " ".join(lists).split()]
-        found += children
-        open_ends += children
-    return found
-
-
-def _resident(pid: int) -> int:
-    """What the process alone has in memory, and the memory files that it has mapped; no program files."""
-    fields = {}
-    for line in _read(f"/proc/{pid}/status").splitlines():
-        name, _, value = line.partition(":")
-        if name in {"RssAnon", "RssShmem"}:
-            fields[name] = int(value.split()[0]) * 1024
-    return sum(fields.values())
-
-
 def _proportional(pid: int) -> int:
     """The same, with pages shared between processes divided among them."""
     found = 0
-    for line in _read(f"/proc/{pid}/smaps_rollup").splitlines():
+    for line in read_text(f"/proc/{pid}/smaps_rollup").splitlines():
         name, _, value = line.partition(":")
         if name in {"Pss_Anon", "Pss_Shmem"}:
             found += int(value.split()[0]) * 1024
-    return found or _resident(pid)
-
-
-def _read(path: str) -> str:
-    try:
-        with open(path, encoding="utf-8", errors="replace") as file:
-            return file.read()
-    except OSError:
-        return ""  # It has ended meanwhile, or is not ours to look at.
-
-
-def _list(path: str) -> list[str]:
-    try:
-        return os.listdir(path)
-    except OSError:
-        return []  # It has ended meanwhile.
+    return found or resident_bytes(pid)

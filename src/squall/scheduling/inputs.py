@@ -111,17 +111,19 @@ class FunctionLine:
             raise ValueError(f"{call} has {said} inputs, and one beyond them came")
         return max(0, start + count - known)
 
-    def submit(self, call: CallId, *, start: int, count: int, total: int | None) -> int:
+    def submit(self, call: CallId, *, start: int, count: int, total: int | None, attempt: int = 1) -> int:
         """Takes inputs [start, start + count) of a call; those known already are passed over. How many were new.
 
-        total: how many inputs the call has in all, once the client knows. Raises what `fresh` raises.
+        total: how many inputs the call has in all, once the client knows. attempt: the number of their first attempt, above 1
+        where there were some before. Raises what `fresh` raises.
         """
         fresh = self.fresh(call, start=start, count=count, total=total)
         line = self._line(call)
         if total is not None:
             line.total = total
         if fresh:
-            self._offer(line, Segment(call, line.submitted, line.submitted + fresh, line.first))
+            first = max(line.first, attempt)
+            self._offer(line, Segment(call, line.submitted, line.submitted + fresh, first))
             line.submitted += fresh
             line.ended.extend(bytes(fresh))
         return fresh

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import builtins
-from collections.abc import AsyncIterator
+import json
+from collections.abc import AsyncIterator, Iterable
 from typing import Any, Generic, TypeVar
 
 from squall.model import errors
 from squall.model.errors import InvalidError
 from squall.model.ids import CALL, is_id
+from squall.sdk.call_records import CallNode, DeadLetter, call_tree
 from squall.sdk.client import Client
 from squall.sdk.face import Face, ItemsFace
 from squall.sdk.outcome import Failure, outcomes_in
 
 R = TypeVar("R")
+DEAD_AT_ONCE = 1000
 
 
 async def _gather(*calls: FunctionCall[Any]) -> list[Any]:
@@ -28,6 +31,8 @@ class FunctionCall(Generic[R]):
     get(timeout=None, *, index=0): the value of one input, waited for at most `timeout` seconds; 0 only asks.
     iter(start=0, end=None): the values of inputs start to end, in order.
     cancel(terminate_containers=False): ends the call. num_inputs(): how many inputs it has.
+    dead_letters(): its inputs that ended without a value, and were not cancelled. replay(indexes=None): has them run again.
+    get_call_graph(): itself, with the calls that its inputs have made.
     gather(*calls): the values of several calls. object_id: its id, for `FunctionCall.from_id` in another program.
     Each has an awaited form: `await call.get.aio()`.
     """
@@ -45,6 +50,9 @@ class FunctionCall(Generic[R]):
         self.iter = ItemsFace(self._iter)
         self.cancel = Face(self._cancel)
         self.num_inputs = Face(self._num_inputs)
+        self.dead_letters = Face(self._dead_letters)
+        self.replay = Face(self._replay)
+        self.get_call_graph = Face(self._graph)
 
     def __repr__(self) -> str:
         return f"FunctionCall({self.object_id!r})"
@@ -104,3 +112,29 @@ class FunctionCall(Generic[R]):
         """How many inputs the call has."""
         frame = await Client.here().ask_surely("call.info", {"call": self.object_id})
         return int(frame.head()["inputs"])
+
+    async def _dead_letters(self) -> list[DeadLetter]:
+        """The inputs that ended without a value and were not cancelled, by their index; `get(index=...)` raises each one's error."""
+        found: list[DeadLetter] = []
+        while True:
+            start = found[-1].index + 1 if found else 0
+            head = {"call": self.object_id, "start": start, "limit": DEAD_AT_ONCE}
+            rows = json.loads(bytes((await Client.here().ask_surely("call.dead", head)).payload))
+            found += [DeadLetter.read(row) for row in rows]
+            if len(rows) < DEAD_AT_ONCE:
+                return found
+
+    async def _replay(self, indexes: Iterable[int] | None = None) -> int:
+        """Has dead letters run again, all of them or those of `indexes`; how many. They keep their place in the call.
+
+        What they end with then takes the place of their error. Raises ConflictError while the call has not ended, or after
+        it was cancelled; FunctionNotFound when its app does not run any more.
+        """
+        payload = b"" if indexes is None else json.dumps(sorted(set(indexes))).encode()
+        frame = await Client.here().ask_surely("call.replay", {"call": self.object_id}, payload)
+        return int(frame.head()["inputs"])
+
+    async def _graph(self) -> CallNode:
+        """This call with the calls that its inputs have made, and theirs, down to 10,000 of them."""
+        frame = await Client.here().ask_surely("call.graph", {"call": self.object_id})
+        return call_tree(json.loads(bytes(frame.payload)))

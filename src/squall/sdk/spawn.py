@@ -8,7 +8,7 @@ from typing import Any
 from squall.context.fresh import fresh_id
 from squall.model.call import Verb
 from squall.model.ids import CALL
-from squall.sdk.calls import Packed, Target
+from squall.sdk.calls import Packed, Target, parent
 from squall.sdk.function_call import FunctionCall
 from squall.sdk.inputs import Input, Inputs, collect
 from squall.sdk.maps import BATCH, BATCH_BYTES
@@ -28,6 +28,7 @@ async def spawn(target: Target, args: tuple[Any, ...], kwargs: dict[str, Any]) -
         "d": [packed.size],
         "start": 0,
         "total": 1,
+        **parent(),
     }
     try:
         await target.client.ask_surely("call", head, *packed.buffers, fds=packed.fds)
@@ -43,6 +44,7 @@ class SpawnedMap:
         self.id = fresh_id(CALL)
         self._target = target
         self._verb = verb
+        self._parent = parent()
         self._at = 0
         self._mean_bytes = 1
         self._done = False
@@ -66,7 +68,7 @@ class SpawnedMap:
         many = payload.pack_many(batch, role="call", main=self._target.main)
         self._mean_bytes = max(1, len(many.buffer) // max(1, len(batch)))
         head: dict[str, Any] = {"call": self.id, "fn": self._target.function, "verb": self._verb}
-        head |= {"d": many.lengths, "start": self._at}
+        head |= {"d": many.lengths, "start": self._at, **self._parent}
         self._at += len(batch)
         if last:
             head["total"] = self._at

@@ -24,10 +24,10 @@ from squall.model.errors import (
     TooManyInputs,
     VersionError,
 )
-from squall.model.ids import CALL, CallId, FunctionId, is_id
+from squall.model.ids import CALL, CallId, FunctionId, is_id, is_input_id
 from squall.model.jsonable import from_json, to_json
 from squall.model.node import Node
-from squall.server import access_streams, image_names, image_streams, listing
+from squall.server import access_streams, call_questions, image_names, image_streams, listing
 from squall.server.house import House
 from squall.server.listing import QUESTIONS
 from squall.server.permits import OWNER, Caller, CallerKind, refusal
@@ -238,7 +238,13 @@ def call(connection: Connection, stream: Stream, head: dict[str, Any], frame: Fr
     if not is_id(name, CALL):
         raise InvalidError(f"{name!r} is no id of a call")
     verb = Verb(head.get("verb", "remote"))
-    record = CallRecord(name, FunctionId(head["fn"]), verb, stream=stream, created_s=house.clock())
+    parent = str(head.get("parent", ""))
+    record = CallRecord(
+        *(name, FunctionId(head["fn"]), verb),
+        stream=stream,
+        parent=parent if is_input_id(parent) else "",
+        created_s=house.clock(),
+    )
     if verb.durable:
         record.stream = None
         kept = Frame(frame.kind, payload=frame.payload, fds=frame.take_fds())
@@ -247,14 +253,12 @@ def call(connection: Connection, stream: Stream, head: dict[str, Any], frame: Fr
     earlier = house.calls.calls.get(name)
     if earlier is not None:
         earlier.stream = None
-        house.calls.cancel(name)
+        house.calls.cancel(name, spare_durable=True)
     _make_way(connection, stream)
     stream.on_frame = lambda frame: _on_call_frame(connection, record, stream, frame)
     if verb is Verb.REMOTE:
         head.setdefault("total", 1)
     _take_inputs(house, record, head, frame)
-    if record.id in house.calls.calls:
-        house.history(record)
 
 
 def _take_inputs(house: House, record: CallRecord, head: dict[str, Any], frame: Frame) -> None:
@@ -301,7 +305,8 @@ def _on_call_frame(connection: Connection, record: CallRecord, stream: Stream, f
     elif frame.kind is Kind.CREDIT:
         calls.credit(record, int(frame.head()["n"]))
     elif frame.kind is Kind.CANCEL:
-        calls.cancel(record.id)
+        # A lost connection is a CANCEL too, made here: the call comes again, and what its inputs spawned goes on.
+        calls.cancel(record.id, spare_durable=connection.session.channel.closed)
 
 
 def function_scale(connection: Connection, stream: Stream, head: dict[str, Any], _frame: Frame) -> None:
@@ -446,37 +451,12 @@ def logs(connection: Connection, stream: Stream, head: dict[str, Any], _frame: F
     _spawn(connection.house, stream, listing.logs(connection.house, stream, head))
 
 
-def call_get(connection: Connection, stream: Stream, head: dict[str, Any], _frame: Frame) -> None:
-    """The outcome of one input of a durable call."""
-    if head["wait"]:
+def call_question(connection: Connection, stream: Stream, head: dict[str, Any], frame: Frame) -> None:
+    """A question about a call that is on record, or something to be done to it."""
+    if head.get("wait"):
         _make_way(connection, stream)
-    work = connection.house.durable.answer(
-        stream, CallId(head["call"]), int(head["index"]), wait=bool(head["wait"])
-    )
+    work = call_questions.QUESTIONS[head["t"]](connection.house, stream, head, bytes(frame.payload))
     _spawn(connection.house, stream, work)
-
-
-def call_cancel(connection: Connection, stream: Stream, head: dict[str, Any], _frame: Frame) -> None:
-    """Ends a durable call."""
-
-    async def cancel() -> None:
-        name = CallId(head["call"])
-        holders = connection.house.calls.holders(name) if head.get("terminate") else []
-        await connection.house.durable.cancel(name)
-        for worker in holders:
-            connection.house.capacity.kill(worker)
-        stream.end({})
-
-    _spawn(connection.house, stream, cancel())
-
-
-def call_info(connection: Connection, stream: Stream, head: dict[str, Any], _frame: Frame) -> None:
-    """What is known of a durable call."""
-
-    async def answer() -> None:
-        stream.end(await connection.house.durable.info(CallId(head["call"])))
-
-    _spawn(connection.house, stream, answer())
 
 
 def access(connection: Connection, stream: Stream, head: dict[str, Any], frame: Frame) -> None:
@@ -503,14 +483,12 @@ HANDLERS: dict[str, Handler] = {
     "blob.get": blob_get,
     "blob.put": blob_put,
     "blobs.collect": blobs_collect,
-    "call.get": call_get,
-    "call.cancel": call_cancel,
-    "call.info": call_info,
     "function.scale": function_scale,
     "logs": logs,
     "container.exec": container_exec,
     **dict.fromkeys(QUESTIONS, question),
     **dict.fromkeys(access_streams.QUESTIONS, access),
+    **dict.fromkeys(call_questions.QUESTIONS, call_question),
     **dict.fromkeys(image_streams.MESSAGES, image),
     **dict.fromkeys(image_names.QUESTIONS, image_name),
 }

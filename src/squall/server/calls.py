@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from squall import faults
-from squall.model.call import OutcomeKind
+from squall.model.call import CallState, OutcomeKind
 from squall.model.container import ContainerState
 from squall.model.errors import (
     AppStopped,
@@ -21,6 +21,7 @@ from squall.scheduling.chunk import chunk_size, may_prefetch
 from squall.scheduling.inputs import Lease, Segment
 from squall.scheduling.loss import not_run_again
 from squall.scheduling.retry import delay_after_raise_s
+from squall.server.family import Family
 from squall.server.input_blocks import MOST_BYTES, Block
 from squall.server.outcome_runs import OutcomeRun, error_text, read_runs, read_segment, with_error
 from squall.server.pending import PendingLimits, refuse_what_is_too_much
@@ -63,15 +64,17 @@ class Calls:
         self.functions: dict[FunctionId, FunctionRecord] = {}
         self.calls: dict[CallId, CallRecord] = {}
         self.workers: dict[ContainerId, Worker] = {}
+        self.family = Family()
         self.returning = Returning()
         self.on_outcomes: OnOutcomes = _nobody_records
         self.on_lease: Callable[[], None] = lambda: None
         self.on_dropped: Callable[[CallId], None] = lambda _call: None
+        self.on_over: Callable[[CallRecord, CallState], None] = lambda _call, _state: None
         self._printed_s: dict[AppId, float] = {}
         self.pending_bytes = 0
         self.fenced = 0
         self.next_look_s = math.inf
-        self._clock = clock
+        self.clock = clock
         self._later = later
         self._wake = wake
         self._limits = limits
@@ -94,7 +97,7 @@ class Calls:
         """Takes inputs of a call, and hands them to whoever is free; those known already are passed over.
 
         head: "start", "d" (sizes), "total" once it is known, "skip": runs whose outcomes the client has, "again": they were
-        sent before, and may have begun.
+        sent before, and may have begun, "attempt": the number of their first attempt.
         Raises FunctionNotFound; ValueError for inputs out of order and for sizes that do not fit the payload, of
         which nothing is taken then.
         """
@@ -104,11 +107,14 @@ class Calls:
         for low, high in head.get("skip", ()):
             line.skip(call.id, start=low, count=high - low)
         if not line.waiting:
-            record.waiting_since_s = self._clock()
-        fresh = line.submit(call.id, start=block.start, count=len(sizes), total=head.get("total"))
-        self.calls.setdefault(call.id, call)
+            record.waiting_since_s = self.clock()
+        span = {"start": block.start, "count": len(sizes), "attempt": head.get("attempt", 1)}
+        fresh = line.submit(call.id, total=head.get("total"), **span)
+        if call.id not in self.calls:
+            self.calls[call.id] = call
+            self.family.add(call)
         if fresh:
-            record.arrivals = record.arrivals.seen(inputs=fresh, now_s=self._clock())
+            record.arrivals = record.arrivals.seen(inputs=fresh, now_s=self.clock())
             kept = block.without(len(sizes) - fresh)
             call.blocks.add(kept, frame.take_fds())
             self.pending_bytes += len(kept.payload)
@@ -119,11 +125,27 @@ class Calls:
         self.feed(record)
         self._end_if_done(record, call)
 
-    def cancel(self, call: CallId, error: Error | None = None) -> None:
-        """Ends a call: nothing of it waits, and who works on it is interrupted."""
+    def cancel(self, call: CallId, error: Error | None = None, *, spare_durable: bool = False) -> None:
+        """Ends a call and those that its inputs have made: nothing of them waits, and who works on them is interrupted.
+
+        Those on record are told of to on_dropped; spare_durable: they go on, because nobody wanted an end.
+        """
+        for one in self.family.tree(call):
+            known = self.calls.get(one)
+            if known is not None and one != call and known.durable:
+                if spare_durable:
+                    continue
+                self.on_dropped(one)
+            self._cancel_one(
+                one, error if one == call else InputCancelled("the call that made it was cancelled")
+            )
+        self._wake()
+
+    def _cancel_one(self, call: CallId, error: Error | None) -> None:
         record = self.calls.pop(call, None)
         if record is None:
             return
+        self.family.remove(record)
         function = self.functions.get(record.function)
         if function is not None:
             for container, part in function.line.drop(call):
@@ -131,25 +153,24 @@ class Calls:
                 if worker is not None:
                     interrupt(worker, part, why="cancel")
         self.pending_bytes -= record.blocks.close()
+        self.on_over(record, CallState.CANCELLED)
         if record.stream is not None:
             record.stream.fail(error or InputCancelled("the call was cancelled"))
-        self._wake()
 
     def holders(self, call: CallId) -> list[Worker]:
-        """The containers that have inputs of a call in hand."""
-        record = self.calls.get(call)
-        function = self.functions.get(record.function) if record is not None else None
-        if function is None:
-            return []
+        """The containers that have inputs in hand of a call, or of one that its inputs have made."""
+        tree = frozenset(self.family.tree(call))
+        functions = {self.calls[one].function for one in tree if one in self.calls}
         return [
             worker
-            for worker in function.workers.values()
-            if any(part.call == call for part in function.line.held(worker.id))
+            for name in functions & self.functions.keys()
+            for worker in self.functions[name].workers.values()
+            if any(part.call in tree for part in self.functions[name].line.held(worker.id))
         ]
 
     def has_printed(self, app: AppId) -> None:
         """Output of an app was passed on to its client: who is answered on another connection is told so ("p")."""
-        self._printed_s[app] = self._clock()
+        self._printed_s[app] = self.clock()
 
     def credit(self, call: CallRecord, items: int) -> None:
         """The consumer of a generator takes this many more items."""
@@ -209,7 +230,7 @@ class Calls:
             return False
         faults.point(_LEASE_SENT)
         if not held:
-            worker.progress_s = now = self._clock()
+            worker.progress_s = now = self.clock()
             if line.leased == lease.count:
                 record.heard_s = now
             patience_s = SLOW_S if lease.count > 1 else record.function.timeout_s
@@ -270,9 +291,12 @@ class Calls:
         record = self.functions.get(worker.function)
         if not self.is_news(worker, head) or record is None:
             return
-        worker.progress_s = record.heard_s = now = self._clock()
+        worker.progress_s = record.heard_s = now = self.clock()
         worker.interrupted_s = None
         for run in runs:
+            call = self.calls.get(run.part.call)
+            if call is not None:
+                call.busy_s[worker.id] = call.busy_s.get(worker.id, 0.0) + run.seconds
             if worker.outlived and run.part.call not in record.line.calls:
                 self.returning.keep(worker, run)
             else:
@@ -302,7 +326,7 @@ class Calls:
         if record.line.attempt_of(worker.id, call.id, part.start) != part.attempt:
             self.fenced += 1
             return
-        worker.progress_s = record.heard_s = self._clock()
+        worker.progress_s = record.heard_s = self.clock()
         call.items_sent += 1
         pass_on(call.stream.send, what, frame.payload, frame.fds)
 
@@ -419,6 +443,8 @@ class Calls:
                 continue
             faults.point(_ENDED)
             part = run.cut(start, stop)
+            call.done += stop - start
+            call.failed += len(part.kinds) - part.kinds.count(OutcomeKind.RETURNED)
             self.pending_bytes -= call.blocks.ended(start, stop)
             if call.durable:
                 self.on_outcomes(call, part, worker)
@@ -454,7 +480,9 @@ class Calls:
     def _forget(self, record: FunctionRecord, call: CallRecord) -> None:
         record.line.drop(call.id)
         self.pending_bytes -= call.blocks.close()
-        self.calls.pop(call.id, None)
+        if self.calls.pop(call.id, None) is not None:
+            self.family.remove(call)
+            self.on_over(call, CallState.ENDED)
 
     def _welcome(self, record: FunctionRecord, call: CallRecord) -> None:
         """A call is back after a restart of the server: what containers of before said of it counts now."""

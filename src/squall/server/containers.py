@@ -48,7 +48,12 @@ class Containers:
         """A container that has been wanted, or that an agent already has: not ready yet."""
         now = self._clock()
         worker = Worker(
-            id=container, function=record.function.id, created_s=now, idle_since_s=now, progress_s=now
+            id=container,
+            function=record.function.id,
+            asks=record.function.asks,
+            created_s=now,
+            idle_since_s=now,
+            progress_s=now,
         )
         record.workers[container] = worker
         self._calls.workers[container] = worker
@@ -287,6 +292,7 @@ class Containers:
         """What the container had in hand runs again or ends, the last of it first: so the line keeps its order."""
         lost = [part for part in record.line.held(worker.id) if record.line.is_current(part)]
         if lost:
+            self._note_busy(worker, lost[0])
             suspect = self._suspect(record, worker, lost[0], end)
             once = record.function.at_most_once
             for step in reversed(
@@ -297,6 +303,13 @@ class Containers:
                 else:
                     record.line.requeue(worker.id, step.part, alone=step.alone)
         record.line.leave(worker.id)
+
+    def _note_busy(self, worker: Worker, first: Segment) -> None:
+        """The time that a container spent on what it did not end counts too."""
+        call = self._calls.calls.get(first.call)
+        if call is not None:
+            spent_s = max(0.0, self._clock() - worker.progress_s)
+            call.busy_s[worker.id] = call.busy_s.get(worker.id, 0.0) + spent_s
 
     def _suspect(self, record: FunctionRecord, worker: Worker, first: Segment, end: ContainerEnd) -> Suspect:
         """The input that was being run, and how often its containers have ended: this end is counted."""

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import json
 import logging
 import os
 import time
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any
@@ -17,15 +16,25 @@ from typing import Any
 from squall import faults
 from squall.blobs.blob_store import BlobStore
 from squall.blobs.digest import Digest
-from squall.model.call import CallState, OutcomeKind
-from squall.model.errors import Error, InputCancelled, InvalidError, NotFoundError, StoreClosed
-from squall.model.ids import CallId, FunctionId
+from squall.model.call import CallState
+from squall.model.errors import (
+    ConflictError,
+    Error,
+    FunctionNotFound,
+    InputCancelled,
+    InvalidError,
+    NotFoundError,
+    OutputExpired,
+    StoreClosed,
+)
+from squall.model.ids import CALL, CallId, FunctionId, call_of_input, is_id, made_s
 from squall.server.calls import Calls
 from squall.server.input_blocks import Block
+from squall.server.kept_values import KeptValues
 from squall.server.outcome_runs import OutcomeRun, error_text, with_error
 from squall.server.records import CallRecord, FunctionRecord, Worker
 from squall.server.returning import recorded
-from squall.server.sizes import inline, measure
+from squall.server.sizes import measure
 from squall.state import records
 from squall.state.state_store import StateStore
 from squall.wire.codec import Frame, Kind
@@ -36,7 +45,10 @@ CHUNK = 1024
 AT_ONCE = 64
 AGAIN_S = 0.1
 AGAIN_MOST_S = 5.0
-_PIECE = 4 * 2**20
+DAY_S = 86_400.0
+_REPLAYED = faults.declare(
+    "durable.replayed", "inputs that had failed stand on record to run again, and nobody was told"
+)
 
 _TAKEN = faults.declare("call.taken", "inputs of a durable call have come, and are not yet on record")
 _RECORDED = faults.declare("call.recorded", "they are on record, and nobody was told")
@@ -71,18 +83,20 @@ class _Unrecorded:
 class Durable:
     """Calls that outlive their client and this server.
 
-    trouble: why outcomes cannot be recorded just now; they are kept, and tried again until they are.
+    trouble: why outcomes cannot be recorded just now; they are kept, and tried again until they are. keep_s: how long
+    outcomes are kept after their call has ended.
     """
 
     def __init__(self, store: StateStore, blobs: BlobStore, calls: Calls) -> None:
         self._store = store
-        self._blobs = blobs
+        self._values = KeptValues(blobs)
         self._calls = calls
         self._turns: dict[CallId, _Turn] = {}
         self._waiters: dict[tuple[CallId, int], list[Stream]] = {}
         self._outcomes: deque[_Unrecorded] = deque()
         self._some = asyncio.Event()
         self.trouble: str | None = None
+        self.keep_s = 7 * DAY_S
         calls.on_outcomes = self._take
 
     # -- in
@@ -116,15 +130,16 @@ class Durable:
             verb=call.verb,
             created_s=time.time(),
             inputs=head.get("total"),
+            parent=call.parent,
         )
-        chunks = [await self._chunk(block, fds)] if sizes else []
+        chunks = [await self._values.chunk(block, fds)] if sizes else []
         faults.point(_TAKEN)
         await self._store.record_call(record, chunks)
         faults.point(_RECORDED)
         stream.end({"call": call.id})
         faults.point(_ANSWERED)
         if earlier is not None and call.id not in self._calls.calls:
-            await self._go_on(call.id, call.function)
+            await self._go_on(call.id, call.function, again=True)
         elif call.function in self._calls.functions:
             known = self._calls.calls.get(call.id, call)
             known.durable = True
@@ -134,36 +149,39 @@ class Durable:
         """A function is known (again): its calls on record go on with the inputs that have no outcome."""
         for found in await self._store.open_calls(function=function.function.id):
             if found.call.id not in self._calls.calls:
-                await self._go_on(found.call.id, function.function.id)
+                await self._go_on(found.call.id, function.function.id, again=True)
 
-    async def _go_on(self, call: CallId, function: FunctionId) -> None:
-        """Brings into memory what of a call is on record, is not in memory, and has no outcome."""
+    async def _go_on(self, call: CallId, function: FunctionId, *, again: bool) -> None:
+        """Brings into memory what of a call is on record, is not in memory, and has no outcome; again: it may have begun."""
         found = next(
             (each for each in await self._store.open_calls(function=function) if each.call.id == call), None
         )
         if found is None or function not in self._calls.functions:
             return
         faults.point(_REVIVING)
-        record = self._calls.calls.get(call) or CallRecord(call, function, found.call.verb, durable=True)
+        record = self._calls.calls.get(call) or self._revived_call(found.call)
         line = self._calls.functions[function].line.calls.get(call)
         at = line.submitted if line is not None else 0
         for start, stop in found.missing:
             if at < start:
                 self._run(record, {"start": at, "skip": [[at, start]]})
-            for low in range(max(at, start), stop, CHUNK):
-                for chunk in await self._store.inputs(call, start=low, stop=min(stop, low + CHUNK)):
-                    sizes, payload, fds = await self._revived(chunk)
-                    self._run(record, {"start": chunk.start, "d": sizes}, payload, fds)
+            for low, high, attempt in _in_pieces(max(at, start), stop, found.tried):
+                for chunk in await self._store.inputs(call, start=low, stop=high):
+                    sizes, payload, fds = await self._values.revived(chunk)
+                    head = {"start": chunk.start, "d": sizes, "attempt": attempt, "again": again}
+                    self._run(record, head, payload, fds)
             at = max(at, stop)
         # Inputs are recorded in their order: what is on record are the first so many, the others are still to come.
         on_record = found.call.done + sum(stop - start for start, stop in found.missing)
         rest = [[at, on_record]] if at < on_record else []
         self._run(record, {"start": at, "skip": rest, "total": found.call.inputs})
 
-    def note(self, call: CallRecord) -> None:
-        """Notes a call that is not durable for the history."""
-        self._store.history(
-            [records.CallRecord(id=call.id, function=call.function, verb=call.verb, created_s=time.time())]
+    def _revived_call(self, known: records.CallRecord) -> CallRecord:
+        return CallRecord(
+            *(known.id, known.function, known.verb),
+            durable=True,
+            parent=known.parent,
+            created_s=self._calls.clock() - max(0.0, time.time() - known.created_s),
         )
 
     def why_busy(self) -> str | None:
@@ -181,20 +199,15 @@ class Durable:
 
         Raises NotFoundError for a call that is not on record, InvalidError for an index that it does not have.
         """
-        known = await self._store.call(call)
-        if known is None or not known.durable:
-            raise NotFoundError(
-                f"no call {call} is on record",
-                remedy="calls made with `.spawn` are kept for 7 days after they ended; others are not",
-            )
+        known = await self.known(call)
         if index < 0 or (known.inputs is not None and index >= known.inputs):
             raise InvalidError(f"{call} has {known.inputs} inputs, so none has the index {index}")
         self._waiters.setdefault((call, index), []).append(stream)
         stream.on_frame = lambda frame: self._stop_waiting(call, index, stream, frame)
         if not await self._give(call, index):
             # Asked again: it may have been cancelled after the first look, and before anybody waited here to be told.
-            known = await self._store.call(call)
-            if known is not None and known.state is CallState.CANCELLED:
+            now = await self._store.call(call)
+            if now is not None and now.state is CallState.CANCELLED:
                 self._waiters.pop((call, index), None)
                 raise InputCancelled(f"{call} was cancelled", remedy="call again if it was not meant")
             if not wait and stream.live:
@@ -203,19 +216,103 @@ class Durable:
 
     async def info(self, call: CallId) -> dict[str, Any]:
         """What is known of a call. Raises NotFoundError."""
-        known = await self._store.call(call)
-        if known is None:
-            raise NotFoundError(f"no call {call} is on record")
+        known = await self.known(call)
         return {"inputs": known.inputs or 0, "done": known.done, "failed": known.failed, "state": known.state}
 
+    async def known(self, call: CallId) -> records.CallRecord:
+        """A durable call that is on record. Raises OutputExpired, NotFoundError."""
+        known = await self._store.call(call)
+        if known is not None and known.durable:
+            return known
+        if is_id(call, CALL) and 0 < made_s(call) < time.time() - self.keep_s:
+            raise OutputExpired(
+                f"{call} is not on record: it was made {(time.time() - made_s(call)) / DAY_S:.1f} days ago, and outcomes are "
+                f"kept for {self.keep_s / DAY_S:g} days after their call has ended (the option `result_keep_s`)",
+                limit_s=self.keep_s,
+            )
+        raise NotFoundError(
+            f"no call {call} is on record",
+            remedy="calls made with `.spawn` are kept for 7 days after they ended; others are not",
+        )
+
+    async def replay(self, call: CallId, indexes: list[int] | None) -> tuple[int, ...]:
+        """Has dead letters of a call run again, all or those of `indexes`; which.
+
+        They keep their ids and get their next attempt: on record when this returns, so that it is done or not. Raises
+        NotFoundError, OutputExpired, ConflictError while the call is open or after it was cancelled, FunctionNotFound. Asked
+        again while they run, it gives the same answer.
+        """
+        known = await self.known(call)
+        if known.state is CallState.OPEN and (running := await self._replayed(known, indexes)):
+            return running
+        if known.state is not CallState.ENDED:
+            goes_on = known.state is CallState.OPEN
+            raise ConflictError(
+                f"{call} {'still runs' if goes_on else 'was cancelled'}, and only a call that has ended is replayed",
+                remedy="wait until it has ended" if goes_on else "call the function again",
+            )
+        if known.function not in self._calls.functions:
+            raise FunctionNotFound(
+                f"{call} is of {known.function}, whose app does not run any more",
+                remedy="call the function of the app that runs now",
+            )
+        again = await self._store.replay(call, indexes=indexes)
+        faults.point(_REPLAYED)
+        if again:
+            await self._go_on(call, known.function, again=False)
+        return again
+
+    async def _replayed(self, known: records.CallRecord, indexes: list[int] | None) -> tuple[int, ...]:
+        """What of an open call runs again, if that is all that is asked for."""
+        for found in await self._store.open_calls(function=known.function):
+            if found.call.id == known.id:
+                asked = set(found.tried if indexes is None else indexes)
+                return tuple(sorted(asked)) if asked <= found.tried.keys() else ()
+        return ()
+
+    def running(self, parent: CallId) -> list[records.CallRecord]:
+        """The calls that are not durable, made by inputs of one, and open now."""
+        found = [self._calls.calls.get(one) for one in self._calls.family.tree(parent)[1:]]
+        return [
+            self.summary(one, CallState.OPEN)
+            for one in found
+            if one is not None and not one.durable and call_of_input(one.parent) == parent
+        ]
+
+    def summary(self, call: CallRecord, state: CallState) -> records.CallRecord:
+        """A call that is not durable, as the history has it."""
+        now_s = time.time()
+        function = self._calls.functions.get(call.function)
+        line = function.line.calls.get(call.id) if function is not None else None
+        return records.CallRecord(
+            id=call.id,
+            function=call.function,
+            verb=call.verb,
+            created_s=now_s - (self._calls.clock() - call.created_s),
+            inputs=line.total if line is not None else call.done,
+            done=call.done,
+            failed=call.failed,
+            state=state,
+            ended_s=None if state is CallState.OPEN else now_s,
+            parent=call.parent,
+        )
+
     async def cancel(self, call: CallId) -> None:
-        """Ends a call, in memory and on record."""
+        """Ends a call and those that its inputs have made, in memory and on record."""
         self._calls.cancel(call)
         faults.point(_CANCELLED)
         await self._store.end_call(call, state=CallState.CANCELLED, at_s=time.time())
+        await self._cancel_children(call)
         for known, index in [key for key in self._waiters if key[0] == call]:
             for stream in self._waiters.pop((known, index)):
                 stream.fail(InputCancelled(f"{call} was cancelled", remedy="call again if it was not meant"))
+
+    async def _cancel_children(self, call: CallId) -> None:
+        """Those on record, whose function may be unknown here: nobody in memory knows of them."""
+        start = 0
+        while found := await self._store.children(call, start=start):
+            start += len(found)
+            await asyncio.gather(*(self.cancel(one.id) for one in found if one.durable and one.open))
 
     async def write_outcomes(self) -> None:
         """Records outcomes as they come, for ever; who waits for one is told after it is on disk.
@@ -286,9 +383,9 @@ class Durable:
         run = each.run
         try:
             try:
-                items = await self._items(run)
+                items = await self._values.outcomes(run)
             except InvalidError as wrong:
-                items = await self._items(with_error(run.part, error_text(wrong)))
+                items = await self._values.outcomes(with_error(run.part, error_text(wrong)))
             await self._store.record_outcomes(each.call, items)
         except StoreClosed:
             raise
@@ -317,48 +414,6 @@ class Durable:
             for stream in waiters:
                 stream.fail(problem)
 
-    async def _chunk(self, block: Block, fds: tuple[int, ...]) -> records.InputChunk:
-        sizes = block.sizes
-        blobs = {
-            block.start + offset: await self._keep(fds[size["f"]])
-            for offset, size in enumerate(sizes)
-            if type(size) is dict
-        }
-        heads = tuple(map(json.dumps, sizes)) if any(type(size) is not int for size in sizes) else ()
-        lengths = tuple(map(inline, sizes))
-        return records.InputChunk(
-            start=block.start, lengths=lengths, payload=bytes(block.payload), blobs=blobs, heads=heads
-        )
-
-    async def _revived(self, chunk: records.InputChunk) -> tuple[list[Any], bytes, tuple[int, ...]]:
-        """Inputs from their record, as the data path has them: what is a blob comes back as a sealed file."""
-        if not chunk.heads:
-            return list(chunk.lengths), bytes(chunk.payload), ()
-        sizes: list[Any] = []
-        fds: list[int] = []
-        for offset, text in enumerate(chunk.heads):
-            size = json.loads(text)
-            if type(size) is dict:
-                fds.append(await self._fetch(Digest(chunk.blobs[chunk.start + offset])))
-                size["f"] = len(fds) - 1
-            sizes.append(size)
-        return sizes, bytes(chunk.payload), tuple(fds)
-
-    async def _items(self, run: OutcomeRun) -> list[records.OutcomeRecord]:
-        now_s = time.time()
-        return [
-            records.OutcomeRecord(
-                index=one.part.start,
-                attempt=one.part.attempt,
-                kind=OutcomeKind(one.kinds[0] if one.kinds else 0),
-                ended_s=now_s,
-                head=json.dumps(one.sizes[0]),
-                payload=bytes(one.payload),
-                blob=await self._keep(one.fds[one.sizes[0]["f"]]) if type(one.sizes[0]) is dict else None,
-            )
-            for one in run.each()
-        ]
-
     async def _give(self, call: CallId, index: int) -> bool:
         found = await self._store.outcomes(call, start=index, stop=index + 1)
         if not found:
@@ -368,7 +423,7 @@ class Durable:
         for stream in self._waiters.pop((call, index), []):
             fds: tuple[int, ...] = ()
             if outcome.blob is not None:
-                fds = (await self._fetch(Digest(outcome.blob)),)
+                fds = (await self._values.fetch(Digest(outcome.blob)),)
                 size["f"] = 0
             if stream.live:
                 stream.end({"o": [index, [size], [int(outcome.kind)]]}, bytes(outcome.payload), fds=fds)
@@ -376,39 +431,13 @@ class Durable:
                 os.close(fd)
         return True
 
-    async def _keep(self, fd: int) -> str:
-        return await self._blobs.put(_pieces(fd))
 
-    async def _fetch(self, digest: Digest) -> int:
-        """A sealed memory file with a blob's bytes."""
-        fd = os.memfd_create("squall-value", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-        async for piece in self._blobs.stream(digest):
-            await asyncio.to_thread(_write_all, fd, piece)
-        seal(fd)
-        return fd
-
-
-def seal(fd: int) -> None:
-    """Makes a memory file one that nobody can change any more."""
-    fcntl.fcntl(
-        fd,
-        fcntl.F_ADD_SEALS,
-        fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SEAL,
-    )
-
-
-def _write_all(fd: int, data: bytes) -> None:
-    rest = memoryview(data)
-    while rest:
-        rest = rest[os.write(fd, rest) :]
-
-
-async def _pieces(fd: int) -> AsyncIterator[bytes]:
-    size = os.fstat(fd).st_size
-    at = 0
-    while at < size:
-        piece = await asyncio.to_thread(os.pread, fd, min(_PIECE, size - at), at)
-        if not piece:
-            raise InvalidError("a value ended before its announced size")
-        at += len(piece)
-        yield piece
+def _in_pieces(start: int, stop: int, tried: Mapping[int, int]) -> Iterator[tuple[int, int, int]]:
+    """A run of inputs as pieces [start, stop) that are read at once, of inputs whose next attempt has one number."""
+    while start < stop:
+        attempt = tried.get(start, 0) + 1
+        end = start + 1
+        while end < min(stop, start + CHUNK) and tried.get(end, 0) + 1 == attempt:
+            end += 1
+        yield start, end, attempt
+        start = end

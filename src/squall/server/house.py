@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from squall.blobs.blob_store import LocalBlobStore
-from squall.model.container import ContainerEnd, ContainerState, WaitReason
+from squall.model.container import ContainerState, WaitReason
 from squall.model.errors import Error
 from squall.model.function import Function
 from squall.model.ids import AppId, CallId, NodeId
@@ -26,19 +26,19 @@ from squall.server.collecting import Collecting
 from squall.server.containers import Containers
 from squall.server.durable import Durable
 from squall.server.image_names import ImageNames
+from squall.server.ledger import Ledger
 from squall.server.listening import Listening
 from squall.server.logs import Logs
 from squall.server.node_events import NodeEvents
 from squall.server.nodes import AgentNodes, Event
 from squall.server.pending import PendingLimits
 from squall.server.permits import Caller
-from squall.server.records import CallRecord, FunctionRecord, Worker
+from squall.server.records import FunctionRecord, Worker
 from squall.server.slow_starts import why_waits
 from squall.server.sweeps import Sweeps
 from squall.settings.options import Options
 from squall.settings.paths import StatePaths
 from squall.state.log_store import LogStore
-from squall.state.records import ContainerRecord
 from squall.state.sqlite_backup import backup_directory
 from squall.state.state_store import StateStore
 from squall.wire.channel import Channel
@@ -119,12 +119,15 @@ class House:
         self._answers: set[asyncio.Task[None]] = set()
         self.backups = Backups(stores.state, backup_directory(stores.paths.database), options)
         self.durable = Durable(stores.state, stores.blobs, self.calls)
+        self.durable.keep_s = options.result_keep_s
         self.calls.on_dropped = self._note_dropped
         self.calls.on_lease = Awake(loop).touch
         self._idle_since_s = self.clock()
         self.nodes.listen(self.node_events.take)
         self.nodes.on_logs = self.logs.take
-        self.containers.lifted = self._note_end
+        ledger = Ledger(stores.state, self.durable, clock=self.clock)
+        self.containers.lifted = ledger.container_over
+        self.calls.on_over = ledger.call_over
         self.containers.changed = self._tell_progress
         self.containers.broken = self.capacity.kill
 
@@ -202,10 +205,6 @@ class House:
     def join(self, node: Node, session: Session, stream: Stream, head: Event) -> None:
         """An agent offers its machine, and tells what runs there."""
         self.nodes.join(node, session, stream, head)
-
-    def history(self, call: CallRecord) -> None:
-        """Notes a call for its history, written behind."""
-        self.durable.note(call)
 
     def _wake(self) -> None:
         self.capacity.wake()
@@ -286,23 +285,6 @@ class House:
         text = line.encode()
         head = {"container": worker.id, "function": worker.function, "L": [["e", len(text), time.time()]]}
         self.logs.take(head, memoryview(text))
-
-    def _note_end(self, worker: Worker, end: ContainerEnd) -> None:
-        """A container's life, for the history: its seconds and its peak are counted from the first one on."""
-        now = time.time()
-        self.state.history(
-            [
-                ContainerRecord(
-                    id=worker.id,
-                    function=worker.function,
-                    started_s=now - (self.clock() - worker.created_s),
-                    ended_s=now,
-                    reason=end.cause,
-                    peak_memory_bytes=end.memory_peak_bytes,
-                    cpu_s=end.cpu_s,
-                )
-            ]
-        )
 
     def _tell_progress(self, record: FunctionRecord) -> None:
         app = self.apps.apps.get(record.function.app)

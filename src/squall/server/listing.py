@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import os
 import time
+from dataclasses import asdict
 from typing import Any
 
 from squall.model.errors import ConnectionLost, Error, NotFoundError
@@ -237,10 +239,20 @@ async def call_info(house: House, head: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
+async def usage(house: House, head: dict[str, Any]) -> dict[str, Any]:
+    """What containers took that ended since an instant, by function."""
+    await house.state.flush()
+    found = await house.state.usage(
+        since_s=float(head["since_s"]), until_s=float(head.get("until_s", math.inf))
+    )
+    return {"usage": [asdict(one) for one in found]}
+
+
 QUESTIONS = {
     "status": status,
     "app.list": app_list,
     "app.stop": app_stop,
     "container.list": container_list,
     "container.stop": container_stop,
+    "usage": usage,
 }

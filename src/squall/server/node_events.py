@@ -104,6 +104,9 @@ class NodeEvents:
                 self._starting(ContainerId(event["container"]), event)
             case "template":
                 self._template(node, event)
+            case "usage":
+                self._usage(event)
+                return
             case "ended":
                 self._ended(ContainerId(event["container"]), from_json(ContainerEnd, event["end"]))
             case "refused":
@@ -128,6 +131,7 @@ class NodeEvents:
             del self.orphans[container]
             worker = self._containers.expect(container, record)
             worker.outlived = True
+            worker.lived_before_s = float(orphan.row.get("lived_s", 0.0))
             record.catching_up.add(container)
             self._later(CATCH_UP_S, self._wait_no_longer, record, container)
             self._capacity.placed[container] = orphan.node
@@ -245,6 +249,14 @@ class NodeEvents:
             record.template_on.discard(node)
             record.image_on.discard(node)
 
+    def _usage(self, event: Event) -> None:
+        """What a node's containers have taken so far."""
+        now_s = self._calls.clock()
+        for container, cpu_s, byte_s in event["L"]:
+            worker = self._calls.workers.get(ContainerId(container))
+            if worker is not None:
+                worker.used(cpu_s, byte_s, now_s=now_s)
+
     def _starting(self, container: ContainerId, row: Event) -> None:
         """A start that takes long: what it waits for on its node."""
         worker = self._calls.workers.get(container)
@@ -258,6 +270,7 @@ class NodeEvents:
             if record is not None and node is not None:
                 record.image_on.add(node)
             worker.pid = row.get("pid")
+            worker.heard_s = self._calls.clock()
             worker.rung = str(row.get("rung", ""))
             worker.rung_why = str(row.get("why", ""))
             worker.level = str(row.get("level", ""))

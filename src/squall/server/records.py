@@ -10,6 +10,7 @@ from squall.model.container import ContainerState
 from squall.model.function import Function
 from squall.model.gpu import Gpus
 from squall.model.ids import AppId, CallId, ContainerId, FunctionId, NodeId
+from squall.model.resources import Resources
 from squall.scheduling.arrivals import Arrivals
 from squall.scheduling.chunk import Pace
 from squall.scheduling.inputs import FunctionLine, Segment
@@ -22,7 +23,7 @@ from squall.wire.stream import Stream
 class CallRecord:
     """One call in memory: its inputs, and whom its outcomes go to.
 
-    full_at: the first input for which there was no room; it is awaited again, and those after it are not taken before.
+    busy_s: for how long inputs of it were being run, by container. full_at: the first input for which there was no room; it is awaited again, and those after it are not taken before.
     """
 
     id: CallId
@@ -37,8 +38,10 @@ class CallRecord:
     durable: bool = False
     generating: ContainerId | None = None
     items_sent: int = 0
+    done: int = 0
     failed: int = 0
     full_at: int | None = None
+    busy_s: dict[ContainerId, float] = field(default_factory=dict)
 
 
 @dataclass(slots=True, eq=False)
@@ -51,7 +54,9 @@ class Worker:
     its messages up to missing_at are in. beside: how many containers were starting when it began to, itself included;
     cores: on how many cores. phases_ms, waited_ms, waits_for: see
     `scheduling.start_words.StartSeen`; started_s, loading_s: when it ran, and when it was given its function. gpus: the devices that it was given; gpu_ids: which, once its
-    node has told.
+    node has told. asks: what is kept for it beside them. heard_s: when its node last spoke of it; lived_before_s: how long it had lived before this server knew it;
+    used_cpu_s, used_byte_s, earlier_byte_s: core-seconds, and byte-seconds of memory, as its agent sums them, and as agents
+    before it did.
     """
 
     id: ContainerId
@@ -89,6 +94,27 @@ class Worker:
     gpus: Gpus | None = None
     gpu_ids: tuple[str, ...] = ()
     ended: bool = False
+    asks: Resources = Resources()
+    heard_s: float = 0.0
+    lived_before_s: float = 0.0
+    used_cpu_s: float | None = None
+    used_byte_s: float = 0.0
+    earlier_byte_s: float = 0.0
+
+    def used(self, cpu_s: float, byte_s: float, *, now_s: float) -> None:
+        """Its agent says what it has taken so far; one that comes after another begins to sum anew."""
+        self.heard_s = now_s
+        self.used_cpu_s = max(cpu_s, self.used_cpu_s or 0.0)
+        if byte_s < self.used_byte_s:
+            self.earlier_byte_s += self.used_byte_s
+        self.used_byte_s = byte_s
+
+    def memory_byte_s(self, at_end: float | None) -> float:
+        """All that it took, with what was said as it ended."""
+        if at_end is None:
+            return self.earlier_byte_s + self.used_byte_s
+        earlier = self.earlier_byte_s + (self.used_byte_s if at_end < self.used_byte_s else 0.0)
+        return earlier + at_end
 
     @property
     def settled(self) -> int:

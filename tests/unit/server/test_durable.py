@@ -73,11 +73,15 @@ class House:
     store: FullState
 
     async def spawn(
-        self, count: int = 1, *, start: int = 0, total: int | None = None, name: str = CALL
+        self, count: int = 1, *, start: int = 0, total: int | None = None, name: str = CALL, **more: Any
     ) -> Client:
-        """Asks for a durable call, as `.spawn` and `.spawn_map` do; raises what it is refused with."""
+        """Asks for a durable call, as `.spawn` and `.spawn_map` do; raises what it is refused with.
+
+        record: the function's, if it is another one. parent: the input that makes it.
+        """
         client = await asked()
-        call = CallRecord(CallId(name), self.stage.record.function.id, Verb.SPAWN_MAP)
+        record = more.pop("record", self.stage.record)
+        call = CallRecord(CallId(name), record.function.id, Verb.SPAWN_MAP, **more)
         sizes = [1] * count
         payload = b"".join(b"%d" % (index % 10) for index in range(start, start + count))
         head = {"start": start, "d": sizes, "total": start + count if total is None else total}
@@ -109,6 +113,14 @@ async def house(store: FullState | None = None, **fields: Any) -> AsyncIterator[
     stage = Stage(**fields)
     state = store or FullState()
     durable = Durable(state, MemoryBlobs(), stage.calls)
+    dropped: set[asyncio.Task[None]] = set()
+
+    def drop(call: CallId) -> None:
+        task = asyncio.ensure_future(durable.cancel(call))
+        dropped.add(task)
+        task.add_done_callback(dropped.discard)
+
+    stage.calls.on_dropped = drop
     writing = asyncio.create_task(durable.write_outcomes())
     try:
         yield House(stage, durable, state)
