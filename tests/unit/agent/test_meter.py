@@ -71,5 +71,6 @@ def test_a_look_finds_what_processes_and_their_children_take() -> None:
         for pid in descendants(parent.pid):
             subprocess.run(["kill", "-9", str(pid)], check=False)
         parent.wait()
-        parent.stdout.close()
+        if parent.stdout is not None:
+            parent.stdout.close()
     assert look({"co-1": (parent.pid,)})["co-1"] == Taken(0.0, 0)

@@ -61,7 +61,8 @@ def test_a_container_took_what_was_kept_for_it_as_long_as_it_was_there() -> None
             assert (record.cpu_s, record.memory_byte_s, record.peak_memory_bytes) == (1.25, 3.0 * GIB, GIB)
             assert record.cpu_kept_s == pytest.approx(4.0)
             assert record.memory_kept_byte_s == pytest.approx(16.0 * GIB)
-            assert (record.gpu_s, record.gpu_type) == (pytest.approx(16.0), "H100")
+            assert record.gpu_s == pytest.approx(16.0)
+            assert record.gpu_type == "H100"
 
     play(play_it)
 
@@ -78,10 +79,8 @@ def test_of_one_that_was_lost_counts_what_was_heard_last() -> None:
             record = await here.only_container()
             assert record.ended_s is not None
             assert record.ended_s - record.started_s == pytest.approx(5.0)
-            assert (record.cpu_s, record.memory_byte_s, record.cpu_kept_s) == (
-                *(2.5, 4.0 * GIB),
-                pytest.approx(5.0),
-            )
+            assert (record.cpu_s, record.memory_byte_s) == (2.5, 4.0 * GIB)
+            assert record.cpu_kept_s == pytest.approx(5.0)
 
     play(play_it)
 
