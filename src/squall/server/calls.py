@@ -21,6 +21,7 @@ from squall.scheduling.chunk import chunk_size, may_prefetch
 from squall.scheduling.inputs import Lease, Segment
 from squall.scheduling.loss import not_run_again
 from squall.scheduling.retry import delay_after_raise_s
+from squall.server.acknowledging import Acknowledging
 from squall.server.family import Family
 from squall.server.input_blocks import MOST_BYTES, Block
 from squall.server.outcome_runs import OutcomeRun, error_text, read_runs, read_segment, with_error
@@ -37,11 +38,11 @@ OnOutcomes = Callable[[CallRecord, OutcomeRun, Worker | None], None]
 
 SLOW_S = 0.05
 """After how long without an outcome a container gives back what it has not begun."""
-ACK_S = 1.0
-"""How long outcomes of an idle container wait to be acknowledged; a busy one hears it with its next lease."""
 DOUBT_S = 10.0
 """How long an input that may have begun before, and must not begin twice, waits for a container to say that it has it."""
 FAIL_BYTES = 64 * 1024
+LOW = 1024
+"""With fewer inputs in line, more are fetched of those that wait on record."""
 NOBODY = ContainerId("")
 
 _LEASED = faults.declare("lease.taken", "inputs are leased to a container, and were not sent to it")
@@ -69,6 +70,8 @@ class Calls:
         self.on_outcomes: OnOutcomes = _nobody_records
         self.on_lease: Callable[[], None] = lambda: None
         self.on_dropped: Callable[[CallId], None] = lambda _call: None
+        self.on_stopped: Callable[[FunctionId], None] = lambda _function: None
+        self.on_low: Callable[[], None] = lambda: None
         self.on_over: Callable[[CallRecord, CallState], None] = lambda _call, _state: None
         self._printed_s: dict[AppId, float] = {}
         self.pending_bytes = 0
@@ -78,8 +81,7 @@ class Calls:
         self._later = later
         self._wake = wake
         self._limits = limits
-        self._to_acknowledge: dict[ContainerId, Worker] = {}
-        self._acknowledging = False
+        self.acknowledge_later = Acknowledging(later).later
 
     # -- from clients
 
@@ -188,6 +190,7 @@ class Calls:
             if call in self.calls and self.calls[call].durable:
                 self.on_dropped(call)
             self.cancel(call, AppStopped("the app was stopped, and its calls with it"))
+        self.on_stopped(function)
         self.functions.pop(function, None)
         self._printed_s.pop(record.function.app, None)
 
@@ -238,6 +241,8 @@ class Calls:
                 self._wake()
         worker.state = ContainerState.BUSY
         self.on_lease()
+        if record.paged and line.waiting < LOW:
+            self.on_low()
         return True
 
     def _packed(
@@ -270,14 +275,6 @@ class Calls:
         if not worker.yielding and worker.state is ContainerState.BUSY:
             worker.yielding = True
             tell(worker, {"t": "yield"})
-
-    def acknowledge_later(self, worker: Worker) -> None:
-        """An idle container hears after ACK_S what it need not send again, so that it can let go of it."""
-        if worker.settled > worker.acknowledged:
-            self._to_acknowledge[worker.id] = worker
-            if not self._acknowledging:
-                self._acknowledging = True
-                self._later(ACK_S, self._acknowledge)
 
     # -- from containers
 
@@ -496,14 +493,6 @@ class Calls:
         for kept in self.returning.outcomes(call.id):
             self._settle(record, kept.worker, kept.run)
             self.returning.let_go(kept)
-
-    def _acknowledge(self) -> None:
-        self._acknowledging = False
-        waiting, self._to_acknowledge = self._to_acknowledge, {}
-        for worker in waiting.values():
-            if worker.settled > worker.acknowledged:
-                worker.acknowledged = worker.settled
-                tell(worker, {"t": "ack", "a": worker.acknowledged})
 
 
 def _nobody_records(_call: CallRecord, _run: OutcomeRun, _worker: Worker | None) -> None:

@@ -183,7 +183,7 @@ class Capacity:
         line = record.line
         counted = [worker for worker in record.workers.values() if not worker.retiring and not worker.silent]
         return Demand(
-            waiting=line.waiting,
+            waiting=record.pending,
             leased=line.leased,
             mean_s=record.pace.mean_s,
             oldest_wait_s=now - record.waiting_since_s if line.waiting else 0.0,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import os
 import time
@@ -15,7 +14,6 @@ from typing import Any
 
 from squall import faults
 from squall.blobs.blob_store import BlobStore
-from squall.blobs.digest import Digest
 from squall.model.call import CallState
 from squall.model.errors import (
     ConflictError,
@@ -32,9 +30,11 @@ from squall.server.calls import Calls
 from squall.server.input_blocks import Block
 from squall.server.kept_values import KeptValues
 from squall.server.outcome_runs import OutcomeRun, error_text, with_error
+from squall.server.pager import Page, Pager
 from squall.server.records import CallRecord, FunctionRecord, Worker
 from squall.server.returning import recorded
 from squall.server.sizes import measure
+from squall.server.waiters import Waiters
 from squall.state import records
 from squall.state.state_store import StateStore
 from squall.wire.codec import Frame, Kind
@@ -91,8 +91,9 @@ class Durable:
         self._store = store
         self._values = KeptValues(blobs)
         self._calls = calls
+        self._pager = Pager(calls, self._load)
         self._turns: dict[CallId, _Turn] = {}
-        self._waiters: dict[tuple[CallId, int], list[Stream]] = {}
+        self._waiters = Waiters(store, self._values)
         self._outcomes: deque[_Unrecorded] = deque()
         self._some = asyncio.Event()
         self.trouble: str | None = None
@@ -123,7 +124,8 @@ class Durable:
         sizes, start, fds = head.get("d", []), head.get("start", 0), frame.fds
         self._calls.admit(call.function, inputs=len(sizes), size_bytes=measure(sizes, fds=len(fds)))
         block = Block.read(start, sizes, frame.payload, fds=len(fds))
-        earlier = await self._store.call(call.id) if call.id not in self._calls.calls else None
+        here = call.id in self._calls.calls or call.id in self._pager
+        earlier = None if here else await self._store.call(call.id)
         record = records.CallRecord(
             id=call.id,
             function=call.function,
@@ -138,54 +140,117 @@ class Durable:
         faults.point(_RECORDED)
         stream.end({"call": call.id})
         faults.point(_ANSWERED)
-        if earlier is not None and call.id not in self._calls.calls:
+        if call.id in self._pager:
+            self._pager.extend(call.id, start, start + len(sizes), head.get("total"))
+        elif earlier is not None and call.id not in self._calls.calls:
             await self._go_on(call.id, call.function, again=True)
-        elif call.function in self._calls.functions:
+        elif (function := self._calls.functions.get(call.function)) is not None:
             known = self._calls.calls.get(call.id, call)
             known.durable = True
-            self._run(known, head, bytes(frame.payload), tuple(map(os.dup, fds)))
+            if sizes and self._pager.is_wanted(function, large=bool(fds)):
+                self._put_off(known, start, start + len(sizes), head.get("total"))
+            else:
+                self._run(known, head, bytes(frame.payload), tuple(map(os.dup, fds)))
+
+    def _put_off(self, call: CallRecord, start: int, stop: int, total: int | None) -> None:
+        """Inputs that were recorded wait there until there is room in line."""
+        line = self._calls.functions[call.function].line.calls.get(call.id)
+        page = Page(
+            call.id,
+            call.function,
+            call.verb,
+            created_s=call.created_s,
+            parent=call.parent,
+            on_record=line.submitted if line is not None else 0,
+        )
+        page.extend(start, stop, total)
+        self._pager.put(page)
 
     async def resume(self, function: FunctionRecord) -> None:
         """A function is known (again): its calls on record go on with the inputs that have no outcome."""
         for found in await self._store.open_calls(function=function.function.id):
-            if found.call.id not in self._calls.calls:
-                await self._go_on(found.call.id, function.function.id, again=True)
+            if found.call.id not in self._calls.calls and found.call.id not in self._pager:
+                await self._go_on_with(found, again=True)
 
     async def _go_on(self, call: CallId, function: FunctionId, *, again: bool) -> None:
-        """Brings into memory what of a call is on record, is not in memory, and has no outcome; again: it may have begun."""
-        found = next(
-            (each for each in await self._store.open_calls(function=function) if each.call.id == call), None
-        )
-        if found is None or function not in self._calls.functions:
+        for found in await self._store.open_calls(function=function, call=call):
+            await self._go_on_with(found, again=again)
+
+    async def _go_on_with(self, found: records.OpenCall, *, again: bool) -> None:
+        """Has what of a call is on record, is not in line, and has no outcome wait for its turn; again: it may have begun."""
+        known, function = found.call, self._calls.functions.get(found.call.function)
+        if function is None:
             return
         faults.point(_REVIVING)
-        record = self._calls.calls.get(call) or self._revived_call(found.call)
-        line = self._calls.functions[function].line.calls.get(call)
+        line = function.line.calls.get(known.id)
         at = line.submitted if line is not None else 0
-        for start, stop in found.missing:
-            if at < start:
-                self._run(record, {"start": at, "skip": [[at, start]]})
-            for low, high, attempt in _in_pieces(max(at, start), stop, found.tried):
-                for chunk in await self._store.inputs(call, start=low, stop=high):
-                    sizes, payload, fds = await self._values.revived(chunk)
-                    head = {"start": chunk.start, "d": sizes, "attempt": attempt, "again": again}
-                    self._run(record, head, payload, fds)
-            at = max(at, stop)
-        # Inputs are recorded in their order: what is on record are the first so many, the others are still to come.
-        on_record = found.call.done + sum(stop - start for start, stop in found.missing)
-        rest = [[at, on_record]] if at < on_record else []
-        self._run(record, {"start": at, "skip": rest, "total": found.call.inputs})
-
-    def _revived_call(self, known: records.CallRecord) -> CallRecord:
-        return CallRecord(
+        missing = [(max(start, at), stop) for start, stop in found.missing if stop > at]
+        page = Page(
             *(known.id, known.function, known.verb),
-            durable=True,
-            parent=known.parent,
             created_s=self._calls.clock() - max(0.0, time.time() - known.created_s),
+            parent=known.parent,
+            spans=missing,
+            # Inputs are recorded in their order: what is on record are the first so many, the others are still to come.
+            on_record=known.done + sum(stop - start for start, stop in found.missing),
+            total=known.inputs,
+            tried=found.tried or None,
+            again=again,
         )
+        if not missing:
+            self._end_page(page)
+        elif function.function.at_most_once:
+            # What may have begun is found out for all of them at once, for nothing is given out meanwhile.
+            await self._pager.load_all(page)
+        else:
+            self._pager.put(page)
+
+    async def page(self) -> None:
+        """Brings inputs that wait on record into the lines of their functions, for ever."""
+        await self._pager.run()
+
+    async def _load(self, page: Page) -> None:
+        """Brings the next inputs of a call into the line; see `Pager`."""
+        start, stop = page.spans[0]
+        low, high, attempt = next(_in_pieces(start, stop, page.tried or {}))
+        pieces = [
+            (chunk.start, *await self._values.revived(chunk))
+            for chunk in await self._store.inputs(page.call, start=low, stop=high)
+        ]
+        if not self._pager.holds(page) or page.function not in self._calls.functions:
+            for fd in (fd for piece in pieces for fd in piece[3]):
+                os.close(fd)
+            return
+        call, at = self._call_of(page)
+        if at < low:
+            self._run(call, {"start": at, "skip": [[at, low]]})
+        for first, sizes, payload, fds in pieces:
+            head = {"start": first, "d": sizes, "attempt": attempt, "again": page.again}
+            self._run(call, head, payload, fds)
+        self._pager.took(page, high)
+        if not page.spans:
+            self._end_page(page)
+
+    def _end_page(self, page: Page) -> None:
+        """All inputs on record that have no outcome are in line: says how many there are, and which have one."""
+        call, at = self._call_of(page)
+        rest = [[at, page.on_record]] if at < page.on_record else []
+        self._run(call, {"start": at, "skip": rest, "total": page.total})
+
+    def _call_of(self, page: Page) -> tuple[CallRecord, int]:
+        """A call in memory, made there if it is not, and how many of its inputs are known there."""
+        line = self._calls.functions[page.function].line.calls.get(page.call)
+        call = self._calls.calls.get(page.call) or CallRecord(
+            *(page.call, page.function, page.verb),
+            durable=True,
+            parent=page.parent,
+            created_s=page.created_s,
+        )
+        return call, line.submitted if line is not None else 0
 
     def why_busy(self) -> str | None:
         """Why the server may not end, as far as durable work goes; open calls are in memory, and said there."""
+        if len(self._pager):
+            return f"{len(self._pager)} calls wait on record"
         if not self._outcomes:
             return None
         return f"outcomes of {self.unrecorded} inputs are not on disk yet" + (
@@ -202,16 +267,15 @@ class Durable:
         known = await self.known(call)
         if index < 0 or (known.inputs is not None and index >= known.inputs):
             raise InvalidError(f"{call} has {known.inputs} inputs, so none has the index {index}")
-        self._waiters.setdefault((call, index), []).append(stream)
-        stream.on_frame = lambda frame: self._stop_waiting(call, index, stream, frame)
-        if not await self._give(call, index):
+        self._waiters.add(call, index, stream)
+        if not await self._waiters.give(call, index):
             # Asked again: it may have been cancelled after the first look, and before anybody waited here to be told.
             now = await self._store.call(call)
             if now is not None and now.state is CallState.CANCELLED:
-                self._waiters.pop((call, index), None)
+                self._waiters.forget(call, index)
                 raise InputCancelled(f"{call} was cancelled", remedy="call again if it was not meant")
             if not wait and stream.live:
-                self._leave(call, index, stream)
+                self._waiters.leave(call, index, stream)
                 stream.end({})
 
     async def info(self, call: CallId) -> dict[str, Any]:
@@ -299,13 +363,25 @@ class Durable:
 
     async def cancel(self, call: CallId) -> None:
         """Ends a call and those that its inputs have made, in memory and on record."""
+        self._pager.drop(call)
         self._calls.cancel(call)
         faults.point(_CANCELLED)
         await self._store.end_call(call, state=CallState.CANCELLED, at_s=time.time())
         await self._cancel_children(call)
-        for known, index in [key for key in self._waiters if key[0] == call]:
-            for stream in self._waiters.pop((known, index)):
-                stream.fail(InputCancelled(f"{call} was cancelled", remedy="call again if it was not meant"))
+        self._waiters.fail(
+            call, InputCancelled(f"{call} was cancelled", remedy="call again if it was not meant")
+        )
+
+    async def drop_function(self, function: FunctionId) -> None:
+        """A function is gone: its calls end of which nothing was in line."""
+        gone = self._pager.drop_function(function)
+        for start in range(0, len(gone), AT_ONCE):
+            await asyncio.gather(*map(self.cancel, gone[start : start + AT_ONCE]))
+
+    @property
+    def waiting(self) -> int:
+        """How many calls wait on record, with some or all of their inputs."""
+        return len(self._pager)
 
     async def _cancel_children(self, call: CallId) -> None:
         """Those on record, whose function may be unknown here: nobody in memory knows of them."""
@@ -354,20 +430,6 @@ class Durable:
             for fd in frame.take_fds():
                 os.close(fd)
 
-    def _stop_waiting(self, call: CallId, index: int, stream: Stream, frame: Frame) -> None:
-        """Who waited for an outcome has gone."""
-        if frame.kind is Kind.CANCEL:
-            self._leave(call, index, stream)
-            if stream.live:
-                stream.end({})
-
-    def _leave(self, call: CallId, index: int, stream: Stream) -> None:
-        waiting = self._waiters.get((call, index), [])
-        if stream in waiting:
-            waiting.remove(stream)
-        if not waiting:
-            self._waiters.pop((call, index), None)
-
     def _take(self, call: CallRecord, run: OutcomeRun, worker: Worker | None) -> None:
         named = run.fds if any(type(size) is dict for size in run.sizes) else ()
         kept = replace(run, payload=bytes(run.payload), fds=tuple(map(os.dup, named)))
@@ -402,33 +464,7 @@ class Durable:
             self._calls.acknowledge_later(each.worker)
         faults.point(_OUTCOME_SETTLED)
         for index in range(run.part.start, run.part.stop):
-            if (each.call, index) in self._waiters:
-                await self._tell(each.call, index)
-        return True
-
-    async def _tell(self, call: CallId, index: int) -> None:
-        waiters = list(self._waiters.get((call, index), ()))
-        try:
-            await self._give(call, index)
-        except Error as problem:
-            for stream in waiters:
-                stream.fail(problem)
-
-    async def _give(self, call: CallId, index: int) -> bool:
-        found = await self._store.outcomes(call, start=index, stop=index + 1)
-        if not found:
-            return False
-        outcome = found[0]
-        size = json.loads(outcome.head)
-        for stream in self._waiters.pop((call, index), []):
-            fds: tuple[int, ...] = ()
-            if outcome.blob is not None:
-                fds = (await self._values.fetch(Digest(outcome.blob)),)
-                size["f"] = 0
-            if stream.live:
-                stream.end({"o": [index, [size], [int(outcome.kind)]]}, bytes(outcome.payload), fds=fds)
-            for fd in fds:
-                os.close(fd)
+            await self._waiters.tell(each.call, index)
         return True
 
 

@@ -13,7 +13,7 @@ from squall.blobs.blob_store import LocalBlobStore
 from squall.model.container import ContainerState, WaitReason
 from squall.model.errors import Error
 from squall.model.function import Function
-from squall.model.ids import AppId, CallId, NodeId
+from squall.model.ids import AppId, CallId, FunctionId, NodeId
 from squall.model.node import Node
 from squall.scheduling.liveness import Patience
 from squall.server.access import Access
@@ -121,6 +121,7 @@ class House:
         self.durable = Durable(stores.state, stores.blobs, self.calls)
         self.durable.keep_s = options.result_keep_s
         self.calls.on_dropped = self._note_dropped
+        self.calls.on_stopped = lambda function: self._note_stopped(function)
         self.calls.on_lease = Awake(loop).touch
         self._idle_since_s = self.clock()
         self.nodes.listen(self.node_events.take)
@@ -150,6 +151,11 @@ class House:
         """The app of a call on record has ended: the record says so, and whoever waits for it is told."""
         self.spawn(self.durable.cancel(call))
 
+    def _note_stopped(self, function: FunctionId) -> None:
+        """The app of a function has ended: its calls that waited on record end too."""
+        if self.calls.functions[function].paged:
+            self.spawn(self.durable.drop_function(function))
+
     def lasting(self) -> tuple[Coroutine[Any, Any, None], ...]:
         """What runs for as long as the server lives."""
         return (
@@ -158,6 +164,7 @@ class House:
             self.capacity.run(),
             self.end_when_idle(),
             self.durable.write_outcomes(),
+            self.durable.page(),
             self.nodes.watch(self.patience),
             self.sweeps.run(),
             self.collecting.run(),

@@ -47,6 +47,7 @@ async def status(house: House, _head: dict[str, Any]) -> dict[str, Any]:
             "trouble": house.state.trouble,
             "backup_trouble": house.backups.trouble,
         },
+        "on_record": house.durable.waiting,
         "unrecorded": {"inputs": house.durable.unrecorded, "reason": house.durable.trouble},
         "fenced": sum(record.line.fenced for record in house.calls.functions.values()),
         "nodes": [

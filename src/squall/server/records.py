@@ -130,7 +130,7 @@ class FunctionRecord:
     nothing is given out, or inputs that they have in hand or done would run twice. doubted: inputs that may have begun, and
     must not twice, until it is clear who has them: until then nothing is given out either. template_on, image_on: the nodes
     that have a template of it ready, and those that hold its image. heard_s: when the last outcome came, or when work
-    began after none.
+    began after none. paged: how many inputs of it wait on record, and are not in line yet.
     """
 
     function: Function
@@ -153,6 +153,7 @@ class FunctionRecord:
     wait_reason: str = ""
     wait_words: str = ""
     told_reason: str = ""
+    paged: int = 0
 
     @property
     def held_back(self) -> bool:
@@ -161,8 +162,8 @@ class FunctionRecord:
 
     @property
     def pending(self) -> int:
-        """How many inputs wait for it."""
-        return self.line.waiting
+        """How many inputs wait for it, in line and on record."""
+        return self.line.waiting + self.paged
 
 
 @dataclass(slots=True, eq=False)

@@ -22,6 +22,7 @@ _OUTCOME: Final = "place, attempt, kind, ended_s, blob, head, payload, code"
 _CHUNK: Final = "start, count, blobs, heads, lengths, payload"
 _OPEN: Final = (
     "durable AND calls.ended_s IS NULL AND (CAST(:function AS TEXT) IS NULL OR function = :function)"
+    " AND (CAST(:call AS TEXT) IS NULL OR id = :call)"
 )
 _SPANS: Final = (
     "SELECT call_no, start, start + count FROM chunks WHERE call_no = ? AND start < ?"
@@ -152,9 +153,11 @@ def list_children(db: Connection, call: CallId, start: int, limit: int) -> tuple
     return tuple(map(_call, rows))
 
 
-def list_open(db: Connection, function: FunctionId | None) -> tuple[OpenCall, ...]:
+def list_open(
+    db: Connection, function: FunctionId | None, call: CallId | None = None
+) -> tuple[OpenCall, ...]:
     """The durable calls to go on with, oldest first."""
-    asked = {"function": function}
+    asked = {"function": function, "call": call}
     rows = db.execute(f"SELECT no, {_CALL} FROM calls WHERE {_OPEN} ORDER BY no", asked)  # noqa: S608 - our own columns
     calls = {row[0]: _call(row[1:]) for row in rows}
     # Three passes for all calls, not three for each: there may be a hundred thousand of one input.

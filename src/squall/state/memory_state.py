@@ -191,7 +191,9 @@ class MemoryState:
         records = [known.record for known in reversed(self._calls.values())]
         return tuple([record for record in records if function in {None, record.function}][:limit])
 
-    async def open_calls(self, *, function: FunctionId | None = None) -> tuple[OpenCall, ...]:
+    async def open_calls(
+        self, *, function: FunctionId | None = None, call: CallId | None = None
+    ) -> tuple[OpenCall, ...]:
         self._open()
         return tuple(
             OpenCall(
@@ -200,7 +202,10 @@ class MemoryState:
                 tried={index: last for index, last in known.tried.items() if index not in known.outcomes},
             )
             for known in self._calls.values()
-            if known.record.durable and known.record.open and function in {None, known.record.function}
+            if known.record.durable
+            and known.record.open
+            and function in {None, known.record.function}
+            and call in {None, known.record.id}
         )
 
     async def inputs(self, call: CallId, *, start: int, stop: int) -> tuple[InputChunk, ...]:

@@ -110,8 +110,10 @@ class RowState:
     async def calls(self, *, function: FunctionId | None = None, limit: int = 100) -> tuple[CallRecord, ...]:
         return await self._readers.read(lambda db: call_rows.list_calls(db, function, limit))
 
-    async def open_calls(self, *, function: FunctionId | None = None) -> tuple[OpenCall, ...]:
-        return await self._readers.read(lambda db: call_rows.list_open(db, function))
+    async def open_calls(
+        self, *, function: FunctionId | None = None, call: CallId | None = None
+    ) -> tuple[OpenCall, ...]:
+        return await self._readers.read(lambda db: call_rows.list_open(db, function, call))
 
     async def inputs(self, call: CallId, *, start: int, stop: int) -> tuple[InputChunk, ...]:
         return await self._readers.read(lambda db: call_rows.list_inputs(db, call, start, stop))

@@ -102,8 +102,10 @@ class StateStore(Protocol):
         """The calls that were recorded last, the newest first."""
         ...
 
-    async def open_calls(self, *, function: FunctionId | None = None) -> tuple[OpenCall, ...]:
-        """The durable calls (of one function) that have not ended, oldest first, and what each still lacks."""
+    async def open_calls(
+        self, *, function: FunctionId | None = None, call: CallId | None = None
+    ) -> tuple[OpenCall, ...]:
+        """The durable calls (of one function, or one call) that have not ended, oldest first, and what each still lacks."""
         ...
 
     async def inputs(self, call: CallId, *, start: int, stop: int) -> tuple[InputChunk, ...]:

@@ -9,7 +9,7 @@ from squall.model.container import ContainerEnd, ContainerState
 from squall.model.errors import FunctionNotFound, TooManyInputs
 from squall.model.function import Retries
 from squall.model.ids import CallId, FunctionId
-from squall.server.calls import ACK_S
+from squall.server.acknowledging import ACK_S
 from squall.server.pending import PendingLimits
 from squall.server.records import CallRecord
 from squall.wire.codec import Frame, Kind

@@ -21,8 +21,8 @@ from squall.model.errors import (
     TooManyInputs,
 )
 from squall.model.function import Retries
-from squall.model.ids import CallId
-from squall.server.calls import ACK_S
+from squall.model.ids import CallId, FunctionId
+from squall.server.acknowledging import ACK_S
 from squall.server.durable import Durable
 from squall.server.pending import PendingLimits
 from squall.server.records import CallRecord
@@ -120,12 +120,19 @@ async def house(store: FullState | None = None, **fields: Any) -> AsyncIterator[
         dropped.add(task)
         task.add_done_callback(dropped.discard)
 
+    def drop_all(function: FunctionId) -> None:
+        task = asyncio.ensure_future(durable.drop_function(function))
+        dropped.add(task)
+        task.add_done_callback(dropped.discard)
+
     stage.calls.on_dropped = drop
-    writing = asyncio.create_task(durable.write_outcomes())
+    stage.calls.on_stopped = lambda function: drop_all(function)
+    tasks = [asyncio.create_task(work) for work in (durable.write_outcomes(), durable.page())]
     try:
         yield House(stage, durable, state)
     finally:
-        writing.cancel()
+        for task in tasks:
+            task.cancel()
 
 
 def test_a_durable_call_is_on_record_when_it_is_answered_and_runs() -> None:
