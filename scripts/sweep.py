@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import time
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "src")]
 
-from squall.simulation.sweep import run_seed  # noqa: E402 - of this clone, not of the interpreter
+from squall.simulation.many import Count, again, play, play_many  # noqa: E402 - of this clone, not of the interpreter
 
 TOLD_EVERY_S = 10.0
 
@@ -23,22 +24,28 @@ def main() -> int:
         "--first", type=int, default=0, help="the first seed: one that failed is played again"
     )
     parser.add_argument("--most", type=int, default=5, help="stop after so many failing seeds (default 5)")
+    parser.add_argument(
+        "--jobs",
+        type=int,
+        default=len(os.sched_getaffinity(0)),
+        help="processes at once (default: one a core)",
+    )
     options = parser.parse_args()
     began_s = told_s = time.monotonic()
-    events = failed = 0
-    for played, seed in enumerate(range(options.first, options.first + options.seeds), 1):
-        ran = run_seed(seed)
-        events += ran.events
-        if ran.found is not None:
-            failed += 1
-            print(f"FAILED {ran.found}\nagain: python3 scripts/sweep.py --first {seed} --seeds 1", flush=True)
-        if failed >= options.most or played == options.seeds or time.monotonic() - told_s > TOLD_EVERY_S:
+    seeds = range(options.first, options.first + options.seeds)
+    jobs = min(options.jobs, options.seeds)
+    count = Count()
+    for part in play_many(seeds, jobs=jobs) if jobs > 1 else map(play, [seeds]):
+        count.add(part)
+        for found in part.failed:
+            print(f"FAILED {found}\nagain: {again(found)}", flush=True)
+        if time.monotonic() - told_s > TOLD_EVERY_S:
             told_s = time.monotonic()
-            took = f"{told_s - began_s:.0f} s"
-            print(f"{played} seeds, {events} events, {failed} failed, {took}", file=sys.stderr, flush=True)
-        if failed >= options.most:
+            print(f"{count.seeds} seeds, {count.events} events, {len(count.failed)} failed", file=sys.stderr)
+        if len(count.failed) >= options.most:
             break
-    return int(bool(failed))
+    print(f"{count}, {time.monotonic() - began_s:.0f} s")
+    return int(bool(count.failed))
 
 
 if __name__ == "__main__":

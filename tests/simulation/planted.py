@@ -1,25 +1,45 @@
-"""Twelve bugs, each a planner or a line that is wrong in one place; nothing of ours is patched for them."""
+"""Bugs: each a planner, a line, a disk or a reader that is wrong in one place; nothing of ours is patched for them."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from squall.model.function import Function
-from squall.model.ids import ContainerId
+from squall.model.ids import CallId, ContainerId
 from squall.scheduling.inputs import FunctionLine, Lease, Segment
 from squall.scheduling.view import ContainerView, FunctionView, Hold, Retire, StartOne, Step
+from squall.simulation.again import Reader
+from squall.simulation.clock import Clock
+from squall.simulation.disk import Disk, Row
 from squall.simulation.policy import Planner, Seen, plan_as_the_server_does
+from squall.simulation.records import Worker
+from squall.simulation.sweep import Tested
 
 
 @dataclass(frozen=True, slots=True)
 class Bug:
-    """A planner and a line of which one is wrong; shows: the invariants that may be the first to break."""
+    """Something wrong that is put to the test; shows: the invariants that may be the first to break."""
 
     shows: frozenset[str]
-    planner: Planner = plan_as_the_server_does
-    line: Callable[[], FunctionLine] = FunctionLine
+    tested: Tested
+
+
+def _planner(shows: set[str], planner: Planner) -> Bug:
+    return Bug(frozenset(shows), Tested(planner=planner))
+
+
+def _line(shows: set[str], line: Callable[[], FunctionLine]) -> Bug:
+    return Bug(frozenset(shows), Tested(line=line))
+
+
+def _disk(shows: set[str], disk: Callable[[Clock], Disk]) -> Bug:
+    return Bug(frozenset(shows), Tested(disk=disk))
+
+
+def _reader(shows: set[str], reader: Callable[[], Reader]) -> Bug:
+    return Bug(frozenset(shows), Tested(reader=reader))
 
 
 def _planned_on(change: Callable[[Seen], Seen]) -> Planner:
@@ -126,25 +146,81 @@ class BelievesEverybody(FunctionLine):
             yield done.start, done.stop
 
 
+class AcknowledgesBeforeTheCommit(Disk):
+    """Whoever asks for a call to be put on record is answered once it is written, not once it is committed."""
+
+    def write_call(self, call: CallId, row: Row, then: Callable[[], None]) -> bool:
+        if self.refuses:
+            return False
+        then()
+        return super().write_call(call, row, lambda: None)
+
+
+class TellsBeforeTheCommit(Disk):
+    """The same of outcomes."""
+
+    def write_outcomes(self, call: CallId, start: int, stop: int, then: Callable[[], None]) -> bool:
+        if self.refuses:
+            return False
+        then()
+        return super().write_outcomes(call, start, stop, lambda: None)
+
+
+class TakesARefusalForACommit(Disk):
+    """What the disk does not take counts as taken."""
+
+    def commit(self, change: Callable[[], None], then: Callable[[], None]) -> bool:
+        if self.refuses:
+            self._clock.later(0.001, then)
+            return True
+        return super().commit(change, then)
+
+
+class ForgetsWhatIsOnRecord(Disk):
+    """A new server finds nothing."""
+
+    def known(self) -> dict[CallId, Row]:
+        return {}
+
+
+class MissesNothing(Reader):
+    """A lease that was on its way when the connection broke counts as one that came."""
+
+    def missing(self, line: FunctionLine, worker: Worker, holding: Iterable[Segment]) -> list[Segment]:
+        del line, worker, holding
+        return []
+
+
+class PassesOverGaps(Reader):
+    """Only the very next message of a container is news."""
+
+    def is_news(self, worker: Worker, number: int) -> bool:
+        if number and number != worker.seen + 1:
+            return False
+        return super().is_news(worker, number)
+
+
 BUGS = {
-    "forgets that containers are retiring": Bug(
-        frozenset({"retire", "reason", "idle"}), _planned_on(_containers(_nobody_retires))
+    "forgets that containers are retiring": _planner(
+        {"retire", "reason", "idle"}, _planned_on(_containers(_nobody_retires))
     ),
-    "places beyond what a node has": Bug(
-        frozenset({"capacity"}), _planned_on(lambda seen: replace(seen, used={}))
+    "places beyond what a node has": _planner({"capacity"}, _planned_on(lambda seen: replace(seen, used={}))),
+    "passes over max_containers": _planner({"max"}, _planned_on(_functions(_without_ceiling))),
+    "starves a function": _planner({"reason", "min"}, _starves),
+    "retires a container that works": _planner(
+        {"busy", "window", "buffer"}, _planned_on(_containers(_everybody_rests))
     ),
-    "passes over max_containers": Bug(frozenset({"max"}), _planned_on(_functions(_without_ceiling))),
-    "starves a function": Bug(frozenset({"reason", "min"}), _starves),
-    "loses a requeued input": Bug(frozenset({"one place", "count"}), line=LosesRequeued),
-    "retires a container that works": Bug(
-        frozenset({"busy", "window", "buffer"}), _planned_on(_containers(_everybody_rests))
-    ),
-    "keeps a buffer that is one too small": Bug(
-        frozenset({"buffer"}), _planned_on(_functions(_smaller_buffer))
-    ),
-    "never comes to zero": Bug(frozenset({"back to zero"}), _keeps_the_last),
-    "leases an input twice": Bug(frozenset({"one place", "count"}), line=LeasesTwice),
-    "passes over a hold": Bug(frozenset({"hold"}), _planned_on(_never_held)),
-    "believes a late outcome": Bug(frozenset({"one place", "count", "fence"}), line=BelievesEverybody),
-    "ends a window too early": Bug(frozenset({"window"}), _planned_on(_functions(_half_a_window))),
+    "keeps a buffer that is one too small": _planner({"buffer"}, _planned_on(_functions(_smaller_buffer))),
+    "never comes to zero": _planner({"back to zero"}, _keeps_the_last),
+    "passes over a hold": _planner({"hold"}, _planned_on(_never_held)),
+    "ends a window too early": _planner({"window"}, _planned_on(_functions(_half_a_window))),
+    "loses a requeued input": _line({"one place", "count"}, LosesRequeued),
+    "leases an input twice": _line({"one place", "count"}, LeasesTwice),
+    "believes a late outcome": _line({"one place", "count", "fence", "record"}, BelievesEverybody),
+    "acknowledges a call before the commit": _disk({"record"}, AcknowledgesBeforeTheCommit),
+    "tells an outcome before the commit": _disk({"record"}, TellsBeforeTheCommit),
+    "takes a refusal of the disk for a commit": _disk({"record"}, TakesARefusalForACommit),
+    "forgets what is on record": _disk({"lost"}, ForgetsWhatIsOnRecord),
+    "does not miss a lease that never came": _reader({"lost", "back to zero", "starved"}, MissesNothing),
+    "passes over what comes after a gap": _reader({"lost", "back to zero", "starved"}, PassesOverGaps),
 }

@@ -101,7 +101,7 @@ class Site:
         self.machine = Machine(node, self.clock, self._hear, works, Random(1))
         self.machine.starts = starts or Starts(pooled_s=1.0, on_demand_s=1.0)
 
-    def _hear(self, _node: NodeId, said: Said) -> None:
+    def _hear(self, _node: NodeId, said: Said, _number: int) -> None:
         self.said.append((self.clock.now_s, said))
 
     @property

@@ -79,7 +79,7 @@ class Lease:
     @property
     def count(self) -> int:
         """How many inputs are in hand."""
-        return sum(map(len, self.segments))
+        return sum([part.stop - part.start for part in self.segments])
 
 
 class FunctionLine:

@@ -243,6 +243,8 @@ class Containers:
         if record is not None:
             for part in reversed(missing):
                 record.line.give_back(worker.id, part)
+            # Who has nothing in hand never tells that it has made way.
+            worker.yielding = worker.yielding and bool(record.line.leases.get(worker.id))
             self._calls.go_on(record, worker, self._clock())
             self._calls.feed(record)
 

@@ -3,32 +3,28 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterator
 from dataclasses import dataclass, field
-from itertools import groupby
 
 from squall.model.ids import CallId, FunctionId
+from squall.simulation.durable import Run, runs_of
 from squall.simulation.serving import NOBODY, Answer
 from squall.simulation.traffic import Arrival
 
 
 @dataclass(slots=True, eq=False)
 class OpenCall:
-    """A call that is being waited for: which of its inputs have their outcome."""
+    """A call that is being waited for: which of its inputs have their outcome. accepted: it is on record, so its caller was told."""
 
     id: CallId
     function: FunctionId
     arrival: Arrival
     answered: bytearray
     left: int
+    accepted: bool = False
 
-    def runs(self) -> Iterator[tuple[int, int, bool]]:
+    def runs(self) -> list[Run]:
         """Its inputs as runs [start, stop), and whether their outcomes are here."""
-        start = 0
-        for answered, group in groupby(self.answered):
-            stop = start + len(list(group))
-            yield start, stop, bool(answered)
-            start = stop
+        return runs_of(self.answered)
 
 
 @dataclass(slots=True)

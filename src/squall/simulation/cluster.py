@@ -10,6 +10,7 @@ from squall.model.ids import ContainerId, NodeId
 from squall.model.node import Node
 from squall.scheduling.inputs import Segment
 from squall.scheduling.liveness import Health, Patience, health
+from squall.simulation.again import Reader
 from squall.simulation.clock import Clock
 from squall.simulation.nodes import HOP_S, Machine
 from squall.simulation.planning import Planning
@@ -25,25 +26,41 @@ KILLED = ContainerEnd(cause="killed")
 class Link:
     """A machine and the connection to it.
 
-    joined: the server knows it; silent: nothing passes, both ways, until it answers again; life: counts how often the
-    machine has gone down, so that what was on its way to an earlier life is lost. up, down: what waits meanwhile.
+    joined: the server knows it; mute: nothing passes to the server, deaf: nothing to the machine, until it answers again; slow_s: how
+    long everything takes besides. life: counts how often the machine has gone down, so that what was on its way to an earlier
+    life is lost; wire: the same of the connection. up, down: what waits meanwhile; up_s, down_s: nothing arrives before what was
+    sent earlier.
     """
 
     machine: Machine
     joined: bool = False
     here: bool = True
-    silent: bool = False
+    mute: bool = False
+    deaf: bool = False
+    slow_s: float = 0.0
+    wire: int = 0
+    up_s: float = 0.0
+    down_s: float = 0.0
     heard_s: float = 0.0
     health: Health = Health.ALIVE
     life: int = 0
-    up: list[Said] = field(default_factory=list)
+    up: list[tuple[Said, int]] = field(default_factory=list)
     down: list[Callable[[], None]] = field(default_factory=list)
+
+    @property
+    def passes(self) -> bool:
+        """Whether both hear each other."""
+        return not self.mute and not self.deaf
 
 
 class Cluster:
-    """Every machine. up: whether there is a server; serving and planning are bound before the first event."""
+    """Every machine. up: whether there is a server; serving and planning are bound before the first event.
 
-    def __init__(self, clock: Clock) -> None:
+    reader: judges what comes twice and what never came.
+    """
+
+    def __init__(self, clock: Clock, reader: Reader) -> None:
+        self._reader = reader
         self.links: dict[NodeId, Link] = {}
         self.up = True
         self.serving: Serving
@@ -60,15 +77,16 @@ class Cluster:
 
     # -- what passes
 
-    def say(self, node: NodeId, said: Said) -> None:
-        """A machine tells the server something."""
+    def say(self, node: NodeId, said: Said, number: int = 0) -> None:
+        """A machine tells the server something. number: of a container's message."""
         link = self.links[node]
-        self._clock.later(HOP_S, self._arrives, link, said, link.life)
+        link.up_s = max(link.up_s, self._clock.now_s + HOP_S + link.slow_s)
+        self._clock.at(link.up_s, self._arrives, link, (said, number), (link.life, link.wire))
 
     def lease(self, worker: Worker, segments: list[Segment]) -> None:
-        """A container is given inputs."""
-        machine = self.links[worker.node].machine
-        self._send(worker.node, lambda: machine.give(worker.id, segments))
+        """A container is given inputs, and told which of its messages are done with."""
+        machine, settled = self.links[worker.node].machine, worker.settled
+        self._send(worker.node, lambda: machine.give(worker.id, segments, settled))
 
     def make_way(self, worker: Worker) -> None:
         """A container is asked for what it has not begun."""
@@ -84,8 +102,9 @@ class Cluster:
 
     def join(self, link: Link) -> None:
         """A machine offers itself, and says what runs there; unknown containers are taken back."""
-        if not self.up or not link.here or link.silent:
+        if not self.up or not link.here or not link.passes:
             return
+        link.wire += 1
         link.joined, link.health, link.heard_s = True, Health.ALIVE, self._clock.now_s
         self._waited_for.discard(link.machine.node.id)
         bodies = link.machine.bodies
@@ -94,7 +113,10 @@ class Cluster:
                 self._take_back(link, container)
         for worker in self._on(link):
             worker.silent = False
-            if worker.id not in bodies and (worker.told or worker.ready):
+            if worker.id in bodies:
+                worker.told = True
+                self._hear_again(link, worker)
+            elif worker.told or worker.ready:
                 self.serving.ended(worker.id, KILLED)
         self._flush_up(link)
         for worker in self._on(link):
@@ -120,21 +142,22 @@ class Cluster:
     def come_up(self, link: Link) -> None:
         """A machine is there again, empty."""
         if not link.here:
-            link.here, link.silent = True, False
+            link.here, link.mute, link.deaf = True, False, False
             link.life += 1
             self.join(link)
 
-    def fall_silent(self, link: Link) -> None:
-        """Nothing passes between a machine and the server, though both go on."""
-        if link.here and not link.silent:
-            link.silent = True
-            self._watch(link)
+    def fall_silent(self, link: Link, *, mute: bool = True, deaf: bool = True) -> None:
+        """Nothing passes between a machine and the server, or in one way only, though both go on."""
+        if link.here and link.passes:
+            link.mute, link.deaf = mute, deaf
+            if mute:
+                self._watch(link)
 
     def answer_again(self, link: Link) -> None:
         """What waited on both sides passes now."""
-        if not link.silent or not link.here:
+        if link.passes or not link.here:
             return
-        link.silent = False
+        link.mute = link.deaf = False
         waiting, link.down = link.down, []
         for deliver in waiting:
             deliver()
@@ -148,41 +171,64 @@ class Cluster:
         self.planning.tell()
         self.planning.wake()
 
+    def break_off(self, link: Link, *, heard: bool) -> None:
+        """The connection to a machine breaks, with what was on its way up, and, unless it was heard, on its way down."""
+        if not link.here:
+            return
+        link.wire += 1
+        link.mute = link.deaf = False
+        # What agents report, they report until it was heard; containers say all again that was not acknowledged.
+        link.up = [one for one in link.up if not one[1]]
+        waiting, link.down = link.down, []
+        for deliver in waiting if heard else ():
+            deliver()
+        self._leave(link)
+
     def lose_server(self) -> None:
         """The server is gone: nobody hears the machines, which go on."""
         self.up = False
         self._waited_for.clear()
         for link in self.links.values():
             link.joined = False
+            link.wire += 1
+            link.up = [one for one in link.up if not one[1]]
             link.health = Health.ALIVE
 
     # -- inside
 
     def _send(self, node: NodeId, deliver: Callable[[], None]) -> None:
         link = self.links[node]
-        life = link.life
+        life, wire = link.life, link.wire
 
         def arrive() -> None:
-            if link.life != life or not link.here:
+            if link.life != life or link.wire != wire or not link.here:
                 return
-            if link.silent:
+            if link.deaf:
                 link.down.append(deliver)
             else:
                 deliver()
 
-        self._clock.later(HOP_S, arrive)
+        link.down_s = max(link.down_s, self._clock.now_s + HOP_S + link.slow_s)
+        self._clock.at(link.down_s, arrive)
 
-    def _arrives(self, link: Link, said: Said, life: int) -> None:
+    def _arrives(self, link: Link, message: tuple[Said, int], sent: tuple[int, int]) -> None:
+        said, number = message
+        life, wire = sent
         if link.life != life:
             return
-        if link.silent or not self.up or not link.joined:
-            link.up.append(said)
+        here = self.up and link.joined
+        if number and (link.wire != wire or not here):
+            return
+        if not here or link.mute:
+            link.up.append(message)
         else:
             link.heard_s = self._clock.now_s
-            self._heed(said)
+            self._heed(said, number)
 
-    def _heed(self, said: Said) -> None:
+    def _heed(self, said: Said, number: int) -> None:
         worker = self.serving.workers.get(said.container)
+        if worker is not None and not self._reader.is_news(worker, number):
+            return
         match said:
             case Begun():
                 if worker is not None:
@@ -200,8 +246,21 @@ class Cluster:
 
     def _flush_up(self, link: Link) -> None:
         waiting, link.up = link.up, []
-        for said in waiting:
-            self._heed(said)
+        for said, number in waiting:
+            self._heed(said, number)
+
+    def _hear_again(self, link: Link, worker: Worker) -> None:
+        """A container that is known has a new connection: it says what was not acknowledged, and what it has in hand."""
+        body = link.machine.bodies[worker.id]
+        for number, said in list(body.kept):
+            self._heed(said, number)
+        if worker.id not in self.serving.workers or not body.ready:
+            return
+        record = self.serving.functions[worker.function]
+        record.touched = True
+        for part in reversed(self._reader.missing(record.line, worker, link.machine.holding(worker.id))):
+            record.line.give_back(worker.id, part)
+        worker.yielding = worker.yielding and bool(record.line.leases.get(worker.id))
 
     def _take_back(self, link: Link, container: ContainerId) -> None:
         """A container of an earlier server, or of a node that was given up: what it has in hand is its own again."""
@@ -214,6 +273,8 @@ class Cluster:
         for part in link.machine.holding(container):
             if record.line.adopt(container, part):
                 worker.state = ContainerState.BUSY
+        for number, said in list(body.kept):
+            self._heed(said, number)
 
     def _watch(self, link: Link) -> None:
         link.heard_s = self._clock.now_s
@@ -222,7 +283,7 @@ class Cluster:
 
     def _judge(self, link: Link, life: int) -> None:
         """What is believed of a machine that may be silent still."""
-        if not link.joined or link.life != life or (link.here and not link.silent):
+        if not link.joined or link.life != life or (link.here and not link.mute):
             return
         seen = health(self._clock.now_s - link.heard_s, self._patience)
         if seen is link.health:

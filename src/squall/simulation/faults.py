@@ -18,6 +18,12 @@ class Kind(StrEnum):
     SERVER_RESTARTS = "server_restarts"
     START_FAILS = "start_fails"
     START_SLOW = "start_slow"
+    LINK_BREAKS = "link_breaks"
+    LINK_ONE_WAY = "link_one_way"
+    LINK_SLOW = "link_slow"
+    NODE_STOPS = "node_stops"
+    AGENT_RESTARTS = "agent_restarts"
+    DISK_REFUSES = "disk_refuses"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

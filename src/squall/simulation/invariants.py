@@ -9,7 +9,7 @@ from squall.model.ids import CallId, ContainerId, NodeId
 from squall.model.resources import Resources
 from squall.scheduling.inputs import CallLine
 from squall.scheduling.scale import PLATFORM_MOST
-from squall.scheduling.view import FunctionView, Hold, Retire, StartOne, Step
+from squall.scheduling.view import ContainerView, FunctionView, Hold, Retire, StartOne, Step
 from squall.simulation.policy import Seen
 from squall.simulation.records import Record
 from squall.simulation.run import World
@@ -27,20 +27,24 @@ class BrokenError(AssertionError):
 
 def check_plan(seen: Seen, steps: tuple[Step, ...]) -> None:
     """Raises BrokenError for a plan that breaks a promise; `seen` is what the planner was shown, and `steps` its answer."""
-    views = {view.function.id: view for view in seen.functions}
-    free = {node.id: node.capacity.minus(seen.used.get(node.id, Resources())) for node in seen.nodes}
     starts: Counter[str] = Counter()
     holds = {step.function: step for step in steps if isinstance(step, Hold)}
     going = [step for step in steps if isinstance(step, Retire)]
+    if steps:
+        views = {view.function.id: view for view in seen.functions}
+        free = {node.id: node.capacity.minus(seen.used.get(node.id, Resources())) for node in seen.nodes}
     for step in steps:
         if isinstance(step, StartOne):
             _check_start(step, views[step.function], free)
             starts[step.function] += 1
-    _check_going(going, seen)
+    if going:
+        _check_going(going, seen)
     gone = {step.container for step in going}
     for view in seen.functions:
-        _check_bounds(view, starts[view.function.id], gone, held=view.function.id in holds)
-        _check_reason(view, starts[view.function.id], holds.get(view.function.id))
+        alive = view.alive
+        _check_bounds((view, alive), starts[view.function.id], gone, held=view.function.id in holds)
+        if view.demand.waiting and not alive:
+            _check_reason(view, starts[view.function.id], holds.get(view.function.id))
     for hold in holds.values():
         others = {other.function for other in holds.values() if other.function != hold.function}
         promised = any(views[name].demand.waiting for name in others)
@@ -49,16 +53,25 @@ def check_plan(seen: Seen, steps: tuple[Step, ...]) -> None:
 
 def check_step(world: World) -> None:
     """Raises BrokenError where something does not hold between two events of a run."""
+    if world.untrue:
+        raise BrokenError("record", world.untrue)
     if world.callers.doubled:
         raise BrokenError("fence", f"an outcome came a second time: {world.callers.doubled[0]}")
     if not world.cluster.up:
         return
+    woken = world.planning.woken
     for record in world.serving.functions.values():
         if record.touched:
             record.touched = False
             _check_line(record, world)
-        _check_waiting(record, world)
-    for machine in world.machines:
+        if record.line.waiting and not woken:
+            _check_waiting(record, world)
+    for link in world.cluster.links.values():
+        machine = link.machine
+        # What goes takes nothing more: only what comes can be too much.
+        if not machine.touched:
+            continue
+        machine.touched = False
         if machine.crowded:
             raise BrokenError(
                 "capacity", f"{machine.node.id} runs {machine.used}, and has {machine.node.capacity}"
@@ -119,13 +132,16 @@ def _check_going(going: list[Retire], seen: Seen) -> None:
             )
 
 
-def _check_bounds(view: FunctionView, starts: int, gone: set[ContainerId], *, held: bool) -> None:
+def _check_bounds(
+    shown: tuple[FunctionView, tuple[ContainerView, ...]], starts: int, gone: set[ContainerId], *, held: bool
+) -> None:
+    view, there = shown
     scaling, name = view.function.scaling, view.function.name
-    alive = [container for container in view.alive if container.id not in gone]
+    alive = [container for container in there if container.id not in gone] if gone else there
     ceiling = scaling.max_containers if scaling.max_containers is not None else PLATFORM_MOST
     if starts and len(alive) + starts > max(ceiling, scaling.min_containers):
         raise BrokenError("max", f"{name} would have {len(alive) + starts} containers, of {ceiling} at most")
-    if len(view.alive) > len(alive) and len(alive) < scaling.min_containers:
+    if len(there) > len(alive) and len(alive) < scaling.min_containers:
         raise BrokenError(
             "min", f"{name} would be left with {len(alive)}, and keeps {scaling.min_containers}"
         )
@@ -133,18 +149,20 @@ def _check_bounds(view: FunctionView, starts: int, gone: set[ContainerId], *, he
         return
     if len(alive) < scaling.min_containers:
         raise BrokenError("min", f"{name} has {len(alive)} containers, and keeps {scaling.min_containers}")
+    if not scaling.buffer_containers or not view.demand.leased or view.demand.waiting:
+        return
     busy = sum(container.idle_s is None for container in alive)
     idle = len(alive) - busy
-    quiet = not view.demand.waiting and not any(c.starting or c.silent or c.retiring for c in view.containers)
-    if view.demand.leased and quiet and idle < min(scaling.buffer_containers, ceiling - busy):
+    quiet = not any(c.starting or c.silent or c.retiring for c in view.containers)
+    if quiet and idle < min(scaling.buffer_containers, ceiling - busy):
         raise BrokenError(
             "buffer", f"{name} has {idle} idle containers, and a buffer of {scaling.buffer_containers}"
         )
 
 
 def _check_reason(view: FunctionView, starts: int, hold: Hold | None) -> None:
-    """Whoever waits has a container, gets one, or is told why not."""
-    if view.demand.waiting and not view.alive and not starts and hold is None:
+    """Whoever waits has a container, gets one, or is told why not. view: of one that waits and has none."""
+    if not starts and hold is None:
         raise BrokenError("reason", f"{view.function.name} waits, has no container, and is told nothing")
 
 
@@ -203,8 +221,6 @@ def _check_call(call: CallLine, runs: list[tuple[int, int]]) -> None:
 
 def _check_waiting(record: Record, world: World) -> None:
     """Nothing waits beside a free container, without a reason, or for ever."""
-    if not record.line.waiting or world.planning.woken:
-        return
     name, workers = record.function.name, record.workers.values()
     idle = [w.id for w in workers if w.ready and w.alive and w.state is ContainerState.IDLE]
     if idle:

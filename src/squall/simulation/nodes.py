@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from random import Random
-from typing import Protocol
+from typing import Any, Protocol
 
 from squall.model.container import ContainerEnd, WantedContainer
 from squall.model.ids import CallId, ContainerId, NodeId
@@ -68,7 +68,10 @@ class Works:
 
 @dataclass(slots=True, eq=False)
 class Body:
-    """A container that is really there: what it has in hand, the first part of it being run from began_s on."""
+    """A container that is really there: what it has in hand, the first part of it being run from began_s on.
+
+    sent: the number of its last message; kept: those that it would send again over a new connection.
+    """
 
     wanted: WantedContainer
     began_s: float
@@ -78,6 +81,8 @@ class Body:
     ready: bool = False
     stopping: bool = False
     timer: Timer | Piece | None = None
+    sent: int = 0
+    kept: list[tuple[int, Said]] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -89,14 +94,19 @@ class Tally:
 
 
 class Machine:
-    """One machine. say: where it tells what happens on it; everything on it happens on the clock."""
+    """One machine. say: where it tells what happens on it, with the number of a container's message, 0 for others; everything
+    on it happens on the clock.
+
+    touched: a container has come since it was looked at last.
+    """
 
     def __init__(
-        self, node: Node, clock: Clock, say: Callable[[NodeId, Said], None], works: Works, dice: Random
+        self, node: Node, clock: Clock, say: Callable[[NodeId, Said, int], None], works: Works, dice: Random
     ) -> None:
         self.node = node
         self.bodies: dict[ContainerId, Body] = {}
         self.ended: set[ContainerId] = set()
+        self.touched = False
         self.tally = Tally()
         self.starts = Starts()
         self.next_start_fails = 0
@@ -111,6 +121,12 @@ class Machine:
         self._plan: PoolPlan | None = None
         self._making = 0
         self._lives = 0
+        self._due: list[tuple[Callable[..., None], tuple[Any, ...]]] | None = None
+
+    @property
+    def stopped(self) -> bool:
+        """Whether nothing happens on it."""
+        return self._due is not None
 
     @property
     def used(self) -> Resources:
@@ -142,15 +158,17 @@ class Machine:
             if isinstance(step, Start):
                 body = Body(step.wanted, self._clock.now_s)
                 self.bodies[step.wanted.id] = body
+                self.touched = True
                 self._start(body)
-                self._say(self.node.id, Begun(step.wanted.id))
+                self._say(self.node.id, Begun(step.wanted.id), 0)
             else:
                 self._stop(step.container)
 
-    def give(self, container: ContainerId, segments: list[Segment]) -> None:
-        """A container is leased inputs; nothing happens if it is gone."""
+    def give(self, container: ContainerId, segments: list[Segment], settled: int = 0) -> None:
+        """A container is leased inputs; nothing happens if it is gone. settled: up to which number it need not keep its messages."""
         body = self.bodies.get(container)
         if body is not None:
+            body.kept = [one for one in body.kept if one[0] > settled]
             body.hand.extend(segments)
             if body.running is None:
                 self._run(body)
@@ -167,7 +185,7 @@ class Machine:
             rest = (Segment(head.call, one.stop, head.stop, head.attempt, head.alone), *rest)
         if rest:
             body.hand = deque([one])
-            self._say(self.node.id, Back(container, rest))
+            self._tell(body, Back(container, rest))
 
     def holding(self, container: ContainerId) -> list[Segment]:
         """What a container has in hand, as it would say itself."""
@@ -184,12 +202,34 @@ class Machine:
         for container in list(self.bodies):
             self._remove(container)
         self._cores.stop()
+        self._due = None
         self._waiting.clear()
         self.ended.clear()
         self._pooled, self._making = None, 0
         self._lives += 1
 
+    def stop(self) -> None:
+        """Everything on it stands still; what would have happened meanwhile happens when it goes on."""
+        self._due = self._due or []
+
+    def go_on(self) -> None:
+        """It was stopped, and is not any more."""
+        due, self._due = self._due or [], None
+        for callback, args in due:
+            callback(*args)
+
     # -- inside
+
+    def _stands_still(self, callback: Callable[..., None], *args: object) -> bool:
+        if self._due is None:
+            return False
+        self._due.append((callback, args))
+        return True
+
+    def _tell(self, body: Body, said: Said) -> None:
+        body.sent += 1
+        body.kept.append((body.sent, said))
+        self._say(self.node.id, said, body.sent)
 
     def _have_done(self, seconds: float, callback: Callable[..., object], *args: object) -> Timer | Piece:
         """Has something happen after so long, or when so much work for the cores is done."""
@@ -224,7 +264,7 @@ class Machine:
 
     def _made(self, life: int) -> None:
         """One more sandbox is there: for who waits longest, else for the pool."""
-        if life != self._lives:
+        if life != self._lives or self._stands_still(self._made, life):
             return
         self._making -= 1
         while self._waiting:
@@ -243,12 +283,16 @@ class Machine:
         return seconds * self._dice.lognormvariate(0.0, spread) if spread else seconds
 
     def _started(self, body: Body) -> None:
+        if self._stands_still(self._started, body) or self.bodies.get(body.wanted.id) is not body:
+            return
+        if body.stopping:
+            return
         if self.next_start_fails:
             self.next_start_fails -= 1
             self._end(body.wanted.id, ContainerEnd(cause="exit", code=1))
         else:
             body.ready = True
-            self._say(self.node.id, Ready(body.wanted.id))
+            self._tell(body, Ready(body.wanted.id))
 
     def _run(self, body: Body) -> None:
         """Runs the next inputs: one, or as many short ones as are told of together."""
@@ -267,7 +311,7 @@ class Machine:
 
     def _done(self, body: Body) -> None:
         part = body.running
-        if part is None:
+        if part is None or self._stands_still(self._done, body):
             return
         head = body.hand.popleft()
         if head.stop > part.stop:
@@ -282,14 +326,14 @@ class Machine:
         """The last of the inputs may have raised; it is told of by itself."""
         name, began_s, last = body.wanted.id, body.running_since_s, part.stop - 1
         if not self._works.raises(part.call, last, part.attempt):
-            self._say(self.node.id, Done(name, part, began_s, seconds))
+            self._tell(body, Done(name, part, began_s, seconds))
             return
         took_s = self._works.seconds(part.call, last)
         if last > part.start:
             rest = Segment(part.call, part.start, last, part.attempt, part.alone)
-            self._say(self.node.id, Done(name, rest, began_s, max(0.0, seconds - took_s)))
+            self._tell(body, Done(name, rest, began_s, max(0.0, seconds - took_s)))
         one = Segment(part.call, last, part.stop, part.attempt, part.alone)
-        self._say(self.node.id, Done(name, one, began_s + max(0.0, seconds - took_s), took_s, raised=True))
+        self._tell(body, Done(name, one, began_s + max(0.0, seconds - took_s), took_s, raised=True))
 
     def _stop(self, container: ContainerId) -> None:
         body = self.bodies[container]
@@ -298,10 +342,10 @@ class Machine:
         self._clock.later(STOP_S, self._end, container, ContainerEnd(cause="killed"))
 
     def _end(self, container: ContainerId, end: ContainerEnd) -> None:
-        if container in self.bodies:
+        if container in self.bodies and not self._stands_still(self._end, container, end):
             self._remove(container)
             self.ended.add(container)
-            self._say(self.node.id, Ended(container, end))
+            self._say(self.node.id, Ended(container, end), 0)
 
     def _remove(self, container: ContainerId) -> None:
         body = self.bodies.pop(container)

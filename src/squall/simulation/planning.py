@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -111,10 +112,13 @@ class Planning:
     def look(self) -> Seen:
         """What a policy is shown now."""
         now = self._clock.now_s
+        functions = self._serving.functions
+        there = Counter((worker.node, worker.function) for worker in self._serving.workers.values())
         used: dict[NodeId, Resources] = {}
-        for worker in self._serving.workers.values():
-            asks = self._serving.functions[worker.function].function.asks
-            used[worker.node] = used.get(worker.node, Resources()).plus(asks)
+        for (node, function), count in there.items():
+            asks = functions[function].function.asks
+            taken = Resources(cpu_milli=count * asks.cpu_milli, memory_mib=count * asks.memory_mib)
+            used[node] = used[node].plus(taken) if node in used else taken
         views = tuple(_view(record, now) for record in self._serving.functions.values())
         return Seen(functions=views, nodes=self._ties.nodes(), used=used, now_s=now)
 
@@ -168,9 +172,9 @@ class Planning:
 
     def _keep_time(self, record: Record) -> None:
         """A container that is kept by one input gives back the others."""
+        since_s = self._clock.now_s - SLOW_S
         for worker in record.workers.values():
-            slow = self._clock.now_s - worker.progress_s >= SLOW_S
-            if slow and not worker.silent and _holds_several(record, worker):
+            if worker.progress_s <= since_s and not worker.silent and _holds_several(record, worker):
                 self._make_way(worker)
 
     def _make_way(self, worker: Worker) -> None:
@@ -228,13 +232,14 @@ def _view(record: Record, now: float) -> FunctionView:
         )
         for worker in record.workers.values()
     )
+    ready = [worker.ready for worker in record.workers.values() if worker.alive]
     demand = Demand(
         waiting=line.waiting,
         leased=line.leased,
         mean_s=record.pace.mean_s,
         oldest_wait_s=now - record.waiting_since_s if line.waiting else 0.0,
-        containers=sum(container.counts for container in containers),
-        starting=sum(container.counts and container.starting for container in containers),
+        containers=len(ready),
+        starting=ready.count(False),
         arrivals_per_s=record.arrivals.per_s(now),
         quiet_s=now - record.heard_s if line.leased else 0.0,
         start_s=record.starts.wall_s,
@@ -249,4 +254,5 @@ def _view(record: Record, now: float) -> FunctionView:
 
 
 def _holds_several(record: Record, worker: Worker) -> bool:
-    return sum(lease.count for lease in record.line.leases.get(worker.id, ())) > 1
+    leases = record.line.leases.get(worker.id)
+    return leases is not None and sum([lease.count for lease in leases]) > 1

@@ -18,7 +18,7 @@ class Worker:
     """One container as the server sees it.
 
     silent: its node does not answer. outlived: it was there before this server. yielding: it gives back what it has
-    not begun. told: its node has said that it is there. ready_s: since when it takes inputs. beside: how many
+    not begun. seen: the number of its last message; unrecorded: those with outcomes that are not on record yet. told: its node has said that it is there. ready_s: since when it takes inputs. beside: how many
     containers were starting when it was begun, itself included.
     """
 
@@ -37,6 +37,13 @@ class Worker:
     told: bool = False
     ready_s: float = 0.0
     beside: int = 1
+    seen: int = 0
+    unrecorded: list[int] = field(default_factory=list)
+
+    @property
+    def settled(self) -> int:
+        """The number up to which its messages are done with: it need not keep them."""
+        return min(self.unrecorded) - 1 if self.unrecorded else self.seen
 
     @property
     def alive(self) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from random import Random
@@ -14,18 +14,22 @@ from squall.model.node import Node
 from squall.model.resources import Resources
 from squall.scheduling.inputs import FunctionLine
 from squall.scheduling.view import Step
+from squall.simulation.again import Reader
 from squall.simulation.callers import Callers, OpenCall
 from squall.simulation.clock import Clock, Timer
 from squall.simulation.cluster import Cluster, Link
+from squall.simulation.disk import Disk
+from squall.simulation.durable import Durable
 from squall.simulation.faults import Fault, Faults, Kind, draw_faults
 from squall.simulation.nodes import Machine, Starts, Works
 from squall.simulation.planning import Planning, Ties
 from squall.simulation.policy import Policy, Seen, Squall
 from squall.simulation.records import Record
-from squall.simulation.serving import Outlets, Serving
+from squall.simulation.serving import Answer, Outlets, Serving
 from squall.simulation.traffic import Arrival
 
 STORY = 25
+TRY_AGAIN_S = 0.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +44,7 @@ class Played:
 class Setup:
     """A run: equal setups give equal runs.
 
-    policy, line: made anew for the run. length_s: how long faults come. last_s: after how many seconds past the last
+    policy, line, disk, reader: made anew for the run. length_s: how long faults come. last_s: after how many seconds past the last
     call and fault a run is ended that does not end by itself.
     """
 
@@ -53,6 +57,8 @@ class Setup:
     last_s: float = 7200.0
     policy: Callable[[], Policy] = Squall
     line: Callable[[], FunctionLine] = FunctionLine
+    disk: Callable[[Clock], Disk] = Disk
+    reader: Callable[[], Reader] = Reader
 
 
 @dataclass(slots=True)
@@ -65,7 +71,10 @@ class Watch:
 
 @dataclass(slots=True)
 class World:
-    """Everything of a run, wired. `run` plays it."""
+    """Everything of a run, wired. `run` plays it.
+
+    met: how often faults of each kind found something to go wrong. untrue: what a caller was told that is not on record.
+    """
 
     setup: Setup
     watch: Watch = field(default_factory=Watch)
@@ -73,6 +82,10 @@ class World:
     callers: Callers = field(default_factory=Callers)
     story: deque[tuple[float, Timer]] = field(default_factory=lambda: deque(maxlen=STORY))
     rested: bool = False
+    untrue: str = ""
+    met: Counter[Kind] = field(default_factory=Counter)
+    disk: Disk = field(init=False)
+    durable: Durable = field(init=False)
     cluster: Cluster = field(init=False)
     policy: Policy = field(init=False)
     serving: Serving = field(init=False)
@@ -83,15 +96,17 @@ class World:
 
     def __post_init__(self) -> None:
         self._dice = Random(f"world/{self.setup.seed}")  # noqa: S311 - a made-up world keeps no secret
-        self.cluster = Cluster(self.clock)
+        self.cluster = Cluster(self.clock, self.setup.reader())
         self.policy = self.setup.policy()
         outlets = Outlets(
             lease=self.cluster.lease,
-            answer=lambda answer: self.callers.answer(answer, self.clock.now_s),
+            answer=self._answer,
             wake=lambda: self.planning.wake(),
             note=self._note,
         )
         self.serving = Serving(self.clock, outlets)
+        self.disk = self.setup.disk(self.clock)
+        self.durable = Durable(self.clock, self.disk, self.serving, (self._accepted, self._answer))
         ties = Ties(
             nodes=self.cluster.nodes,
             tell=self.cluster.tell,
@@ -163,7 +178,38 @@ class World:
             self._submit(call)
 
     def _submit(self, call: OpenCall) -> None:
-        self.serving.submit(call.function, call.id, call.runs())
+        if not call.arrival.durable:
+            self.serving.submit(call.function, call.id, call.runs())
+        elif call.accepted:
+            self._fetch(call)
+        elif not self.durable.submit(call.id, call.function, len(call.answered)):
+            # Refused: its caller knows, and tries again under the same id.
+            self.clock.later(TRY_AGAIN_S, self._try_again, call)
+
+    def _try_again(self, call: OpenCall) -> None:
+        if self.cluster.up and not call.accepted:
+            self._submit(call)
+
+    def _fetch(self, call: OpenCall) -> None:
+        """A caller whose call was accepted asks a new server what there is of it."""
+        for start, stop, recorded in self.durable.outcomes(call.id):
+            for low, high, answered in call.runs() if recorded else ():
+                if not answered and max(low, start) < min(high, stop):
+                    self._answer(Answer(call.id, max(low, start), min(high, stop)))
+
+    def _accepted(self, name: CallId) -> None:
+        call = self.callers.open.get(name)
+        if call is not None:
+            call.accepted = True
+        if name not in self.disk.rows:
+            self.untrue = f"{name} was accepted, and is not on record"
+
+    def _answer(self, answer: Answer) -> None:
+        if answer.call in self.serving.durable:
+            row = self.disk.rows.get(answer.call)
+            if row is None or not row.has(answer.start, answer.stop):
+                self.untrue = f"outcomes of {answer.call} were told, and are not on record"
+        self.callers.answer(answer, self.clock.now_s)
 
     def _rests(self) -> bool:
         """Whether nothing is left but what the owners want to be kept."""
@@ -177,6 +223,7 @@ class World:
         self._pending -= 1
         links = [link for link in self.cluster.links.values() if link.here]
         link = links[int(fault.which * len(links))] if links else None
+        self.met[fault.kind] += 1
         match fault.kind:
             case Kind.CONTAINER_KILLED:
                 self._container_dies(ContainerEnd(cause="signal", signal=9), fault)
@@ -196,21 +243,66 @@ class World:
                 link.machine.next_start_fails += 1 + int(fault.which * 4)
             case Kind.START_SLOW if link is not None:
                 link.machine.next_start_slow_s = fault.lasts_s
+            case Kind.DISK_REFUSES if not self.disk.refuses:
+                self.disk.refuses = True
+                self._later(fault.lasts_s, self._disk_takes_again)
+            case _ if link is not None and link.passes:
+                self._go_wrong_between(link, fault)
             case _:
-                pass
+                self.met[fault.kind] -= 1
 
-    def _back_later(self, delay_s: float, what: Callable[[Link], None], link: Link) -> None:
-        def back() -> None:
+    def _go_wrong_between(self, link: Link, fault: Fault) -> None:
+        """What happens to a connection that works."""
+        match fault.kind:
+            case Kind.LINK_BREAKS:
+                # Nothing comes through any more, and after a while that is noticed.
+                self.cluster.fall_silent(link)
+                self._back_later(min(0.5, fault.lasts_s), self._breaks, link)
+            case Kind.AGENT_RESTARTS:
+                self.cluster.break_off(link, heard=False)
+                self._back_later(fault.lasts_s, self.cluster.join, link)
+            case Kind.LINK_ONE_WAY:
+                mute = fault.lasts_s % 0.02 < 0.01
+                self.cluster.fall_silent(link, mute=mute, deaf=not mute)
+                self._back_later(fault.lasts_s, self.cluster.answer_again, link)
+            case Kind.LINK_SLOW:
+                link.slow_s = 2.0 * (fault.which % 0.1) * 10
+                self._back_later(fault.lasts_s, _is_quick_again, link)
+            case Kind.NODE_STOPS:
+                link.machine.stop()
+                self.cluster.fall_silent(link)
+                self._back_later(fault.lasts_s, self._goes_on, link)
+            case _:
+                self.met[fault.kind] -= 1
+
+    def _breaks(self, link: Link) -> None:
+        self.cluster.break_off(link, heard=self._dice.random() < 0.5)
+        self.cluster.join(link)
+
+    def _goes_on(self, link: Link) -> None:
+        link.machine.go_on()
+        self.cluster.answer_again(link)
+
+    def _disk_takes_again(self) -> None:
+        self.disk.refuses = False
+
+    def _later(self, delay_s: float, what: Callable[[], None]) -> None:
+        def now() -> None:
             self._pending -= 1
-            what(link)
+            what()
 
         self._pending += 1
-        self.clock.later(delay_s, back)
+        self.clock.later(delay_s, now)
+
+    def _back_later(self, delay_s: float, what: Callable[[Link], None], link: Link) -> None:
+        self._later(delay_s, lambda: what(link))
 
     def _container_dies(self, end: ContainerEnd, fault: Fault) -> None:
         alive = [(machine, name) for machine in self.machines for name, body in machine.bodies.items()
-                 if body.ready]  # fmt: skip
-        if alive:
+                 if body.ready and not machine.stopped]  # fmt: skip
+        if not alive:
+            self.met[fault.kind] -= 1
+        else:
             machine, name = alive[int(fault.which * len(alive))]
             machine.die(name, end)
 
@@ -227,10 +319,13 @@ class World:
 
     def _lose_server(self, fault: Fault) -> None:
         if not self.cluster.up:
+            self.met[fault.kind] -= 1
             return
         self.cluster.lose_server()
+        self.durable.lose_server()
         self.planning.stop()
         self.serving.workers.clear()
+        self.serving.durable.clear()
         for record in list(self.serving.functions.values()):
             self._know(record.function)
         self._pending += 1
@@ -240,10 +335,15 @@ class World:
         self._pending -= 1
         self.cluster.up = True
         self.planning.go_on()
+        self.durable.resume()
         for call in list(self.callers.open.values()):
             self._submit(call)
         for link in self.cluster.links.values():
             self.clock.later(0.3 * self._dice.random(), self.cluster.join, link)
+
+
+def _is_quick_again(link: Link) -> None:
+    link.slow_s = 0.0
 
 
 def function_of(name: str, *, scaling: Scaling | None = None, asks: Resources | None = None,

@@ -46,11 +46,18 @@ class Outlets:
 
 
 class Serving:
-    """Every call in hand, and every container that takes inputs."""
+    """Every call in hand, and every container that takes inputs.
+
+    durable: the calls on record; keep: gets their outcomes, with whose message of which number they came in.
+    """
 
     def __init__(self, clock: Clock, out: Outlets) -> None:
         self.functions: dict[FunctionId, Record] = {}
         self.workers: dict[ContainerId, Worker] = {}
+        self.durable: set[CallId] = set()
+        self.keep: Callable[[Answer, Worker | None, int], None] = lambda answer, _worker, _number: out.answer(
+            answer
+        )
         self.next_look_s = math.inf
         self.cores = 1
         self._clock = clock
@@ -216,7 +223,11 @@ class Serving:
         worker = self.workers.get(container)
         ready_s = worker.ready_s if worker is not None else 0.0
         for start, stop in record.line.finish(container, part):
-            self._out.answer(Answer(part.call, start, stop, container, began_s, ready_s))
+            answer = Answer(part.call, start, stop, container, began_s, ready_s)
+            if part.call in self.durable:
+                self.keep(answer, worker, worker.seen if worker is not None else 0)
+            else:
+                self._out.answer(answer)
         self._end_if_done(record, part.call)
 
     def _end_if_done(self, record: Record, call: CallId) -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from random import Random
 
 from squall.model.function import Function, Retries, Scaling
@@ -11,6 +11,9 @@ from squall.model.ids import NodeId
 from squall.model.node import Node
 from squall.model.resources import Resources
 from squall.scheduling.inputs import FunctionLine
+from squall.simulation.again import Reader
+from squall.simulation.clock import Clock
+from squall.simulation.disk import Disk
 from squall.simulation.faults import Faults, Kind
 from squall.simulation.invariants import BrokenError, check_end, check_plan, check_step
 from squall.simulation.nodes import Starts
@@ -18,7 +21,7 @@ from squall.simulation.policy import Planner, Squall, plan_as_the_server_does
 from squall.simulation.run import Played, Setup, Watch, World, function_of
 from squall.simulation.traffic import Arrival
 
-LEAST_EVENTS = 100
+LEAST_EVENTS = 50
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,17 +41,29 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class Ran:
-    """How one seed ended: events, and what was found, None where everything held."""
+    """How one seed ended: events, and what was found, None where everything held. met: the faults that found something to go wrong."""
 
     events: int
     found: Found | None = None
+    met: Mapping[Kind, int] = field(default_factory=dict)
 
 
-def run_seed(
-    seed: int, *, planner: Planner = plan_as_the_server_does, line: Callable[[], FunctionLine] = FunctionLine
-) -> Ran:
-    """Plays one seed and checks every invariant after every event. planner, line: what is put to the test."""
-    world = World(setup_of(seed, planner=planner, line=line), Watch(planned=check_plan, stepped=check_step))
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tested:
+    """What is put to the test: ours, unless a test plants something else."""
+
+    planner: Planner = plan_as_the_server_does
+    line: Callable[[], FunctionLine] = FunctionLine
+    disk: Callable[[Clock], Disk] = Disk
+    reader: Callable[[], Reader] = Reader
+
+
+OURS = Tested()
+
+
+def run_seed(seed: int, tested: Tested = OURS) -> Ran:
+    """Plays one seed and checks every invariant after every event."""
+    world = World(setup_of(seed, tested), Watch(planned=check_plan, stepped=check_step))
     try:
         world.run()
         check_end(world)
@@ -56,12 +71,12 @@ def run_seed(
         story = tuple(f"{at_s:10.4f} {_told(timer)}" for at_s, timer in world.story)
         return Ran(world.clock.steps, Found(
             seed=seed, what=broken.what, told=str(broken), events=world.clock.steps, story=story
-        ))  # fmt: skip
-    return Ran(world.clock.steps)
+        ), world.met)  # fmt: skip
+    return Ran(world.clock.steps, met=world.met)
 
 
-def setup_of(seed: int, *, planner: Planner, line: Callable[[], FunctionLine]) -> Setup:
-    """The run that a seed stands for: 1 to 3 functions, 1 to 4 machines, some 30 to 200 inputs, and faults."""
+def setup_of(seed: int, tested: Tested = OURS) -> Setup:
+    """The run that a seed stands for: 1 to 3 functions, 1 to 4 machines, some 10 to 70 inputs, and faults."""
     dice = Random(f"sweep/{seed}")  # noqa: S311 - made-up runs keep no secret
     length_s = dice.choice((3.0, 10.0, 40.0))
     nodes = tuple(
@@ -82,8 +97,10 @@ def setup_of(seed: int, *, planner: Planner, line: Callable[[], FunctionLine]) -
         faults=_faults(dice, length_s),
         length_s=length_s,
         last_s=1500.0,
-        policy=lambda: Squall(planner),
-        line=line,
+        policy=lambda: Squall(tested.planner),
+        line=tested.line,
+        disk=tested.disk,
+        reader=tested.reader,
     )
 
 
@@ -106,11 +123,12 @@ def _arrivals(dice: Random, length_s: float) -> tuple[Arrival, ...]:
     """Single calls and maps, of works that differ a thousandfold between functions and some within one."""
     mean_s = dice.choice((0.0005, 0.005, 0.05, 0.2, 0.8))
     found: list[Arrival] = []
-    for _ in range(dice.randint(16, 24)):
-        inputs = dice.choice((1, 1, 1, 1, 1, 3, 20))
+    durable = dice.choice((0.0, 0.3, 1.0))
+    for _ in range(dice.randint(5, 12)):
+        inputs = dice.choice((1, 1, 1, 1, 1, 3, 12))
         at_s = length_s * dice.random() ** dice.choice((1, 4))
         work_s = tuple(min(2.0, mean_s * dice.lognormvariate(0.0, 1.0)) for _ in range(inputs))
-        found.append(Arrival(at_s=at_s, work_s=work_s))
+        found.append(Arrival(at_s=at_s, work_s=work_s, durable=dice.random() < durable))
     return tuple(sorted(found, key=lambda arrival: arrival.at_s))
 
 

@@ -21,10 +21,11 @@ WORK_SPREAD = 0.5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Arrival:
-    """One call: the instant at which it comes, and the seconds that each of its inputs takes."""
+    """One call: the instant at which it comes, and the seconds that each of its inputs takes; durable: it goes on record."""
 
     at_s: float
     work_s: tuple[float, ...]
+    durable: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
