@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import importlib
 import importlib.util
 from collections.abc import AsyncIterator, Callable, Coroutine
@@ -89,3 +90,10 @@ def run(loop: str, main: Callable[[], Coroutine[Any, Any, None]]) -> None:
     uvloop: Any = importlib.import_module("uvloop")
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(main())
+
+
+@functools.cache
+def warm_up() -> None:
+    """Have every kind of loop run once: the first of uvloop opens descriptors that stay."""
+    for loop in LOOPS:
+        run(loop, settle)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 
 import pytest
@@ -190,8 +191,7 @@ def test_a_head_is_understood_or_refused_and_nothing_else(said: list[str]) -> No
         assert b"Squall" in judged.answer()
     else:
         assert judged == "dGhlIHNhbXBsZSBub25jZQ=="
-    for judge in (lambda: judge_answer(head, bytes(16)), lambda: judge_tunnel(head)):
-        try:
-            judge()
-        except UpgradeRefused:
-            pass
+    with contextlib.suppress(UpgradeRefused):
+        judge_answer(head, bytes(16))
+    with contextlib.suppress(UpgradeRefused):
+        judge_tunnel(head)

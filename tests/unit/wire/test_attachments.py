@@ -22,11 +22,12 @@ from squall.wire.sealed import is_sealed, seal
 from squall.wire.session import Session
 from squall.wire.stream import Stream
 from squall.wire.transport_channel import TransportChannel
-from tests.remote import PATIENCE_S, run, serving
+from tests.remote import PATIENCE_S, run, serving, warm_up
 
 
 @pytest.fixture(autouse=True)
 def no_descriptor_stays() -> Iterator[None]:
+    warm_up()
     before = open_files()
     yield
     assert open_files() <= before  # those of an earlier test may have gone meanwhile
