@@ -176,7 +176,7 @@ def retry_storm() -> str | None:
 
 def timeout_at_completion() -> str | None:
     """An input whose time is up as it returns has one outcome."""
-    found = list(on_the_second.map(range(20), return_exceptions=True))
+    found: list[object] = list(on_the_second.map(range(20), return_exceptions=True))
     wrong = [at for at, got in enumerate(found) if got != at and not isinstance(got, FunctionTimeout)]
     return same(len(found), 20) or same(wrong, [])
 
