@@ -80,6 +80,18 @@ def test_large_values_go_to_other_machines_and_come_back(town: Machines) -> None
     assert (said.status, said.out) == (0, "whole\n"), said
 
 
+def test_a_client_and_a_machine_may_speak_in_websockets(town: Machines) -> None:
+    caller, other = town.machine(), town.machine()
+    said = other.squall("join", town.address, "--websocket", "--json", SQUALL_TOKEN=town.token("--join"))
+    assert said.status == 0, said
+    node = json.loads(said.out)["node"]
+    wait_for(lambda: town.node(node)["state"] == "alive")
+    url = f"wss://{town.address}/squall/v1"
+    said = caller.terminal.run(SPREAD, "::large", within_s=60, SQUALL_SERVER=url, SQUALL_TOKEN=town.token())
+    assert (said.status, said.out) == (0, "whole\n"), said
+    assert other.squall("leave").status == 0
+
+
 def test_a_container_elsewhere_calls_others(town: Machines) -> None:
     said = town.server.terminal.run(SPREAD, "::nested", within_s=60)
     assert (said.status, said.out) == (0, "!cba\n"), said

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from squall.cli.asking import require_own_server
-from squall.cli.screen import plain, say, say_json
+from squall.cli.screen import plain as shown, say, say_json
 from squall.sdk.client import Client
 from squall.sdk.local_server import ensure_agent, ensure_server, require_linux
 from squall.settings.client import refuse_joined
@@ -30,8 +30,11 @@ from squall.settings.version import VERSION
     metavar="NAME",
     help="A name or address by which others reach it; several.",
 )
+@click.option(
+    "--plain", is_flag=True, help="Without TLS, on loopback: for a proxy on this machine that speaks it."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def up(*, listen: str, names: tuple[str, ...], as_json: bool) -> None:
+def up(*, listen: str, names: tuple[str, ...], plain: bool, as_json: bool) -> None:
     """Start this machine's server, if it does not run, and say where it is.
 
     `squall run` does this by itself. The server ends again after an idle time (the option idle_s), but one that lets
@@ -45,7 +48,7 @@ def up(*, listen: str, names: tuple[str, ...], as_json: bool) -> None:
     if read_joined(paths) is not None:
         _start_agent(paths, options, listen=listen, as_json=as_json)
         return
-    address = read_address(listen, names=names) if listen not in {"", "none"} else None
+    address = read_address(listen, names=names, plain=plain) if listen not in {"", "none"} else None
     ensure_server(
         paths, options, None if as_json else lambda words: say(words, style="bright_black", err=True)
     )
@@ -77,14 +80,17 @@ def _start_agent(paths: StatePaths, options: Options, *, listen: str, as_json: b
     if as_json:
         say_json({"server": joined.server, "node": joined.node, "agent": {"pid": pid}})
     else:
-        say(f"this machine runs containers for {plain(joined.server)}: agent {pid}", style="green")
+        say(f"this machine runs containers for {shown(joined.server)}: agent {pid}", style="green")
 
 
 def _tell_listening(listens: dict[str, Any]) -> None:
     if listens["trouble"]:
-        say(f"other machines cannot come in: {plain(listens['trouble'])}", style="yellow")
+        say(f"other machines cannot come in: {shown(listens['trouble'])}", style="yellow")
     if listens["address"] is not None:
         at = ListenAddress(**listens["address"])
+        if at.plain:
+            say(f"a proxy on this machine comes in at {at}, without TLS", style="green")
+            return
         say(f"other machines come in at {at}; authority {listens['fingerprint'][:16]}…", style="green")
 
 

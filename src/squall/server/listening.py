@@ -105,9 +105,8 @@ class Listening:
     async def _listen(self, address: ListenAddress) -> TlsEndpoint:
         names = _names_of(address)
         self._authority = authority = await asyncio.to_thread(self._open_authority, names)
-        context = server_context(
-            authority.server_certificate_file, authority.server_key_file, authority.certificate_file
-        )
+        files = (authority.server_certificate_file, authority.server_key_file, authority.certificate_file)
+        context = None if address.plain else server_context(*files)
         try:
             return await serve_tls(address.host, address.port, context, self._on_connect)
         except OSError as problem:

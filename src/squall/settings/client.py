@@ -11,7 +11,7 @@ from typing import TypeAlias
 from squall.model.access import Token, read_token
 from squall.model.errors import InvalidError, MachineJoined
 from squall.settings.joined import read_joined
-from squall.settings.listen import split_address
+from squall.settings.listen import is_loopback, split_address
 from squall.settings.paths import StatePaths
 from squall.settings.profiles import chosen_profile
 
@@ -92,7 +92,7 @@ def read_server(
         "token": read_token(token) if token else None,
         "system_trust": trust == "system",
     }
-    if scheme in {"wss", "squall"} and rest.startswith("//"):
+    if scheme in {"wss", "ws", "squall"} and rest.startswith("//"):
         where, slash, _path = rest.removeprefix("//").partition("/")
     elif "//" in value:
         raise _unusable(said_by, value, f"{scheme}: is no way to reach a server")
@@ -108,9 +108,11 @@ def read_server(
         raise _unusable(said_by, value, str(wrong)) from None
     if not host:
         raise _unusable(said_by, value, "it names no machine")
+    if scheme == "ws" and not is_loopback(host):
+        raise _unusable(said_by, value, "without TLS everybody on the way could read the token; use wss://")
     if scheme == "wss" and ":" not in where.rpartition("]")[2]:
         port = 443
-    return RemoteServer(host=host, port=port, url=value if scheme == "wss" else "", **known)  # type: ignore[arg-type]  # each of its own type
+    return RemoteServer(host=host, port=port, url=value if scheme in {"ws", "wss"} else "", **known)  # type: ignore[arg-type]  # each of its own type
 
 
 def refuse_joined(paths: StatePaths) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import logging
 import socket
 import ssl
@@ -10,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
-from squall.model.errors import ConnectionLost, FrameError, SquallError
+from squall.model.errors import ConnectionLost, FrameError, ListenRefused, SquallError
 from squall.wire.accepting import Acceptor
 from squall.wire.byte_link import ByteLink
 from squall.wire.dialing import PREFACE
@@ -42,16 +43,21 @@ class TlsPeer:
 OnConnect: TypeAlias = Callable[[TransportChannel, TlsPeer], None]
 
 
-async def serve_tls(host: str, port: int, context: ssl.SSLContext, on_connect: OnConnect) -> TlsEndpoint:
+async def serve_tls(
+    host: str, port: int, context: ssl.SSLContext | None, on_connect: OnConnect
+) -> TlsEndpoint:
     """Listen at `host` and `port` (0 for any that is free); on_connect gets a channel for each connection, and starts it.
 
-    A channel to a peer without a certificate takes no files (`most_attached` is 0) until whoever learns who it is says so.
-    Raises OSError, when the address is in use for example.
+    context: None for no TLS, for a proxy on this machine that speaks it. A channel to a peer without a certificate takes no
+    files (`most_attached` is 0) until whoever learns who it is says so. Raises OSError, when the address is in use for
+    example, ListenRefused without TLS beyond loopback.
     """
     found = await asyncio.get_running_loop().getaddrinfo(
         host or "::", port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
     )
     family, _, _, _, address = found[0]
+    if context is None and not ipaddress.ip_address(address[0]).is_loopback:
+        raise ListenRefused(f"{host} is reached from other machines: without TLS it is not listened on")
     sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -69,7 +75,7 @@ class TlsEndpoint:
     address: (host, port) that it listens at.
     """
 
-    def __init__(self, sock: socket.socket, context: ssl.SSLContext, on_connect: OnConnect) -> None:
+    def __init__(self, sock: socket.socket, context: ssl.SSLContext | None, on_connect: OnConnect) -> None:
         host, port, *_ = sock.getsockname()
         self.address: tuple[str, int] = (host, port)
         self._context = context
@@ -113,7 +119,8 @@ class TlsEndpoint:
             raise
         try:
             async with asyncio.timeout(GREETING_S):
-                await link.start_tls(TlsBytes(self._context, server_side=True))
+                if self._context is not None:
+                    await link.start_tls(TlsBytes(self._context, server_side=True))
                 made = await self._channel(link)
         except (SquallError, OSError, TimeoutError) as error:
             _log.info("a connection from %s said nothing that is understood: %r", link.address, error)

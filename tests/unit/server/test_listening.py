@@ -25,8 +25,9 @@ from squall.settings.listen import ListenAddress, read_listen
 from squall.settings.paths import StatePaths, open_state
 from squall.state.memory_state import MemoryState
 from squall.wire.channel import Channel
-from squall.wire.dialing import dial_tls
+from squall.wire.dialing import dial_tls, dial_websocket
 from squall.wire.tls import client_context, der_of, fingerprint
+from squall.wire.tls_endpoint import serve_tls
 
 pytestmark = pytest.mark.needs("linux")
 DAY_S = 86_400.0
@@ -153,6 +154,23 @@ def test_where_to_listen_is_remembered_and_taken_up_again(tmp_path: Path) -> Non
             await dial_tls(
                 "127.0.0.1", port, client_context(ca_pem=later.listening.authority.certificate.decode())
             )
+
+    on_stage(tmp_path, play)
+
+
+def test_without_tls_nobody_is_listened_to_beyond_this_machine(tmp_path: Path) -> None:
+    async def play(stage: Stage) -> None:
+        with pytest.raises(ListenRefused, match="TLS"):
+            await stage.listening.open(ListenAddress(host="0.0.0.0", port=free_port(), plain=True))
+        with pytest.raises(ListenRefused, match="TLS"):
+            await serve_tls("0.0.0.0", 0, None, lambda _channel, _peer: None)
+        assert stage.listening.address is None
+        port = free_port()
+        await stage.listening.open(ListenAddress(host="127.0.0.1", port=port, plain=True))
+        channel = await dial_websocket(f"ws://127.0.0.1:{port}/squall/v1", None)
+        _, caller = await stage.came.get()
+        assert caller.kind is CallerKind.NOBODY, "a token is wanted there too"
+        channel.close()
 
     on_stage(tmp_path, play)
 

@@ -40,6 +40,7 @@ def test_without_a_name_it_is_this_machines_own(tmp_path: Path) -> None:
         ("squall://gpu-head", "gpu-head", 7443, ""),
         ("[::1]:2", "::1", 2, ""),
         ("wss://squall.example/app", "squall.example", 443, "wss://squall.example/app"),
+        ("ws://127.0.0.1:7443", "127.0.0.1", 7443, "ws://127.0.0.1:7443"),
         ("wss://squall.example:8443", "squall.example", 8443, "wss://squall.example:8443"),
     ],
 )
@@ -63,7 +64,17 @@ def test_a_profile_is_meant_where_no_server_is_named(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "value",
-    ["host", "unix:relative", "a/b", "tcp://host:1", "https://host", "host:port", "squall://h:1/path", ":1"],
+    [
+        "host",
+        "unix:relative",
+        "a/b",
+        "tcp://host:1",
+        "https://host",
+        "host:port",
+        "squall://h:1/path",
+        ":1",
+        "ws://gpu-head:7443",
+    ],
 )
 def test_anything_else_is_refused(value: str) -> None:
     with pytest.raises(InvalidError, match="cannot be used"):
