@@ -19,6 +19,7 @@ from typing import Any
 
 from squall import faults
 from squall.agent.apart import Apart
+from squall.agent.collecting import NodeCollecting
 from squall.agent.containers import Containers, Means, cores
 from squall.agent.dialing import Dialing
 from squall.agent.evicting import Evicting, Needed
@@ -174,6 +175,7 @@ class Agent:
         await self._containers.adopt(adopted)
         tidying.soon()
         evictions = loop.create_task(self._evict(stores))
+        collections = loop.create_task(self._collect(stores))
         measuring = loop.create_task(self._containers.measure())
         sweeping = loop.create_task(self._network.sweep())
         self._pools.park()
@@ -185,6 +187,7 @@ class Agent:
             await serving  # which raises what ended it
         serving.cancel()
         evictions.cancel()
+        collections.cancel()
         measuring.cancel()
         self._containers.ahead.close()
         await sweeping
@@ -198,6 +201,12 @@ class Agent:
         self._adopted = frozenset(self._containers.present)
         checkouts = {"rendered": stores.rendered, "trees": stores.trees}
         await Evicting(checkouts, int(self._options.layers_keep_bytes), self._needed).run()
+
+    async def _collect(self, stores: Stores) -> None:
+        """Looks after the store of a machine that joined; on the server's own machine the server does."""
+        if isinstance(stores.blobs, ReadThroughBlobs):
+            near, grace_s = stores.blobs.near, self._options.blobs_grace_s
+            await NodeCollecting(near, self._paths, grace_s, self._needed).run()
 
     def _needed(self) -> Needed | None:
         """The directories that must stay; unknown as long as a container runs that an earlier agent has started."""

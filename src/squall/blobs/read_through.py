@@ -32,7 +32,7 @@ class ReadThroughBlobs:
     """
 
     def __init__(self, near: LocalBlobStore, far: FarBlobs) -> None:
-        self._near = near
+        self.near = near
         self._far = far
         self._flights: dict[Digest, asyncio.Task[None]] = {}
 
@@ -44,7 +44,7 @@ class ReadThroughBlobs:
                 if isinstance(entry, File):
                     chunks.update(one.chunk for one in entry.parts)
         reader.end()
-        missing = sorted(chunks - await self._near.has_many(chunks, renew=True))
+        missing = sorted(chunks - await self.near.has_many(chunks, renew=True))
         turns = asyncio.Semaphore(_AT_ONCE)
 
         async def fetch(digest: Digest) -> None:
@@ -62,14 +62,14 @@ class ReadThroughBlobs:
         announced: Digest | None = None,
         forced: bool = True,
     ) -> Digest:
-        return await self._near.put(data, announced=announced, forced=forced)
+        return await self.near.put(data, announced=announced, forced=forced)
 
     async def get(self, digest: Digest, *, start: int = 0, stop: int | None = None) -> bytes:
         try:
-            return await self._near.get(digest, start=start, stop=stop)
+            return await self.near.get(digest, start=start, stop=stop)
         except (BlobMissing, BlobCorrupt):
             await self._fetch(digest)
-            return await self._near.get(digest, start=start, stop=stop)
+            return await self.near.get(digest, start=start, stop=stop)
 
     async def get_many(self, digests: Collection[Digest]) -> dict[Digest, bytes]:
         return await at_once(self.get, frozenset(digests))
@@ -77,7 +77,7 @@ class ReadThroughBlobs:
     async def stream(self, digest: Digest) -> AsyncIterator[bytes]:
         begun = False
         try:
-            async for part in self._near.stream(digest):
+            async for part in self.near.stream(digest):
                 begun = True
                 yield part
         except (BlobMissing, BlobCorrupt):
@@ -86,20 +86,20 @@ class ReadThroughBlobs:
         else:
             return
         await self._fetch(digest)
-        async for part in self._near.stream(digest):
+        async for part in self.near.stream(digest):
             yield part
 
     async def has_many(self, digests: Collection[Digest], *, renew: bool = False) -> frozenset[Digest]:
-        return await self._near.has_many(digests, renew=renew)
+        return await self.near.has_many(digests, renew=renew)
 
     async def force(self, digests: Collection[Digest]) -> None:
-        await self._near.force(digests)
+        await self.near.force(digests)
 
     async def delete(self, digests: Collection[Digest]) -> int:
-        return await self._near.delete(digests)
+        return await self.near.delete(digests)
 
     async def blobs(self) -> AsyncIterator[BlobInfo]:
-        async for info in self._near.blobs():
+        async for info in self.near.blobs():
             yield info
 
     async def close(self) -> None:
@@ -107,7 +107,7 @@ class ReadThroughBlobs:
         for flight in flights:
             flight.cancel()
         await asyncio.gather(*flights, return_exceptions=True)
-        await self._near.close()
+        await self.near.close()
 
     async def _fetch(self, digest: Digest) -> None:
         flight = self._flights.get(digest)
@@ -125,4 +125,4 @@ class ReadThroughBlobs:
 
     async def _fly(self, digest: Digest) -> None:
         # Whoever has it sends it again: a power cut that damages it costs one more fetch.
-        await self._near.put(self._far.stream(digest), announced=digest, forced=False)
+        await self.near.put(self._far.stream(digest), announced=digest, forced=False)
