@@ -4,6 +4,7 @@ from typing import Any
 
 from squall.cli.asking import greet_server, running_client
 from squall.model.errors import Error
+from squall.settings.client import named_server
 from squall.settings.paths import StatePaths
 from squall.settings.process import ProcessMark, is_alive
 from squall.settings.record import read_record
@@ -12,13 +13,14 @@ _ANSWER_WITHIN_S = 5.0
 
 
 def census(paths: StatePaths) -> dict[str, Any]:
-    """What runs: running, state, socket, version, busy, why_busy; supervisor, server, agent (each with its pid, or
+    """What runs: running, state, socket (or named, of a server that is not this machine's own), version, busy, why_busy; supervisor, server, agent (each with its pid, or
     None); launchers, containers, apps (lists). `unanswered` says why the server told less than that.
     """
     found: dict[str, Any] = {
         "running": False,
         "state": str(paths.state),
         "socket": str(paths.server_socket),
+        "named": None,
         "version": None,
         "busy": False,
         "why_busy": "",
@@ -29,8 +31,13 @@ def census(paths: StatePaths) -> dict[str, Any]:
         "containers": [],
         "apps": [],
     }
-    for name, mark in live_marks(paths).items():
-        found[name] = {"pid": mark.pid}
+    named = named_server()
+    if named is not None:
+        # Of another state directory, perhaps on another machine: what lies here says nothing of it.
+        found |= {"state": None, "socket": None, "named": str(named)}
+    else:
+        for name, mark in live_marks(paths).items():
+            found[name] = {"pid": mark.pid}
     try:
         greeting = greet_server(within_s=_ANSWER_WITHIN_S)
         if greeting is None:

@@ -36,7 +36,10 @@ def _show(found: dict[str, Any]) -> None:
         say(f"squall {plain(found['version'])} is up, {doing}", style="green")
     if "unanswered" in found:
         say(f"the server did not tell more: {plain(found['unanswered'])}", style="yellow")
-    say(f"state: {found['state']}")
+    if found["named"]:
+        say(f"server: {plain(found['named'])}")
+    else:
+        say(f"state: {found['state']}")
     if "record" in found:
         say(f"record: {plain(found['record']['where'])}")
         if found["record"]["trouble"]:
