@@ -110,6 +110,10 @@ class ImageService:
         self._users = {name: one for name, one in self._users.items() if name in known}
         self._users |= {function.id: prepared for function in functions}
 
+    def made_of(self, prepared: Prepared) -> list[str]:
+        """The keys of an image with a root of its own and of all that it stands on, each after those; none for another."""
+        return list(reversed(self._inventory.made_of(prepared.plan.key))) if prepared.rooted else []
+
     async def _answer(self, stream: Stream, head: dict[str, Any], payload: bytes) -> None:
         try:
             wish = json.loads(payload) if payload else head

@@ -22,6 +22,7 @@ from squall.agent.apart import Apart
 from squall.agent.collecting import NodeCollecting
 from squall.agent.containers import Containers, Means, cores
 from squall.agent.dialing import Dialing
+from squall.agent.elsewhere import Elsewhere
 from squall.agent.evicting import Evicting, Needed
 from squall.agent.far_blobs import ServerBlobs
 from squall.agent.gpus import GpuRoom
@@ -43,6 +44,7 @@ from squall.blobs.disk_blobs import DiskBlobs
 from squall.blobs.read_through import FarBlobs, ReadThroughBlobs
 from squall.context.fresh import fresh_id
 from squall.images.rooted.images import Stores
+from squall.images.rooted.kept import Kept
 from squall.model.errors import ChannelClosed, ConnectionLost, Error, NotFoundError
 from squall.model.function import Function
 from squall.model.ids import NODE, NodeId
@@ -84,12 +86,12 @@ def main(argv: list[str]) -> int:
         return runner.run(Agent(paths, read_options(paths.config)).live())
 
 
-async def _open_stores(paths: StatePaths, host: Host, far: FarBlobs | None) -> Stores:
-    """far: of the server, where that is on another machine and its blobs do not lie here."""
+async def _open_stores(paths: StatePaths, host: Host, far: FarBlobs | None) -> tuple[Stores, DiskBlobs]:
+    """The stores, and the disk behind them. far: of the server, where that is on another machine and its blobs do not lie here."""
     disk = await DiskBlobs.open(paths.blobs)
     through = None if far is None else ReadThroughBlobs(disk, far)
     blobs = through or disk
-    return Stores(
+    stores = Stores(
         blobs=blobs,
         bring=None if through is None else through.bring,
         trees=await Checkouts.open(paths.trees, DirectoryRenderer(blobs)),
@@ -99,6 +101,7 @@ async def _open_stores(paths: StatePaths, host: Host, far: FarBlobs | None) -> S
             remove=partial(remove_layer, host=host),
         ),
     )
+    return stores, disk
 
 
 async def _open_gpus(paths: StatePaths) -> GpuRoom:
@@ -138,8 +141,9 @@ class Agent:
             cores=cores(),
             gpus=gpus.gpus,
         )
-        far = ServerBlobs(lambda: self._session) if self._dialing.joined is not None else None
-        stores = await _open_stores(self._paths, host, far)
+        far = ServerBlobs(lambda: self._session)
+        joined = self._dialing.joined is not None
+        stores, disk = await _open_stores(self._paths, host, far if joined else None)
         self._pools = Pools(self._paths, spares=int(self._options.spare_launchers))
         builds = BuildSandboxes(self._pools, self._level, gpus, self._node.capacity)
         self._network = Network(
@@ -161,6 +165,7 @@ class Agent:
             network=self._network,
         )
         self._containers = Containers(means, self._options)
+        self._elsewhere = Elsewhere(Kept(self._paths.images), disk, far, lambda: self._session)
         shells = ImageShells(self._images, builds, self._paths)
         self._image_service = ImageService(self._images, self._containers, stores, shells, self._paths)
         self._containers.gpus = gpus
@@ -175,7 +180,9 @@ class Agent:
         await self._containers.adopt(adopted)
         tidying.soon()
         evictions = loop.create_task(self._evict(stores))
-        collections = loop.create_task(self._collect(stores))
+        collecting = NodeCollecting(disk, self._paths, self._options.blobs_grace_s, self._needed)
+        # On the server's own machine the server looks after the store.
+        collections = loop.create_task(collecting.run()) if joined else None
         measuring = loop.create_task(self._containers.measure())
         sweeping = loop.create_task(self._network.sweep())
         self._pools.park()
@@ -187,7 +194,8 @@ class Agent:
             await serving  # which raises what ended it
         serving.cancel()
         evictions.cancel()
-        collections.cancel()
+        if collections is not None:
+            collections.cancel()
         measuring.cancel()
         self._containers.ahead.close()
         await sweeping
@@ -201,12 +209,6 @@ class Agent:
         self._adopted = frozenset(self._containers.present)
         checkouts = {"rendered": stores.rendered, "trees": stores.trees}
         await Evicting(checkouts, int(self._options.layers_keep_bytes), self._needed).run()
-
-    async def _collect(self, stores: Stores) -> None:
-        """Looks after the store of a machine that joined; on the server's own machine the server does."""
-        if isinstance(stores.blobs, ReadThroughBlobs):
-            near, grace_s = stores.blobs.near, self._options.blobs_grace_s
-            await NodeCollecting(near, self._paths, grace_s, self._needed).run()
 
     def _needed(self) -> Needed | None:
         """The directories that must stay; unknown as long as a container runs that an earlier agent has started."""
@@ -317,7 +319,11 @@ class Agent:
         handler = {"prepare": self._prepare, "exec": self._exec, "launchers": self._launchers}.get(
             str(head.get("t"))
         )
-        if self._image_service.knows(head.get("t")):
+        if head.get("t") == "image.record":
+            self._elsewhere.give_record(stream, head, frame)
+        elif head.get("t") == "blob.get":
+            self._spawn(self._elsewhere.give_blob(stream, head), stream)
+        elif self._image_service.knows(head.get("t")):
             self._image_service.open(stream, head, frame)
         elif handler is None:
             stream.fail(Error(f"an agent knows no message {head.get('t')!r}"))
@@ -337,6 +343,7 @@ class Agent:
                 stream.send({"line": line})
 
         level = await self._levels.give(wants.get("level", "sandbox"))
+        await self._elsewhere.fetch(wants.pop("elsewhere", ()), say)
         prepared = await self._images.prepare(wants, say)
         self._image_service.used(functions, prepared)
         notes = list(prepared.plan.warnings)
@@ -344,7 +351,8 @@ class Agent:
             notes.append("process" if self._level == "process" else "process_asked")
         elif level == "sandbox" and await self._network.ready() == "host":
             notes.append("host network")
-        stream.end({"notes": notes})
+        made = self._image_service.made_of(prepared)
+        stream.end({"notes": notes, "made": made})
         self._containers.ahead.ready(functions)
 
     async def _launchers(self, stream: Stream, _head: dict[str, Any], _frame: Frame) -> None:

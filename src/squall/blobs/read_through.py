@@ -13,8 +13,6 @@ from squall.blobs.manifest import File
 from squall.blobs.manifest_bytes import Reader
 from squall.model.errors import BlobCorrupt, BlobMissing
 
-_AT_ONCE = 8
-
 
 class FarBlobs(Protocol):
     """Where blobs are fetched from."""
@@ -44,16 +42,7 @@ class ReadThroughBlobs:
                 if isinstance(entry, File):
                     chunks.update(one.chunk for one in entry.parts)
         reader.end()
-        missing = sorted(chunks - await self.near.has_many(chunks, renew=True))
-        turns = asyncio.Semaphore(_AT_ONCE)
-
-        async def fetch(digest: Digest) -> None:
-            async with turns:
-                await self._fetch(digest)
-
-        async with asyncio.TaskGroup() as tasks:
-            for digest in missing:
-                tasks.create_task(fetch(digest))
+        await at_once(self._fetch, chunks - await self.near.has_many(chunks, renew=True))
 
     async def put(
         self,

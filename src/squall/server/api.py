@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import logging
 import os
 from collections.abc import Callable, Coroutine
-from dataclasses import asdict
 from functools import partial
 from typing import Any
 
-from squall.blobs.blob_store import PART_BYTES
-from squall.blobs.digest import Digest
 from squall.model.call import Verb
 from squall.model.errors import (
     Error,
@@ -27,7 +23,7 @@ from squall.model.errors import (
 from squall.model.ids import CALL, CallId, FunctionId, is_id, is_input_id
 from squall.model.jsonable import from_json, to_json
 from squall.model.node import Node
-from squall.server import access_streams, call_questions, image_names, image_streams, listing
+from squall.server import access_streams, blob_streams, call_questions, image_names, image_streams, listing
 from squall.server.house import House
 from squall.server.listing import QUESTIONS
 from squall.server.permits import OWNER, Caller, CallerKind, refusal
@@ -42,9 +38,7 @@ from squall.wire.transport_channel import TransportChannel
 
 Handler = Callable[["Connection", Stream, dict[str, Any], Frame], None]
 _log = logging.getLogger("squall.server")
-MOST_BLOB = 4 * 2**30
 MOST_STREAMS = 1_000_000
-LEAST_GRACE_S = 60.0
 UNKNOWN_S = 10.0
 """How long somebody from the network may take to say who it is."""
 
@@ -323,78 +317,6 @@ def function_scale(connection: Connection, stream: Stream, head: dict[str, Any],
     stream.end({"scaling": to_json(scaling)})
 
 
-def blob_get(connection: Connection, stream: Stream, head: dict[str, Any], _frame: Frame) -> None:
-    """A part of a blob, for a machine that joined."""
-    digest, start = Digest(head["digest"]), int(head["start"])
-
-    async def answer() -> None:
-        part = await connection.house.blobs.get(digest, start=start, stop=start + PART_BYTES)
-        stream.end({"whole": len(part) < PART_BYTES}, part)
-
-    _spawn(connection.house, stream, answer())
-
-
-def blobs_missing(connection: Connection, stream: Stream, head: dict[str, Any], frame: Frame) -> None:
-    """Which of these digests the server does not have."""
-    digests = [
-        Digest(text) for text in (json.loads(bytes(frame.payload)) if len(frame.payload) else head["digests"])
-    ]
-
-    async def answer() -> None:
-        present = await connection.house.blobs.has_many(digests, renew=True)
-        missing = [digest for digest in digests if digest not in present]
-        stream.end({}, json.dumps(missing).encode())
-
-    _spawn(connection.house, stream, answer())
-
-
-def blobs_collect(connection: Connection, stream: Stream, head: dict[str, Any], _frame: Frame) -> None:
-    """Takes away what nothing refers to, and says what went."""
-
-    async def answer() -> None:
-        grace_s = head.get("grace_s")
-        if grace_s is not None and not (isinstance(grace_s, int | float) and grace_s >= LEAST_GRACE_S):
-            raise InvalidError(
-                f"bytes that were just sent stay for {LEAST_GRACE_S:g} s at least, not {grace_s!r}"
-            )
-        told = await connection.house.collecting.collect(grace_s=grace_s)
-        notes = asdict(connection.house.collecting.notes)
-        stream.end({}, json.dumps({"blobs": told.blobs, "freed": told.freed, "notes": notes}).encode())
-
-    _spawn(connection.house, stream, answer())
-
-
-def blob_put(connection: Connection, stream: Stream, head: dict[str, Any], frame: Frame) -> None:
-    """Keeps bytes under their digest: of the payload, or of a descriptor that came along."""
-    fds = frame.take_fds()
-
-    async def keep() -> None:
-        try:
-            data: Any = frame.payload
-            if fds:
-                size = os.fstat(fds[0]).st_size
-                if size > MOST_BLOB:
-                    raise InvalidError(f"a blob has at most {MOST_BLOB} bytes, not {size}")
-                data = _pieces(fds[0], size)
-            await connection.house.blobs.put(data, announced=Digest(head["digest"]))
-            stream.end({})
-        finally:
-            for fd in fds:
-                os.close(fd)
-
-    _spawn(connection.house, stream, keep())
-
-
-async def _pieces(fd: int, size: int) -> Any:
-    at = 0
-    while at < size:
-        piece = await asyncio.to_thread(os.pread, fd, min(4 * 2**20, size - at), at)
-        if not piece:
-            raise InvalidError("a blob ended before its announced size")
-        at += len(piece)
-        yield piece
-
-
 def _spawn(house: House, stream: Stream, work: Coroutine[Any, Any, None]) -> None:
     """Runs a handler's slow part; what it raises fails its stream."""
 
@@ -459,6 +381,21 @@ def call_question(connection: Connection, stream: Stream, head: dict[str, Any], 
     _spawn(connection.house, stream, work)
 
 
+def blob(connection: Connection, stream: Stream, head: dict[str, Any], frame: Frame) -> None:
+    """Bytes that are asked for or brought."""
+    own = Frame(frame.kind, header=frame.header, payload=frame.payload, fds=frame.take_fds())
+
+    async def answer() -> None:
+        try:
+            ask = blob_streams.QUESTIONS[str(head["t"])]
+            await ask(connection.house, connection.session, stream, own)
+        finally:
+            for fd in own.take_fds():
+                os.close(fd)
+
+    _spawn(connection.house, stream, answer())
+
+
 def access(connection: Connection, stream: Stream, head: dict[str, Any], frame: Frame) -> None:
     """Something about tokens, machines, or where to listen."""
     payload = bytes(frame.payload)
@@ -479,14 +416,11 @@ HANDLERS: dict[str, Handler] = {
     "serve": serve,
     "app": app,
     "call": call,
-    "blobs.missing": blobs_missing,
-    "blob.get": blob_get,
-    "blob.put": blob_put,
-    "blobs.collect": blobs_collect,
     "function.scale": function_scale,
     "logs": logs,
     "container.exec": container_exec,
     **dict.fromkeys(QUESTIONS, question),
+    **dict.fromkeys(blob_streams.QUESTIONS, blob),
     **dict.fromkeys(access_streams.QUESTIONS, access),
     **dict.fromkeys(call_questions.QUESTIONS, call_question),
     **dict.fromkeys(image_streams.MESSAGES, image),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import Callable, Coroutine
@@ -11,7 +12,7 @@ from typing import Any
 
 from squall.blobs.blob_store import LocalBlobStore
 from squall.model.container import ContainerState, WaitReason
-from squall.model.errors import Error
+from squall.model.errors import Error, NotFoundError
 from squall.model.function import Function
 from squall.model.ids import AppId, CallId, FunctionId, NodeId
 from squall.model.node import Node
@@ -42,6 +43,7 @@ from squall.state.log_store import LogStore
 from squall.state.sqlite_backup import backup_directory
 from squall.state.state_store import StateStore
 from squall.wire.channel import Channel
+from squall.wire.codec import Frame
 from squall.wire.session import Session
 from squall.wire.stream import Stream
 
@@ -226,6 +228,15 @@ class House:
         if left_s <= 0 or all(self.nodes.session_of(node.id) is not None for node in self.access.nodes):
             return 0.0
         return left_s
+
+    async def ask_others(self, asking: Session, name: str, head: dict[str, Any]) -> Frame:
+        """The first answer of an agent other than the one that asks. Raises NotFoundError where none has one."""
+        asked = {key: value for key, value in head.items() if key != "t"}
+        for _, session in self.nodes.sessions():
+            if session is not asking:
+                with contextlib.suppress(Error):
+                    return await session.ask(name, asked)
+        raise NotFoundError("no machine that answers has it")
 
     def _make_ready_on(self, node: NodeId, record: FunctionRecord) -> None:
         """A container of a function is to start on a node: that must have its image."""

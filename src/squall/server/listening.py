@@ -8,6 +8,7 @@ import logging
 import socket
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from squall.model.errors import AuthError, FeatureUnavailable, ListenRefused
@@ -67,6 +68,8 @@ class Listening:
                 endpoint = await self._listen(address)
                 self._close()
                 self._endpoint = endpoint
+                # For port 0 the kernel has chosen one, and after the next start it is to be the same.
+                address = replace(address, port=endpoint.address[1])
             self.address, self.trouble = address, ""
             if remember:
                 await asyncio.to_thread(write_listen, self._paths.listen, address)

@@ -41,7 +41,7 @@ FROM_CONTAINERS: Final = _CALL | {"serve", "blobs.missing", "blob.put", "functio
 """What code in a container may ask for, over its agent's connection."""
 
 _ANYBODY: Final = frozenset({"hello", "echo", "authority", "enroll"})
-_NODES: Final = frozenset({"join", "node.renew", "blob.get", "blobs.missing"})
+_NODES: Final = frozenset({"join", "node.renew", "blob.get", "blobs.missing", "image.record"})
 _READ: Final = frozenset({"status", "app.list", "container.list", "logs", "node.list", "listen.get"})
 _ADMIN: Final = frozenset({"blobs.collect", "join", "node.renew"})
 _ADMIN_PREFIXES: Final = ("token.", "node.", "listen.")

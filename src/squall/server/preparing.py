@@ -73,6 +73,7 @@ class Preparing:
         )
         self._nodes = nodes
         self._done: WeakKeyDictionary[Session, set[tuple[AppId, str]]] = WeakKeyDictionary()
+        self._made: dict[tuple[AppId, str], list[str]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def make_ready(self, want: Want, tell: Tell) -> None:
@@ -104,6 +105,7 @@ class Preparing:
         """An app has ended: agents forget what it needed."""
         for done in self._done.values():
             done.difference_update([key for key in done if key[0] == app])
+        self._made = {key: made for key, made in self._made.items() if key[0] != app}
 
     async def _ready_on(self, session: Session, node: NodeId, want: Want) -> None:
         try:
@@ -184,11 +186,17 @@ class Preparing:
             elif frame.kind is Kind.FAIL and not done.done():
                 done.set_exception(Error.from_wire(frame.head()))
 
-        stream = session.open("prepare", {}, want.payload, on_frame=on_frame)
+        # What another machine has made need not be made again.
+        made = self._made.get(want.key)
+        payload = (
+            json.dumps({**json.loads(want.payload), "elsewhere": made}).encode() if made else want.payload
+        )
+        stream = session.open("prepare", {}, payload, on_frame=on_frame)
         try:
             answer = await done
         finally:
             stream.cancel()
         self._done.setdefault(session, set()).add(want.key)
+        self._made[want.key] = [str(key) for key in answer.get("made", ())]
         for note in answer.get("notes", ()):
             tell({"note": note})

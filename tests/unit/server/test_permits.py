@@ -13,7 +13,7 @@ from squall.server.permits import FROM_CONTAINERS, OWNER, Caller, CallerKind, ne
 NOBODY = Caller(CallerKind.NOBODY)
 MACHINE = Caller(CallerKind.NODE, node=NodeId("no-1"))
 OPEN = {"hello", "echo", "authority", "enroll"}
-A_MACHINES = {"join", "node.renew", "blob.get", "blobs.missing"}
+A_MACHINES = {"join", "node.renew", "blob.get", "blobs.missing", "image.record"}
 
 
 def holder(*scopes: Scope) -> Caller:
