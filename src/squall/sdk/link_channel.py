@@ -55,6 +55,9 @@ class LinkChannel:
     async def drain(self, below: int = DRAINED_BELOW) -> None:
         """See Channel.drain."""
 
+    async def passed(self, route: int) -> None:
+        """See Channel.passed: here frames keep their order."""
+
     def pause(self) -> None:
         """Not needed: a container's own calls are few."""
 

@@ -270,11 +270,17 @@ def _size_of(fd: int) -> int:
     found = os.fstat(fd)
     if not stat.S_ISREG(found.st_mode):
         raise DescriptorNotSent("an open file was to go to another machine which is no file with a length")
-    if fcntl.fcntl(fd, fcntl.F_GETFL) & (os.O_ACCMODE | _O_PATH) not in {os.O_RDONLY, os.O_RDWR}:
+    if not _is_readable(fd):
         raise DescriptorNotSent("an open file was to go to another machine which cannot be read here")
     if found.st_size > LARGEST_VALUE:
         raise FrameError(f"a file of {found.st_size} bytes; at most {LARGEST_VALUE} go to another machine")
     return found.st_size
+
+
+def _is_readable(fd: int) -> bool:
+    if sys.platform == "win32":
+        return True  # it would be noticed while it is read
+    return fcntl.fcntl(fd, fcntl.F_GETFL) & (os.O_ACCMODE | _O_PATH) in {os.O_RDONLY, os.O_RDWR}
 
 
 def _next_piece(key: Key, files: deque[_File]) -> list[Buffer]:

@@ -62,6 +62,15 @@ class Channel(Protocol):
         """Wait until `buffered` is less than `below` bytes (1: until all is out). Raises ChannelClosed if it ends before."""
         ...
 
+    async def passed(self, route: int) -> None:
+        """Wait until nothing that is sent from now on can arrive before what was sent on `route` up to now.
+
+        Between machines, frames that wait for large values are passed by those of other streams: who says on one stream
+        that all of a route is over waits for this first. Elsewhere there is no need to wait. Raises ChannelClosed when
+        it ends before.
+        """
+        ...
+
     def pause(self) -> None:
         """Stop reading: no frame arrives until `resume`. Pausing twice is pausing once."""
         ...

@@ -86,6 +86,12 @@ class MemoryChannel:
         if self._closed or self._ended:
             raise ChannelClosed("the channel closed before everything was sent")
 
+    async def passed(self, route: int) -> None:
+        """See Channel.passed: here frames keep their order."""
+        del route
+        if self._closed or self._ended:
+            raise ChannelClosed("the channel closed before everything was sent")
+
     def pause(self) -> None:
         """See Channel.pause."""
         self._paused = True

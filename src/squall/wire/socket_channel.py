@@ -158,6 +158,12 @@ class SocketChannel:
         if self._closed or self._deaf:
             raise ChannelClosed("the channel closed before everything was sent")
 
+    async def passed(self, route: int) -> None:
+        """See Channel.passed: here frames keep their order."""
+        del route
+        if self._closed or self._deaf:
+            raise ChannelClosed("the channel closed before everything was sent")
+
     def pause(self) -> None:
         """See Channel.pause."""
         self._paused = True

@@ -14,6 +14,7 @@ from typing import Final, TypeAlias
 from squall.model.errors import ConnectionLost, FrameError, ListenRefused, SquallError
 from squall.wire.accepting import Acceptor
 from squall.wire.byte_link import ByteLink
+from squall.wire.channel import report
 from squall.wire.dialing import PREFACE
 from squall.wire.tls_bytes import TlsBytes
 from squall.wire.transport_channel import TransportChannel
@@ -48,19 +49,20 @@ async def serve_tls(
 ) -> TlsEndpoint:
     """Listen at `host` and `port` (0 for any that is free); on_connect gets a channel for each connection, and starts it.
 
-    context: None for no TLS, for a proxy on this machine that speaks it. A channel to a peer without a certificate takes no
-    files (`most_attached` is 0) until whoever learns who it is says so. Raises OSError, when the address is in use for
-    example, ListenRefused without TLS beyond loopback.
+    host: "" for all addresses of this machine. context: None for no TLS, for a proxy on this machine that speaks it. A
+    channel to a peer without a certificate takes no files (`most_attached` is 0) until whoever learns who it is says so.
+    Raises OSError, when the address is in use for example, ListenRefused without TLS beyond loopback.
     """
-    found = await asyncio.get_running_loop().getaddrinfo(
-        host or "::", port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-    )
+    everywhere = "::" if socket.has_dualstack_ipv6() else "0.0.0.0"  # noqa: S104 - whoever asks for it gets it
+    found = await asyncio.get_running_loop().getaddrinfo(host or everywhere, port, type=socket.SOCK_STREAM)
     family, _, _, _, address = found[0]
     if context is None and not ipaddress.ip_address(address[0]).is_loopback:
         raise ListenRefused(f"{host} is reached from other machines: without TLS it is not listened on")
     sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6 and not host:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
         sock.bind(address)
         sock.listen(_BACKLOG)
     except BaseException:
@@ -114,6 +116,10 @@ class TlsEndpoint:
         """Find out what a connection is, and give it to on_connect."""
         try:
             _, link = await self._loop.connect_accepted_socket(ByteLink, sock)
+        except OSError as error:
+            _log.info("a connection ended before it began: %s", error)
+            sock.close()
+            return
         except BaseException:
             sock.close()
             raise
@@ -122,19 +128,23 @@ class TlsEndpoint:
                 if self._context is not None:
                     await link.start_tls(TlsBytes(self._context, server_side=True))
                 made = await self._channel(link)
-        except (SquallError, OSError, TimeoutError) as error:
+            if made is not None:
+                self._hand_over(*made)
+        except (SquallError, OSError) as error:
             _log.info("a connection from %s said nothing that is understood: %r", link.address, error)
             link.abort()
-            return
         except BaseException:
             link.abort()
             raise
-        if made is None:
-            return
-        channel, peer = made
+
+    def _hand_over(self, channel: TransportChannel, peer: TlsPeer) -> None:
         if peer.certificate is None:
             channel.most_attached = 0
-        self._on_connect(channel, peer)
+        try:
+            self._on_connect(channel, peer)
+        except Exception as error:  # noqa: BLE001 - whoever takes connections may fail with one and not with the next
+            channel.close()
+            report(self._loop, error)
 
     async def _channel(self, link: ByteLink) -> tuple[TransportChannel, TlsPeer] | None:
         """The channel that a connection becomes, by its first bytes; None where it becomes none and was ended."""

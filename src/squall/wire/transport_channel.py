@@ -117,11 +117,7 @@ class TransportChannel:
         self._inbox.most_bytes = self._outbox.most_bytes = most_bytes
 
     async def passed(self, route: int) -> None:
-        """Wait until no frame of `route` waits behind files: what is sent from then on does not overtake it.
-
-        Files hold up their own stream alone. Who says on one stream that another is over, because what it came from
-        has ended, waits for this first. Raises ChannelClosed when the channel closes before.
-        """
+        """See Channel.passed."""
         while self._outbox.holds_route(route):
             waiter = self._loop.create_future()
             self._passers.append(waiter)

@@ -113,7 +113,7 @@ def test_small_calls_do_not_wait_for_a_large_value(tmp_path: Path) -> None:
 
         Session(right, dialer=False, on_open=on_open)
         session = Session(left, dialer=True)
-        fd = seal([bytes(100_000_000)])
+        fd = seal([bytes(30_000_000)])
         large = asyncio.ensure_future(session.ask("large", fds=(fd,)))
         await asyncio.sleep(0)
         answered = 0
@@ -123,7 +123,7 @@ def test_small_calls_do_not_wait_for_a_large_value(tmp_path: Path) -> None:
             answered += 1
         await large
         os.close(fd)
-        assert taken == [100_000_000]
+        assert taken == [30_000_000]
         assert answered >= 10
 
     connected(tmp_path, test)
@@ -133,7 +133,7 @@ def test_memory_does_not_grow_with_what_waits(tmp_path: Path) -> None:
     async def test(left: TransportChannel, right: TransportChannel) -> None:
         seen = Seen(right, lambda frame: sizes.extend(os.fstat(fd).st_size for fd in frame.fds))
         sizes: list[int] = []
-        fd = seal([bytes(50_000_000)])
+        fd = seal([bytes(10_000_000)])
         right.pause()
         for number in range(20):
             left.send(Frame(Kind.DATA, number, fds=(fd,)))
@@ -143,7 +143,7 @@ def test_memory_does_not_grow_with_what_waits(tmp_path: Path) -> None:
         right.resume()
         await seen.until(20)
         os.close(fd)
-        assert sizes == [50_000_000] * 20
+        assert sizes == [10_000_000] * 20
 
     connected(tmp_path, test)
 

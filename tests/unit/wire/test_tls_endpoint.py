@@ -316,3 +316,35 @@ def test_a_peer_that_is_cut_off_within_tls_is_lost_and_not_ended(tmp_path: Path)
             del reader
 
     asyncio.run(main())
+
+
+def test_whoever_takes_connections_may_fail_with_one_and_gets_the_next(tmp_path: Path) -> None:
+    async def main() -> None:
+        failures: list[object] = []
+        asyncio.get_running_loop().set_exception_handler(
+            lambda _, context: failures.append(context.get("exception"))
+        )
+        taken: list[TransportChannel] = []
+
+        def take(channel: TransportChannel, _: object) -> None:
+            taken.append(channel)
+            if len(taken) == 1:
+                raise ZeroDivisionError
+
+        identity = (authority := Authority(tmp_path)).server()
+        context = tls.server_context(identity.certificate, identity.key, authority.file)
+        endpoint = await tls_endpoint.serve_tls("", 0, context, take)
+        client = tls.client_context(authority.file)
+        first = await dial_tls("127.0.0.1", endpoint.address[1], client)
+        assert await end_of(first) is None
+        second = await dial_tls("localhost", endpoint.address[1], client)
+        async with asyncio.timeout(PATIENCE_S):
+            while len(taken) < 2:
+                await asyncio.sleep(0.001)
+        assert [type(failure) for failure in failures] == [ZeroDivisionError]
+        second.close()
+        taken[1].close()
+        endpoint.close()
+        await settle()
+
+    asyncio.run(main())

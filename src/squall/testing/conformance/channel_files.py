@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Iterator
 from typing import BinaryIO, Final, cast
 
-from squall.testing.conformance.channel_seen import Check, Seen, open_files
+from squall.testing.conformance.channel_seen import PATIENCE_S, Check, Seen, open_files
 from squall.wire.channel import Channel
 from squall.wire.codec import Frame, Kind
 from squall.wire.rights import close_all
@@ -87,6 +87,20 @@ async def files_are_as_they_were_when_they_were_sent_or_shorter(left: Channel, r
         close_all(taken)
 
 
+async def what_is_over_can_be_said_behind_what_waits_for_files(left: Channel, right: Channel) -> None:
+    taken: list[int] = []
+    seen = Seen(right, lambda frame: taken.extend(frame.take_fds()))
+    with _file(b"last words" * 500_000) as file:
+        left.send(Frame(Kind.DATA, 3, 7, fds=(file.fileno(),)))
+    left.send(Frame(Kind.END, 3, 7))
+    async with asyncio.timeout(PATIENCE_S):
+        await left.passed(7)
+    left.send(Frame(Kind.DATA, 1, 0, b'{"over":7}'))
+    await seen.until(3)
+    close_all(taken)
+    assert [frame.route for frame in seen.frames] == [7, 7, 0]
+
+
 async def files_that_nobody_takes_leave_no_descriptor(left: Channel, right: Channel) -> None:
     arrived: list[int] = []
     seen = Seen(right, lambda frame: arrived.extend(frame.fds))
@@ -128,6 +142,7 @@ CHECKS: Final[tuple[Check, ...]] = (
     a_sealed_file_arrives_sealed,
     frames_of_a_stream_keep_their_order_behind_files,
     files_are_as_they_were_when_they_were_sent_or_shorter,
+    what_is_over_can_be_said_behind_what_waits_for_files,
     files_that_nobody_takes_leave_no_descriptor,
     a_channel_that_closes_lets_go_of_its_files,
 )
