@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -80,6 +81,7 @@ class NodeEvents:
         self._containers = containers
         self._later = later
         self._here: dict[NodeId, bool] = {}
+        self._left: Counter[NodeId] = Counter()
         self._waited_for: set[NodeId] = set()
 
     def take(self, node: NodeId, event: Event) -> None:
@@ -191,10 +193,12 @@ class NodeEvents:
             worker.stream = None
         if not any(self._here.values()):
             self.alone()
-        self._later(self.dead_after_s, self._give_up_unless_back, node)
+        self._left[node] += 1
+        self._later(self.dead_after_s, self._give_up_unless_back, node, self._left[node])
 
-    def _give_up_unless_back(self, node: NodeId) -> None:
-        if not self._here.get(node):
+    def _give_up_unless_back(self, node: NodeId, left: int) -> None:
+        # Whoever was back meanwhile and has left again has as long as the first time.
+        if not self._here.get(node) and self._left[node] == left:
             self._give_up(node)
 
     def _give_up(self, node: NodeId) -> None:

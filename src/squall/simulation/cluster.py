@@ -28,7 +28,7 @@ class Link:
 
     joined: the server knows it; mute: nothing passes to the server, deaf: nothing to the machine, until it answers again; slow_s: how
     long everything takes besides. life: counts how often the machine has gone down, so that what was on its way to an earlier
-    life is lost; wire: the same of the connection. up, down: what waits meanwhile; up_s, down_s: nothing arrives before what was
+    life is lost; wire: the same of the connection; leaves: how often the server has seen it go. up, down: what waits meanwhile; up_s, down_s: nothing arrives before what was
     sent earlier.
     """
 
@@ -39,6 +39,7 @@ class Link:
     deaf: bool = False
     slow_s: float = 0.0
     wire: int = 0
+    leaves: int = 0
     up_s: float = 0.0
     down_s: float = 0.0
     heard_s: float = 0.0
@@ -300,11 +301,12 @@ class Cluster:
             return
         link.joined = False
         self._silence(link, silent=True)
-        self._clock.later(self._patience.dead_after_s, self._give_up_unless_back, link, link.life)
+        link.leaves += 1
+        self._clock.later(self._patience.dead_after_s, self._give_up_unless_back, link, link.leaves)
         self.planning.wake()
 
-    def _give_up_unless_back(self, link: Link, life: int) -> None:
-        if self.up and not link.joined and link.life == life:
+    def _give_up_unless_back(self, link: Link, leave: int) -> None:
+        if self.up and not link.joined and link.leaves == leave:
             self._give_up(link)
 
     def _give_up(self, link: Link) -> None:

@@ -1,17 +1,12 @@
-"""Many: seeds played on several cores at once, and what is counted of them together."""
+"""Many: seeds played one after another, and what is counted of them together."""
 
 from __future__ import annotations
 
-import multiprocessing
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from squall.simulation.faults import Kind
 from squall.simulation.sweep import Found, run_seed
-
-AT_ONCE = 25
-"""Seeds that a process is given at once."""
 
 
 @dataclass(slots=True)
@@ -48,17 +43,6 @@ def play(seeds: range) -> Count:
         found = [ran.found] if ran.found is not None else []
         count.add(Count(1, ran.events, ran.events, Counter(ran.met), found))
     return count
-
-
-def play_many(seeds: range, *, jobs: int) -> Iterator[Count]:
-    """Plays seeds in so many processes, and gives what became of some of them at a time, in no order.
-
-    Whoever stops asking ends the processes.
-    """
-    parts = [seeds[at : at + AT_ONCE] for at in range(0, len(seeds), AT_ONCE)]
-    # Not forked: whoever asks may have threads.
-    with multiprocessing.get_context("spawn").Pool(min(jobs, len(parts))) as pool:
-        yield from pool.imap_unordered(play, parts)
 
 
 def again(found: Found) -> str:

@@ -176,6 +176,8 @@ class Serving:
         record.touched = True
         for part in reversed(said.parts):
             record.line.give_back(worker.id, part)
+        # What it is kept by may be an input that runs elsewhere by now: then it has nothing in hand that counts.
+        worker.yielding = worker.yielding and bool(record.line.leases.get(worker.id))
         self.go_on(record, worker)
         self.feed(record)
 

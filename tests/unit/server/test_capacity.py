@@ -234,6 +234,25 @@ def test_what_a_dead_node_has_in_hand_runs_on_one_that_joins_later() -> None:
     play(scene)
 
 
+def test_a_node_that_leaves_a_second_time_has_as_long_to_come_back_as_the_first_time() -> None:
+    async def scene() -> None:
+        stage = Stage()
+        stage.nodes.join(OTHER)
+        box = await stage.container()
+        mine = {"container": box.id, "function": stage.record.function.id, "pid": 7}
+        stage.nodes.leave(NODE.id)
+        stage.wait(1.0)
+        stage.nodes.join(NODE, (mine,))
+        stage.wait(8.0)
+        stage.nodes.leave(NODE.id)
+        stage.wait(9.0)
+        assert box.id in stage.calls.workers, "it has been away for 9 s, and not for 18"
+        stage.wait(1.0)
+        assert box.id not in stage.calls.workers
+
+    play(scene)
+
+
 def test_a_node_that_answers_again_keeps_what_it_has_when_another_joins() -> None:
     async def scene() -> None:
         stage = Stage()
