@@ -365,6 +365,23 @@ def test_an_answer_says_whether_the_app_has_printed_since_the_call_came() -> Non
     play(scene)
 
 
+def test_who_was_asked_to_make_way_and_never_got_what_it_was_given_is_given_inputs_again() -> None:
+    async def scene() -> None:
+        stage = Stage()
+        box = await stage.container()
+        client = await stage.submit()
+        stage.calls.make_way(stage.calls.workers[box.id])
+        await settle()
+        # It has nothing in hand, so it will not say of its own accord that it has made way.
+        back = await stage.serve(box.id, sent=box.sent, ready={"seconds": 0.1}, holding=[])
+        assert back.leases == [("fc-1", 0, 1, 1)], "or it would be idle beside an input that waits"
+        back.finish(back.leases[0])
+        await settle()
+        assert client.outcomes() == {0: (0, b"0")}
+
+    play(scene)
+
+
 def test_who_made_way_with_its_last_outcome_is_given_inputs_again() -> None:
     async def scene() -> None:
         stage = Stage()

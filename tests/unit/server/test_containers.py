@@ -256,23 +256,6 @@ def test_inputs_that_never_reached_a_container_are_given_to_another() -> None:
     play(scene)
 
 
-def test_who_was_asked_to_make_way_and_never_got_what_it_was_given_is_given_inputs_again() -> None:
-    async def scene() -> None:
-        stage = Stage()
-        box = await stage.container()
-        client = await stage.submit()
-        stage.calls.make_way(stage.calls.workers[box.id])
-        await settle()
-        # It has nothing in hand, so it will not say of its own accord that it has made way.
-        back = await stage.serve(box.id, sent=box.sent, ready={"seconds": 0.1}, holding=[])
-        assert back.leases == [("fc-1", 0, 1, 1)], "or it would be idle beside an input that waits"
-        back.finish(back.leases[0])
-        await settle()
-        assert client.outcomes() == {0: (0, b"0")}
-
-    play(scene)
-
-
 def test_what_a_container_still_holds_or_has_just_sent_is_not_given_to_another() -> None:
     async def scene() -> None:
         stage = Stage()
