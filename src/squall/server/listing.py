@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import math
 import os
@@ -21,6 +22,7 @@ from squall.wire.codec import Frame, Kind
 from squall.wire.stream import Stream
 
 LOG_BATCH = 256
+AGENT_ANSWERS_S = 2.0
 
 
 async def status(house: House, _head: dict[str, Any]) -> dict[str, Any]:
@@ -28,10 +30,13 @@ async def status(house: House, _head: dict[str, Any]) -> dict[str, Any]:
     launchers: list[dict[str, Any]] = []
     agent: dict[str, Any] | None = None
     session = house.nodes.session_of()
-    if session is not None:
-        frame = await session.ask("launchers")
-        told = json.loads(bytes(frame.payload))
-        launchers, agent = told["launchers"], {"pid": told["pid"]}
+    # One that is stopped or hangs must not keep anybody from seeing that, nor from ending everything.
+    with contextlib.suppress(TimeoutError, ConnectionLost):
+        if session is not None:
+            async with asyncio.timeout(AGENT_ANSWERS_S):
+                frame = await session.ask("launchers")
+            told = json.loads(bytes(frame.payload))
+            launchers, agent = told["launchers"], {"pid": told["pid"]}
     return {
         "version": VERSION,
         "protocol": PROTOCOL,

@@ -37,7 +37,7 @@ class Synchronous(StrEnum):
 class DatabaseOptions:
     """How a database is used. max_bytes: it never grows beyond (None: as far as the disk goes)."""
 
-    synchronous: Synchronous = Synchronous.NORMAL
+    synchronous: Synchronous = Synchronous.FULL
     max_bytes: int | None = None
 
 

@@ -73,6 +73,7 @@ class Ledger:
     """Where this client writes down what it was promised and what it got."""
 
     def __init__(self, folder: Path, client: str) -> None:
+        self.path = str(folder / client)
         self._fd = os.open(folder / f"{client}.jsonl", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
 
     def note(self, what: str, *more: Any) -> None:
@@ -106,6 +107,7 @@ class Round:
             "map": partial(self._map, work),
             "wide": partial(self._map, wide),
             "spawn": self._spawn,
+            "spawn_one": self._spawn_each,
             "gen": self._gen,
             "nest": self._nest,
             "large": self._large,
@@ -145,6 +147,14 @@ class Round:
         again = squall.FunctionCall.from_id(call.object_id)
         for index in range(0, len(keys), 7):
             self._take("get again", keys[index], again.get(index=index))
+
+    def _spawn_each(self, keys: list[str]) -> None:
+        """Each durable call by itself; their ids stand in a file beside the ledger."""
+        with open(f"{self._ledger.path}.calls", "w", encoding="ascii") as ids:
+            for key in keys:
+                ids.write(work.spawn(key).object_id + "\n")
+                self._ledger.accepted([key])
+                self._ledger.answer("spawned", key, "")
 
     def _gen(self, keys: list[str]) -> None:
         for key in keys:
