@@ -1,11 +1,13 @@
 """`squall testing`: what shows that Squall does on a machine what its tests say."""
 
-import os
 from pathlib import Path
+from typing import Any
 
 import click
 
 from squall.cli.screen import say, say_json
+from squall.model.errors import UsageError
+from squall.sdk.local_server import require_linux
 
 
 @click.group()
@@ -41,38 +43,38 @@ def gpu(*, as_json: bool, record: str, fake: str, commit: str) -> int:
 @click.option("--minutes", type=click.FloatRange(0.1, 24 * 60), default=2.0, show_default=True,
               help="How long the storm of faults lasts.")  # fmt: skip
 @click.option("--seed", default=0, show_default=True, help="Equal seeds draw equal faults.")
+@click.option("--parts", default="", metavar="PART,...",
+              help="Of storm, points, adoption, stale, order and planted; else storm, adoption and order.")  # fmt: skip
 @click.option(
     "--crash-points",
     is_flag=True,
     help="Also one run for each crash point, and for each pair of the hottest.",
 )
 @click.option(
-    "--runs", type=click.IntRange(1), help="With --crash-points: at most so many runs, drawn by the seed."
+    "--runs", type=click.IntRange(1), help="Of crash points at most so many runs, drawn by the seed."
 )
+@click.option("--least-killed", default=0, help="Fail below so many processes killed.")
+@click.option("--least-kinds", default=0, help="Fail below so many kinds of fault.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.option("--report", type=click.Path(dir_okay=False, writable=True, path_type=Path), metavar="FILE",
               help="Write the report there too, as JSON.")  # fmt: skip
-def chaos(
-    *, minutes: float, seed: int, crash_points: bool, runs: int | None, as_json: bool, report: Path | None
-) -> int:
+def chaos(*, parts: str, crash_points: bool, as_json: bool, report: Path | None, **wish: Any) -> int:
     """Kill and hinder a server's processes under load on this machine, and count what became of the work.
 
-    It uses a server and a state directory of its own; what runs here otherwise is left alone. Exit status 1 where anything
+    It uses servers and state directories of its own; what runs here otherwise is left alone. Exit status 1 where anything
     was lost, doubled, stuck or left behind.
     """
-    from squall.testing.chaos.points import sweep_points
-    from squall.testing.chaos.report import together
-    from squall.testing.chaos.storm import Weather, storm
+    from squall.testing.chaos.run import PARTS, USUAL, Wish, suite
     from squall.testing.chaos.write import write
 
-    def tell(line: str) -> None:
-        say(line, err=True)
-
-    found = [storm(Weather(minutes=minutes, seed=seed), tell)]
-    if crash_points:
-        beside = max(1, min(8, len(os.sched_getaffinity(0))))
-        found.append(sweep_points(seed=seed, most=runs, beside=beside, say=tell))
-    whole = together(found)
+    require_linux()
+    asked = tuple(filter(None, parts.split(","))) or USUAL
+    if unknown := sorted(set(asked) - set(PARTS)):
+        raise UsageError(
+            f"there is no part {', '.join(unknown)}", remedy=f"name some of {', '.join(PARTS)} with --parts"
+        )
+    chosen = (*asked, "points") if crash_points else asked
+    whole = suite(Wish(parts=chosen, **wish), lambda line: say(line, err=True))
     if report is not None:
         write(report, whole)
     if as_json:

@@ -75,10 +75,15 @@ def _remove_once(path: str) -> None:
 def _empty_some(top: int) -> bool:
     """Remove what is in the directory `top`; True once it is empty.
 
-    Deep trees cost one descriptor and no recursion: a directory that has directories is moved up, and so flattened.
+    Deep trees cost one descriptor and no recursion: a directory that has directories is moved up, and so flattened. What
+    holds it goes last: where the remover is killed over its work, the next one must know the rest for abandoned.
     """
     flat = True
-    for name in os.listdir(top):
+    names = os.listdir(top)
+    for name in names:
+        if name == _HELD and len(names) > 1:
+            flat = False
+            continue
         try:
             flat = _remove_entry(top, name) and flat
         except FileNotFoundError:

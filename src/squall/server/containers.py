@@ -14,6 +14,7 @@ from squall.model.ids import ContainerId
 from squall.model.jsonable import to_json
 from squall.scheduling.inputs import Segment, singles
 from squall.scheduling.loss import End, Suspect, describe_end, is_own_doing, plan_loss
+from squall.scheduling.retry import MOST_LOSSES
 from squall.scheduling.start_words import duration, start_in_words
 from squall.server.calls import Calls
 from squall.server.outcome_runs import error_text, read_segment
@@ -193,7 +194,7 @@ class Containers:
         """The user's code is loaded."""
         record = self._calls.functions.get(worker.function)
         if self._calls.is_news(worker, head) and record is not None:
-            record.start_failures = 0
+            record.start_failures = record.start_losses = 0
             if not worker.outlived:
                 took_s = self._clock() - worker.created_s
                 record.starts = record.starts.seen(seconds=took_s, beside=worker.beside, cores=worker.cores)
@@ -249,9 +250,15 @@ class Containers:
             self._calls.feed(record)
 
     def _failed_to_start(self, record: FunctionRecord, worker: Worker, end: ContainerEnd) -> None:
-        record.start_failures += 1
-        record.not_before_s = self._clock() + min(5.0, 0.1 * 2**record.start_failures)
-        if record.start_failures < START_TRIES and record.last_failure is None:
+        # Who was killed by somebody else, or went with its launcher, says nothing of the function.
+        if is_own_doing(end) or end.cause == "exit":
+            record.start_failures += 1
+        else:
+            record.start_losses += 1
+        tries = record.start_failures + record.start_losses
+        record.not_before_s = self._clock() + min(5.0, 0.1 * 2**tries)
+        given_up = record.start_failures >= START_TRIES or record.start_losses > MOST_LOSSES
+        if not given_up and record.last_failure is None:
             return
         name = record.function.name
         error = describe_end(end, function=name)
@@ -260,7 +267,6 @@ class Containers:
         elif end.cause == "oom":
             text = error_text(error)
         else:
-            tries = record.start_failures
             how = start_in_words(seen_of(worker, self._clock()))
             text = error_text(
                 FunctionNeverStarts(
@@ -268,7 +274,7 @@ class Containers:
                 )
             )
         self._calls.fail_waiting(record, text)
-        record.start_failures = 0
+        record.start_failures = record.start_losses = 0
         record.last_failure = None
 
     def startup_timed_out(self, record: FunctionRecord, worker: Worker) -> None:

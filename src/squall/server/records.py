@@ -147,6 +147,7 @@ class FunctionRecord:
     waiting_since_s: float = 0.0
     heard_s: float = 0.0
     start_failures: int = 0
+    start_losses: int = 0
     not_before_s: float = 0.0
     last_failure: dict[str, Any] | None = None
     pickled: bytes | None = None

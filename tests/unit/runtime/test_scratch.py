@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -84,3 +85,20 @@ def test_several_who_remove_the_same_and_parts_of_it_at_once_leave_nothing(tmp_p
     with ThreadPoolExecutor(8) as several:
         list(several.map(scratch.remove, paths))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_whoever_dies_over_removing_it_leaves_what_is_known_for_abandoned(tmp_path: Path) -> None:
+    path = str(tmp_path / "box")
+    os.close(scratch.make(path))
+    for name in ("a", "z"):
+        (tmp_path / "box" / name).mkdir()
+    top = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        # One pass, and then whoever removes it is killed.
+        assert not scratch._empty_some(top)
+    finally:
+        os.close(top)
+    assert os.listdir(path) == [".held"]
+    assert scratch.is_abandoned(path, now_s=time.time() + 2)
+    scratch.remove(path)
+    assert not os.path.exists(path)

@@ -8,10 +8,11 @@ import subprocess
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 from squall.testing.chaos.counting import count
-from squall.testing.chaos.house import LocalHouse, eventually, kill
+from squall.testing.chaos.house import SOURCES, LocalHouse, eventually, kill
 from squall.testing.chaos.ledger import outcomes_s
 from squall.testing.chaos.report import Report, recoveries, together
 
@@ -31,10 +32,12 @@ class Map:
     begun: float = 0.2
 
 
-def adoption(role: str, wide: Map, *, recovered_within_s: float = RECOVERED_WITHIN_S) -> Report:
+def adoption(
+    role: str, wide: Map, *, recovered_within_s: float = RECOVERED_WITHIN_S, sources: Path = SOURCES
+) -> Report:
     """The report of one map during which a process of this role is killed."""
     began_s = time.monotonic()
-    house = LocalHouse.made()
+    house = LocalHouse.made(sources=sources)
     house.containers = wide.containers
     broken: list[str] = []
     ended = False

@@ -105,6 +105,12 @@ FAULTS: tuple[Fault, ...] = (
     _calls("F32", "flood of output", "log_flood", "it is cut or passed on, and nobody waits"),
     _calls("F33", "orphans by the hundred", "zombies", "the container's first process reaps them"),
     _calls("F34", "code that ignores signals", "ignores_signals"),
+    Fault(
+        number="F36",
+        what="everything killed, and the directory of the run time lost",
+        holds=f"a client starts them again; {_WORK}",
+        inject=Scene.reboot,
+    ),
     _calls("F40", "a call as the last container goes", "scale_to_zero", "it is answered"),
     _calls("F42", "a call cancelled", "cancelled"),
     _calls("F43", "a timeout as the function returns", "timeout_at_completion", "one outcome"),

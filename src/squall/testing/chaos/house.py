@@ -26,7 +26,7 @@ from squall.testing.chaos import ledger
 from squall.testing.chaos.counting import Account
 
 T = TypeVar("T")
-_SOURCES: Final = Path(__file__).parents[3]
+SOURCES: Final = Path(__file__).parents[3]
 _PATIENCE_S: Final = 10.0
 _STANDING: Final = ("supervisor", "server", "agent")
 
@@ -59,21 +59,24 @@ class House(Protocol):
 class LocalHouse:
     """One state directory on this machine, in a folder of its own. armed: crash points, as SQUALL_FAULT has them.
 
-    containers: how many the load's widest function has.
+    containers: how many the load's widest function has. sources: the directory with the package that runs.
     """
 
     folder: Path
     armed: str = ""
     options: Mapping[str, str] = field(default_factory=dict)
     containers: int = 1
+    sources: Path = SOURCES
     _before: leaks.Seen = field(default_factory=leaks.Seen)
     _clients: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     @classmethod
-    def made(cls, *, armed: str = "", options: Mapping[str, str] | None = None) -> LocalHouse:
+    def made(
+        cls, *, armed: str = "", options: Mapping[str, str] | None = None, sources: Path = SOURCES
+    ) -> LocalHouse:
         """A new one, in which nothing runs yet."""
         folder = Path(tempfile.mkdtemp(prefix="squall-f-"))
-        house = cls(folder, armed, options or {}, _before=leaks.look(frozenset({folder})))
+        house = cls(folder, armed, options or {}, sources=sources, _before=leaks.look(frozenset({folder})))
         house.ledger.mkdir()
         house.notes.mkdir()
         make_directories(house.paths)
@@ -97,7 +100,7 @@ class LocalHouse:
         """What programs of this house are started with."""
         own = {
             "SQUALL_STATE_DIR": str(self.paths.state),
-            "PYTHONPATH": str(_SOURCES),
+            "PYTHONPATH": str(self.sources),
             "NO_COLOR": "1",
             "CHAOS_CONTAINERS": str(self.containers),
             **{f"SQUALL_{name.upper()}": value for name, value in self.options.items()},

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from squall.testing.chaos.house import LocalHouse, eventually
+from squall.testing.chaos.house import SOURCES, LocalHouse, eventually
 from squall.testing.chaos.report import Report
 
 TRACED: Final = "fdatasync,fsync,pwrite64,write,writev,sendmsg,sendto"
@@ -105,9 +105,9 @@ def can_trace() -> bool:
     return shutil.which("strace") is not None
 
 
-def fsync_order(*, least: int = 1000) -> Report:
+def fsync_order(*, least: int = 1000, sources: Path = SOURCES) -> Report:
     """The report of so many durable calls, each made alone, against a server whose system calls are traced."""
-    house = LocalHouse.made()
+    house = LocalHouse.made(sources=sources)
     trace = house.folder / "trace"
     tracer: subprocess.Popen[bytes] | None = None
     found = Found(accepted=0, early=())

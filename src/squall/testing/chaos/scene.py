@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import resource
 import subprocess
@@ -45,6 +46,15 @@ class Scene:
         ended = [mark for mark in marks if kill(mark, SIGKILL)]
         self.killed += len(ended)
         return time.monotonic() if ended else None
+
+    def reboot(self) -> float | None:
+        """Kills everything below the clients, and takes away what does not outlive a start of the machine."""
+        roles = ("supervisor", "agent", "server", "launcher")
+        marks = [mark for role in roles for mark in self.house.processes(role)]
+        self.killed += sum(kill(mark, SIGKILL) for mark in marks)
+        # In one step, and before a client has started anything again.
+        os.rename(self.house.paths.run, self.house.folder / f"run-{time.monotonic_ns()}")
+        return time.monotonic() if marks else None
 
     def halt(self, role: str, seconds: float) -> float | None:
         """Stops a process of a role for so long; when it went on, or None where there was none."""

@@ -1,0 +1,199 @@
+"""Planted bugs: the source with one thing wrong in it, and which layer of the suite finds that."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from squall.testing.chaos.adoption import Map, adoption
+from squall.testing.chaos.house import SOURCES
+from squall.testing.chaos.order import can_trace, fsync_order
+from squall.testing.chaos.points import run_armed
+from squall.testing.chaos.report import Report
+
+PATIENCE_S: Final = 25.0
+Layer = Callable[[Path], Report]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bug:
+    """One thing wrong. changes: (file below the package, what stands there once, what stands there instead). layer: what finds it."""
+
+    name: str
+    changes: tuple[tuple[str, str, str], ...]
+    layer: str
+    seek: Layer
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sought:
+    """Whether a bug was found, and by what it showed. found: None where its layer cannot run here."""
+
+    bug: Bug
+    found: bool | None
+    shown: str
+
+
+def _armed(setting: str) -> Layer:
+    return lambda sources: run_armed(setting, patience_s=PATIENCE_S, sources=sources)
+
+
+def _points(name: str, setting: str, *changes: tuple[str, str, str], layer: str = "crash points") -> Bug:
+    return Bug(name=name, changes=changes, layer=layer, seek=_armed(setting))
+
+
+_TAKEN = "        faults.point(_TAKEN)\n        await self._store.record_call(record, chunks)\n"
+_TOLD = '        faults.point(_RECORDED)\n        stream.end({"call": call.id})\n'
+
+BUGS: tuple[Bug, ...] = (
+    _points(
+        "a call is accepted before it is on record",
+        "server/call.taken:1",
+        ("server/durable.py", _TAKEN, '        stream.end({"call": call.id})\n' + _TAKEN),
+        ("server/durable.py", _TOLD, "        faults.point(_RECORDED)\n"),
+    ),
+    Bug(
+        name="a commit does not wait for the disk",
+        changes=(
+            ("state/sqlite_file.py", "Synchronous = Synchronous.FULL", "Synchronous = Synchronous.NORMAL"),
+        ),
+        layer="system calls",
+        seek=lambda sources: fsync_order(least=100, sources=sources),
+    ),
+    _points(
+        "what is lost on its way to a container is never given out again",
+        "agent/relay.going:9,agent/relay.coming:7",
+        (
+            "server/containers.py",
+            "            self._take_back_missing(worker)\n",
+            "            worker.missing = []\n",
+        ),
+    ),
+    _points(
+        "a client that has lost its connection sends nothing again",
+        "server/lease.sent:9",
+        (
+            "sdk/client.py",
+            "            for lasting in sorted(self._lasting, key=lambda item: item.rank):\n",
+            "            for lasting in sorted(self._lasting, key=lambda item: item.rank)[: self._lost_ones]:\n",
+        ),
+        (
+            "sdk/client.py",
+            "    def _lost(self, _error: Exception | None) -> None:\n",
+            "    _lost_ones: int | None = None\n\n    def _lost(self, _error: Exception | None) -> None:\n        self._lost_ones = 0\n",
+        ),
+    ),
+    _points(
+        "a container lets go of outcomes that nobody has acknowledged",
+        "agent/relay.coming:13",
+        (
+            "runner/link.py",
+            "                for _number, frame, payload in self._outbox:\n",
+            "                for _number, frame, payload in ():\n",
+        ),
+    ),
+    Bug(
+        name="an agent takes over no container of the one before",
+        changes=(
+            (
+                "agent/containers.py",
+                '                alive.add(row["container"])\n',
+                '                alive.add(row["container"])\n                continue\n',
+            ),
+        ),
+        layer="adoption",
+        seek=lambda sources: adoption(
+            "agent", Map(inputs=600, containers=4), recovered_within_s=60.0, sources=sources
+        ),
+    ),
+    _points(
+        "calls on record are not gone on with",
+        "server/outcome.taken:1",
+        (
+            "server/durable.py",
+            "            if found.call.id not in self._calls.calls:\n",
+            "            if False:\n",
+        ),
+        (
+            "server/durable.py",
+            "        if earlier is not None and call.id not in self._calls.calls:\n",
+            "        if False:\n",
+        ),
+    ),
+    _points(
+        "an input whose container was lost is given up at once",
+        "launcher/fork.sending:1,agent/relay.coming:1000",
+        ("scheduling/retry.py", "    return losses <= MOST_LOSSES\n", "    return False\n"),
+    ),
+    _points(
+        "the supervisor starts no second server",
+        "server/lease.taken:7",
+        (
+            "supervisor/plan.py",
+            "    after = ended(house.member(name), how, now_s)\n",
+            '    after = ended(house.member(name), how if name == "agent" else Ending.HOPELESS, now_s)\n',
+        ),
+    ),
+    _points(
+        "what a killed launcher has left stays",
+        "launcher/fork.forked:2",
+        ("supervisor/sweep.py", "    if not os.listdir(paths.scratch):\n", "    if True:\n"),
+        ("agent/tidying.py", "        if os.listdir(self._paths.scratch):\n", "        if False:\n"),
+        layer="leaks",
+    ),
+    _points(
+        "the control group of a container stays",
+        "server/lease.taken:7",
+        (
+            "runtime/launcher/serve.py",
+            "            removed = container.group is None or container.group.remove()\n",
+            "            removed = True\n",
+        ),
+        layer="leaks",
+    ),
+)
+
+
+def seek(bug: Bug) -> Sought:
+    """Plants a bug in a copy of the source, and runs the layer that is to find it."""
+    if bug.layer == "system calls" and not can_trace():
+        return Sought(bug=bug, found=None, shown="strace is not installed")
+    with planted(bug) as sources:
+        report = bug.seek(sources)
+    return Sought(bug=bug, found=not report.holds, shown=_shown(report))
+
+
+@contextmanager
+def planted(bug: Bug) -> Iterator[Path]:
+    """A directory with the package, in which the bug is."""
+    folder = Path(tempfile.mkdtemp(prefix="squall-bug-"))
+    try:
+        ignored = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(SOURCES / "squall", folder / "squall", ignore=ignored)
+        for file, old, new in bug.changes:
+            path = folder / "squall" / file
+            text = path.read_text(encoding="utf-8")
+            if text.count(old) != 1:
+                raise ValueError(f"{bug.name}: {file} has {text.count(old)} times {old!r}")
+            path.write_text(text.replace(old, new), encoding="utf-8")
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _shown(report: Report) -> str:
+    """In a few words, by what it shows."""
+    counts = {
+        "lost": report.lost,
+        "doubled": report.doubled,
+        "stuck": report.stuck,
+        "left": sum(map(len, report.left.values())),
+    }
+    words = [f"{often} {what}" for what, often in counts.items() if often]
+    first = report.broken[0].splitlines()[0][:90] if report.broken else ""
+    return ", ".join(words) or first or "nothing"
