@@ -80,14 +80,8 @@ def put_outcomes(
             named.setdefault(call, []).extend(items)
     for one, spans in _known(db, [(open_[call], items) for call, items in named.items()]):
         one.known = spans
-    places = sorted({(open_[call].no, item.index) for call, items in named.items() for item in items})
-    taken = set(
-        map(tuple, db.each("SELECT call_no, place FROM outcomes WHERE call_no = ? AND place = ?", places))
-    )
-    tries = db.each("SELECT call_no, place, attempt FROM tries WHERE call_no = ? AND place = ?", places)
-    numbered = {one.no: one for one in open_.values()}
-    for no, place, attempt in tries:
-        numbered[no].tried[place] = attempt
+    taken = _taken(db, [(open_[call].no, item.index) for call, items in named.items() for item in items])
+    _read_tries(db, [(open_[call], [item.index for item in items]) for call, items in named.items()])
     won = [_won(open_[call], items, taken) if call in open_ else () for call, items in batch]
     _insert_outcomes(db, [(one.no, item) for one in open_.values() for item in one.won])
     changed = [one for one in open_.values() if one.won]
@@ -350,6 +344,28 @@ def _settle_inputs(db: Connection, no: int, call: CallRecord, inputs: int) -> No
     if done >= inputs:
         (at_s,) = db.execute("SELECT max(ended_s) FROM outcomes WHERE call_no = ?", (no,)).fetchone()
         _end(db, no, CallState.ENDED, call.created_s if at_s is None else at_s)
+
+
+def _taken(db: Connection, places: Sequence[tuple[int, int]]) -> set[tuple[int, int]]:
+    """Those of the places, each of a call by its number, that have an outcome."""
+    wanted = [
+        (no, low, high)
+        for no, own in groupby(sorted(set(places)), _FIRST)
+        for low, high in runs(place for _, place in own)
+    ]
+    sql = "SELECT call_no, place FROM outcomes WHERE call_no = ? AND place >= ? AND place < ?"
+    return {(no, place) for no, place in db.each(sql, wanted)}
+
+
+def _read_tries(db: Connection, asked: Sequence[tuple[_Open, Sequence[int]]]) -> None:
+    """Has each call know which of its inputs, as far as these outcomes need it, run again."""
+    calls = {call.no: call for call, _ in asked}
+    wanted = [(call.no, min(places), max(places)) for call, places in asked if places]
+    rows = db.each(
+        "SELECT call_no, place, attempt FROM tries WHERE call_no = ? AND place >= ? AND place <= ?", wanted
+    )
+    for no, place, attempt in rows:
+        calls[no].tried[place] = attempt
 
 
 def _won(call: _Open, items: Sequence[OutcomeRecord], taken: set[tuple[int, int]]) -> list[OutcomeRecord]:
