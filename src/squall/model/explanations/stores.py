@@ -45,7 +45,7 @@ STORES: Final = {
     ),
     "SQ-1923": Explanation(
         why="The server answered with an error that has no name of its own here; the message holds its words and SQLSTATE.",
-        example="SQUALL_DATABASE=postgresql://squall@db.example/squall",
+        example="$ squall explain options   # which database is meant, and where its password is looked for",
     ),
     "SQ-1924": Explanation(
         why="Before a backup is put back, it is read through: it must be a whole SQLite database with a schema that this version knows. A new one never replaces a file.",

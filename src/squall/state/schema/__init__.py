@@ -1,1 +1,1 @@
-"""The schema of the record: one SQL file a version, applied forward only and in order."""
+"""The schema of the record: one SQL file a version, applied in order, and one that leads back."""
