@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import inspect
 import os
 import pickle
 import signal
+import sys
 import threading
 import time
 from collections import deque
@@ -327,8 +329,9 @@ def is_stopping() -> bool:
 
 
 def _on_sigterm(_number: int, _frame: Any) -> None:
-    _stopping.append(True)
-    raise SystemExit(0)
+    if not _stopping:
+        _stopping.append(True)
+        raise SystemExit(0)
 
 
 def _given_back(left: list[LeasedInput]) -> list[list[Any]]:
@@ -368,6 +371,14 @@ def _arguments(item: LeasedInput, borrowed: Borrowed) -> tuple[Any, Any]:
 
 
 def exit_now(code: int) -> None:
-    """Ends the process without waiting for threads of user code."""
+    """Runs the hooks that user code has given to `atexit`, and ends the process without waiting for its threads.
+
+    Whoever ends the container bounds how long the hooks may take. A signal to stop that comes now is theirs already.
+    """
+    _stopping.append(True)
+    try:
+        atexit._run_exitfuncs()
+    except BaseException:  # noqa: BLE001 - user code ends here: what its hooks raise is shown, and nothing waits for it
+        sys.excepthook(*sys.exc_info())
     stdio.flush()
     os._exit(code)
