@@ -425,12 +425,28 @@ class Agent:
         self._tell({"t": "event", "event": "changed", "node": to_json(self._as_it_is())})
 
     def _tell(self, event: dict[str, Any]) -> None:
-        stream = self._stream
-        if stream is not None and stream.live:
-            with contextlib.suppress(ChannelClosed):
-                stream.send(event)
-                if event["event"] == "ended":
-                    self._containers.unreported.pop(event["container"], None)
+        stream, session = self._stream, self._session
+        if stream is None or session is None or not stream.live:
+            return
+        ended = event["event"] == "ended"
+        route = self._relay.route_left(event["container"]) if ended else 0
+        if route and not session.channel.local:
+            # Large values travel in pieces: the last one of this container may still be on its way.
+            self._spawn(self._tell_when_passed(session, stream, event, route), stream)
+            return
+        with contextlib.suppress(ChannelClosed):
+            stream.send(event)
+            if ended:
+                self._containers.unreported.pop(event["container"], None)
+
+    async def _tell_when_passed(
+        self, session: Session, stream: Stream, event: dict[str, Any], route: int
+    ) -> None:
+        """Tells of an end once all that came before it has gone; where the connection ends, the next server is told."""
+        with contextlib.suppress(ChannelClosed):
+            await session.channel.passed(route)
+            stream.send(event)
+            self._containers.unreported.pop(event["container"], None)
 
     def _send_logs(self, head: dict[str, Any], texts: list[bytes]) -> None:
         stream = self._stream

@@ -84,6 +84,7 @@ class Relay:
         self.on_gone = on_gone
         self._on_hold = on_hold
         self._by_route: dict[int, LocalContainer] = {}
+        self._left: dict[str, int] = {}
         self._server: Channel | None = None
 
     def connect(self, server: Channel) -> None:
@@ -111,9 +112,14 @@ class Relay:
     def remove(self, container: LocalContainer) -> None:
         """The container has ended."""
         self._by_route.pop(container.route, None)
+        self._left[container.id] = container.route
         if container.channel is not None:
             container.channel.close()
             container.channel = None
+
+    def route_left(self, container: str) -> int:
+        """The route of a container that has ended, told once; 0 where it had none."""
+        return self._left.pop(container, 0)
 
     def down(self, frame: Frame) -> None:
         """A frame from the server, for the container that its route names; dropped when that is gone."""
