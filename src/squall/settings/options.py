@@ -197,9 +197,9 @@ class Options:
         "are looked at",
     )
     sqlite_synchronous: str = _text(
-        "normal",
+        "full",
         wrong=_one_of("normal", "full"),
-        means="what a commit to SQLite survives: normal the death of every process, full a power cut too",
+        means="what a commit to SQLite survives: full a power cut, normal, which waits for no disk, the death of every process",
     )
     backup_every_s: float = _option(
         DAY_S,
