@@ -101,4 +101,4 @@ def test_the_record_is_kept_where_the_owner_says() -> None:
         None, {"SQUALL_DATABASE": "postgresql://squall@db/squall", "SQUALL_SQLITE_SYNCHRONOUS": "full"}
     )
     assert (options.database, options.sqlite_synchronous) == ("postgresql://squall@db/squall", "full")
-    assert (Options().database, Options().sqlite_synchronous) == ("", "normal")
+    assert (Options().database, Options().sqlite_synchronous) == ("", "full")
