@@ -5,6 +5,7 @@ import gzip
 import hashlib
 import random
 import tarfile
+from collections.abc import AsyncIterable
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ import zstandard
 from hypothesis import given, settings, strategies as st
 
 from squall.blobs.chunks import CHUNK_BYTES
-from squall.blobs.digest import Digest, digest_of
+from squall.blobs.digest import Bytes, Digest, digest_of
 from squall.blobs.disk_blobs import DiskBlobs
 from squall.blobs.manifest import (
     Attributes,
@@ -25,11 +26,11 @@ from squall.blobs.manifest import (
     Symlink,
     Whiteout,
 )
-from squall.blobs.manifest_bytes import decode
+from squall.blobs.manifest_bytes import HEAD, decode
 from squall.blobs.memory_blobs import MemoryBlobs
 from squall.images.oci.compression import Compression
 from squall.images.oci.layer_in import Announced, Note, layer_in
-from squall.model.errors import DigestMismatch, LayerInvalid
+from squall.model.errors import DigestMismatch, DiskFull, LayerInvalid
 from tests.unit.images.oci.archives import (
     END,
     Kept,
@@ -47,6 +48,37 @@ SOME = digest_of(b"some")
 
 def hexed(data: bytes) -> Digest:
     return Digest(hashlib.sha256(data).hexdigest())
+
+
+class Full(MemoryBlobs):
+    """Takes so many blobs."""
+
+    def __init__(self, room: int) -> None:
+        super().__init__()
+        self.room = room
+
+    async def put(
+        self, data: Bytes | AsyncIterable[Bytes], *, announced: Digest | None = None, forced: bool = True
+    ) -> Digest:
+        self.room -= 1
+        if self.room < 0:
+            raise DiskFull("no room", path="/blobs")
+        return await super().put(data, announced=announced, forced=forced)
+
+
+@pytest.mark.parametrize("room", [0, 17, 39, 40])
+def test_a_store_that_is_full_while_more_is_unpacked_ends_it_without_a_manifest(room: int) -> None:
+    files = [(info(f"f{number}"), bytes([number]) * CHUNK_BYTES) for number in range(40)]
+
+    async def scene() -> None:
+        blobs = Full(room)
+        with pytest.raises(DiskFull):
+            await layer_in(in_parts(archive(files)), blobs)
+        heads = [await blobs.get(one.digest, stop=len(HEAD)) async for one in blobs.blobs()]
+        assert HEAD not in heads
+        assert {task for task in asyncio.all_tasks() if task is not asyncio.current_task()} == set()
+
+    asyncio.run(scene())
 
 
 def test_a_layer_becomes_a_manifest_and_chunks() -> None:
