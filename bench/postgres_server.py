@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import getpass
 import os
 import shutil
 import signal
@@ -179,5 +178,9 @@ def _as_user() -> dict[str, Any]:
     ids = {"user": _NOBODY, "group": _NOBODY, "extra_groups": []} if root else {}
     return {
         **ids,
-        "env": {"PATH": "/usr/bin:/bin", "LC_ALL": "C", "USER": "nobody" if root else getpass.getuser()},
+        "env": {
+            "PATH": "/usr/bin:/bin",
+            "LC_ALL": "C",
+            "USER": "nobody" if root else os.environ.get("USER", "nobody"),
+        },
     }
