@@ -91,6 +91,7 @@ def stopped(house: House, *arguments: str) -> tuple[float, str]:
     finally:
         client.kill()
         client.communicate(timeout=60)
+        eventually(lambda: not containers(house, arguments[0]))
 
 
 def test_a_container_that_is_stopped_runs_what_stands_in_finally_and_its_hooks(graceful: House) -> None:
