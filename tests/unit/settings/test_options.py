@@ -98,7 +98,7 @@ def test_a_password_in_the_address_of_the_database_is_refused_and_not_repeated()
 
 def test_the_record_is_kept_where_the_owner_says() -> None:
     options = read_options(
-        None, {"SQUALL_DATABASE": "postgresql://squall@db/squall", "SQUALL_SQLITE_SYNCHRONOUS": "full"}
+        None, {"SQUALL_DATABASE": "postgresql://squall@db/squall", "SQUALL_SQLITE_SYNCHRONOUS": "normal"}
     )
-    assert (options.database, options.sqlite_synchronous) == ("postgresql://squall@db/squall", "full")
+    assert (options.database, options.sqlite_synchronous) == ("postgresql://squall@db/squall", "normal")
     assert (Options().database, Options().sqlite_synchronous) == ("", "full")
