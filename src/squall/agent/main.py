@@ -144,6 +144,39 @@ class Agent:
         far = ServerBlobs(lambda: self._session)
         joined = self._dialing.joined is not None
         stores, disk = await _open_stores(self._paths, host, far if joined else None)
+        self._elsewhere = Elsewhere(Kept(self._paths.images), disk, far, lambda: self._session)
+        self._furnish(host, gpus, stores)
+        tidying = Tidying(self._paths)
+        self._containers.lost = tidying.soon
+        adopted = await self._pools.adopt()
+        if adopted:
+            await self._network.ready()
+        await self._containers.adopt(adopted)
+        tidying.soon()
+        lasting = [self._evict(stores), self._containers.measure()]
+        if joined:
+            # On the server's own machine the server looks after the store.
+            collecting = NodeCollecting(disk, self._paths, self._options.blobs_grace_s, self._needed)
+            lasting.append(collecting.run())
+        tasks = [loop.create_task(work) for work in lasting]
+        sweeping = loop.create_task(self._network.sweep())
+        self._pools.park()
+        serving = loop.create_task(self._serve_servers())
+        # An agent that serves nobody must fall: the next one does. This one would be taken for a silent machine.
+        serving.add_done_callback(lambda _: self._end.set())
+        await self._end.wait()
+        if serving.done():
+            await serving  # which raises what ended it
+        for task in (serving, *tasks):
+            task.cancel()
+        self._containers.ahead.close()
+        await sweeping
+        if self._take_all_down:
+            await self._take_down()
+        return 0
+
+    def _furnish(self, host: Host, gpus: GpuRoom, stores: Stores) -> None:
+        """Makes the parts of the agent, and has them know each other."""
         self._pools = Pools(self._paths, spares=int(self._options.spare_launchers))
         builds = BuildSandboxes(self._pools, self._level, gpus, self._node.capacity)
         self._network = Network(
@@ -165,43 +198,12 @@ class Agent:
             network=self._network,
         )
         self._containers = Containers(means, self._options)
-        self._elsewhere = Elsewhere(Kept(self._paths.images), disk, far, lambda: self._session)
         shells = ImageShells(self._images, builds, self._paths)
         self._image_service = ImageService(self._images, self._containers, stores, shells, self._paths)
         self._containers.gpus = gpus
-        tidying = Tidying(self._paths)
-        self._containers.lost = tidying.soon
         gpus.changed = self._tell_changed
         self._containers.tell = self._tell
         self._containers.send_logs = self._send_logs
-        adopted = await self._pools.adopt()
-        if adopted:
-            await self._network.ready()
-        await self._containers.adopt(adopted)
-        tidying.soon()
-        evictions = loop.create_task(self._evict(stores))
-        collecting = NodeCollecting(disk, self._paths, self._options.blobs_grace_s, self._needed)
-        # On the server's own machine the server looks after the store.
-        collections = loop.create_task(collecting.run()) if joined else None
-        measuring = loop.create_task(self._containers.measure())
-        sweeping = loop.create_task(self._network.sweep())
-        self._pools.park()
-        serving = loop.create_task(self._serve_servers())
-        # An agent that serves nobody must fall: the next one does. This one would be taken for a silent machine.
-        serving.add_done_callback(lambda _: self._end.set())
-        await self._end.wait()
-        if serving.done():
-            await serving  # which raises what ended it
-        serving.cancel()
-        evictions.cancel()
-        if collections is not None:
-            collections.cancel()
-        measuring.cancel()
-        self._containers.ahead.close()
-        await sweeping
-        if self._take_all_down:
-            await self._take_down()
-        return 0
 
     async def _evict(self, stores: Stores) -> None:
         """Keeps the directories of images and sources within their bounds, for as long as the agent lives."""

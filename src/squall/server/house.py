@@ -84,7 +84,6 @@ class House:
         )
         self.connections: set[Any] = set()
         self.access = Access(stores.state)
-        self.access.on_change = self._put_out
         self.listening = Listening(stores.paths, self.access, self._let_in)
         self.connect: Callable[[Channel, Caller], object] = lambda channel, _caller: channel.close()
         self.nodes = AgentNodes(clock=self.clock)
@@ -104,33 +103,36 @@ class House:
         self.image_names = ImageNames(stores.state, self.apps.find_image)
         self.logs = Logs(self)
         self.node_events = NodeEvents(self.calls, self.capacity, self.containers, self.later)
-        self.node_events.dead_after_s = options.dead_after_s
-        self.node_events.joined = self._on_joined
-        self.node_events.alone = self.apps.preparing.joined.clear
-        self.capacity.keep = self.node_events.kept
         self.sweeps = Sweeps(stores.state, stores.logs, options)
         self.collecting = Collecting(stores.blobs, stores.state, stores.paths, options, self.running)
-        self.capacity.looked = self.tell_waits
-        self.apps.added = self._on_function
-        self.apps.preparing.failed = self.node_events.could_not_prepare
-        self.capacity.placed_on = self._make_ready_on
-        self.capacity.returning_s = self._returning_s
-        self._began_s = self.clock()
-        self.started_s = time.time()
-        self._tasks = tasks
-        self._answers: set[asyncio.Task[None]] = set()
         self.backups = Backups(stores.state, backup_directory(stores.paths.database), options)
         self.durable = Durable(stores.state, stores.blobs, self.calls)
         self.durable.keep_s = options.result_keep_s
+        self.started_s = time.time()
+        self._began_s = self._idle_since_s = self.clock()
+        self._tasks = tasks
+        self._answers: set[asyncio.Task[None]] = set()
+        self._introduce(Ledger(stores.state, self.durable, clock=self.clock), Awake(loop))
+
+    def _introduce(self, ledger: Ledger, awake: Awake) -> None:
+        """Has the parts know each other: who is told of what."""
+        self.access.on_change = self._put_out
+        self.node_events.dead_after_s = self.options.dead_after_s
+        self.node_events.joined = self._on_joined
+        self.node_events.alone = self.apps.preparing.joined.clear
+        self.capacity.keep = self.node_events.kept
+        self.capacity.looked = self.tell_waits
+        self.capacity.placed_on = self._make_ready_on
+        self.capacity.returning_s = self._returning_s
+        self.apps.added = self._on_function
+        self.apps.preparing.failed = self.node_events.could_not_prepare
         self.calls.on_dropped = self._note_dropped
         self.calls.on_stopped = lambda function: self._note_stopped(function)
-        self.calls.on_lease = Awake(loop).touch
-        self._idle_since_s = self.clock()
+        self.calls.on_lease = awake.touch
+        self.calls.on_over = ledger.call_over
         self.nodes.listen(self.node_events.take)
         self.nodes.on_logs = self.logs.take
-        ledger = Ledger(stores.state, self.durable, clock=self.clock)
         self.containers.lifted = ledger.container_over
-        self.calls.on_over = ledger.call_over
         self.containers.changed = self._tell_progress
         self.containers.broken = self.capacity.kill
 
