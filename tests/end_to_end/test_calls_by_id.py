@@ -62,6 +62,13 @@ def test_large_values_travel_through_the_record(verbs: Any) -> None:
     assert (args[0], kwargs["data"]) == (b"x" * 5_000_000, bytearray(3_000_000))
 
 
+def test_large_inputs_of_a_spawned_map_travel_one_by_one(verbs: Any) -> None:
+    inputs = [b"x" * 5_000_000, b"small", b"y" * 5_000_000]
+    call = verbs.shape.spawn_map(inputs)
+    assert call.num_inputs() == 3
+    assert [args[0] for args, _ in call.iter()] == inputs
+
+
 def test_a_cancelled_call_is_cancelled_in_the_function_and_for_who_waits(verbs: Any, capfd: Any) -> None:
     assert verbs.confesses.remote("warm", 0) == "done"
     call = verbs.confesses.spawn("cold", 30)

@@ -11,7 +11,7 @@ from squall.model.ids import CALL
 from squall.sdk.calls import Packed, Target, parent
 from squall.sdk.function_call import FunctionCall
 from squall.sdk.inputs import Input, Inputs, collect
-from squall.sdk.maps import BATCH, BATCH_BYTES
+from squall.sdk.maps import BATCH, BATCH_BYTES, FRAME_BYTES
 from squall.wire import payload
 
 Sending = Coroutine[Any, Any, None]
@@ -61,18 +61,35 @@ class SpawnedMap:
 
     @property
     def _most(self) -> int:
-        return max(1, min(BATCH, BATCH_BYTES // self._mean_bytes))
+        # The first one tells how large they are.
+        return max(1, min(BATCH, BATCH_BYTES // self._mean_bytes)) if self._at else 1
 
     def _send(self, batch: list[Input], last: bool) -> Sending:  # noqa: FBT001 - what `collect` gave
         self._done = last
         many = payload.pack_many(batch, role="call", main=self._target.main)
         self._mean_bytes = max(1, len(many.buffer) // max(1, len(batch)))
+        if len(many.buffer) > FRAME_BYTES:
+            start, self._at = self._at, self._at + len(batch)
+            return self._record_each(batch, start, last)
         head: dict[str, Any] = {"call": self.id, "fn": self._target.function, "verb": self._verb}
         head |= {"d": many.lengths, "start": self._at, **self._parent}
         self._at += len(batch)
         if last:
             head["total"] = self._at
         return self._record(head, many.buffer)
+
+    async def _record_each(self, batch: list[Input], start: int, last: bool) -> None:  # noqa: FBT001 - as above
+        """Large inputs one by one, as `.spawn` sends its own."""
+        for index, (args, kwargs) in enumerate(batch, start):
+            packed = Packed(self._target, args, kwargs)
+            head: dict[str, Any] = {"call": self.id, "fn": self._target.function, "verb": self._verb}
+            head |= {"d": [packed.size], "start": index, **self._parent}
+            if last and index == self._at - 1:
+                head["total"] = self._at
+            try:
+                await self._target.client.ask_surely("call", head, *packed.buffers, fds=packed.fds)
+            finally:
+                packed.close()
 
     async def _record(self, head: dict[str, Any], data: bytes) -> None:
         await self._target.client.ask_surely("call", head, data)
