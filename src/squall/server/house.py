@@ -127,7 +127,7 @@ class House:
         self.apps.added = self._on_function
         self.apps.preparing.failed = self.node_events.could_not_prepare
         self.calls.on_dropped = self._note_dropped
-        self.calls.on_stopped = lambda function: self._note_stopped(function)
+        self.calls.on_stopped = self._note_stopped
         self.calls.on_lease = awake.touch
         self.calls.on_over = ledger.call_over
         self.nodes.listen(self.node_events.take)
