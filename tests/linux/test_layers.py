@@ -14,7 +14,7 @@ import pytest
 
 import squall
 from squall.blobs.directory_renderer import DirectoryRenderer
-from squall.blobs.manifest import Attributes, Directory, Entry, File, Manifest
+from squall.blobs.manifest import Attributes, Directory, Entry, File, Manifest, Symlink
 from squall.blobs.manifest_bytes import decode, encode
 from squall.blobs.memory_blobs import MemoryBlobs
 from squall.blobs.snapshot import snapshot
@@ -152,3 +152,29 @@ async def as_ordinary_user(place: Path) -> None:
 if __name__ == "__main__":
     assert os.geteuid() == 1000
     asyncio.run(as_ordinary_user(Path(sys.argv[1])))
+
+
+@pytest.mark.needs("root")
+def test_owners_are_those_of_the_manifest_wherever_a_group_would_come_from_above(tmp_path: Path) -> None:
+    above = tmp_path / "above"
+    above.mkdir()
+    os.chown(above, -1, 4_242)
+    above.chmod(0o2755)  # all that is made in it belongs to its group, and all below that
+    ours, others = Attributes(mode=0o755), Attributes(mode=0o644, uid=7, gid=4_242)
+    entries = (
+        Directory(path="", attributes=ours),
+        Directory(path="d", attributes=ours),
+        File(path="d/mine", attributes=ours),
+        File(path="d/others", attributes=others),
+        Symlink(path="d/z", attributes=Attributes(mode=0o777), target="x"),
+    )
+
+    async def run() -> None:
+        blobs = MemoryBlobs()
+        await DirectoryRenderer(blobs).render(await blobs.put(encode(Manifest(entries))), above / "into")
+
+    asyncio.run(run())
+    found = {path.name: path.lstat() for path in (above / "into").rglob("*")}
+    owners = {name: (seen.st_uid, seen.st_gid) for name, seen in found.items()}
+    assert owners == {"d": (0, 0), "mine": (0, 0), "others": (7, 4_242), "z": (0, 0)}
+    assert stat.S_IMODE(found["d"].st_mode) == 0o755
