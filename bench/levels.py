@@ -36,7 +36,7 @@ def measure_level(level: str, *, quick: bool) -> Turn:
     except IsolationUnavailable as refused:
         return Turn(skipped=str(refused))
     finally:
-        _stop(folder)
+        stop(folder)
     return Turn(samples=samples)
 
 
@@ -66,7 +66,8 @@ def _once(level: str, samples: Samples) -> None:
             samples["send_10mb_ms"].append(timed(lambda: function.remote(data))[0] * 1e3)
 
 
-def _stop(folder: str) -> None:
+def stop(folder: str) -> None:
+    """Ends the server of this state directory, and removes that."""
     command = [sys.executable, "-m", "squall", "down"]
     subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=60, check=False)
     shutil.rmtree(folder, ignore_errors=True)
