@@ -171,9 +171,9 @@ class LocalHouse:
         ended = end_server(self.paths, within_s=30.0)
         until_s = time.monotonic() + _PATIENCE_S
         while True:
-            found: dict[str, tuple[str, ...]] = (
-                {} if ended else {"procs": ("not everything has ended within 30 s",)}
-            )
+            found: dict[str, tuple[str, ...]] = {}
+            if not ended:
+                found["procs"] = ("not everything has ended within 30 s",)
             unswept = [line for line in leaks.unswept(self.paths.state) if not line.endswith(".json")]
             seen = leaks.look(frozenset({self.folder}))
             found |= _by_kind(leaks.left(self._before, seen), self.folder, unswept)

@@ -7,14 +7,17 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 from squall.testing.chaos.adoption import Map, adoption
+from squall.testing.chaos.catalogue import FAULTS
 from squall.testing.chaos.house import SOURCES
 from squall.testing.chaos.order import can_trace, fsync_order
 from squall.testing.chaos.points import run_armed
 from squall.testing.chaos.report import Report
+from squall.testing.chaos.storm import Weather, storm
 
 PATIENCE_S: Final = 25.0
 Layer = Callable[[Path], Report]
@@ -41,6 +44,12 @@ class Sought:
 
 def _armed(setting: str) -> Layer:
     return lambda sources: run_armed(setting, patience_s=PATIENCE_S, sources=sources)
+
+
+def _storm_of(number: str, sources: Path) -> Report:
+    """A short storm of one fault alone."""
+    faults = [fault for fault in FAULTS if fault.number == number]
+    return storm(Weather(minutes=0.3, least_s=0.5, most_s=1.0, faults=faults), sources=sources)
 
 
 def _points(name: str, setting: str, *changes: tuple[str, str, str], layer: str = "crash points") -> Bug:
@@ -125,23 +134,27 @@ BUGS: tuple[Bug, ...] = (
             "        if False:\n",
         ),
     ),
-    _points(
-        "an input whose container was lost is given up at once",
-        "launcher/fork.sending:1,agent/relay.coming:1000",
-        ("scheduling/retry.py", "    return losses <= MOST_LOSSES\n", "    return False\n"),
+    Bug(
+        name="an input whose container was lost is given up at once",
+        changes=(("scheduling/retry.py", "    return losses <= MOST_LOSSES\n", "    return False\n"),),
+        layer="storm",
+        seek=partial(_storm_of, "F09"),
     ),
-    _points(
-        "the supervisor starts no second server",
-        "server/lease.taken:7",
-        (
-            "supervisor/plan.py",
-            "    after = ended(house.member(name), how, now_s)\n",
-            '    after = ended(house.member(name), how if name == "agent" else Ending.HOPELESS, now_s)\n',
+    Bug(
+        name="the app of a client that is gone is kept",
+        changes=(
+            (
+                "server/apps.py",
+                '                record.kind == "ephemeral"\n',
+                '                record.kind == ""\n',
+            ),
         ),
+        layer="storm",
+        seek=partial(_storm_of, "F23"),
     ),
     _points(
         "what a killed launcher has left stays",
-        "launcher/fork.forked:2",
+        "launcher/exit.taken:1",
         ("supervisor/sweep.py", "    if not os.listdir(paths.scratch):\n", "    if True:\n"),
         ("agent/tidying.py", "        if os.listdir(self._paths.scratch):\n", "        if False:\n"),
         layer="leaks",

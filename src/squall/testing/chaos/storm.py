@@ -8,11 +8,12 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Final
 
 from squall.testing.chaos.catalogue import FAULTS
 from squall.testing.chaos.counting import count
-from squall.testing.chaos.house import LocalHouse, eventually
+from squall.testing.chaos.house import SOURCES, LocalHouse, eventually
 from squall.testing.chaos.ledger import outcomes_s
 from squall.testing.chaos.report import Hit, Report, recoveries, together
 from squall.testing.chaos.scene import Fault, Scene
@@ -65,10 +66,12 @@ class _Storm:
             yield deck.popleft()
 
 
-def storm(weather: Weather, say: Callable[[str], None] = lambda _line: None) -> Report:
-    """The report of one storm. say: told of each fault."""
+def storm(
+    weather: Weather, say: Callable[[str], None] = lambda _line: None, *, sources: Path = SOURCES
+) -> Report:
+    """The report of one storm. say: told of each fault. sources: the package that runs."""
     began_s = time.monotonic()
-    house = LocalHouse.made(options={"idle_s": "0"})
+    house = LocalHouse.made(options={"idle_s": "0"}, sources=sources)
     scene = Scene(house, random.Random(weather.seed))  # noqa: S311 - equal seeds give equal storms
     raging = _Storm(scene, weather, say)
     steady = {

@@ -19,4 +19,4 @@ def test_a_planted_bug_changes_what_stands_in_the_source_once_and_it_still_compi
 
 def test_there_are_ten_at_least_and_each_layer_has_one() -> None:
     assert len({bug.name for bug in BUGS}) >= 10
-    assert {bug.layer for bug in BUGS} == {"crash points", "system calls", "adoption", "leaks"}
+    assert {bug.layer for bug in BUGS} == {"crash points", "system calls", "adoption", "leaks", "storm"}
