@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -24,6 +25,24 @@ from squall.state.sqlite_wal import wal_damage
 # Reading 200 MB takes half a second: a larger record is not read through at each start. Damage in it is named when the
 # damaged page is met, or by the next backup, which is read through whatever its size.
 CHECKED_BYTES: Final = 256 << 20
+UNFORCED_EXIT: Final = 74  # EX_IOERR of sysexits.h
+
+
+_UNFORCED: Final = frozenset({sqlite3.SQLITE_IOERR_FSYNC, sqlite3.SQLITE_IOERR_DIR_FSYNC})
+
+
+def end_process(error: sqlite3.Error) -> None:
+    """Ends this process at once, and says why.
+
+    After a failed fsync the kernel takes the pages that it could not write for written: a second fsync succeeds, and what is
+    on the disk nobody knows. The next process reads the record anew, and senders send again what was not answered.
+    """
+    print(
+        f"the disk did not take the record ({error}): this process ends, and the next one reads it anew",
+        file=sys.stderr,
+        flush=True,
+    )
+    os._exit(UNFORCED_EXIT)
 
 
 class Synchronous(StrEnum):
@@ -35,14 +54,31 @@ class Synchronous(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DatabaseOptions:
-    """How a database is used. max_bytes: it never grows beyond (None: as far as the disk goes)."""
+    """How a database is used.
+
+    max_bytes: it never grows beyond (None: as far as the disk goes). unforced: what is done when the disk fails to take a commit.
+    """
 
     synchronous: Synchronous = Synchronous.FULL
     max_bytes: int | None = None
+    unforced: Callable[[sqlite3.Error], None] = end_process
 
 
 class SqliteConnection(sqlite3.Connection):
-    """A connection of the standard library, with what a server's connection has besides."""
+    """A connection of the standard library, with what a server's connection has besides.
+
+    unforced: told of a disk that could not be waited for.
+    """
+
+    unforced: Callable[[sqlite3.Error], None] = staticmethod(lambda _error: None)
+
+    def commit(self) -> None:
+        try:
+            super().commit()
+        except sqlite3.Error as error:
+            if getattr(error, "sqlite_errorcode", 0) in _UNFORCED:
+                self.unforced(error)
+            raise
 
     def each(self, sql: str, values: Sequence[Sequence[Any]], /) -> list[Any]:
         return [row for one in values for row in self.execute(sql, one)]
@@ -131,6 +167,7 @@ def open_writer(database: Path, options: DatabaseOptions) -> SqliteConnection:
         )
     check_whole(database)
     connection = _connect(database)
+    connection.unforced = options.unforced
     try:
         os.chmod(database, 0o600)
         connection.execute("PRAGMA journal_mode = WAL")
