@@ -168,11 +168,15 @@ class Containers:
             if rows := self.meter.rows():
                 self.tell({"t": "event", "event": "usage", "L": rows})
 
+    def foresee(self, links: list[LauncherLink]) -> None:
+        """These launchers are an earlier agent's: none is let go, whichever of its containers ends, before the server has spoken."""
+        self._wanted |= {link.function for link in links if link.function} - {"build"}
+
     async def adopt(self, links: list[LauncherLink]) -> None:
         """Takes over the containers that an earlier agent left running."""
         alive: set[str] = set()
         # Those whose function the server does not know any more go as it says what it wants.
-        self._wanted |= {link.function for link in links if link.function} - {"build"}
+        self.foresee(links)
         for link in links:
             try:
                 listed = await link.listed()

@@ -149,6 +149,8 @@ class Agent:
         tidying = Tidying(self._paths)
         self._containers.lost = tidying.soon
         adopted = await self._pools.adopt()
+        # Before anything is waited for: they speak from now on, of containers that have ended too.
+        self._containers.foresee(adopted)
         if adopted:
             await self._network.ready()
         await self._containers.adopt(adopted)

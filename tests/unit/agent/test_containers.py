@@ -41,6 +41,10 @@ class Pools:
         """Nobody has one; nor an address."""
         self.released.append(function)
 
+    def ended(self, container: str, end: Any) -> bool:
+        """None is a build's."""
+        return False
+
     def adopt(self, launcher: str, addresses: Any) -> None:
         """No container has ever been joined."""
 
@@ -219,5 +223,28 @@ def test_ends_that_no_server_has_heard_of_are_told_to_the_next_one_each_once(tmp
         containers.report_again()
         assert told == ["co-1", "co-2"]
         assert list(containers.unreported) == ["co-3"]
+
+    asyncio.run(run())
+
+
+def test_a_container_that_ends_while_its_launcher_is_being_taken_over_does_not_take_the_others_with_it(
+    tmp_path: Path,
+) -> None:
+    async def run() -> None:
+        pools = Pools()
+        containers = containers_of(pools, tmp_path)
+        said: list[str] = []
+
+        class Link:
+            function = "ap/f"
+
+            def tell(self, kind: str, **_more: Any) -> None:
+                said.append(kind)
+
+        link = cast("Any", Link())
+        containers.foresee([link])
+        containers._exited(link, {"container": "co-1", "cause": "exit", "code": 0})
+        assert said == ["forget"]
+        assert pools.released == ["co-1"], "its address, and no launcher"
 
     asyncio.run(run())

@@ -43,7 +43,7 @@ def work(key: str, seconds: float = 0.0) -> tuple[str, str]:
 _WIDE = int(os.environ.get("CHAOS_CONTAINERS", "1"))
 
 
-@app.function(min_containers=_WIDE if _WIDE > 1 else 0, max_containers=_WIDE, cpu=0.01, memory=16)
+@app.function(min_containers=_WIDE if _WIDE > 1 else 0, max_containers=_WIDE, cpu=0.01, memory=(16, 512))
 def wide(key: str, seconds: float = 0.0) -> tuple[str, str]:
     run = _execution(key)
     time.sleep(seconds)

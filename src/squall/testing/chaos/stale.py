@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,8 +20,6 @@ from squall.testing.chaos.report import Report, recoveries
 
 BACK_S: Final = 60.0
 END_S: Final = 120.0
-# What another state directory of this machine would call its own.
-FOREIGN: Final = "squall-0123456789ab-co-foreign"
 _CLIENT: Final = "long"
 
 
@@ -75,10 +74,11 @@ def stale(times: int = 20) -> Report:
 def _foreign(state: str) -> Iterator[list[Path]]:
     """Control groups as another state directory has them, where this user may make some."""
     chosen = probe(state).cgroup
-    paths = [Path(base) / FOREIGN for base in sorted(set(dict(chosen.bases).values()))]
+    name = f"squall-{secrets.token_hex(6)}-co-foreign"
+    paths = [Path(base) / name for base in sorted(set(dict(chosen.bases).values()))]
     for path in paths:
         os.makedirs(path, exist_ok=True)
     try:
         yield paths
     finally:
-        remove_group(chosen, FOREIGN)
+        remove_group(chosen, name)
