@@ -256,7 +256,7 @@ class Client:
         except OSError:
             if not home.is_ours:
                 raise
-            await asyncio.to_thread(home.start, None)
+            await asyncio.to_thread(home.revive)
             return SocketChannel(connect(home.socket))
 
     def _drop_files(self) -> None:

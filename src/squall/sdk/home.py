@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from squall.sdk.blocking import run_blocking
-from squall.sdk.local_server import ensure_server, require_named
+from squall.sdk.local_server import ensure_listening, ensure_server, require_named
 from squall.sdk.remote_server import RemoteDoor
 from squall.settings.client import RemoteServer, ServerAddress, named_server, refuse_joined
 from squall.settings.options import Options, read_options
@@ -45,6 +45,11 @@ class Home:
     def pool_bytes(self) -> int | None:
         """Bytes that the files of large arguments may have together; None where there are none, as the server is another's."""
         return None if self.paths is None else self.options.values_pool_bytes
+
+    def revive(self) -> None:
+        """Makes sure that somebody listens again, where it is this machine's own. Blocks. Raises ServerNotStarted and its like."""
+        if self.paths is not None:
+            ensure_listening(self.paths, self.options)
 
     def start(self, progress: Callable[[str], None] | None) -> None:
         """Makes sure that it runs and answers; starts this machine's own. Blocks. Raises ServerNotStarted and its like."""

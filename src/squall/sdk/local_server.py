@@ -62,6 +62,17 @@ def ensure_server(
             house.replace(greeting)
 
 
+def ensure_listening(paths: StatePaths, options: Options) -> None:
+    """Returns once a server of `paths` listens; one is started where none does, and none is replaced.
+
+    For a client whose server went away: what comes after it may be of another version, and speaks with it as it did. Blocks.
+    Raises LinuxNeeded, ServerNotStarted.
+    """
+    require_linux()
+    if not listens(paths.server_socket):
+        _House(paths, options.start_deadline_s, _tell_nobody, None).start()
+
+
 def ensure_agent(paths: StatePaths, options: Options) -> int:
     """The process of the agent of `paths`, a machine that joined another's server; started where it does not run.
 

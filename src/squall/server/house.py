@@ -77,6 +77,7 @@ class House:
         self.clock: Callable[[], float] = loop.time
         self.later = loop.call_later
         self.end = asyncio.Event()
+        self.ends_apps = False
         self.patience = Patience(
             heartbeat_s=options.heartbeat_s,
             suspect_after_s=options.suspect_after_s,
@@ -135,6 +136,11 @@ class House:
         self.containers.lifted = ledger.container_over
         self.containers.changed = self._tell_progress
         self.containers.broken = self.capacity.kill
+
+    def end_all(self) -> None:
+        """The server shall go, and what runs here with it."""
+        self.ends_apps = True
+        self.end.set()
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Runs work beside everything else, for as long as the server lives."""

@@ -57,13 +57,14 @@ async def serve(paths: StatePaths, options: Options) -> int:
         await house.access.reread()
         endpoint = listen(paths.server_socket, on_socket)
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, house.end.set)
+        loop.add_signal_handler(signal.SIGTERM, house.end.set)
+        loop.add_signal_handler(signal.SIGINT, house.end_all)
         lasting = [tasks.create_task(work) for work in house.lasting()]
         await house.end.wait()
         endpoint.close()
         house.listening.close()
-        for app in list(house.apps.apps):
+        # Apps outlive a server that makes room for the next one, as they outlive one that is killed.
+        for app in list(house.apps.apps) if house.ends_apps else ():
             with contextlib.suppress(Exception):
                 house.apps.stop(app, why="server ended")
         house.give_up_answers()

@@ -20,7 +20,7 @@ class Aim(Enum):
 
 
 class Signal(Enum):
-    """What a process is told; the agent ends its containers at STOP_ALL, and only then."""
+    """What a process is told; at STOP_ALL, and only then, the agent ends its containers and the server its apps."""
 
     STOP = "stop"
     STOP_ALL = "stop_all"
@@ -133,7 +133,7 @@ def plan(house: House, now_s: float) -> tuple[Step, ...]:
             # The agent first: it ends its containers while the server can still hear how they ended.
             steps = _stop("agent", house, Signal.STOP_ALL, now_s)
             if not isinstance(house.agent.state, Running):
-                steps = _stop("server", house, Signal.STOP, now_s)
+                steps = _stop("server", house, Signal.STOP_ALL, now_s)
         case _:
             assert_never(aim)
     if steps or _any_running(house):
