@@ -245,7 +245,7 @@ def test_a_supervisor_told_to_stop_leaves_the_containers_and_one_told_down_does_
         house.ensure()
         kill(house.both().supervisor, signal.SIGINT)
         assert wait_for(lambda: not house.living())
-        assert house.notes()[-2:] == ["agent told SIGINT", "server told SIGTERM"]
+        assert house.notes()[-2:] == ["agent told SIGINT", "server told SIGINT"]
 
 
 def test_a_process_that_does_not_listen_to_signals_is_killed_after_its_grace(tmp_path: Path) -> None:
