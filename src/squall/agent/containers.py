@@ -281,6 +281,11 @@ class Containers:
                 await self.gpus.take(container, wanted.gpus)
             clock.enter("network")
             spec = self._images.spec_for(wanted, prepared, uid_base=uid_base(link.uid_slot))
+            if os.path.lexists(spec.scratch):
+                # Its end was told to nobody. What it left is about to be removed: another container takes its place.
+                raise ConnectionLost(
+                    f"the launcher that was starting {container} was killed, and its agent too"
+                )
             spec = await self._network.join(spec, blocked=function.block_network)
             spec = self.gpus.equip(container, spec, prepared.python.executable)
             clock.enter("template")

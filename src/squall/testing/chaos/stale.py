@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -32,17 +33,16 @@ def stale(times: int = 20) -> Report:
     killed = 0
     try:
         with _foreign(str(house.paths.state)) as others:
-            client = house.client(_CLIENT, {"map": 40, "spawn": 20, "seconds": 0.02, "for_s": 3.0 * times})
+            client = house.client(_CLIENT, {"map": 40, "spawn": 20, "seconds": 0.02, "for_s": 6.0 * times})
             for _ in range(times):
-                before = len(house.account(frozenset({_CLIENT})).answers)
-                if not eventually(lambda: len(house.account(frozenset({_CLIENT})).answers) > before, BACK_S):  # noqa: B023 - called at once
+                if not _goes_on(house, client):
                     broken.append(f"there were no answers again within {BACK_S:g} s")
                     break
                 marks = [*house.processes("agent"), *house.processes("launcher")]
                 killed += sum(kill(mark, SIGKILL) for mark in marks)
                 kills_s.append(time.monotonic())
                 time.sleep(0.5)
-            if code := client.wait(END_S + 3.0 * times):
+            if code := client.wait(END_S + 6.0 * times):
                 broken.append(f"the client ended with {code}")
             account = house.account(frozenset({_CLIENT}))
             left = house.down()
@@ -68,6 +68,16 @@ def stale(times: int = 20) -> Report:
         },
         seconds=time.monotonic() - began_s,
     )
+
+
+def _goes_on(house: LocalHouse, client: subprocess.Popen[bytes]) -> bool:
+    """Whether there are answers again, or none are to come any more."""
+
+    def answers() -> int:
+        return len(house.account(frozenset({_CLIENT})).answers)
+
+    before = answers()
+    return bool(eventually(lambda: answers() > before or client.poll() is not None, BACK_S))
 
 
 @contextmanager
