@@ -44,7 +44,7 @@ def gpu(*, as_json: bool, record: str, fake: str, commit: str) -> int:
               help="How long the storm of faults lasts.")  # fmt: skip
 @click.option("--seed", default=0, show_default=True, help="Equal seeds draw equal faults.")
 @click.option("--parts", default="", metavar="PART,...",
-              help="Of storm, points, adoption, stale, order and planted; else storm, adoption and order.")  # fmt: skip
+              help="Of storm, town, points, adoption, stale, order and planted; else storm, adoption and order. town: a storm over three machines, which needs root.")  # fmt: skip
 @click.option(
     "--crash-points",
     is_flag=True,

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Protocol, TypeVar
@@ -109,6 +109,10 @@ class LocalHouse:
         clean = {name: value for name, value in os.environ.items() if not name.startswith("SQUALL_")}
         return {**clean, **own, **armed}
 
+    def wrapped(self, argv: Sequence[str]) -> list[str]:
+        """A command as it is run on the machine of this house's server."""
+        return list(argv)
+
     def processes(self, role: str) -> list[ProcessMark]:
         if role in _STANDING:
             return self._standing(role)
@@ -130,7 +134,7 @@ class LocalHouse:
             shutil.copy(Path(__file__).with_name(file), path)
         with (self.folder / f"{name}.said").open("wb") as said:
             client = subprocess.Popen(
-                [sys.executable, str(path), str(self.ledger), name, wish],
+                self.wrapped([sys.executable, str(path), str(self.ledger), name, wish]),
                 env=self.environ,
                 stdin=subprocess.DEVNULL,
                 stdout=said,
@@ -150,7 +154,7 @@ class LocalHouse:
     def status(self) -> dict[str, Any]:
         """What `squall status --json` prints; empty where it prints nothing."""
         done = subprocess.run(
-            [sys.executable, "-m", "squall", "status", "--json"],
+            self.wrapped([sys.executable, "-m", "squall", "status", "--json"]),
             env=self.environ,
             capture_output=True,
             check=False,

@@ -14,8 +14,11 @@ from squall.testing.chaos.points import sweep_points
 from squall.testing.chaos.report import Report, together
 from squall.testing.chaos.stale import stale
 from squall.testing.chaos.storm import Weather, storm
+from squall.testing.chaos.town import why_no_town
+from squall.testing.chaos.ways import TOWN_FAULTS
 
-PARTS: Final = ("storm", "points", "adoption", "stale", "order", "planted")
+PARTS: Final = ("storm", "town", "points", "adoption", "stale", "order", "planted")
+MACHINES: Final = 3
 USUAL: Final = ("storm", "adoption", "order")
 Say = Callable[[str], None]
 
@@ -50,6 +53,11 @@ def _part(name: str, wish: Wish, say: Say) -> Report:
     match name:
         case "storm":
             return storm(Weather(minutes=wish.minutes, seed=wish.seed), say)
+        case "town" if why := why_no_town():
+            return Report(figures={"town": f"not built: {why}"})
+        case "town":
+            weather = Weather(minutes=wish.minutes, seed=wish.seed, faults=TOWN_FAULTS, machines=MACHINES)
+            return storm(weather, say)
         case "points":
             beside = max(1, min(8, len(os.sched_getaffinity(0))))
             return sweep_points(seed=wish.seed, most=wish.runs, beside=beside, say=say)

@@ -17,6 +17,7 @@ from squall.testing.chaos.house import SOURCES, LocalHouse, eventually
 from squall.testing.chaos.ledger import outcomes_s
 from squall.testing.chaos.report import Hit, Report, recoveries, together
 from squall.testing.chaos.scene import Fault, Scene
+from squall.testing.chaos.town import Town
 
 # Two clients: one whose calls are short, so that outcomes come all the time, and one with something of everything.
 STEADY: Final[Mapping[str, Any]] = {"call": 50, "map": 300, "seconds": 0.005}
@@ -28,13 +29,14 @@ GONE_S: Final = 30.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Weather:
-    """How long a storm lasts, and how many seconds lie between two faults."""
+    """How long a storm lasts, and how many seconds lie between two faults. machines: that joined the server; 0: it is alone."""
 
     minutes: float = 2.0
     seed: int = 0
     least_s: float = 1.0
     most_s: float = 4.0
     faults: Sequence[Fault] = FAULTS
+    machines: int = 0
 
 
 @dataclass(slots=True)
@@ -71,7 +73,11 @@ def storm(
 ) -> Report:
     """The report of one storm. say: told of each fault. sources: the package that runs."""
     began_s = time.monotonic()
-    house = LocalHouse.made(options={"idle_s": "0"}, sources=sources)
+    options = {"idle_s": "0"}
+    if weather.machines:
+        house: LocalHouse = Town.built(weather.machines, options=options)
+    else:
+        house = LocalHouse.made(options=options, sources=sources)
     scene = Scene(house, random.Random(weather.seed))  # noqa: S311 - equal seeds give equal storms
     raging = _Storm(scene, weather, say)
     steady = {
