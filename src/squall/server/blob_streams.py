@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import Callable, Coroutine
 from dataclasses import asdict
 from typing import Any, Final
 
@@ -13,13 +12,13 @@ from squall.blobs.blob_store import PART_BYTES
 from squall.blobs.digest import Digest
 from squall.model.errors import BlobMissing, InvalidError
 from squall.server.house import House
+from squall.server.kept_values import pieces
 from squall.wire.codec import Frame
 from squall.wire.session import Session
 from squall.wire.stream import Stream
 
 MOST_BLOB: Final = 4 * 2**30
 LEAST_GRACE_S: Final = 60.0
-_PIECE: Final = 4 * 2**20
 
 Ask = Callable[[House, Session, Stream, Frame], Coroutine[Any, Any, None]]
 """house, who asks, and the opening frame, whose descriptors are the question's own."""
@@ -71,19 +70,9 @@ async def put(house: House, _asking: Session, stream: Stream, frame: Frame) -> N
         size = os.fstat(frame.fds[0]).st_size
         if size > MOST_BLOB:
             raise InvalidError(f"a blob has at most {MOST_BLOB} bytes, not {size}")
-        data = _pieces(frame.fds[0], size)
+        data = pieces(frame.fds[0])
     await house.blobs.put(data, announced=Digest(frame.head()["digest"]))
     stream.end({})
-
-
-async def _pieces(fd: int, size: int) -> AsyncIterator[bytes]:
-    at = 0
-    while at < size:
-        piece = await asyncio.to_thread(os.pread, fd, min(_PIECE, size - at), at)
-        if not piece:
-            raise InvalidError("a blob ended before its announced size")
-        at += len(piece)
-        yield piece
 
 
 QUESTIONS: Final[dict[str, Ask]] = {

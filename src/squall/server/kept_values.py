@@ -73,7 +73,7 @@ class KeptValues:
         ]
 
     async def _keep(self, fd: int) -> str:
-        return await self._blobs.put(_pieces(fd))
+        return await self._blobs.put(pieces(fd))
 
     async def fetch(self, digest: Digest) -> int:
         """A sealed memory file with a blob's bytes."""
@@ -109,12 +109,13 @@ def _write_all(fd: int, data: bytes) -> None:
         rest = rest[os.write(fd, rest) :]
 
 
-async def _pieces(fd: int) -> AsyncIterator[bytes]:
+async def pieces(fd: int) -> AsyncIterator[bytes]:
+    """The bytes of a file, a part at a time. Raises InvalidError for one that ends before its size."""
     size = os.fstat(fd).st_size
     at = 0
     while at < size:
         piece = await asyncio.to_thread(os.pread, fd, min(_PIECE, size - at), at)
         if not piece:
-            raise InvalidError("a value ended before its announced size")
+            raise InvalidError("a file ended before its announced size")
         at += len(piece)
         yield piece
