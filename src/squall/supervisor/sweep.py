@@ -29,15 +29,20 @@ def sweep(launchers: Path, *, grace_s: float) -> tuple[int, ...]:
         pidfd = None if mark is None else open_process(mark)
         if mark is not None and pidfd is not None:
             ending[pidfd] = mark
-    pids = tuple(mark.pid for mark in ending.values())
     for pidfd in _still_there(list(ending), time.monotonic() + grace_s):
         _kill(pidfd)
+    # One that its agent has started just before it was killed listens nowhere yet; it holds nothing.
+    for mark in _beginning(launchers):
+        pidfd = open_process(mark)
+        if pidfd is not None:
+            _kill(pidfd)
+            ending[pidfd] = mark
     _still_there(list(ending), time.monotonic() + 1.0)
     for pidfd in ending:
         os.close(pidfd)
     for path in launchers.glob("*.sock"):
         path.unlink(missing_ok=True)
-    return pids
+    return tuple(mark.pid for mark in ending.values())
 
 
 def sweep_network(paths: StatePaths) -> str:
@@ -67,6 +72,22 @@ def sweep_scratch(paths: StatePaths, *, within_s: float) -> str:
     os.waitpid(pid, 0)
     os.close(pidfd)
     return "it took too long" if late else ""
+
+
+def _beginning(launchers: Path) -> list[ProcessMark]:
+    """The processes that were told to listen in this directory."""
+    told = os.fsencode(f"{launchers}/")
+    found = []
+    for name in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open(f"/proc/{name}/cmdline", "rb") as file:
+                ours = any(argument.startswith(told) for argument in file.read().split(b"\0"))
+        except OSError:
+            continue
+        mark = mark_of(int(name)) if ours else None
+        if mark is not None:
+            found.append(mark)
+    return found
 
 
 def _ask_to_quit(path: Path) -> ProcessMark | None:
