@@ -91,8 +91,9 @@ class RunnerLink:
             self._resume(channel)
             while self._read(channel, watch):
                 pass
-            self._channel = None
-            watch.close()
+            with self._turn:
+                self._channel = None
+                watch.close()
             if self._listener is not None:
                 self._listener(None)
 
@@ -105,8 +106,11 @@ class RunnerLink:
         if channel is None or watch is None:
             return
         with self._turn:
+            if self._channel is not channel:
+                # It has ended since, and what watched it is closed.
+                return
             self._read_elsewhere = True
-        watch.pause()
+            watch.pause()
         try:
             while not done():
                 if not watch.readable(timeout_s):

@@ -6,13 +6,14 @@ import json
 import os
 import socket
 import threading
+import time
 from collections.abc import Callable
 from queue import SimpleQueue
 from typing import Any
 
 import pytest
 
-from squall.runner.link import SERVE, RunnerLink
+from squall.runner.link import SERVE, RunnerLink, Watch
 from squall.wire.blocking import BlockingLink
 from squall.wire.codec import Frame, Kind, write_head
 
@@ -110,3 +111,31 @@ def _end(agent: BlockingLink, last: bytes) -> None:
             raw.sendall(last)
     else:
         agent.close()
+
+
+def test_a_channel_that_ends_as_the_main_thread_begins_to_read_it_is_no_error() -> None:
+    ours, theirs = socket.socketpair()
+    control, _other = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    link = RunnerLink(control)
+    with ours, theirs, control, _other:
+        channel = BlockingLink(theirs)
+        watch = Watch(channel)
+        link._channel, link._watch = channel, watch
+        wrong: list[BaseException] = []
+
+        def read() -> None:
+            try:
+                link.read_here(lambda: False, 5.0)
+            except BaseException as error:  # noqa: BLE001 - whatever it is, it would end the container
+                wrong.append(error)
+
+        with link._turn:
+            # The main thread has seen the channel, and waits for its turn, in which the other thread finds its end.
+            main = threading.Thread(target=read)
+            main.start()
+            time.sleep(0.2)
+            link._channel = None
+            watch.close()
+        main.join(5)
+        assert not main.is_alive()
+        assert not wrong
