@@ -17,7 +17,7 @@ from squall.model.errors import (
     TooManyProcesses,
 )
 from squall.scheduling.inputs import Segment
-from squall.scheduling.retry import runs_again_after_kill, runs_again_after_loss
+from squall.scheduling.retry import MOST_LOSSES, runs_again_after_kill, runs_again_after_loss
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,11 +39,12 @@ class End:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Suspect:
     """The input that was being run: how often its containers broke a limit or died by themselves, how often they were
-    lost by no fault of theirs, how many items of its generator are out, and whether its time was up.
+    lost by no fault of theirs, and how often that may be, how many items of its generator are out, and whether its time was up.
     """
 
     kills: int = 0
     losses: int = 0
+    most_losses: int = MOST_LOSSES
     items_sent: int = 0
     timed_out_s: float | None = None
 
@@ -149,7 +150,7 @@ def _of_suspect(
         if runs_again_after_kill(kills=suspect.kills):
             return Requeue(one, alone=True)
         return End(one, describe_end(end, function=function))
-    if runs_again_after_loss(losses=suspect.losses):
+    if runs_again_after_loss(losses=suspect.losses, most=suspect.most_losses):
         return Requeue(one, one.alone or apart)
     return End(
         one, InputLost(f"{function} lost its container {suspect.losses} times", attempts=suspect.losses)

@@ -25,9 +25,9 @@ def delay_after_raise_s(policy: Retries | None, *, raised: int, of: str) -> floa
     return min(policy.max_delay, delay_s * (1 + SPREAD * crc32(of.encode()) / 2**32))
 
 
-def runs_again_after_loss(*, losses: int) -> bool:
-    """Whether an input whose container was lost `losses` times runs again; not charged to the user's retries."""
-    return losses <= MOST_LOSSES
+def runs_again_after_loss(*, losses: int, most: int = MOST_LOSSES) -> bool:
+    """Whether an input whose container was lost `losses` times, of at most so many, runs again; not charged to the user's retries."""
+    return losses <= most
 
 
 def runs_again_after_kill(*, kills: int) -> bool:

@@ -38,6 +38,7 @@ class Containers:
         self._calls = calls
         self._clock = clock
         self._wake = wake
+        self.most_losses = MOST_LOSSES
         self.largest_value = 4 * 2**30
         self.changed: Callable[[FunctionRecord], None] = lambda _record: None
         self.broken: Callable[[Worker], None] = lambda _worker: None
@@ -257,7 +258,7 @@ class Containers:
             record.start_losses += 1
         tries = record.start_failures + record.start_losses
         record.not_before_s = self._clock() + min(5.0, 0.1 * 2**tries)
-        given_up = record.start_failures >= START_TRIES or record.start_losses > MOST_LOSSES
+        given_up = record.start_failures >= START_TRIES or record.start_losses > self.most_losses
         if not given_up and record.last_failure is None:
             return
         name = record.function.name
@@ -329,6 +330,7 @@ class Containers:
         elif line is not None and end.cause != "killed":
             losses = line.losses[first.start] = line.losses.get(first.start, 0) + 1
         return Suspect(
+            most_losses=self.most_losses,
             kills=kills,
             losses=losses,
             items_sent=call.items_sent if call is not None and record.function.is_generator else 0,

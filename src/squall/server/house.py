@@ -97,6 +97,7 @@ class House:
         self.capacity = Capacity(self.calls, self.nodes, clock=self.clock)
         self.containers = Containers(self.calls, clock=self.clock, wake=self._wake)
         self.containers.largest_value = options.max_value_bytes
+        self.containers.most_losses = int(options.lost_retries)
         self.containers.slow_start_s = options.slow_start_s
         self.containers.say = self._say_in_log
         self.capacity.containers = self.containers

@@ -141,9 +141,6 @@ class Options:
     result_keep_s: float = _option(
         7 * DAY_S, least=60.0, most=365 * DAY_S, means="how long results of spawned calls can be fetched"
     )
-    result_keep_bytes: int = _option(
-        16 * GIB, least=MIB, most=4096 * GIB, means="disk that kept results may take; the oldest go first"
-    )
     # liveness
     heartbeat_s: float = _option(
         1.0, least=0.05, most=60.0, means="between two signs of life on a connection between our processes"

@@ -30,11 +30,13 @@ def test_a_container_gets_its_function_first_and_inputs_once_it_is_ready() -> No
     play(scene)
 
 
-def test_an_input_whose_container_is_lost_runs_again_up_to_its_bound() -> None:
+@pytest.mark.parametrize("most", [0, 3, MOST_LOSSES])
+def test_an_input_whose_container_is_lost_runs_again_up_to_its_bound(most: int) -> None:
     async def scene() -> None:
         stage = Stage()
+        stage.containers.most_losses = most
         client = await stage.submit()
-        for attempt in range(1, MOST_LOSSES + 2):
+        for attempt in range(1, most + 2):
             box = await stage.container()
             assert box.leases == [("fc-1", 0, 1, attempt)]
             stage.containers.ended(box.id, LOST)

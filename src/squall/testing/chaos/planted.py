@@ -136,7 +136,7 @@ BUGS: tuple[Bug, ...] = (
     ),
     Bug(
         name="an input whose container was lost is given up at once",
-        changes=(("scheduling/retry.py", "    return losses <= MOST_LOSSES\n", "    return False\n"),),
+        changes=(("scheduling/retry.py", "    return losses <= most\n", "    return False\n"),),
         layer="storm",
         seek=partial(_storm_of, "F09"),
     ),
