@@ -11,10 +11,10 @@ from tests.unit.server.stage import NODE, FakeContainer, Stage, play, settle
 NAME = ContainerId("co-old")
 
 
-async def outlived(stage: Stage, **head: Any) -> FakeContainer:
+async def outlived(stage: Stage, sent: int = 0, **head: Any) -> FakeContainer:
     """A container that ran before this server did, and has caught up."""
     stage.nodes.join(NODE, ({"container": NAME, "function": stage.record.function.id, "pid": 7},))
-    return await stage.serve(NAME, 0, ready={"seconds": 0.1}, **{"holding": [], **head})
+    return await stage.serve(NAME, sent, ready={"seconds": 0.1}, **{"holding": [], **head})
 
 
 def test_what_is_lost_on_its_way_to_a_container_that_outlived_a_server_is_given_out_again() -> None:

@@ -125,13 +125,13 @@ BUGS: tuple[Bug, ...] = (
         "server/outcome.taken:1",
         (
             "server/durable.py",
-            "            if found.call.id not in self._calls.calls:\n",
+            "            if found.call.id not in self._calls.calls and found.call.id not in self._pager:\n",
             "            if False:\n",
         ),
         (
             "server/durable.py",
-            "        if earlier is not None and call.id not in self._calls.calls:\n",
-            "        if False:\n",
+            "        elif earlier is not None and call.id not in self._calls.calls:\n",
+            "        elif False:\n",
         ),
     ),
     Bug(
