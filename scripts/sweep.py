@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import argparse
-import multiprocessing
-import os
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "src")]
 
-from squall.simulation.many import Count, again, play  # noqa: E402 - of this clone, not of the interpreter
+from squall.simulation.many import Count, again  # noqa: E402
+from squall.testing.abreast import play_abreast  # noqa: E402 - of this clone, not of the interpreter
 
 TOLD_EVERY_S = 10.0
-AT_ONCE = 25
-"""Seeds that a process is given at once."""
 
 
 def main() -> int:
@@ -28,17 +24,12 @@ def main() -> int:
         "--first", type=int, default=0, help="the first seed: one that failed is played again"
     )
     parser.add_argument("--most", type=int, default=5, help="stop after so many failing seeds (default 5)")
-    parser.add_argument(
-        "--jobs",
-        type=int,
-        default=len(os.sched_getaffinity(0)),
-        help="processes at once (default: one a core)",
-    )
+    parser.add_argument("--jobs", type=int, default=0, help="processes at once (default: one a core)")
     parser.add_argument("--within", type=float, help="begin no seed after so many seconds")
     options = parser.parse_args()
     began_s = told_s = time.monotonic()
     count = Count()
-    for part in play_many(range(options.first, options.first + options.seeds), jobs=options.jobs):
+    for part in play_abreast(range(options.first, options.first + options.seeds), jobs=options.jobs):
         count.add(part)
         for found in part.failed:
             print(f"FAILED {found}\nagain: {again(found)}", flush=True)
@@ -50,16 +41,6 @@ def main() -> int:
             break
     print(f"{count}, {time.monotonic() - began_s:.0f} s")
     return int(bool(count.failed))
-
-
-def play_many(seeds: range, *, jobs: int) -> Iterator[Count]:
-    """Plays seeds in so many processes, and gives what became of some of them at a time, in no order."""
-    parts = [seeds[at : at + AT_ONCE] for at in range(0, len(seeds), AT_ONCE)]
-    if jobs == 1 or len(parts) == 1:
-        yield from map(play, parts)
-        return
-    with multiprocessing.Pool(min(jobs, len(parts))) as pool:
-        yield from pool.imap_unordered(play, parts)
 
 
 if __name__ == "__main__":

@@ -44,7 +44,7 @@ def gpu(*, as_json: bool, record: str, fake: str, commit: str) -> int:
               help="How long the storm of faults lasts.")  # fmt: skip
 @click.option("--seed", default=0, show_default=True, help="Equal seeds draw equal faults.")
 @click.option("--parts", default="", metavar="PART,...",
-              help="Of storm, town, points, adoption, stale, order and planted; else storm, adoption and order. town: a storm over three machines, which needs root.")  # fmt: skip
+              help="Of storm, town, points, adoption, stale, order, seeds and planted; else storm, adoption and order. town: a storm over three machines, which needs root. seeds: of the simulation.")  # fmt: skip
 @click.option(
     "--crash-points",
     is_flag=True,
@@ -52,6 +52,9 @@ def gpu(*, as_json: bool, record: str, fake: str, commit: str) -> int:
 )
 @click.option(
     "--runs", type=click.IntRange(1), help="Of crash points at most so many runs, drawn by the seed."
+)
+@click.option(
+    "--seeds", type=click.IntRange(1), default=1000, show_default=True, help="How many of the simulation."
 )
 @click.option("--least-killed", default=0, help="Fail below so many processes killed.")
 @click.option("--least-kinds", default=0, help="Fail below so many kinds of fault.")

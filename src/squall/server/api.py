@@ -289,6 +289,9 @@ def _make_way(connection: Connection, stream: Stream) -> None:
 
 def _on_call_frame(connection: Connection, record: CallRecord, stream: Stream, frame: Frame) -> None:
     calls = connection.house.calls
+    if calls.calls.get(record.id, record) is not record:
+        # Its client has sent it again on another connection, before this one's end was seen here.
+        return
     if frame.kind is Kind.DATA:
         try:
             _take_more(connection.house, record, frame)

@@ -151,6 +151,8 @@ class _Connection:
     def __init__(self, proxy: ChaosProxy, near: socket.socket, seed: str, *, frames: bool) -> None:
         self._proxy, self._near, self._seed, self._frames = proxy, near, seed, frames
         self._torn = asyncio.get_running_loop().create_future()
+        # It may be torn before anybody waits for that.
+        self._torn.add_done_callback(lambda torn: torn.cancelled() or torn.exception())
 
     async def run(self, dial: Callable[[], Awaitable[socket.socket]]) -> None:
         """Carry bytes until both sides have ended, or it is torn."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
+from squall.testing.chaos.gated import CLIENTS_FAULTS
 from squall.testing.chaos.scene import Fault, Scene
 
 _WORK = "every input has its one result"
@@ -133,4 +134,5 @@ FAULTS: tuple[Fault, ...] = (
         proof="its exit status",
         breaks=False,
     ),
+    *CLIENTS_FAULTS,
 )

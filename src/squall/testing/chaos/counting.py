@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 # A generator whose container ends after items were taken is not begun again: the items would come twice.
 ALLOWED: Mapping[str, frozenset[str]] = {"gen": frozenset({"InputLost", "ConnectionLost"})}
+# Of inputs that are missing; how many there are is counted.
+_MOST_NAMED = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,7 +98,10 @@ def _broken(account: Account) -> list[str]:
         for one in account.failed
         if one.code not in ALLOWED.get(one.key.split("/")[1] if "/" in one.key else "", frozenset())
     )
+    ended = {one.key for one in account.answers} | {one.key for one in account.failed}
+    missing = sorted(account.accepted - ended)
     return [
+        *(f"{key} has neither a result nor an error" for key in missing[:_MOST_NAMED]),
         *(f"{key} has a wrong result" for key in wrong),
         *(f"{key} has a result and was never accepted" for key in unknown),
         *other,

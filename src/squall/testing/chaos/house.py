@@ -24,6 +24,7 @@ from squall.settings.record import read_record
 from squall.testing import leaks
 from squall.testing.chaos import ledger
 from squall.testing.chaos.counting import Account
+from squall.testing.chaos.gate import Gate, GateWish
 
 T = TypeVar("T")
 SOURCES: Final = Path(__file__).parents[3]
@@ -59,7 +60,8 @@ class House(Protocol):
 class LocalHouse:
     """One state directory on this machine, in a folder of its own. armed: crash points, as SQUALL_FAULT has them.
 
-    containers: how many the load's widest function has. sources: the directory with the package that runs.
+    containers: how many the load's widest function has. sources: the directory with the package that runs. gate: the way of the
+    clients that go through one; see `open_gate`.
     """
 
     folder: Path
@@ -67,6 +69,7 @@ class LocalHouse:
     options: Mapping[str, str] = field(default_factory=dict)
     containers: int = 1
     sources: Path = SOURCES
+    gate: Gate | None = None
     _before: leaks.Seen = field(default_factory=leaks.Seen)
     _clients: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
@@ -109,6 +112,13 @@ class LocalHouse:
         clean = {name: value for name, value in os.environ.items() if not name.startswith("SQUALL_")}
         return {**clean, **own, **armed}
 
+    def open_gate(self, seed: int, machines: tuple[str, int, str, int] = ("", 0, "", 0)) -> Gate:
+        """The gate of this house, from now on: clients go through its socket. machines: see `GateWish`. Raises RuntimeError."""
+        clients = (str(self.folder / "gate.sock"), str(self.paths.server_socket))
+        wish = GateWish(seed=seed, clients=clients, machines=machines)
+        self.gate = Gate.opened(self.wrapped([]), wish, environ=self.environ)
+        return self.gate
+
     def wrapped(self, argv: Sequence[str]) -> list[str]:
         """A command as it is run on the machine of this house's server."""
         return list(argv)
@@ -122,11 +132,15 @@ class LocalHouse:
         marks = [mark_of(pid) for pid in below if _name(pid) == f"squall-{role}"]
         return sorted((mark for mark in marks if mark is not None), key=lambda mark: (mark.started, mark.pid))
 
-    def client(self, name: str, wish: Mapping[str, Any]) -> subprocess.Popen[bytes]:
-        return self.program("load.py", name, json.dumps(wish))
+    def client(self, name: str, wish: Mapping[str, Any], *, by_gate: bool = False) -> subprocess.Popen[bytes]:
+        return self.program("load.py", name, json.dumps(wish), by_gate=by_gate)
 
-    def program(self, file: str, name: str, wish: str) -> subprocess.Popen[bytes]:
-        """A program of this package, begun beside the state directory; what it prints is kept under its name."""
+    def program(self, file: str, name: str, wish: str, *, by_gate: bool = False) -> subprocess.Popen[bytes]:
+        """A program of this package, begun beside the state directory; what it prints is kept under its name.
+
+        by_gate: it reaches the server through the gate, and starts none.
+        """
+        way = {"SQUALL_SERVER": f"unix:{self.folder / 'gate.sock'}"} if by_gate else {}
         # In a directory of its own: all that lies beside a program is its source, and is sent with it.
         path = self.folder / "programs" / file
         path.parent.mkdir(exist_ok=True)
@@ -135,7 +149,7 @@ class LocalHouse:
         with (self.folder / f"{name}.said").open("wb") as said:
             client = subprocess.Popen(
                 self.wrapped([sys.executable, str(path), str(self.ledger), name, wish]),
-                env=self.environ,
+                env={**self.environ, **way},
                 stdin=subprocess.DEVNULL,
                 stdout=said,
                 stderr=subprocess.STDOUT,
@@ -172,6 +186,8 @@ class LocalHouse:
             with contextlib.suppress(ProcessLookupError):
                 client.kill()
             client.wait()
+        if self.gate is not None:
+            self.gate.close()
         ended = end_server(self.paths, within_s=30.0)
         until_s = time.monotonic() + _PATIENCE_S
         while True:

@@ -12,12 +12,13 @@ from squall.testing.chaos.order import can_trace, fsync_order
 from squall.testing.chaos.planted import BUGS, seek
 from squall.testing.chaos.points import sweep_points
 from squall.testing.chaos.report import Report, together
+from squall.testing.chaos.seeds import sweep_seeds
 from squall.testing.chaos.stale import stale
 from squall.testing.chaos.storm import Weather, storm
 from squall.testing.chaos.town import why_no_town
 from squall.testing.chaos.ways import TOWN_FAULTS
 
-PARTS: Final = ("storm", "town", "points", "adoption", "stale", "order", "planted")
+PARTS: Final = ("storm", "town", "points", "adoption", "stale", "order", "seeds", "planted")
 MACHINES: Final = 3
 USUAL: Final = ("storm", "adoption", "order")
 Say = Callable[[str], None]
@@ -25,12 +26,13 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wish:
-    """What is to be done. runs: of crash points at most so many. least_killed, least_kinds: below which the report is none."""
+    """What is to be done. runs: of crash points at most so many. seeds: of the simulation, so many. least_killed, least_kinds: below which the report is none."""
 
     parts: tuple[str, ...] = USUAL
     minutes: float = 2.0
     seed: int = 0
     runs: int | None = None
+    seeds: int = 1000
     wide: Map = field(default_factory=Map)
     least_killed: int = 0
     least_kinds: int = 0
@@ -69,6 +71,8 @@ def _part(name: str, wish: Wish, say: Say) -> Report:
             return Report(figures={"fsync before the reply": "not traced: strace is not installed"})
         case "order":
             return fsync_order()
+        case "seeds":
+            return sweep_seeds(range(wish.seed, wish.seed + wish.seeds), say)
         case _:
             return _planted(say)
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from squall.testing.chaos.catalogue import FAULTS
-from squall.testing.chaos.counting import count
+from squall.testing.chaos.counting import Account, count
 from squall.testing.chaos.house import SOURCES, LocalHouse, eventually
 from squall.testing.chaos.ledger import outcomes_s
 from squall.testing.chaos.report import Hit, Report, recoveries, together
@@ -22,6 +22,8 @@ from squall.testing.chaos.town import Town
 # Two clients: one whose calls are short, so that outcomes come all the time, and one with something of everything.
 STEADY: Final[Mapping[str, Any]] = {"call": 50, "map": 300, "seconds": 0.005}
 MIXED: Final[Mapping[str, Any]] = {"map": 60, "spawn": 40, "gen": 3, "nest": 3, "large": 2, "seconds": 0.01}
+# And one whose way to the server leads through a gate.
+FAR: Final[Mapping[str, Any]] = {"map": 100, "spawn": 20, "gen": 2, "large": 1, "call": 10, "seconds": 0.005}
 FIRST_S: Final = 60.0
 LAST_S: Final = 90.0
 GONE_S: Final = 30.0
@@ -73,29 +75,17 @@ def storm(
 ) -> Report:
     """The report of one storm. say: told of each fault. sources: the package that runs."""
     began_s = time.monotonic()
-    options = {"idle_s": "0"}
-    if weather.machines:
-        house: LocalHouse = Town.built(weather.machines, options=options)
-    else:
-        house = LocalHouse.made(options=options, sources=sources)
+    house = _house(weather, sources)
     scene = Scene(house, random.Random(weather.seed))  # noqa: S311 - equal seeds give equal storms
     raging = _Storm(scene, weather, say)
-    steady = {
-        "steady": house.client("steady", {**STEADY, "for_s": weather.minutes * 60}),
-        "mixed": house.client("mixed", {**MIXED, "for_s": weather.minutes * 60}),
-    }
     try:
-        names = frozenset(steady)
-        if not eventually(lambda: len(house.account(names).answers) > 100, FIRST_S):
-            scene.broken.append(f"there were no answers within {FIRST_S:g} s of the start")
-        raging.rage()
-        scene.broken += _ended({**steady, **scene.helpers}, LAST_S)
+        account = _under_load(raging)
         scene.broken += _nobody_is_left(house)
-        account = house.account(names | frozenset(scene.helpers))
         logs = house.logs()
     finally:
         left = house.down()
     counts = count(account)
+    disturbed = house.gate.counts if house.gate is not None else Counter[str]()
     report = Report(
         faults=dict(sorted(Counter(hit.kind for hit in raging.hits).items())),
         accepted=counts.accepted,
@@ -105,13 +95,44 @@ def storm(
         stuck=counts.stuck,
         named=counts.named,
         killed=scene.killed,
+        frames=disturbed.total(),
         recoveries_s=recoveries([hit.at_s for hit in raging.hits if hit.breaks], outcomes_s(account)),
         left=left,
         broken=(*counts.broken, *scene.broken),
-        figures={"storm": f"seed {weather.seed}, {counts.named} generators ended with a named error"},
+        figures={
+            "storm": f"seed {weather.seed}, {counts.named} generators ended with a named error",
+            "frames": ", ".join(f"{often} {kind}" for kind, often in sorted(disturbed.items())) or "none",
+        },
         seconds=time.monotonic() - began_s,
     )
-    return report if report.holds else together([report, Report(broken=(logs[-20_000:],))])
+    return report if report.holds else together([report, Report(broken=(logs[-100_000:],))])
+
+
+def _house(weather: Weather, sources: Path) -> LocalHouse:
+    """Where it rages, with a gate that stands."""
+    options = {"idle_s": "0"}
+    if weather.machines:
+        return Town.built(weather.machines, options=options, seed=weather.seed)
+    house = LocalHouse.made(options=options, sources=sources)
+    house.open_gate(weather.seed)
+    return house
+
+
+def _under_load(raging: _Storm) -> Account:
+    """What all clients have noted, once the storm is over and they have come to their end."""
+    scene, house = raging.scene, raging.scene.house
+    for_s = raging.weather.minutes * 60
+    clients = {
+        "steady": house.client("steady", {**STEADY, "for_s": for_s}),
+        "mixed": house.client("mixed", {**MIXED, "for_s": for_s}),
+    }
+    if not eventually(lambda: len(house.account(frozenset(clients)).answers) > 100, FIRST_S):
+        scene.broken.append(f"there were no answers within {FIRST_S:g} s of the start")
+    # Not before there is a server: who is told where one is starts none.
+    clients["far"] = house.client("far", {**FAR, "for_s": for_s}, by_gate=True)
+    raging.rage()
+    scene.broken += _ended({**clients, **scene.helpers}, LAST_S)
+    return house.account(frozenset(clients) | frozenset(scene.helpers))
 
 
 def _ended(clients: Mapping[str, subprocess.Popen[bytes]], within_s: float) -> list[str]:

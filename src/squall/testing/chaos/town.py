@@ -21,6 +21,7 @@ from squall.testing.chaos.house import LocalHouse, eventually
 
 SERVER: Final = "10.78.0.1"
 PORT: Final = 7443
+GATE: Final = 7444
 _JOINED_S: Final = 30.0
 _ENDED_S: Final = 30.0
 
@@ -47,16 +48,16 @@ class Holder:
 class Town(LocalHouse):
     """A server that runs no containers, and machines that do; needs root, `ip`, `nsenter` and `unshare`.
 
-    The processes of a role are those of all machines, but for supervisors: nobody but an operator starts one of those again on
-    a machine that joined.
+    The first machine reaches the server through a gate. The processes of a role are those of all machines, but for supervisors:
+    nobody but an operator starts one of those again on a machine that joined.
     """
 
     machines: list[StatePaths] = field(default_factory=list)
     holders: list[Holder] = field(default_factory=list)
 
     @classmethod
-    def built(cls, machines: int, *, options: dict[str, str] | None = None) -> Town:
-        """A server that listens, and so many machines that have joined it. Raises OSError, CalledProcessError."""
+    def built(cls, machines: int, *, options: dict[str, str] | None = None, seed: int = 0) -> Town:
+        """A server that listens, and so many machines that have joined it. seed: of its gate. Raises OSError, CalledProcessError."""
         folder = Path(tempfile.mkdtemp(prefix="squall-f-"))
         before = leaks.look(frozenset({folder}))
         town = cls(folder, "", {**(options or {}), "agent_here": "0"}, _before=before)
@@ -64,7 +65,7 @@ class Town(LocalHouse):
         town.notes.mkdir()
         make_directories(town.paths)
         try:
-            town._build(machines)
+            town._build(machines, seed)
         except BaseException:
             town.down()
             raise
@@ -120,17 +121,18 @@ class Town(LocalHouse):
             found["procs"] = (*found.get("procs", ()), *(f"{state} has not ended" for state in late))
         return found
 
-    def _build(self, machines: int) -> None:
+    def _build(self, machines: int, seed: int) -> None:
         hub = self._network()
         script = f"ip link add switch type bridge; ip addr add {SERVER}/24 dev switch; ip link set switch up"
         self._run([*hub.enter, "sh", "-ec", script])
         self._squall(self.paths, hub, "up", "--listen", f"{SERVER}:{PORT}")
+        self.open_gate(seed, (SERVER, GATE, SERVER, PORT))
         for number in range(machines):
-            self._add(number + 2)
+            self._add(number + 2, GATE if number == 0 else PORT)
         if not eventually(lambda: len(self.processes("agent")) == machines, _JOINED_S):
             raise TimeoutError(f"{machines} machines have not joined within {_JOINED_S:g} s")
 
-    def _add(self, number: int) -> None:
+    def _add(self, number: int, by: int) -> None:
         holder, port = self._network(), f"port{number}"
         holder.port = port
         script = f"""
@@ -145,7 +147,7 @@ class Town(LocalHouse):
         (self.folder / port).mkdir()
         paths = make_directories(StatePaths(state=self.folder / port / "state"))
         token = self._squall(self.paths, self.holders[0], "token", "new", "--join").strip()
-        self._squall(paths, holder, "join", f"{SERVER}:{PORT}", "--name", port, token=token)
+        self._squall(paths, holder, "join", f"{SERVER}:{by}", "--name", port, token=token)
         self.machines.append(paths)
 
     def _network(self) -> Holder:

@@ -7,6 +7,7 @@ from functools import partial
 from typing import Final
 
 from squall.testing.chaos.catalogue import FAULTS
+from squall.testing.chaos.gated import MACHINES_FAULTS
 from squall.testing.chaos.scene import Fault, Scene
 from squall.testing.chaos.town import Holder, Town
 
@@ -66,4 +67,8 @@ WAYS: Final = (
           inject=partial(_hold_back, there=False, kind=_NOTHING, seconds=5.0)),
     Fault(number="F20", what="a way that is there and is not, for 8 s", holds=_WORK, inject=_flap),
 )  # fmt: skip
-TOWN_FAULTS: Final = (*(fault for fault in FAULTS if fault.number not in _ELSEWHERE), *WAYS)
+TOWN_FAULTS: Final = (
+    *(fault for fault in FAULTS if fault.number not in _ELSEWHERE),
+    *WAYS,
+    *MACHINES_FAULTS,
+)
