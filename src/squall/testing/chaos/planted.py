@@ -169,6 +169,18 @@ BUGS: tuple[Bug, ...] = (
         ),
         layer="leaks",
     ),
+    Bug(
+        name="a descriptor stays open of each call",
+        changes=(
+            (
+                "server/api.py",
+                "    house.calls.submit(record, head, frame)\n",
+                '    house.calls.submit(record, head, frame)\n    __import__("os").dup(0)\n',
+            ),
+        ),
+        layer="leaks",
+        seek=partial(_storm_of, "F09"),
+    ),
 )
 
 

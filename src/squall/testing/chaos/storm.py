@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from squall.testing.chaos.catalogue import FAULTS
 from squall.testing.chaos.counting import Account, count
+from squall.testing.chaos.descriptors import left_open
 from squall.testing.chaos.house import SOURCES, LocalHouse, eventually
 from squall.testing.chaos.ledger import outcomes_s
 from squall.testing.chaos.report import Hit, Report, recoveries, together
@@ -81,9 +82,12 @@ def storm(
     try:
         account = _under_load(raging)
         scene.broken += _nobody_is_left(house)
+        fds = () if scene.broken else left_open(house)
         logs = house.logs()
     finally:
         left = house.down()
+    if fds:
+        left = {**left, "fds": fds}
     counts = count(account)
     disturbed = house.gate.counts if house.gate is not None else Counter[str]()
     report = Report(
