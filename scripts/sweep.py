@@ -10,8 +10,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "src")]
 
-from squall.simulation.many import Count, again  # noqa: E402
-from squall.testing.abreast import play_abreast  # noqa: E402 - of this clone, not of the interpreter
+from squall.simulation.many import Count, again  # noqa: E402 - of this clone, not of the interpreter
+from squall.testing.abreast import play_abreast  # noqa: E402 - the same
 
 TOLD_EVERY_S = 10.0
 
