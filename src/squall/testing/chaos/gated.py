@@ -38,9 +38,9 @@ def _tear(scene: Scene, *, side: str) -> float | None:
     return time.monotonic()
 
 
-def _fault(number: str, what: str, side: str, weather: Weather, seconds: float, holds: str = _WORK) -> Fault:
+def _fault(number: str, what: str, side: str, weather: Weather, seconds: float) -> Fault:
     inject = partial(_weather, side=side, weather=weather, seconds=seconds)
-    return Fault(number=number, what=what, holds=holds, inject=inject)
+    return Fault(number=number, what=what, holds=_WORK, inject=inject)
 
 
 CLIENTS_FAULTS: Final = (
@@ -52,6 +52,6 @@ CLIENTS_FAULTS: Final = (
 )
 MACHINES_FAULTS: Final = (
     _fault("F18b", "a machine 0.1 to 0.2 s away, for 5 s", MACHINES, _SLOW, 5.0),
-    _fault("F19d", "a machine's connections silent, for 5 s", MACHINES, _SILENT, 5.0, f"nothing runs twice for it; {_WORK}"),
+    _fault("F19d", "a machine's connections silent, for 5 s", MACHINES, _SILENT, 5.0),
     _fault("F20a", "a machine's connections torn every second, for 4 s", MACHINES, _TORN, 4.0),
 )  # fmt: skip
