@@ -14,7 +14,7 @@ from squall.context.fresh import fresh_id
 from squall.model.call import Verb
 from squall.model.errors import ConnectionLost, Error, RequestSizeError, TooManyInputs
 from squall.model.ids import CALL, CallId, input_id
-from squall.sdk.client import Client, post as loop_post
+from squall.sdk.client import GONE, Client, post as loop_post
 from squall.sdk.outcome import Failure, outcomes_in
 from squall.sdk.patience import Patience
 from squall.wire import payload
@@ -153,8 +153,8 @@ class OneCall:
             self._stream = session.open(
                 "call", head, *self._packed.buffers, fds=self._packed.fds, on_frame=self._on_frame
             )
-        except ConnectionLost:
-            return
+        except GONE:
+            raise
         except Error as error:
             self.give_up(error)
 

@@ -38,6 +38,8 @@ GIVE_UP_S = 30.0
 IDLE_FILES_S = 5.0
 """How long memory of a large argument waits for the next call of its function."""
 Progress = Callable[[str], None]
+GONE = (ConnectionLost, ChannelClosed)
+"""What is raised where a connection has ended: another one is made, and all is said again there."""
 _FINAL = (AuthError, VersionConflict)
 """What no second try changes."""
 
@@ -48,7 +50,7 @@ class Lasting(Protocol):
     rank: int
 
     def attach(self, session: Session) -> None:
-        """A connection is there: say what is wanted, again if it was said before."""
+        """A connection is there: say what is wanted, again if it was said before. May raise what is GONE."""
 
     def give_up(self, error: Error) -> None:
         """No connection could be made for too long."""
@@ -127,7 +129,7 @@ class Client:
         self._lasting[lasting] = None
         session = self._session
         if session is not None and session.error is None and not session.channel.closed:
-            lasting.attach(session)
+            _attach(lasting, session)
         elif self._connecting is None:
             self._connecting = asyncio.ensure_future(self._connect())
 
@@ -161,7 +163,7 @@ class Client:
             session = await self.session()
             try:
                 return await session.ask(name, head, *payload, fds=fds)
-            except (ConnectionLost, ChannelClosed):
+            except GONE:
                 continue
 
     async def follow(
@@ -224,7 +226,7 @@ class Client:
                     delay_s = min(1.0, delay_s * 2)
             self._session = session
             for lasting in sorted(self._lasting, key=lambda item: item.rank):
-                lasting.attach(session)
+                _attach(lasting, session)
             return session
         finally:
             self._connecting = None
@@ -274,6 +276,12 @@ class Client:
             self._line.let_go()
         if self._lasting and self._connecting is None:
             self._connecting = asyncio.ensure_future(self._connect())
+
+
+def _attach(lasting: Lasting, session: Session) -> None:
+    """Where the connection has ended already, that is told soon, and the next one has it."""
+    with contextlib.suppress(*GONE):
+        lasting.attach(session)
 
 
 def _unreachable(problem: Exception) -> ConnectionLost:

@@ -15,7 +15,7 @@ from squall.model.errors import ConnectionLost, Error, InputLost
 from squall.model.ids import CALL
 from squall.sdk.boundary import boundary
 from squall.sdk.calls import Packed, Target, parent
-from squall.sdk.client import post
+from squall.sdk.client import GONE, post
 from squall.sdk.outcome import Failure, outcomes_in, value_of
 from squall.wire.codec import Frame, Kind
 from squall.wire.session import Session
@@ -93,8 +93,8 @@ class ItemCall:
                 "call", head, *self._packed.buffers, fds=self._packed.fds, on_frame=self._on_frame
             )
             self._stream.credit(CREDIT)
-        except ConnectionLost:
-            return
+        except GONE:
+            raise
         except Error as error:
             self.give_up(error)
 

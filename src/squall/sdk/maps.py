@@ -15,7 +15,7 @@ from squall.model.errors import ConnectionLost, Error
 from squall.model.ids import CALL
 from squall.sdk.boundary import boundary
 from squall.sdk.calls import Packed, Target, parent
-from squall.sdk.client import post
+from squall.sdk.client import GONE, post
 from squall.sdk.inputs import Ahead, Input, collect
 from squall.sdk.outcome import Failure, outcomes_in
 from squall.sdk.patience import Patience
@@ -199,8 +199,8 @@ class MapCall:
             self._stream = session.open("call", head, on_frame=self._on_frame)
             for sent in self._sent:
                 self._put(self._stream, sent)
-        except ConnectionLost:
-            return
+        except GONE:
+            raise
         except Error as error:
             self.give_up(error)
 
@@ -219,7 +219,7 @@ class MapCall:
                 self._target.client.add(self)
             elif self._stream is not None and self._stream.live and self._full_at is None:
                 self._put(self._stream, sent, total)
-        except ConnectionLost:
+        except GONE:
             return
         except Error as error:
             self.give_up(error)
