@@ -16,17 +16,22 @@ Error                              SQ-1000
         LayerInvalid               SQ-1516
         ImageDocumentInvalid       SQ-1518
         ListenRefused              SQ-1623
+        NameInvalid                SQ-1030
     NotFoundError                  SQ-1011
         FunctionNotFound           SQ-1016
         EntrypointNotFound         SQ-1017
         AppNotFound                SQ-1018
         SourceFileNotFound         SQ-1019
+        DeployedAppNotFound        SQ-1031
+        VersionNotFound            SQ-1032
+        EnvironmentNotFound        SQ-1033
         ImageNameNotFound          SQ-1530
         BlobMissing                SQ-1910
         BucketMissing              SQ-1915
     AlreadyExistsError             SQ-1012
     ConflictError                  SQ-1013
         SourceChanged              SQ-1211
+        DeploySuperseded           SQ-1035
         MachineJoined              SQ-1624
         CallConflict               SQ-1903
         DatabaseBusy               SQ-1922
@@ -41,6 +46,7 @@ Error                              SQ-1000
         BucketRefused              SQ-1914
         DatabaseRefused            SQ-1921
     SourceImportError              SQ-1021
+    DeployFailed                   SQ-1034
     SerializationError             SQ-1200
         ArgumentNotSerializable    SQ-1201
         FunctionNotSerializable    SQ-1202
@@ -184,6 +190,14 @@ from squall.model.errors.containers import (
     TooManyFiles,
     TooManyProcesses,
 )
+from squall.model.errors.deploys import (
+    DeployedAppNotFound,
+    DeployFailed,
+    DeploySuperseded,
+    EnvironmentNotFound,
+    NameInvalid,
+    VersionNotFound,
+)
 from squall.model.errors.images import (
     DebianPackageInvalid,
     DebianReleaseNotFound,
@@ -308,11 +322,15 @@ __all__ = [
     "DatabaseRefused",
     "DebianPackageInvalid",
     "DebianReleaseNotFound",
+    "DeployFailed",
+    "DeploySuperseded",
+    "DeployedAppNotFound",
     "DescriptorNotSent",
     "DeserializationError",
     "DigestMismatch",
     "DiskFull",
     "EntrypointNotFound",
+    "EnvironmentNotFound",
     "Error",
     "ExecTimeout",
     "ExecTimeoutError",
@@ -347,6 +365,7 @@ __all__ = [
     "MirrorNotTrusted",
     "MirrorUnreachable",
     "ModuleNotMountable",
+    "NameInvalid",
     "NoNodeFits",
     "NodeRefused",
     "NotFoundError",
@@ -408,6 +427,7 @@ __all__ = [
     "UserCodeException",
     "VersionConflict",
     "VersionError",
+    "VersionNotFound",
     "by_code",
     "from_wire",
 ]
