@@ -45,10 +45,10 @@ def _serving(world: tuple[VersionView, ...]) -> VersionView | None:
 @given(worlds())
 def test_only_what_is_ready_and_newer_takes_over(world: tuple[VersionView, ...]) -> None:
     decided, by, serving = plan_deploy(world), {one.app: one for one in world}, _serving(world)
-    switches = [step for step in decided.steps if isinstance(step, Switch)]
+    switches = [step.app for step in decided.steps if isinstance(step, Switch)]
     assert len(switches) <= 1
-    for step in switches:
-        one = by[step.app]
+    for app in switches:
+        one = by[app]
         assert one.state is VersionState.PREPARING
         assert one.ready
         assert not one.failed

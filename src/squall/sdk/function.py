@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import importlib
 import inspect
 import sys
 from collections.abc import Callable, Coroutine
@@ -28,7 +29,7 @@ class Function(Generic[P, R]):
     remote(...): its value, from a container; a generator function's items. remote_gen(...): the items of a generator
     function, each as it is yielded. local(...): runs it here. map(xs, ...), starmap(tuples), for_each(xs): many inputs in
     one call. spawn(...), spawn_map(xs): a call whose outcomes are fetched later, a `FunctionCall`.
-    update_autoscaler(...): changes the bounds of its containers while the app runs.
+    from_name(app, name): the same of a deployed app, without its code. update_autoscaler(...): changes the bounds of its containers while the app runs.
     Each has an awaited form: `await f.remote.aio(...)`. They raise what the function raises, ExecutionError while the app
     does not run, and errors of `squall.model.errors` for what stopped it.
     """
@@ -37,6 +38,9 @@ class Function(Generic[P, R]):
         self.declared = declared
         self.__squall_function__ = raw
         functools.update_wrapper(self, raw)
+        self._give_verbs()
+
+    def _give_verbs(self) -> None:
         self._target: Target | None = None
         self.remote: Remote[P, R] = Remote(self)
         self.remote_gen: RemoteItems[P] = RemoteItems(self)
@@ -47,8 +51,24 @@ class Function(Generic[P, R]):
         self.spawn_map: SpawnMap[R] = SpawnMap(self)
         self.update_autoscaler = Face(self._update_autoscaler)
 
+    @staticmethod
+    def from_name(
+        app: str, name: str, *, version: int | None = None, environment_name: str | None = None
+    ) -> Function[..., Any]:
+        """A function of a deployed app, for programs that do not have its code. Looked up when it is first used.
+
+        app, name: of the app as it was deployed, and of the function in it. version: one that takes calls still, instead of the
+        one that serves when a call is made. environment_name: where the app is deployed (SQUALL_ENVIRONMENT, else main; in a
+        container that of its own app). Raises InvalidError for what no name can be; its verbs raise DeployedAppNotFound,
+        VersionNotFound and FunctionNotFound, which list what there is.
+        """
+        found: Function[..., Any] = importlib.import_module("squall.sdk.lookup").FoundFunction(
+            app, name, version=version, environment_name=environment_name
+        )
+        return found
+
     def __repr__(self) -> str:
-        return f"<squall.Function {self.declared.name!r}>"
+        return f"<squall.Function {self.name!r}>"
 
     def __reduce__(self) -> Any:
         """As an argument, a function travels as the name of its module and its own; by value where that finds it not."""
@@ -80,6 +100,11 @@ class Function(Generic[P, R]):
     def name(self) -> str:
         """Its name within the app."""
         return self.declared.name
+
+    @property
+    def is_generator(self) -> bool:
+        """Whether it yields."""
+        return self.declared.is_generator
 
     @property
     def spec(self) -> nouns.Function:

@@ -344,6 +344,7 @@ class Calls:
 
         error: the JSON of an error of ours or, with kind RAISED, of what user code raised.
         """
+        record.unstartable = (error, kind)
         at_once = max(1, FAIL_BYTES // max(1, len(error)))
         while (lease := record.line.take(NOBODY, at_once)) is not None:
             for part in list(lease.segments):
@@ -368,7 +369,7 @@ class Calls:
             if worker not in record.free:
                 record.free.append(worker)
             over_s = now + record.function.scaling.scaledown_window_s
-            if record.line.waiting or worker.retiring or over_s < self.next_look_s:
+            if record.line.waiting or worker.retiring or record.bounds or over_s < self.next_look_s:
                 self._wake()
             self.acknowledge_later(worker)
             return

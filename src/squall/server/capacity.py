@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Callable
+from dataclasses import replace
 
 from squall.context.fresh import fresh_id
 from squall.model.container import ContainerState, WaitReason, WantedContainer
@@ -157,8 +158,9 @@ class Capacity:
 
     def _look(self, record: FunctionRecord, now: float, nodes: tuple[Node, ...]) -> FunctionView:
         crashing_s, returning_s = max(0.0, record.not_before_s - now), self.returning_s()
+        bounds = record.bounds
         return FunctionView(
-            function=record.function,
+            function=record.function if bounds is None else replace(record.function, scaling=bounds),
             demand=self._demand(record, now),
             containers=tuple(
                 ContainerView(

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from squall.model.call import Verb
+from squall.model.call import OutcomeKind, Verb
 from squall.model.container import ContainerState
-from squall.model.function import Function
+from squall.model.function import Function, Scaling
 from squall.model.gpu import Gpus
 from squall.model.ids import AppId, CallId, ContainerId, FunctionId, NodeId
 from squall.model.resources import Resources
@@ -131,6 +131,8 @@ class FunctionRecord:
     must not twice, until it is clear who has them: until then nothing is given out either. template_on, image_on: the nodes
     that have a template of it ready, and those that hold its image. heard_s: when the last outcome came, or when work
     began after none. paged: how many inputs of it wait on record, and are not in line yet.
+    entering: how many calls are being recorded, or brought back from the record. bounds: what holds in place of the function's own
+    while its version comes or goes. unstartable: what it was last that kept its containers from starting, as whoever waited was told.
     """
 
     function: Function
@@ -155,6 +157,9 @@ class FunctionRecord:
     wait_words: str = ""
     told_reason: str = ""
     paged: int = 0
+    entering: int = 0
+    bounds: Scaling | None = None
+    unstartable: tuple[bytes, OutcomeKind] | None = None
 
     @property
     def held_back(self) -> bool:
@@ -169,7 +174,10 @@ class FunctionRecord:
 
 @dataclass(slots=True, eq=False)
 class AppRecord:
-    """One app: ephemeral ones live as long as the client's stream."""
+    """One app: ephemeral ones live as long as the client's stream, a version of a deployed one until another has its place.
+
+    version, environment, tag, tags: of a deployed one.
+    """
 
     id: AppId
     name: str
@@ -182,3 +190,7 @@ class AppRecord:
     pid: int | None = None
     gone_s: float | None = None
     installer: dict[str, Any] = field(default_factory=dict, repr=False)
+    version: int = 0
+    environment: str = ""
+    tag: str = ""
+    tags: dict[str, str] = field(default_factory=dict)

@@ -12,9 +12,7 @@ class NameInvalid(InvalidError):
     """An app, an environment or a tag cannot have this name."""
 
     code, status = "SQ-1030", 400
-    remedy = (
-        "take 1 to 64 ASCII letters, digits, '-', '_' and '.', the first of them a letter or a digit, and no id of an app"
-    )
+    remedy = "take 1 to 64 ASCII letters, digits, '-', '_' and '.', the first of them a letter or a digit, and no id of an app"
 
 
 class DeployedAppNotFound(NotFoundError):

@@ -1,4 +1,4 @@
-"""Why deploying is refused, or what is deployed is not found: codes SQ-1030 to SQ-1039."""
+"""Why deploying is refused, or what is deployed is not found: codes from SQ-1030 on."""
 
 from __future__ import annotations
 
