@@ -7,13 +7,15 @@ import functools
 import importlib
 import inspect
 import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar
 
 from squall.context.current import in_container
 from squall.model import function as nouns
 from squall.model.errors import ExecutionError
+from squall.model.function import Retries
 from squall.sdk import autoscaler
+from squall.sdk.amounts import Amount
 from squall.sdk.calls import Target
 from squall.sdk.declare import Declared
 from squall.sdk.face import Face
@@ -66,6 +68,32 @@ class Function(Generic[P, R]):
             app, name, version=version, environment_name=environment_name
         )
         return found
+
+    def with_options(
+        self,
+        *,
+        cpu: Amount = None,
+        memory: Amount = None,
+        gpu: str | list[str] | None = None,
+        env: Mapping[str, str] | None = None,
+        retries: int | Retries | None = None,
+        max_containers: int | None = None,
+        buffer_containers: int | None = None,
+        scaledown_window: float | None = None,
+        timeout: float | None = None,
+    ) -> Function[P, R]:
+        """The same function with other options, in containers of its own; what is None stays as it is.
+
+        It is made when it is first called: of a deployed app, in the version that serves then. The same values give the same
+        containers, in every program. It keeps none without need, whatever `min_containers` the function has.
+
+        cpu, memory, gpu, env, retries, max_containers, buffer_containers, scaledown_window, timeout: as in `App.function`; env is put
+        over the function's own, retries=0 takes them away. Raises InvalidError for values that cannot be; for a function
+        that was looked up, its verbs do.
+        """
+        options = {name: value for name, value in locals().items() if name != "self"}
+        made: Function[P, R] = importlib.import_module("squall.sdk.variant").variant_of(self, options)
+        return made
 
     def __repr__(self) -> str:
         return f"<squall.Function {self.name!r}>"

@@ -10,8 +10,10 @@ from typing import Any
 from squall.model.deploy import MAIN_ENVIRONMENT, Address, DeployedName, VersionState
 from squall.model.errors import DeployedAppNotFound, FunctionNotFound, TooManyInputs, VersionNotFound
 from squall.model.ids import AppId, CallId, FunctionId, call_of_input
+from squall.model.variant import MARK, split_changes
 from squall.server.calls import Calls
-from squall.server.records import Worker
+from squall.server.records import FunctionRecord, Worker
+from squall.server.variants import Variants
 from squall.server.versions import Version
 from squall.wire.codec import Frame
 from squall.wire.stream import Stream
@@ -42,14 +44,23 @@ GoOn = Callable[[Stream, dict[str, Any], Frame], object]
 class Addressing:
     """Finds functions of deployed apps. versions: those in memory; serving: those of them that take new calls."""
 
-    def __init__(self, calls: Calls) -> None:
+    def __init__(self, calls: Calls, variants: Variants) -> None:
         self.versions: dict[AppId, Version] = {}
         self.serving: dict[DeployedName, Version] = {}
         self._calls = calls
+        self._variants = variants
         self._held: dict[DeployedName, list[tuple[_Held, GoOn]]] = {}
 
     def function(self, text: str, asked: Asked) -> FunctionId:
-        """The id of the function that a call means. Raises DeployedAppNotFound, VersionNotFound, FunctionNotFound."""
+        """The id of the function that a call means.
+
+        Raises DeployedAppNotFound, VersionNotFound, FunctionNotFound, InvalidError for options that cannot be.
+        """
+        text, changes = split_changes(text)
+        base = self._function(text, asked)
+        return self._variants.find(base, changes) if changes else base
+
+    def _function(self, text: str, asked: Asked) -> FunctionId:
         address = Address.read(text)
         if address is None:
             return FunctionId(text)
@@ -131,7 +142,11 @@ class Addressing:
 
     def held_as(self, text: str, asked: Asked) -> DeployedName | None:
         """The app that a call has to wait for, as its next version is to start alone; None where it may go on."""
-        if not self._held or (address := Address.read(text)) is None or address.version is not None:
+        if (
+            not self._held
+            or (address := Address.read(split_changes(text)[0])) is None
+            or address.version is not None
+        ):
             return None
         name = self.name_of(address.environment, address.app, asked.caller)
         return name if name in self._held and self._own(name, None, asked) is None else None
@@ -166,7 +181,7 @@ class Addressing:
 
 def no_function(version: Version, name: str) -> FunctionNotFound:
     """The error for a function that a version does not have, with those that it has."""
-    there = ", ".join(sorted(version.app.functions)) or "none"
+    there = ", ".join(sorted(_declared(version))) or "none"
     return FunctionNotFound(
         f"{version.deployed} has no function {name!r} in version {version.row.number}; it has: {there}",
         remedy="name one of those",
@@ -180,7 +195,7 @@ def as_found(version: Version) -> Mapping[str, Any]:
             "is_generator": known.function.is_generator,
             "root": known.function.code.root,
         }
-        for name, known in sorted(version.app.functions.items())
+        for name, known in sorted(_declared(version).items())
     }
     row = version.row
     return {
@@ -190,6 +205,10 @@ def as_found(version: Version) -> Mapping[str, Any]:
         "tag": row.tag,
         "functions": functions,
     }
+
+
+def _declared(version: Version) -> dict[str, FunctionRecord]:
+    return {name: known for name, known in version.app.functions.items() if MARK not in name}
 
 
 def _taken(frame: Frame) -> Frame:

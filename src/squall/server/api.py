@@ -23,6 +23,7 @@ from squall.model.errors import (
 from squall.model.ids import CALL, AppId, CallId, is_id, is_input_id
 from squall.model.jsonable import from_json, to_json
 from squall.model.node import Node
+from squall.model.variant import split_changes
 from squall.server import (
     access_streams,
     blob_streams,
@@ -240,6 +241,11 @@ def call(connection: Connection, stream: Stream, head: dict[str, Any], frame: Fr
     name = CallId(head["call"])
     if not is_id(name, CALL):
         raise InvalidError(f"{name!r} is no id of a call")
+    if split_changes(head["fn"])[1] and not stream.route:
+        # Whoever may only call may not have containers of another size either.
+        wrong = refusal(connection.caller, "function.scale", routed=False, known=HANDLERS.keys())
+        if wrong is not None:
+            raise wrong
     verb = Verb(head.get("verb", "remote"))
     parent = str(head.get("parent", ""))
     parent = parent if is_input_id(parent) else ""
@@ -273,6 +279,7 @@ async def _record_inputs(
     if function is not None:
         function.entering += 1
     try:
+        await house.variants.keep(record.function)
         await house.durable.submit(record, stream, head, frame)
     finally:
         if function is not None:

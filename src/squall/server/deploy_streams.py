@@ -27,7 +27,7 @@ from squall.server.addressing import as_found
 from squall.server.deploys import told_of
 from squall.server.house import House
 from squall.server.records import Worker
-from squall.server.versions import content_of
+from squall.server.versions import content_of, without_variants
 from squall.state.deploy_records import EnvironmentRecord, VersionRecord
 from squall.wire.stream import Stream
 
@@ -74,7 +74,7 @@ async def rollback(house: House, stream: Stream, head: dict[str, Any], _payload:
         who=str(head.get("who", ""))[:LONGEST_WHO],
         copy_of=old.copy_of or old.number,
         functions=old.functions,
-        content=content.content,
+        content=without_variants(content.content),
     )
     await house.deploys.deploy(row, stream)
 

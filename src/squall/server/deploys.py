@@ -118,7 +118,8 @@ class Deploys:
         app.environment, app.version, app.tag = row.environment, row.number, row.tag
         app.tags = content.get("tags", {})
         described = [
-            {**plain, "id": f"{row.app}/{plain['name']}", "app": row.app} for plain in content["functions"]
+            {**plain, "id": f"{row.app}/{plain['name']}", "app": row.app}
+            for plain in (*content["functions"], *content.get("variants", ()))
         ]
         self._apps.take(app, described)
         version = self.versions[row.app] = Version(replace(row, content=""), app)

@@ -39,6 +39,7 @@ from squall.server.permits import Caller
 from squall.server.records import FunctionRecord, Worker
 from squall.server.slow_starts import why_waits
 from squall.server.sweeps import Sweeps
+from squall.server.variants import Variants
 from squall.settings.options import Options
 from squall.settings.paths import StatePaths
 from squall.state.log_store import LogStore
@@ -104,7 +105,8 @@ class House:
         self.containers.say = self._say_in_log
         self.capacity.containers = self.containers
         self.apps = Apps(self.calls, self.capacity, self.nodes, stores.blobs, clock=self.clock)
-        self.addressing = Addressing(self.calls)
+        self.variants = Variants(self.apps, stores.state)
+        self.addressing = Addressing(self.calls, self.variants)
         self.deploys = Deploys(self.apps, self.capacity, stores.state, stores.blobs, self.addressing)
         self.image_names = ImageNames(stores.state, self.apps.find_image)
         self.logs = Logs(self)

@@ -176,7 +176,7 @@ class FunctionRecord:
 class AppRecord:
     """One app: ephemeral ones live as long as the client's stream, a version of a deployed one until another has its place.
 
-    version, environment, tag, tags: of a deployed one.
+    version, environment, tag, tags: of a deployed one. variants: the names of those that were asked for, by what was asked.
     """
 
     id: AppId
@@ -194,3 +194,4 @@ class AppRecord:
     environment: str = ""
     tag: str = ""
     tags: dict[str, str] = field(default_factory=dict)
+    variants: dict[str, str] = field(default_factory=dict, repr=False)

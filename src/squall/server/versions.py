@@ -149,5 +149,12 @@ def content_of(described: dict[str, Any], root: str) -> str:
     return json.dumps(kept, ensure_ascii=False)
 
 
+def without_variants(content: str) -> str:
+    """The same content, for a version that nobody has called yet with other options."""
+    kept = json.loads(content)
+    kept.pop("variants", None)
+    return json.dumps(kept, ensure_ascii=False)
+
+
 def _is_up(worker: Worker) -> bool:
     return worker.ready and not worker.retiring and worker.state is not ContainerState.STOPPING

@@ -51,6 +51,11 @@ def put_version_state(db: Connection, app: AppId, state: VersionState, at_s: flo
     return changed.rowcount == 1
 
 
+def put_version_content(db: Connection, app: AppId, content: str) -> None:
+    """Changes what a version is made of."""
+    db.execute("UPDATE versions SET content = ? WHERE app = ?", (content, app))
+
+
 def put_switch(db: Connection, app: AppId) -> bool:
     """Has a version take the place of the one that serves, both in one step; whether it serves now."""
     found = db.execute("SELECT environment, name, state FROM versions WHERE app = ?", (app,)).fetchone()

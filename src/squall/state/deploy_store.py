@@ -45,6 +45,10 @@ class DeployStore(Protocol):
         """A version with its content."""
         ...
 
+    async def set_version_content(self, app: AppId, content: str) -> None:
+        """Records what a version is made of from now on; nothing where there is no such version."""
+        ...
+
     async def version_contents(self) -> tuple[str, ...]:
         """What every version on record is made of."""
         ...
@@ -86,6 +90,11 @@ class RowDeploys:
 
     async def version(self, app: AppId) -> VersionRecord | None:
         return await self._readers.read(lambda db: deploy_rows.get_version(db, app))
+
+    async def set_version_content(self, app: AppId, content: str) -> None:
+        await self._writer.send(
+            lambda db: deploy_rows.put_version_content(db, app, content), size=len(content)
+        )
 
     async def version_contents(self) -> tuple[str, ...]:
         return await self._readers.read(deploy_rows.list_contents)
@@ -156,6 +165,11 @@ class MemoryDeploys:
     async def version(self, app: AppId) -> VersionRecord | None:
         self._still_open()
         return self._versions.get(app)
+
+    async def set_version_content(self, app: AppId, content: str) -> None:
+        self._still_open()
+        if app in self._versions:
+            self._versions[app] = replace(self._versions[app], content=content)
 
     async def version_contents(self) -> tuple[str, ...]:
         self._still_open()

@@ -74,6 +74,14 @@ async def what_is_over_stays_as_it_ended(store: StateStore) -> None:
     assert (known.state, known.ended_s, known.why) == ("stopped", 9.0, "")
 
 
+async def what_a_version_is_made_of_can_be_added_to(store: StateStore) -> None:
+    await store.record_version(_FIRST)
+    await store.set_version_content(_FIRST.app, '{"more": "é"}')
+    await store.set_version_content(AppId("ap-none"), "{}")
+    assert await store.version(_FIRST.app) == replace(_FIRST, number=1, content='{"more": "é"}')
+    assert await store.version_contents() == ('{"more": "é"}',)
+
+
 async def only_the_last_versions_are_kept(store: StateStore) -> None:
     await store.record_version(_FIRST)
     await store.switch_version(_FIRST.app)
@@ -115,6 +123,7 @@ CHECKS: Final[tuple[Check, ...]] = (
     a_version_sent_again_keeps_its_number,
     one_version_of_an_app_serves,
     what_is_over_stays_as_it_ended,
+    what_a_version_is_made_of_can_be_added_to,
     only_the_last_versions_are_kept,
     versions_recorded_at_once_each_have_a_number,
     environments_come_and_go,
