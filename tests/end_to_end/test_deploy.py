@@ -282,9 +282,11 @@ def test_apps_of_one_name_in_two_environments_know_nothing_of_each_other(termina
     shown = terminal.squall("environment", "list").out
     assert re.fullmatch(r"NAME +APPS\nmain +gate, jobs\nstaging +jobs\n", shown), shown
     terminal.squall("environment", "delete", "staging").is_error("SQ-1013", "jobs", "--env staging")
+    assert terminal.squall("app", "stop", "jobs").status == 0
+    terminal.squall("app", "stop", "jobs").is_error("SQ-1031", "in staging there is one of that name")
+    assert ask(terminal, f"{there}.remote()") == "(72, 0)"
     assert terminal.squall("app", "stop", "jobs", "--env", "staging").status == 0
     assert terminal.squall("environment", "delete", "staging").out == "deleted the environment staging\n"
-    assert ask(terminal, f"{function('which')}.remote()") == "(71, 0)"
 
 
 def test_names_that_cannot_be_are_refused_before_anything_is_sent(terminal: Terminal) -> None:

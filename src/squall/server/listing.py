@@ -174,6 +174,8 @@ async def app_stop(house: House, head: dict[str, Any]) -> dict[str, Any]:
     if head.get("only_deployed"):
         raise house.addressing.unknown(name)
     record = house.apps.find(asked)
+    if record.version:
+        raise house.addressing.unknown(name)  # one of that name is deployed somewhere else
     told = house.apps.stop(record.id)
     return {"id": record.id, "name": record.name, "containers": told}
 
