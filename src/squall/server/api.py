@@ -23,7 +23,16 @@ from squall.model.errors import (
 from squall.model.ids import CALL, CallId, FunctionId, is_id, is_input_id
 from squall.model.jsonable import from_json, to_json
 from squall.model.node import Node
-from squall.server import access_streams, blob_streams, call_questions, image_names, image_streams, listing
+from squall.server import (
+    access_streams,
+    blob_streams,
+    call_questions,
+    image_names,
+    image_streams,
+    listing,
+    sharing_streams,
+)
+from squall.server.askers import Asker
 from squall.server.house import House
 from squall.server.listing import QUESTIONS
 from squall.server.permits import OWNER, Caller, CallerKind, refusal
@@ -412,6 +421,14 @@ def access(connection: Connection, stream: Stream, head: dict[str, Any], frame: 
     _spawn(connection.house, stream, answer())
 
 
+def shared(connection: Connection, stream: Stream, head: dict[str, Any], frame: Frame) -> None:
+    """Something about Dicts and Queues."""
+    if "wait" in head and head["wait"] != 0:
+        _make_way(connection, stream)
+    ask = sharing_streams.QUESTIONS[str(head["t"])]
+    _spawn(connection.house, stream, ask(connection.house.sharing, Asker(stream), head, bytes(frame.payload)))
+
+
 HANDLERS: dict[str, Handler] = {
     "hello": hello,
     "echo": echo,
@@ -428,4 +445,5 @@ HANDLERS: dict[str, Handler] = {
     **dict.fromkeys(call_questions.QUESTIONS, call_question),
     **dict.fromkeys(image_streams.MESSAGES, image),
     **dict.fromkeys(image_names.QUESTIONS, image_name),
+    **dict.fromkeys(sharing_streams.QUESTIONS, shared),
 }

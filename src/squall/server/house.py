@@ -35,6 +35,7 @@ from squall.server.nodes import AgentNodes, Event
 from squall.server.pending import PendingLimits
 from squall.server.permits import Caller
 from squall.server.records import FunctionRecord, Worker
+from squall.server.sharing import Sharing
 from squall.server.slow_starts import why_waits
 from squall.server.sweeps import Sweeps
 from squall.settings.options import Options
@@ -103,6 +104,7 @@ class House:
         self.capacity.containers = self.containers
         self.apps = Apps(self.calls, self.capacity, self.nodes, stores.blobs, clock=self.clock)
         self.image_names = ImageNames(stores.state, self.apps.find_image)
+        self.sharing = Sharing(stores.state, later=self.later, spawn=self.spawn)
         self.logs = Logs(self)
         self.node_events = NodeEvents(self.calls, self.capacity, self.containers, self.later)
         self.sweeps = Sweeps(stores.state, stores.logs, options)
@@ -180,6 +182,7 @@ class House:
             self.sweeps.run(),
             self.collecting.run(),
             self.backups.run(),
+            self.sharing.forget_unclaimed(),
         )
 
     def touch(self) -> None:

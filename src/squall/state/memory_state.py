@@ -29,6 +29,7 @@ from squall.state.records import (
     TokenRecord,
     Usage,
 )
+from squall.state.sharing.memory_sharing import MemorySharing
 from squall.state.spans import Span, holds, joined, runs, without
 
 
@@ -43,10 +44,11 @@ class _Call:
         return [(start, self.chunks[start].stop) for start in sorted(self.chunks)]
 
 
-class MemoryState:
+class MemoryState(MemorySharing):
     """A StateStore in dicts."""
 
     def __init__(self) -> None:
+        super().__init__()
         self._apps: dict[AppId, AppRecord] = {}
         self._functions: dict[FunctionId, FunctionRecord] = {}
         self._calls: dict[CallId, _Call] = {}

@@ -12,10 +12,11 @@ from squall.model.explanations.calls import CALLS
 from squall.model.explanations.containers import CONTAINERS
 from squall.model.explanations.explanation import Explanation
 from squall.model.explanations.machine import MACHINE
+from squall.model.explanations.sharing import SHARING
 from squall.model.explanations.stores import STORES
 from squall.model.explanations.values import VALUES
 
-EXPLANATIONS: Final = {**ASKED, **VALUES, **CALLS, **CONTAINERS, **MACHINE, **ACCESS, **STORES}
+EXPLANATIONS: Final = {**ASKED, **VALUES, **CALLS, **CONTAINERS, **MACHINE, **ACCESS, **STORES, **SHARING}
 
 __all__ = ["EXPLANATIONS", "Explanation", "explain", "page"]
 
