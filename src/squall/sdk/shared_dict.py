@@ -6,12 +6,13 @@ from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from typing import Any, ClassVar
 
 from squall.model.dict_key import key_bytes, key_of
+from squall.model.errors import DictFull
 from squall.model.shared import SharedKind
 from squall.sdk.blocking import run_blocking
 from squall.sdk.boundary import boundary
 from squall.sdk.face import Face, ItemsFace
 from squall.sdk.lanes import ask, change
-from squall.sdk.shared_object import Objects, SharedObject, in_messages, packed, unpacked
+from squall.sdk.shared_object import Objects, SharedObject, in_messages, packed, parts_of, unpacked
 
 _MISSING: Any = object()
 
@@ -76,8 +77,8 @@ class Dict(SharedObject):
 
     async def _get(self, key: Any, default: Any = None) -> Any:
         """The value of a key; `default` where it is not there. Raises DictKeyInvalid, DeserializationError."""
-        frame = await ask("dict.get", await self._of(), key_bytes(key))
-        return unpacked(frame, [len(frame.payload)])[0] if frame.head()["found"] else default
+        found = await self.packed_value(key)
+        return default if found is None else unpacked(found)
 
     async def _put(self, key: Any, value: Any, *, skip_if_exists: bool = False) -> bool:
         """Puts a value, in place of the one that is there; whether it was put.
@@ -92,7 +93,7 @@ class Dict(SharedObject):
         """Takes a key out, and gives its value; one of several who pop it at once gets it. Raises KeyError without a default."""
         frame = await change("dict.pop", await self._of(), key_bytes(key))
         if frame.head()["found"]:
-            return unpacked(frame, [len(frame.payload)])[0]
+            return unpacked(bytes(frame.payload))
         if default is _MISSING:
             raise KeyError(key)
         return default
@@ -110,7 +111,10 @@ class Dict(SharedObject):
         for some in in_messages(entries):
             keys, values = [key for key, _ in some], [value for _, value in some]
             head = {**of, "K": list(map(len, keys)), "V": list(map(len, values)), "new": only_new}
-            new += int((await change("dict.put", head, b"".join(keys + values))).head()["new"])
+            try:
+                new += int((await change("dict.put", head, b"".join(keys + values))).head()["new"])
+            except DictFull as full:
+                raise DictFull(f"{self}: {full.message}", remedy=full.remedy) from None
         return new
 
     async def _contains(self, key: Any) -> bool:
@@ -137,25 +141,31 @@ class Dict(SharedObject):
         async for entry in self._entries(look=False):
             yield entry
 
+    async def packed_value(self, key: Any) -> bytes | None:
+        """The value of a key as it was packed; None where it is not there."""
+        frame = await ask("dict.get", await self._of(), key_bytes(key))
+        return bytes(frame.payload) if frame.head()["found"] else None
+
+    async def packed_entries(self, *, look: bool) -> AsyncIterator[tuple[Any, bytes]]:
+        """Keys with their values as they were packed, or where only keys are looked at, with nothing; a page at a time."""
+        after, of = b"", {**await self._of(), "look": look}
+        while True:
+            frame = await ask("dict.entries", of, after)
+            lengths = frame.head()
+            keys, values = parts_of(frame, lengths["K"], lengths["V"])
+            if not keys:
+                return
+            for key, value in zip(keys, values or [b""] * len(keys), strict=True):
+                yield key_of(key), value
+            after = keys[-1]
+
     async def _clear(self) -> None:
         """Removes all keys at once."""
         await change("shared.clear", await self._of())
 
     async def _entries(self, *, look: bool) -> AsyncIterator[tuple[Any, Any]]:
-        """Keys with their values, or with None where only they are looked at; a page at a time."""
-        after, of = b"", {**await self._of(), "look": look}
-        while True:
-            frame = await ask("dict.entries", of, after)
-            lengths, payload, at, keys = frame.head(), bytes(frame.payload), 0, []
-            for length in lengths["K"]:
-                keys.append(payload[at : at + length])
-                at += length
-            if not keys:
-                return
-            values = [None] * len(keys) if look else unpacked(frame, lengths["V"], at=at)
-            for key, value in zip(keys, values, strict=True):
-                yield key_of(key), value
-            after = keys[-1]
+        async for key, value in self.packed_entries(look=look):
+            yield key, None if look else unpacked(value)
 
 
 Dict.objects = Objects(Dict)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from types import TracebackType
@@ -39,7 +40,7 @@ class SharedObject:
     def __init__(
         self, name: str | None = None, *, create: bool = False, object_id: str | None = None
     ) -> None:
-        self.name = None if name is None else check_name(name, f"a {self._kind.word}")
+        self.name = name
         self._create = create
         self._id = object_id
 
@@ -70,7 +71,7 @@ class SharedObject:
         name: letters, digits and `._-`, 64 at most. Raises SharedNameInvalid; what is done first raises SharedNotFound.
         """
         check_environment(environment_name)
-        return cls(name, create=create_if_missing)
+        return cls(check_name(name, f"a {cls._kind.word}"), create=create_if_missing)
 
     @classmethod
     def ephemeral(cls, *, environment_name: str | None = None) -> Ephemeral[Self]:
@@ -170,13 +171,18 @@ class Ephemeral(Generic[O]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SharedInfo:
-    """What there is. entries: keys of a Dict, or items of a Queue in all its partitions; created_s: in seconds since 1970."""
+    """What there is. entries: keys of a Dict, or items of a Queue in all its partitions; created_s: in seconds since 1970.
+
+    waiting_gets, waiting_puts: how many wait there for items, and for room.
+    """
 
     name: str
     created_s: float
     entries: int
     size_bytes: int
     partitions: int = 0
+    waiting_gets: int = 0
+    waiting_puts: int = 0
 
 
 class Objects(Generic[O]):
@@ -190,8 +196,7 @@ class Objects(Generic[O]):
 
     async def _create(self, name: str, *, environment_name: str | None = None) -> O:
         """The one of this name, made where there is none. Raises SharedNameInvalid, ResourceExhaustedError."""
-        check_environment(environment_name)
-        made = self._cls(name, create=True)
+        made = self._cls.from_name(name, create_if_missing=True, environment_name=environment_name)
         await made._of()
         return made
 
@@ -206,6 +211,8 @@ class Objects(Generic[O]):
                 entries=row["len"],
                 size_bytes=row["bytes"],
                 partitions=row["partitions"],
+                waiting_gets=row["waiting"]["items"],
+                waiting_puts=row["waiting"]["room"],
             )
             for row in json.loads(bytes(frame.payload))
         ]
@@ -224,6 +231,13 @@ class Objects(Generic[O]):
                 raise
 
 
+def seconds(value: Any, what: str) -> float:
+    """A time in seconds, as float. Raises InvalidError that names it."""
+    if isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value):
+        return float(value)
+    raise InvalidError(f"{what}={value!r:.90} is no time in seconds", remedy=f"write a number, as {what}=30")
+
+
 def packed(values: Iterable[Any]) -> list[bytes]:
     """Values as bytes. Raises SerializationError, SharedValueTooLarge."""
     many = pack_many(list(values))
@@ -240,9 +254,21 @@ def packed(values: Iterable[Any]) -> list[bytes]:
     return found
 
 
-def unpacked(frame: Frame, lengths: Sequence[int], *, at: int = 0) -> list[Any]:
-    """The values in a frame from byte `at` on. Raises DeserializationError."""
-    return unpack_many(bytes(memoryview(frame.payload)[at:]), lengths)
+def unpacked(data: bytes) -> Any:
+    """The value that was packed. Raises DeserializationError."""
+    return unpack_many(data, [len(data)])[0]
+
+
+def parts_of(frame: Frame, *lengths: Sequence[int]) -> list[list[bytes]]:
+    """What a frame holds, one part behind the other, for each list of their lengths."""
+    payload, at, found = bytes(frame.payload), 0, []
+    for some in lengths:
+        parts = []
+        for length in some:
+            parts.append(payload[at : at + length])
+            at += length
+        found.append(parts)
+    return found
 
 
 def in_messages(parts: Sequence[tuple[bytes, ...]]) -> Iterable[Sequence[tuple[bytes, ...]]]:

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator, Iterable
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 from squall.model.errors import InvalidError, QueueEmpty, QueueFull
 from squall.model.shared import MOST_AT_ONCE, TTL_S, SharedKind, check_partition
 from squall.sdk.face import Face, ItemsFace
 from squall.sdk.lanes import ask, change, take
-from squall.sdk.shared_object import Objects, SharedObject, in_messages, packed, unpacked
+from squall.sdk.shared_object import Objects, SharedObject, in_messages, packed, parts_of, seconds, unpacked
+from squall.sdk.watch import watcher_now
 from squall.wire.codec import Frame
+
+_NOTE_AFTER_S: Final = 1.0
+"""How long a put waits for room before it says so."""
 
 
 class Queue(SharedObject):
@@ -73,19 +77,29 @@ class Queue(SharedObject):
         Between these parts others may put theirs. Where one part finds no room, QueueFull says in `put` how many items of
         the earlier parts are in the Queue. Raises as `put` does.
         """
-        head = {**await self._at(partition), "ttl": float(partition_ttl)}
+        head = {**await self._at(partition), "ttl": seconds(partition_ttl, "partition_ttl")}
         wait_s = _wait_s(timeout, block=block)
         until_s = None if wait_s is None else time.monotonic() + wait_s
         done = 0
         for some in in_messages([(value,) for value in packed(values)]):
             parts = [value for (value,) in some]
-            asked = {**head, "V": list(map(len, parts))}
-            left_s = None if until_s is None else max(0.0, until_s - time.monotonic())
             try:
-                await change("queue.put", asked, b"".join(parts), wait_s=left_s)
+                await self._put_part({**head, "V": list(map(len, parts))}, b"".join(parts), until_s)
             except QueueFull as full:
-                raise QueueFull(full.message, remedy=full.remedy, put=done) from None
+                raise QueueFull(f"{self}: {full.message}", remedy=full.remedy, put=done) from None
             done += len(parts)
+
+    async def _put_part(self, head: dict[str, Any], payload: bytes, until_s: float | None) -> None:
+        """Puts what one message holds. Whoever has waited for a second is told for what."""
+        left_s = _left(until_s)
+        if left_s is None or left_s > _NOTE_AFTER_S:
+            try:
+                await change("queue.put", head, payload, wait_s=_NOTE_AFTER_S)
+            except QueueFull as full:
+                watcher_now().note(f"a put into {self} waits for room: {full.message}")
+            else:
+                return
+        await change("queue.put", head, payload, wait_s=_left(until_s))
 
     async def _get(
         self,
@@ -115,7 +129,7 @@ class Queue(SharedObject):
 
         It waits for the first as `get` does, and for no more; without `block` it gives an empty list. Raises as `get` does.
         """
-        if not isinstance(n, int) or n < 1:
+        if type(n) is not int or n < 1:
             raise InvalidError(f"{n!r} items cannot be taken", remedy="ask for 1 or more")
         head = {**await self._at(partition), "most": min(n, MOST_AT_ONCE)}
         found = await take(head, _values_of, wait_s=_wait_s(timeout, block=block))
@@ -130,15 +144,9 @@ class Queue(SharedObject):
 
         item_poll_timeout: how long to wait for the next one before it ends. What others take meanwhile may be left out.
         """
-        head, after = await self._at(partition), 0
-        while True:
-            frame = await ask("queue.items", {**head, "after": after}, wait_s=max(0.0, item_poll_timeout))
-            places = frame.head()["N"]
-            if not places:
-                return
-            for value in _values_of(frame):
-                yield value
-            after = places[-1]
+        wait_s = max(0.0, seconds(item_poll_timeout, "item_poll_timeout"))
+        async for value in self.packed_items(partition, wait_s=wait_s):
+            yield unpacked(value)
 
     async def _len(self, *, partition: str | None = None, total: bool = False) -> int:
         """How many items a partition has; total: all partitions together."""
@@ -148,6 +156,20 @@ class Queue(SharedObject):
         """Removes the items of a partition; all: of all partitions."""
         await change("shared.clear", {**await self._at(partition), "all": all})
 
+    async def packed_items(
+        self, partition: str | None, *, wait_s: float = 0.0, most: int = MOST_AT_ONCE
+    ) -> AsyncIterator[bytes]:
+        """The items of a partition as they were packed, which stay. most: how many are fetched at once."""
+        head, after = {**await self._at(partition), "most": most}, 0
+        while True:
+            frame = await ask("queue.items", {**head, "after": after}, wait_s=wait_s)
+            (values,) = parts_of(frame, frame.head()["V"])
+            if not values:
+                return
+            for value in values:
+                yield value
+            after = frame.head()["N"][-1]
+
     async def _at(self, partition: str | None) -> dict[str, Any]:
         """The head that names a partition. Raises SharedNameInvalid."""
         check_partition(partition)
@@ -155,14 +177,19 @@ class Queue(SharedObject):
 
 
 def _values_of(frame: Frame) -> list[Any]:
-    return unpacked(frame, frame.head()["V"])
+    (values,) = parts_of(frame, frame.head()["V"])
+    return [unpacked(value) for value in values]
 
 
 def _wait_s(timeout: float | None, *, block: bool) -> float | None:
     """How long the server is to wait; None for ever."""
     if not block:
         return 0.0
-    return None if timeout is None else max(0.0, float(timeout))
+    return None if timeout is None else max(0.0, seconds(timeout, "timeout"))
+
+
+def _left(until_s: float | None) -> float | None:
+    return None if until_s is None else max(0.0, until_s - time.monotonic())
 
 
 Queue.objects = Objects(Queue)

@@ -98,6 +98,14 @@ class Standing:
             if not standing and self._standing.get(place) is standing:
                 del self._standing[place]
 
+    def count(self, of: SharedId, what: For) -> int:
+        """How many wait at an object for this."""
+        return sum(
+            len(standing)
+            for place, standing in self._standing.items()
+            if place.of == of and place.what is what
+        )
+
     def ring(self, place: Place, most: int) -> None:
         """Wakes the first of those who stand there and sleep, `most` of them."""
         for asker in self._standing.get(place, ()):

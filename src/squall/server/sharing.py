@@ -30,6 +30,7 @@ from squall.state.sharing.records import (
     GiveBack,
     Item,
     Page,
+    PutEntries,
     PutItems,
     Said,
     SharedRecord,
@@ -168,8 +169,8 @@ class Sharing:
             raise ConflictError(
                 "this change was sent before one that has been made since, so nobody waits for it"
             )
-        if answer.said is Said.FULL and not isinstance(change, PutItems):
-            raise DictFull(f"the Dict {change.of} has no room for this")
+        if answer.said is Said.FULL and isinstance(change, PutEntries):
+            raise DictFull(await self._why_full(change))
         return answer
 
     async def put(self, change: PutItems, asker: Asker, wait_s: float | None) -> Answer:
@@ -184,7 +185,7 @@ class Sharing:
                 # Where the partition ends before that, there is room then, and nobody rings.
                 await asker.heard(_sooner(_left(until_s), answer.free_s))
                 if asker.gone or (not asker.rung and _is_past(until_s)):
-                    raise _full(change)
+                    raise QueueFull(await self._why_full(change))
         self._rang_in(change.of, change.partition, len(change.values))
         return answer
 
@@ -216,6 +217,22 @@ class Sharing:
         self._tidy_soon()
         return answer
 
+    async def _why_full(self, change: PutItems | PutEntries) -> str:
+        """Which of its bounds keeps a change out, as far as that is still so. Raises SharedNotFound."""
+        bounds = change.bounds
+        if isinstance(change, PutEntries):
+            held, more, where = await self.size(change.of, ""), len(change.entries), "the Dict"
+        else:
+            held, more = await self.size(change.of, change.partition), len(change.values)
+            where = f"the partition {change.partition!r}" if change.partition else "the Queue"
+            if not held:
+                return f"there are {bounds.partitions:,} partitions, which is as many as a Queue may have"
+        if held + more > bounds.entries:
+            return f"{where} holds {held:,}, and may hold {bounds.entries:,}"
+        return (
+            f"{where} holds {held:,}, which take nearly {bounds.size_bytes >> 20} MiB, and may not take more"
+        )
+
     def _rang_in(self, of: SharedId, partition: str, count: int) -> None:
         self._standing.ring(Place(For.ITEMS, of, partition), count)
         self._standing.ring_all(of, what=For.SIGHT)
@@ -239,6 +256,10 @@ class Sharing:
     async def objects(self, kind: SharedKind) -> tuple[SharedSize, ...]:
         """Every object of a kind, and how much each holds."""
         return await self.state.shared_objects(kind, now_s=time.time())
+
+    def waiting(self, of: SharedId, what: For) -> int:
+        """How many wait at an object, in whatever partition."""
+        return self._standing.count(of, what)
 
     async def size(self, of: SharedId, partition: str | None) -> int:
         """How many entries or items there are. Raises SharedNotFound."""
@@ -290,11 +311,6 @@ def gone(of: SharedId) -> SharedNotFound:
     """What is said of an object that is not there."""
     word = next((kind.word for kind in SharedKind if is_id(of, kind.prefix)), "object")
     return SharedNotFound(f"the {word} {of} is not there: it was deleted, or ended with its client")
-
-
-def _full(change: PutItems) -> QueueFull:
-    part = f"the partition {change.partition!r} of " if change.partition else ""
-    return QueueFull(f"{part}the Queue {change.of} has no room for {len(change.values)} more")
 
 
 def _until(wait_s: float | None) -> float | None:

@@ -21,7 +21,7 @@ from squall.model.shared import (
     SharedKind,
     check_partition,
 )
-from squall.server.askers import Asker
+from squall.server.askers import Asker, For
 from squall.server.sharing import Sharing
 from squall.state.sharing.records import (
     Clear,
@@ -50,7 +50,7 @@ async def find(sharing: Sharing, asker: Asker, head: Head, _payload: bytes) -> N
 async def rows(sharing: Sharing, asker: Asker, head: Head, _payload: bytes) -> None:
     """Every object of a kind that has a name, and how much each holds."""
     found = await sharing.objects(SharedKind(head["kind"]))
-    _end(asker, {}, json.dumps([_row(one) for one in found if one.shared.name]).encode())
+    _end(asker, {}, json.dumps([_row(sharing, one) for one in found if one.shared.name]).encode())
 
 
 async def delete(sharing: Sharing, asker: Asker, head: Head, _payload: bytes) -> None:
@@ -183,7 +183,7 @@ def _end(asker: Asker, head: Head, *payload: bytes) -> None:
         asker.stream.end(head, *payload)
 
 
-def _row(one: SharedSize) -> Head:
+def _row(sharing: Sharing, one: SharedSize) -> Head:
     return {
         "name": one.shared.name,
         "id": one.shared.id,
@@ -192,6 +192,7 @@ def _row(one: SharedSize) -> Head:
         "len": one.entries,
         "bytes": one.size_bytes,
         "partitions": one.partitions,
+        "waiting": {str(what.value): sharing.waiting(one.shared.id, what) for what in (For.ROOM, For.ITEMS)},
     }
 
 
