@@ -170,6 +170,16 @@ def test_dicts_and_queues_lose_and_double_nothing_though_their_server_is_killed_
     assert client.ends_well()
 
 
+def test_what_is_shared_changes_once_though_servers_die_between_a_commit_and_its_answer(own: House) -> None:
+    # Each server dies at its 400th change, which is on record then; the whole has some 1,800.
+    own.environ["SQUALL_FAULT"] = "sharing.changed:400"
+    client = Client(own, "shared")
+    assert client.next() == "begun"
+    first = member(own, "server")
+    assert client.ends_well()
+    assert member(own, "server") != first
+
+
 def test_a_spawned_map_goes_on_and_is_fetched_by_another_process(own: House) -> None:
     client = Client(own, "spawned")
     assert client.next() == "begun"

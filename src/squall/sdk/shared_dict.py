@@ -14,7 +14,17 @@ from squall.sdk.face import Face, ItemsFace
 from squall.sdk.lanes import ask, change
 from squall.sdk.shared_object import Objects, SharedObject, in_messages, packed, parts_of, unpacked
 
-_MISSING: Any = object()
+
+class _Missing:
+    """No value, where None is one."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "MISSING"
+
+
+_MISSING: Any = _Missing()
 
 
 class Dict(SharedObject):
@@ -23,6 +33,8 @@ class Dict(SharedObject):
     Keys are strings, bytes, numbers, bools, None and tuples of these; values whatever can be pickled, up to 2 MiB each.
     A value that was got is a copy: changed, it has to be put again.
 
+    Dict.from_name(name, create_if_missing=False): a handle of one. Dict.ephemeral(): one for as long as a `with` lasts.
+    Dict.objects.create(name), .list(), .delete(name): makes one, lists them, removes one with all that it holds.
     get(key, default=None): the value of a key. d[key]: the same; raises KeyError.
     put(key, value, *, skip_if_exists=False): whether it was put. d[key] = value: puts it.
     pop(key, default): takes a key out and gives its value; raises KeyError without a default. del d[key]: takes it out.

@@ -24,6 +24,8 @@ class Queue(SharedObject):
     It has partitions, each with an order of its own; one that is not named is a partition too. Each item goes to one who
     takes it. Items are whatever can be pickled, up to 2 MiB each. Times are in seconds.
 
+    Queue.from_name(name, create_if_missing=False): a handle of one. Queue.ephemeral(): one for as long as a `with` lasts.
+    Queue.objects.create(name), .list(), .delete(name): makes one, lists them, removes one with all that it holds.
     put(value, block=True, timeout=None, *, partition=None, partition_ttl=86400): puts an item; waits for room in a full one.
     put_many(values, ...): the same for many. get(block=True, timeout=None, *, partition=None): takes the first item.
     get_many(n, ...): takes up to n. iterate(*, partition=None, item_poll_timeout=0.0): looks at the items, which stay.

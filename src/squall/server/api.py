@@ -425,8 +425,8 @@ def shared(connection: Connection, stream: Stream, head: dict[str, Any], frame: 
     """Something about Dicts and Queues."""
     if "wait" in head and head["wait"] != 0:
         _make_way(connection, stream)
-    ask = sharing_streams.QUESTIONS[str(head["t"])]
-    _spawn(connection.house, stream, ask(connection.house.sharing, Asker(stream), head, bytes(frame.payload)))
+    work = sharing_streams.answer(connection.house.sharing, Asker(stream), head, bytes(frame.payload))
+    _spawn(connection.house, stream, work)
 
 
 HANDLERS: dict[str, Handler] = {

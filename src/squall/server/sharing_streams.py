@@ -38,7 +38,18 @@ from squall.state.sharing.records import (
 Head = dict[str, Any]
 Ask = Callable[[Sharing, Asker, Head, bytes], Coroutine[Any, Any, None]]
 
+_LARGEST: Final = 2**53
+"""Beyond it, not every reader of JSON keeps a number as it is."""
+
 LONGEST_WAIT_S: Final = 10 * 365 * 86_400.0
+
+
+async def answer(sharing: Sharing, asker: Asker, head: Head, payload: bytes) -> None:
+    """Answers one of QUESTIONS. Raises InvalidError for one that is not as it should be."""
+    try:
+        await QUESTIONS[str(head["t"])](sharing, asker, head, payload)
+    except (KeyError, TypeError, ValueError) as wrong:
+        raise InvalidError(f"the message {head['t']!r} is not as it should be: {wrong!r}") from wrong
 
 
 async def find(sharing: Sharing, asker: Asker, head: Head, _payload: bytes) -> None:
@@ -123,7 +134,9 @@ async def queue_put(sharing: Sharing, asker: Asker, head: Head, payload: bytes) 
     """Items, behind those that are in the partition."""
     values = _cut(payload, head["V"])
     _check_values(values)
-    ttl_s = float(head["ttl"])
+    ttl_s = head["ttl"]
+    if type(ttl_s) not in {int, float}:
+        raise InvalidError(f"{ttl_s!r:.90} is no time in seconds")
     if not SHORTEST_TTL_S <= ttl_s <= LONGEST_TTL_S:
         raise InvalidError(
             f"a partition is kept from {SHORTEST_TTL_S:g} to {LONGEST_TTL_S:g} s, not {ttl_s:g} s"
@@ -164,7 +177,7 @@ async def queue_back(sharing: Sharing, asker: Asker, head: Head, _payload: bytes
 async def queue_items(sharing: Sharing, asker: Asker, head: Head, _payload: bytes) -> None:
     """Items behind a place, which stay where they are."""
     after = head.get("after", 0)
-    if type(after) is not int:
+    if type(after) is not int or not 0 <= after < _LARGEST:
         raise InvalidError(f"{after!r} is no place in a partition")
     found = await sharing.items(
         _of(head, SharedKind.QUEUE),
@@ -205,7 +218,7 @@ def _of(head: Head, *kinds: SharedKind) -> SharedId:
 
 def _turn(head: Head) -> Turn:
     lane, number = str(head["lane"]), head["no"]
-    if not is_id(lane, LANE) or type(number) is not int or not 0 < number < 2**53:
+    if not is_id(lane, LANE) or type(number) is not int or not 0 < number < _LARGEST:
         raise InvalidError(f"{lane!r:.90} and {number!r:.90} say no turn of a lane")
     return Turn(lane=LaneId(lane), number=number, at_s=0.0)
 

@@ -276,6 +276,30 @@ async def of_many_who_take_at_once_each_gets_other_items(store: StateStore) -> N
     assert await store.entry(_DICT.id, b"k") == (b"%d" % winner,)
 
 
+async def no_look_is_older_than_what_was_answered_before_it(store: StateStore) -> None:
+    lane = await _made(store)
+    await lane.put({b"k": b"0"})
+    last, asked, answered, seen = 60, 0, 0, 0
+
+    async def write() -> None:
+        nonlocal asked, answered
+        for asked in range(1, last + 1):
+            await lane.put({b"k": b"%d" % asked})
+            answered = asked
+
+    async def look() -> None:
+        nonlocal seen
+        while seen < last:
+            at_least = max(answered, seen)
+            found = await store.entry(_DICT.id, b"k")
+            assert found is not None
+            assert at_least <= int(found[0]) <= asked
+            seen = max(seen, int(found[0]))
+            await asyncio.sleep(0)
+
+    await asyncio.gather(write(), *(look() for _ in range(4)))
+
+
 CHECKS: Final[tuple[Check, ...]] = (
     an_object_is_found_by_its_name_and_made_once,
     what_objects_hold_is_listed,
@@ -290,5 +314,6 @@ CHECKS: Final[tuple[Check, ...]] = (
     a_dropped_object_is_gone_with_what_it_held,
     what_nobody_reaches_is_tidied,
     of_many_who_take_at_once_each_gets_other_items,
+    no_look_is_older_than_what_was_answered_before_it,
 )
 """Each takes a fresh, empty store, and raises AssertionError where the store is none of ours."""
