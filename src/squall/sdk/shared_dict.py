@@ -167,7 +167,7 @@ class Dict(SharedObject):
             keys, values = parts_of(frame, lengths["K"], lengths["V"])
             if not keys:
                 return
-            for key, value in zip(keys, values or [b""] * len(keys), strict=True):
+            for key, value in zip(keys, values, strict=True):
                 yield key_of(key), value
             after = keys[-1]
 

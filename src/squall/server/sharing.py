@@ -47,7 +47,9 @@ GRACE_S: Final = 10.0
 UNCLAIMED_S: Final = 60.0
 """How long one waits after the server has started, for the client of the server before."""
 
-LANES_KEPT_S: Final = 86_400.0
+LANES_KEPT_S: Final = 3600.0
+"""How long the last answer of a lane is kept for a client that sends its change again: such a one is back within a minute."""
+
 _log = logging.getLogger("squall.server")
 _CHANGED = faults.declare(
     "sharing.changed", "a change of a Dict or a Queue is on record, and nobody was told"

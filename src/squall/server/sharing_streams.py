@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any, Final
 
@@ -124,9 +125,9 @@ async def dict_pop(sharing: Sharing, asker: Asker, head: Head, payload: bytes) -
 async def dict_entries(sharing: Sharing, asker: Asker, head: Head, payload: bytes) -> None:
     """Entries behind a key, or with `look` their keys alone; none behind the last."""
     of = _of(head, SharedKind.DICT)
-    found = await sharing.entries(of, payload, _page(head))
-    keys = [key for key, _ in found]
-    values = [] if head.get("look") else [value for _, value in found]
+    page = replace(_page(head), only_keys=bool(head.get("look")))
+    found = await sharing.entries(of, payload, page)
+    keys, values = [key for key, _ in found], [value for _, value in found]
     _end(asker, {"K": _lengths(keys), "V": _lengths(values)}, b"".join(keys + values))
 
 

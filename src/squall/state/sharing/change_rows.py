@@ -26,6 +26,10 @@ from squall.state.sharing.records import (
 
 _GONE: Final = Answer(said=Said.GONE)
 _FULL: Final = Answer(said=Said.FULL)
+_BEHIND: Final = (
+    "FROM dict_entries WHERE key > ? AND heap ="
+    " (SELECT no FROM shared_heaps WHERE object = ? AND part = '' AND object <> '')"
+)
 
 
 def put_changes(db: Connection, changes: Sequence[Change]) -> list[Answer]:
@@ -67,38 +71,43 @@ def get_entry(db: Connection, of: SharedId, key: bytes) -> tuple[bytes] | None:
 
 def list_entries(db: Connection, of: SharedId, after: bytes, page: Page) -> tuple[tuple[bytes, bytes], ...]:
     """Entries whose keys come after this one."""
-    rows = db.execute(
-        "SELECT key, value FROM dict_entries WHERE key > ? AND heap ="
-        " (SELECT no FROM shared_heaps WHERE object = ? AND part = '' AND object <> '') ORDER BY key LIMIT ?",
-        (after, of, page.most),
-    ).fetchall()
-    sizes = [len(row[0]) + len(row[1]) for row in rows]
-    some = rows[: plan_page(sizes, most=page.most, most_bytes=page.most_bytes)]
-    return tuple((bytes(key), bytes(value)) for key, value in some)
+    while True:
+        # Sizes first: a thousand large values are not read to give one.
+        sizes = db.execute(
+            f"SELECT key, {'0' if page.only_keys else 'length(value)'} {_BEHIND} ORDER BY key LIMIT ?",
+            (after, of, page.most),
+        ).fetchall()
+        lengths = [len(key) + length for key, length in sizes]
+        some = plan_page(lengths, most=page.most, most_bytes=page.most_bytes)
+        if page.only_keys or not some:
+            return tuple((bytes(key), b"") for key, _ in sizes[:some])
+        rows = db.execute(
+            f"SELECT key, value {_BEHIND} AND key <= ? ORDER BY key", (after, of, sizes[some - 1][0])
+        ).fetchall()
+        # Without any, somebody took them between the two looks, and others may stand behind them.
+        if rows:
+            return tuple((bytes(key), bytes(value)) for key, value in rows)
 
 
-def list_items(
-    db: Connection, of: SharedId, partition: str, *, after: int, page: Page, now_s: float
-) -> tuple[Item, ...]:
+def list_items(db: Connection, heap: object_rows.Heap | None, after: int, page: Page) -> tuple[Item, ...]:
     """Items of a partition behind a place."""
-    heap = object_rows.get_heap(db, of, partition, now_s)
-    return () if heap is None else _items(db, heap.no, after, page)
-
-
-def _items(db: Connection, heap: int, after: int, page: Page) -> tuple[Item, ...]:
-    """Their sizes are asked for first: a thousand large ones are not read to give one."""
-    sizes = db.execute(
-        "SELECT no, length(value) FROM queue_items WHERE heap = ? AND no > ? ORDER BY no LIMIT ?",
-        (heap, after, page.most),
-    ).fetchall()
-    some = plan_page([row[1] for row in sizes], most=page.most, most_bytes=page.most_bytes)
-    if not some:
+    if heap is None:
         return ()
-    rows = db.execute(
-        "SELECT no, value FROM queue_items WHERE heap = ? AND no > ? AND no <= ? ORDER BY no",
-        (heap, after, sizes[some - 1][0]),
-    )
-    return tuple(Item(no=no, value=bytes(value)) for no, value in rows)
+    while True:
+        # As with entries.
+        sizes = db.execute(
+            "SELECT no, length(value) FROM queue_items WHERE heap = ? AND no > ? ORDER BY no LIMIT ?",
+            (heap.no, after, page.most),
+        ).fetchall()
+        some = plan_page([row[1] for row in sizes], most=page.most, most_bytes=page.most_bytes)
+        if not some:
+            return ()
+        rows = db.execute(
+            "SELECT no, value FROM queue_items WHERE heap = ? AND no > ? AND no <= ? ORDER BY no",
+            (heap.no, after, sizes[some - 1][0]),
+        ).fetchall()
+        if rows:
+            return tuple(Item(no=no, value=bytes(value)) for no, value in rows)
 
 
 def _put_entries(db: Connection, change: PutEntries) -> Answer:
@@ -169,7 +178,7 @@ def _take_items(db: Connection, change: TakeItems) -> Answer:
     """What finds nothing is not recorded: sent again, it may find something."""
     heap = object_rows.get_heap(db, change.of, change.partition, change.turn.at_s)
     page = Page(most=change.most, most_bytes=change.most_bytes)
-    items = () if heap is None else _items(db, heap.no, 0, page)
+    items = list_items(db, heap, 0, page)
     if heap is None or not items:
         return Answer()
     db.execute("DELETE FROM queue_items WHERE heap = ? AND no <= ?", (heap.no, items[-1].no))

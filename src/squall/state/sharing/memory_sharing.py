@@ -132,7 +132,9 @@ class MemorySharing:
     async def entries(self, of: SharedId, *, after: bytes, page: Page) -> tuple[tuple[bytes, bytes], ...]:
         self._open()
         heap = self._heaps.get(of, {}).get("", _Heap())
-        found = [(key, heap.entries[key]) for key in sorted(heap.entries) if key > after]
+        found = [
+            (key, b"" if page.only_keys else heap.entries[key]) for key in sorted(heap.entries) if key > after
+        ]
         sizes = [len(key) + len(value) for key, value in found]
         return tuple(found[: plan_page(sizes, most=page.most, most_bytes=page.most_bytes)])
 

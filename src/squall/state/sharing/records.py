@@ -143,7 +143,11 @@ class Item:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Page:
-    """Where to go on in what an object holds, and how much to give: `most` of them, and `most_bytes` after the first."""
+    """How much to give of what an object holds: `most` of them, and `most_bytes` after the first.
+
+    only_keys: of entries, their keys with empty values.
+    """
 
     most: int
     most_bytes: int
+    only_keys: bool = False

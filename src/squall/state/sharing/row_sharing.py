@@ -55,7 +55,7 @@ class RowSharing:
         self, of: SharedId, partition: str, *, after: int, page: Page, now_s: float
     ) -> tuple[Item, ...]:
         return await self._readers.read(
-            lambda db: change_rows.list_items(db, of, partition, after=after, page=page, now_s=now_s)
+            lambda db: change_rows.list_items(db, object_rows.get_heap(db, of, partition, now_s), after, page)
         )
 
     async def shared_size(self, of: SharedId, partition: str | None, *, now_s: float) -> int | None:

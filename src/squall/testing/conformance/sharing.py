@@ -121,6 +121,8 @@ async def a_dict_gives_what_was_put_last(store: StateStore) -> None:
     assert await store.entries(_DICT.id, after=b"", page=_PAGE) == ((b"a", b"5"), (b"b", b"2"), (b"c", b""))
     page = Page(most=1, most_bytes=1000)
     assert await store.entries(_DICT.id, after=b"a", page=page) == ((b"b", b"2"),)
+    keys = Page(most=2, most_bytes=1000, only_keys=True)
+    assert await store.entries(_DICT.id, after=b"", page=keys) == ((b"a", b""), (b"b", b""))
     assert await store.entries(_DICT.id, after=b"a", page=Page(most=9, most_bytes=1)) == ((b"b", b"2"),)
 
 
