@@ -12,7 +12,7 @@ from squall.cli.sharing import delete_objects, jsonable, make_object, short, sho
 from squall.model.errors import NotFoundError, UsageError
 from squall.model.shared import SharedKind
 from squall.sdk.blocking import run_blocking
-from squall.sdk.face import ItemsFace
+from squall.sdk.face import PagesFace
 from squall.sdk.shared_dict import Dict
 from squall.wire.plain_value import plain_value
 
@@ -72,7 +72,7 @@ def items(*, name: str, lines: int, only_keys: bool, as_json: bool) -> None:
     """Show keys and their values."""
     any_client()
     found = Dict.from_name(name)
-    entries = list(islice(ItemsFace(found.packed_entries)(look=only_keys), lines))
+    entries = list(islice(PagesFace(found.packed_entries)(look=only_keys), lines))
     if as_json:
         say_json([_entry(key, value, only_keys=only_keys) for key, value in entries])
         return

@@ -9,7 +9,7 @@ from squall.cli.screen import plain, say, say_json, say_table
 from squall.cli.sharing import delete_objects, jsonable, make_object, short, show_objects
 from squall.model.errors import UsageError
 from squall.model.shared import MOST_AT_ONCE, SharedKind
-from squall.sdk.face import ItemsFace
+from squall.sdk.face import PagesFace
 from squall.sdk.shared_queue import Queue
 from squall.wire.plain_value import plain_value
 
@@ -47,7 +47,7 @@ def list_(*, as_json: bool) -> None:
 def peek(*, name: str, partition: str | None, lines: int, as_json: bool) -> None:
     """Show the first items, which stay in the Queue."""
     any_client()
-    fetched = ItemsFace(Queue.from_name(name).packed_items)(partition, most=min(lines, MOST_AT_ONCE))
+    fetched = PagesFace(Queue.from_name(name).packed_items)(partition, most=min(lines, MOST_AT_ONCE))
     found = [plain_value(value) for value in islice(fetched, lines)]
     if as_json:
         say_json([jsonable(value) for value in found])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 from squall.model.dict_key import key_bytes, key_of
@@ -10,7 +10,7 @@ from squall.model.errors import DictFull
 from squall.model.shared import SharedKind
 from squall.sdk.blocking import run_blocking
 from squall.sdk.boundary import boundary
-from squall.sdk.face import Face, ItemsFace
+from squall.sdk.face import Face, PagesFace
 from squall.sdk.lanes import ask, change
 from squall.sdk.shared_object import Objects, SharedObject, in_messages, packed, parts_of, unpacked
 
@@ -56,9 +56,9 @@ class Dict(SharedObject):
         self.update = Face(self._update)
         self.contains = Face(self._contains)
         self.len = Face(self._len)
-        self.keys = ItemsFace(self._keys)
-        self.values = ItemsFace(self._values)
-        self.items = ItemsFace(self._items)
+        self.keys = PagesFace(self._keys)
+        self.values = PagesFace(self._values)
+        self.items = PagesFace(self._items)
         self.clear = Face(self._clear)
 
     @boundary("call")
@@ -138,28 +138,28 @@ class Dict(SharedObject):
         """How many keys there are."""
         return int((await ask("shared.len", await self._of())).head()["len"])
 
-    async def _keys(self) -> AsyncIterator[Any]:
+    async def _keys(self) -> AsyncIterator[Sequence[Any]]:
         """The keys. One that is there all the while is given once; numbers come in their plainest form, so 1 for 1.0."""
-        async for key, _ in self._entries(look=True):
-            yield key
+        async for page in self.packed_entries(look=True):
+            yield [key for key, _ in page]
 
-    async def _values(self) -> AsyncIterator[Any]:
+    async def _values(self) -> AsyncIterator[Sequence[Any]]:
         """The values."""
-        async for _, value in self._entries(look=False):
-            yield value
+        async for page in self.packed_entries(look=False):
+            yield [unpacked(value) for _, value in page]
 
-    async def _items(self) -> AsyncIterator[tuple[Any, Any]]:
+    async def _items(self) -> AsyncIterator[Sequence[tuple[Any, Any]]]:
         """Keys with their values."""
-        async for entry in self._entries(look=False):
-            yield entry
+        async for page in self.packed_entries(look=False):
+            yield [(key, unpacked(value)) for key, value in page]
 
     async def packed_value(self, key: Any) -> bytes | None:
         """The value of a key as it was packed; None where it is not there."""
         frame = await ask("dict.get", await self._of(), key_bytes(key))
         return bytes(frame.payload) if frame.head()["found"] else None
 
-    async def packed_entries(self, *, look: bool) -> AsyncIterator[tuple[Any, bytes]]:
-        """Keys with their values as they were packed, or where only keys are looked at, with nothing; a page at a time."""
+    async def packed_entries(self, *, look: bool) -> AsyncIterator[Sequence[tuple[Any, bytes]]]:
+        """Pages of keys with their values as they were packed, or where only keys are looked at, with nothing."""
         after, of = b"", {**await self._of(), "look": look}
         while True:
             frame = await ask("dict.entries", of, after)
@@ -167,17 +167,12 @@ class Dict(SharedObject):
             keys, values = parts_of(frame, lengths["K"], lengths["V"])
             if not keys:
                 return
-            for key, value in zip(keys, values, strict=True):
-                yield key_of(key), value
+            yield list(zip(map(key_of, keys), values, strict=True))
             after = keys[-1]
 
     async def _clear(self) -> None:
         """Removes all keys at once."""
         await change("shared.clear", await self._of())
-
-    async def _entries(self, *, look: bool) -> AsyncIterator[tuple[Any, Any]]:
-        async for key, value in self.packed_entries(look=look):
-            yield key, None if look else unpacked(value)
 
 
 Dict.objects = Objects(Dict)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Sequence
 from typing import Any, ClassVar, Final
 
 from squall.model.errors import InvalidError, QueueEmpty, QueueFull
 from squall.model.shared import MOST_AT_ONCE, TTL_S, SharedKind, check_partition
-from squall.sdk.face import Face, ItemsFace
+from squall.sdk.face import Face, PagesFace
 from squall.sdk.lanes import ask, change, take
 from squall.sdk.shared_object import Objects, SharedObject, in_messages, packed, parts_of, seconds, unpacked
 from squall.sdk.watch import watcher_now
@@ -44,7 +44,7 @@ class Queue(SharedObject):
         self.put_many = Face(self._put_many)
         self.get = Face(self._get)
         self.get_many = Face(self._get_many)
-        self.iterate = ItemsFace(self._iterate)
+        self.iterate = PagesFace(self._iterate)
         self.len = Face(self._len)
         self.clear = Face(self._clear)
 
@@ -141,14 +141,14 @@ class Queue(SharedObject):
 
     async def _iterate(
         self, *, partition: str | None = None, item_poll_timeout: float = 0.0
-    ) -> AsyncIterator[Any]:
+    ) -> AsyncIterator[Sequence[Any]]:
         """The items of a partition in their order, from the first on; they stay where they are.
 
         item_poll_timeout: how long to wait for the next one before it ends. What others take meanwhile may be left out.
         """
         wait_s = max(0.0, seconds(item_poll_timeout, "item_poll_timeout"))
-        async for value in self.packed_items(partition, wait_s=wait_s):
-            yield unpacked(value)
+        async for page in self.packed_items(partition, wait_s=wait_s):
+            yield [unpacked(value) for value in page]
 
     async def _len(self, *, partition: str | None = None, total: bool = False) -> int:
         """How many items a partition has; total: all partitions together."""
@@ -160,16 +160,15 @@ class Queue(SharedObject):
 
     async def packed_items(
         self, partition: str | None, *, wait_s: float = 0.0, most: int = MOST_AT_ONCE
-    ) -> AsyncIterator[bytes]:
-        """The items of a partition as they were packed, which stay. most: how many are fetched at once."""
+    ) -> AsyncIterator[Sequence[bytes]]:
+        """Pages of a partition's items as they were packed, which stay. most: of a page."""
         head, after = {**await self._at(partition), "most": most}, 0
         while True:
             frame = await ask("queue.items", {**head, "after": after}, wait_s=wait_s)
             (values,) = parts_of(frame, frame.head()["V"])
             if not values:
                 return
-            for value in values:
-                yield value
+            yield values
             after = frame.head()["N"][-1]
 
     async def _at(self, partition: str | None) -> dict[str, Any]:

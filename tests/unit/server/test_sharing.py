@@ -12,11 +12,11 @@ from squall.context.fresh import fresh_id
 from squall.model.errors import ConnectionLost, Error, InvalidError, QueueFull, SharedNotFound
 from squall.model.ids import LANE, QUEUE, LaneId, SharedId
 from squall.model.shared import Bounds, SharedKind
-from squall.server.askers import Asker, For
+from squall.server.askers import Asker, For, Place, Standing
 from squall.server.sharing import GRACE_S, Sharing
 from squall.server.sharing_streams import QUESTIONS, answer
 from squall.state.memory_state import MemoryState
-from squall.state.sharing.records import PutItems, SharedRecord, Turn
+from squall.state.sharing.records import PutItems, SharedRecord, TakeItems, Turn
 from squall.wire.codec import Frame, Kind
 from squall.wire.memory_channel import pair
 from squall.wire.session import Session
@@ -282,3 +282,34 @@ def test_a_message_that_is_not_as_it_should_be_is_refused_by_name_and_changes_no
 
 def test_every_message_is_tried() -> None:
     assert GOOD.keys() == QUESTIONS.keys()
+
+
+def test_one_that_leaves_without_having_looked_wakes_the_next() -> None:
+    async def work(scene: Scene) -> None:
+        standing, place = Standing(), Place(For.ITEMS, OF, "")
+        first, second = (Asker(scene.client().open("echo", {}, on_frame=lambda _: None)) for _ in range(2))
+        leaves, stays = standing.at(place, first), standing.at(place, second)
+        leaves.__enter__()
+        with stays:
+            standing.ring(place, 1)
+            assert (first.rung, second.rung) == (True, False)
+            leaves.__exit__(None, None, None)
+            assert second.rung
+        assert standing.count(OF, For.ITEMS) == 0
+
+    play(work)
+
+
+def test_one_that_has_gone_before_it_could_look_takes_nothing() -> None:
+    async def work(scene: Scene) -> None:
+        client = scene.client()
+        await put(client, b"1")
+        stream = client.open("echo", {}, on_frame=lambda _: None)
+        asker = Asker(stream)
+        asker.hear(Frame(Kind.CANCEL, stream.id))
+        turn_ = Turn(lane=LaneId(fresh_id(LANE)), number=1, at_s=0.0)
+        change = TakeItems(of=OF, turn=turn_, most=1, most_bytes=9)
+        assert (await scene.sharing.take(change, asker, None)).values == ()
+        assert await take(client, 0) == b"1"
+
+    play(work)
