@@ -6,6 +6,7 @@ import asyncio
 import tempfile
 from collections.abc import Coroutine
 from dataclasses import dataclass, field, replace
+from itertools import count
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,6 +16,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_stat
 from squall.model.ids import LaneId, SharedId
 from squall.model.shared import Bounds, SharedKind
 from squall.state.memory_state import MemoryState
+from squall.state.postgres_address import PostgresAddress
+from squall.state.postgres_state import PostgresState
 from squall.state.sharing.records import (
     Answer,
     Change,
@@ -31,6 +34,7 @@ from squall.state.sharing.records import (
 )
 from squall.state.sqlite_state import SqliteState
 from squall.state.state_store import StateStore
+from tests.postgres import Postgres
 
 T = TypeVar("T")
 
@@ -260,8 +264,40 @@ class SqliteMachine(SharingMachine):
 
 
 def test_a_memory_state_keeps_shared_objects_as_the_model_says() -> None:
-    run_state_machine_as_test(MemoryMachine, settings=settings(max_examples=100, stateful_step_count=40))
+    run_state_machine_as_test(
+        MemoryMachine, settings=settings(max_examples=100, stateful_step_count=40, deadline=None)
+    )
 
 
 def test_an_sqlite_state_keeps_shared_objects_as_the_model_says_also_over_restarts() -> None:
-    run_state_machine_as_test(SqliteMachine, settings=settings(max_examples=25, stateful_step_count=30))
+    run_state_machine_as_test(
+        SqliteMachine, settings=settings(max_examples=25, stateful_step_count=30, deadline=None)
+    )
+
+
+def test_a_postgres_state_keeps_shared_objects_as_the_model_says_also_over_restarts(
+    postgres: Postgres,
+) -> None:
+    names = count()
+
+    class PostgresMachine(SharingMachine):
+        def __init__(self) -> None:
+            self.database = f"shared_{next(names)}"
+            postgres.sql(f"CREATE DATABASE {self.database}")
+            super().__init__()
+
+        async def open(self) -> StateStore:
+            return await PostgresState.open(PostgresAddress(url=postgres.address(self.database)))
+
+        @rule()
+        def the_server_starts_again(self) -> None:
+            self.run(self.store.close())
+            self.store = self.run(self.open())
+
+        def teardown(self) -> None:
+            super().teardown()
+            postgres.sql(f"DROP DATABASE {self.database} WITH (FORCE)")
+
+    run_state_machine_as_test(
+        PostgresMachine, settings=settings(max_examples=10, stateful_step_count=20, deadline=None)
+    )
