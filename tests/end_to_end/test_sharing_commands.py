@@ -23,7 +23,7 @@ pytestmark = [pytest.mark.needs("linux"), pytest.mark.timeout(180)]
 GOLDEN = Path(__file__).parent / "golden" / "sharing.txt"
 # What differs from run to run.
 _CHANGING = {
-    r"\b\d+s\b": "AGE",
+    r"(?<=B  )\d+[sm]\b": "AGE",
     r"\b\d+ bytes, holds code": "SOME bytes, holds code",
     r"(?<=6    )\d+ B": "SIZE",
 }
