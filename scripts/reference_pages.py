@@ -17,6 +17,7 @@ from squall.runtime.host import Host, SubordinateIds
 from squall.runtime.rungs import rungs
 from squall.sdk import deploy, function_call, image_verbs, verbs
 from squall.sdk.image_declared import Chain
+from squall.sdk.shared_object import SharedObject
 
 # Wide enough that no line of a help page is broken where a reader of the page would not break it.
 _WIDTH = 100
@@ -43,6 +44,15 @@ HOSTS = {
 _NOT_FOR_USERS = {"run_as", "target", "spec", "set_run", "identity", "with_step", "value", "is_generator"}
 # What stands in _VERBS.
 _NOT_FOR_USERS |= {"gather", "publish", "build"}
+_NOT_FOR_USERS |= {"packed_value", "packed_entries", "packed_items"}
+_OF_DICT = ("get", "put", "pop", "update", "contains", "len", "keys", "values", "items", "clear")
+_OF_QUEUE = ("put", "put_many", "get", "get_many", "iterate", "len", "clear")
+
+
+def _awaited(cls: type, *names: str) -> dict[str, Any]:
+    return {name: getattr(cls, f"_{name}") for name in names}
+
+
 _VERBS: dict[type, dict[str, Any]] = {
     squall.App: {"deploy": deploy.Deploy.__call__},
     squall.Function: {
@@ -59,6 +69,8 @@ _VERBS: dict[type, dict[str, Any]] = {
         "publish": image_verbs.Publish.__call__,
         "build": image_verbs.Build.__call__,
     },
+    squall.Dict: _awaited(squall.Dict, *_OF_DICT),
+    squall.Queue: _awaited(squall.Queue, *_OF_QUEUE),
     squall.FunctionCall: {
         "get": squall.FunctionCall.value,
         "iter": squall.FunctionCall._iter,
@@ -70,7 +82,7 @@ _VERBS: dict[type, dict[str, Any]] = {
 PYTHON_HEAD = """
 What `import squall` gives. `help(squall.App.function)` and its like print the same in a terminal; the guides show each at
 work: [running](guides/running.md), [calling](guides/calling.md), [deploying](guides/deploying.md),
-[containers](guides/containers.md), [images](guides/images.md).
+[containers](guides/containers.md), [images](guides/images.md), [what is shared](guides/sharing.md).
 """
 
 
@@ -135,12 +147,12 @@ def python_page(made: str) -> str:
 
 
 def _members(cls: type) -> Iterator[tuple[str, Any]]:
-    # The methods of a class that has many stand in files of their own, each a class below it.
-    parts = [part for part in cls.__mro__ if issubclass(part, Chain)] or [cls]
+    # The methods of a class that has many stand in files of their own, each a class below it; some are those of two classes.
+    parts = [part for part in cls.__mro__ if issubclass(part, (Chain, SharedObject))] or [cls]
     for name, what in (item for part in parts for item in vars(part).items()):
-        shown = callable(what) or isinstance(what, (staticmethod, property))
+        shown = callable(what) or isinstance(what, (staticmethod, classmethod, property))
         if shown and not name.startswith("_") and name not in _NOT_FOR_USERS:
-            yield name, what.__func__ if isinstance(what, staticmethod) else what
+            yield name, what.__func__ if isinstance(what, (staticmethod, classmethod)) else what
     yield from _VERBS.get(cls, {}).items()
 
 
@@ -158,7 +170,7 @@ def _signature(name: str, what: Any) -> str:
     except (TypeError, ValueError):
         return ""
     plain = [parameter.replace(annotation=parameter.empty) for parameter in shown.parameters.values()]
-    plain = [parameter for parameter in plain if parameter.name not in {"self", "later"}]
+    plain = [parameter for parameter in plain if parameter.name not in {"self", "cls", "later"}]
     return f"{name.removeprefix('squall.')}{shown.replace(parameters=plain, return_annotation=shown.empty)}"
 
 

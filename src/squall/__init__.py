@@ -16,6 +16,8 @@ if TYPE_CHECKING:
         is_local as is_local,
     )
     from squall.sdk.secret import Secret as Secret
+    from squall.sdk.shared_dict import Dict as Dict
+    from squall.sdk.shared_queue import Queue as Queue
 
     __version__: str
 
@@ -24,9 +26,11 @@ if TYPE_CHECKING:
 # The imports above say the same to type checkers; a test compares the two.
 _HOMES = {
     "App": "squall.sdk.app",
+    "Dict": "squall.sdk.shared_dict",
     "Function": "squall.sdk.function",
     "FunctionCall": "squall.sdk.function_call",
     "Image": "squall.sdk.image",
+    "Queue": "squall.sdk.shared_queue",
     "Retries": "squall.model.function",
     "Secret": "squall.sdk.secret",
     "after_fork": "squall.sdk.inside",

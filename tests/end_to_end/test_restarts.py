@@ -1,4 +1,4 @@
-"""The server killed with -9 in the middle of maps and spawned calls: nothing is lost, nothing comes twice; and generators."""
+"""The server killed with -9 in the middle of maps, spawned calls and what is shared: nothing is lost, nothing comes twice; and generators."""
 
 from __future__ import annotations
 
@@ -51,6 +51,24 @@ def a_map() -> None:
             told(f"{len(got)}")
     assert got == [number * number for number in range(10_000)], "lost, doubled or out of order"
 
+@app.function(max_containers=1)
+def drain(name: str) -> list[int]:
+    return list(iter(squall.Queue.from_name(name).get, None))
+
+def shared() -> None:
+    work = squall.Queue.from_name("work", create_if_missing=True)
+    seen = squall.Dict.from_name("seen", create_if_missing=True)
+    drained = drain.spawn("work")
+    for number in range(600):
+        work.put(number)
+        assert seen.put(number, -number, skip_if_exists=True), "it was put twice"
+        if number % 100 == 0:
+            told(f"{number}")
+    work.put(None)
+    assert drained.get(timeout=120) == list(range(600)), "lost, doubled or out of order"
+    assert [seen.pop(number) for number in range(600)] == [-number for number in range(600)]
+    assert len(seen) == work.len() == 0
+
 def spawned() -> None:
     call = square.spawn_map(range(10_000))
     told(call.object_id)
@@ -74,7 +92,7 @@ if __name__ == "__main__":
     with app.run():
         list(square.map(range(500)))
         told("begun")
-        {"map": a_map, "spawned": spawned, "generator": generator}[sys.argv[1]]()
+        {"map": a_map, "shared": shared, "spawned": spawned, "generator": generator}[sys.argv[1]]()
         told("END")
 """
 
@@ -140,6 +158,26 @@ def test_a_map_goes_on_in_order_though_its_server_is_killed_twice(own: House) ->
             pass
         kill_server(own)
     assert client.ends_well()
+
+
+def test_dicts_and_queues_lose_and_double_nothing_though_their_server_is_killed_twice(own: House) -> None:
+    client = Client(own, "shared")
+    assert client.next() == "begun"
+    for step in ("100", "400"):
+        while client.next() != step:
+            pass
+        kill_server(own)
+    assert client.ends_well()
+
+
+def test_what_is_shared_changes_once_though_servers_die_between_a_commit_and_its_answer(own: House) -> None:
+    # Each server dies at its 400th change, which is on record then; the whole has some 1,800.
+    own.environ["SQUALL_FAULT"] = "sharing.changed:400"
+    client = Client(own, "shared")
+    assert client.next() == "begun"
+    first = member(own, "server")
+    assert client.ends_well()
+    assert member(own, "server") != first
 
 
 def test_a_spawned_map_goes_on_and_is_fetched_by_another_process(own: House) -> None:

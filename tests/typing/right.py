@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Iterator
 from typing import Any, assert_type
 
 import squall
-from squall import App, Function, FunctionCall, Image, Retries, Secret
+from squall import App, Dict, Function, FunctionCall, Image, Queue, Retries, Secret
 
 app = App("typed", image=Image.host())
 
@@ -87,6 +87,31 @@ def running() -> None:
 
 def takes_a_function(function: Function[[int], float]) -> float:
     return function.remote(3)
+
+
+def shared() -> None:
+    scores = Dict.from_name("scores", create_if_missing=True)
+    assert_type(scores, Dict)
+    assert_type(scores.put("a", 1, skip_if_exists=True), bool)
+    assert_type(scores.get("a", 0), Any)
+    assert_type(scores.keys(), Iterator[Any])
+    assert_type(scores.items(), Iterator[tuple[Any, Any]])
+    assert_type("a" in scores, bool)
+    assert_type(len(scores), int)
+    with Queue.ephemeral() as work:
+        assert_type(work, Queue)
+        assert_type(work.put_many([1], timeout=3, partition="p"), None)
+        assert_type(work.get(block=False), Any)
+        assert_type(work.get_many(3), list[Any])
+        assert_type(work.iterate(item_poll_timeout=1), Iterator[Any])
+    assert_type(Queue.objects.create("work"), Queue)
+
+
+async def awaited_shared(work: Queue) -> None:
+    assert_type(await work.len.aio(total=True), int)
+    assert_type(work.iterate.aio(), AsyncIterator[Any])
+    async with Dict.ephemeral() as scores:
+        assert_type(await scores.contains.aio("a"), bool)
 
 
 def images() -> None:

@@ -11,10 +11,13 @@ ContainerId = NewType("ContainerId", str)
 NodeId = NewType("NodeId", str)
 NamingId = NewType("NamingId", str)
 TokenId = NewType("TokenId", str)
+SharedId = NewType("SharedId", str)
+LaneId = NewType("LaneId", str)
 
 APP, FUNCTION, CALL, CONTAINER, NODE, BUILD, NAMING, TOKEN = "ap", "fu", "fc", "co", "no", "bu", "na", "to"
+DICT, QUEUE, LANE = "di", "qu", "la"
 _HEX = frozenset("0123456789abcdef")
-_PREFIXES = frozenset({APP, FUNCTION, CALL, CONTAINER, NODE, BUILD, NAMING, TOKEN})
+_PREFIXES = frozenset({APP, FUNCTION, CALL, CONTAINER, NODE, BUILD, NAMING, TOKEN, DICT, QUEUE, LANE})
 
 
 def make_id(prefix: str, *, now_ms: int, randomness: bytes) -> str:

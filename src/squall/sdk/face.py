@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from typing import Any, Generic, ParamSpec, TypeVar
 
 from squall.sdk.blocking import run_blocking, run_here
@@ -52,6 +52,30 @@ class ItemsFace(Generic[P, T_co]):
         items = self._work(*args, **kwargs)
         while (got := await run_here(_next(items))) is not None:
             yield got[0]
+
+
+class PagesFace(Generic[P, T_co]):
+    """The same for what gives many small items, a page of them at a time: a wait for each would take longer than to fetch it."""
+
+    __slots__ = ("_work",)
+
+    def __init__(self, work: Callable[P, AsyncIterator[Sequence[T_co]]]) -> None:
+        self._work = work
+
+    @boundary("call")
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Iterator[T_co]:
+        """The items; each page is waited for."""
+        pages = self._work(*args, **kwargs)
+        while (got := run_blocking(_next(pages))) is not None:
+            yield from got[0]
+
+    @boundary("call")
+    async def aio(self, *args: P.args, **kwargs: P.kwargs) -> AsyncIterator[T_co]:
+        """The items; each page is awaited."""
+        pages = self._work(*args, **kwargs)
+        while (got := await run_here(_next(pages))) is not None:
+            for item in got[0]:
+                yield item
 
 
 async def _next(items: AsyncIterator[T_co]) -> tuple[T_co] | None:

@@ -32,8 +32,10 @@ from squall.server import (
     image_names,
     image_streams,
     listing,
+    sharing_streams,
 )
 from squall.server.addressing import Asked
+from squall.server.askers import Asker
 from squall.server.house import House
 from squall.server.listing import QUESTIONS
 from squall.server.permits import OWNER, Caller, CallerKind, refusal
@@ -471,6 +473,14 @@ def access(connection: Connection, stream: Stream, head: dict[str, Any], frame: 
     _spawn(connection.house, stream, answer())
 
 
+def shared(connection: Connection, stream: Stream, head: dict[str, Any], frame: Frame) -> None:
+    """Something about Dicts and Queues."""
+    if "wait" in head and head["wait"] != 0:
+        _make_way(connection, stream)
+    work = sharing_streams.answer(connection.house.sharing, Asker(stream), head, bytes(frame.payload))
+    _spawn(connection.house, stream, work)
+
+
 HANDLERS: dict[str, Handler] = {
     "hello": hello,
     "echo": echo,
@@ -489,4 +499,5 @@ HANDLERS: dict[str, Handler] = {
     **dict.fromkeys(call_questions.QUESTIONS, call_question),
     **dict.fromkeys(image_streams.MESSAGES, image),
     **dict.fromkeys(image_names.QUESTIONS, image_name),
+    **dict.fromkeys(sharing_streams.QUESTIONS, shared),
 }

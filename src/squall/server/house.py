@@ -37,6 +37,7 @@ from squall.server.nodes import AgentNodes, Event
 from squall.server.pending import PendingLimits
 from squall.server.permits import Caller
 from squall.server.records import FunctionRecord, Worker
+from squall.server.sharing import Sharing
 from squall.server.slow_starts import why_waits
 from squall.server.sweeps import Sweeps
 from squall.server.variants import Variants
@@ -109,6 +110,7 @@ class House:
         self.addressing = Addressing(self.calls, self.variants)
         self.deploys = Deploys(self.apps, self.capacity, stores.state, stores.blobs, self.addressing)
         self.image_names = ImageNames(stores.state, self.apps.find_image)
+        self.sharing = Sharing(stores.state, later=self.later, spawn=self.spawn)
         self.logs = Logs(self)
         self.node_events = NodeEvents(self.calls, self.capacity, self.containers, self.later)
         self.sweeps = Sweeps(stores.state, stores.logs, options)
@@ -188,6 +190,7 @@ class House:
             self.sweeps.run(),
             self.collecting.run(),
             self.backups.run(),
+            self.sharing.forget_unclaimed(),
         )
 
     def touch(self) -> None:

@@ -37,7 +37,14 @@ OWNER: Final = Caller(CallerKind.OWNER, frozenset(Scope))
 _CALL: Final = frozenset(
     {"call", "call.get", "call.cancel", "call.info", "call.dead", "call.replay", "call.graph", "app.find"}
 )
-FROM_CONTAINERS: Final = _CALL | {"serve", "blobs.missing", "blob.put", "function.scale"}
+_SHARE: Final = frozenset(
+    {
+        *("shared.find", "shared.list", "shared.delete", "shared.ephemeral", "shared.clear", "shared.len"),
+        *("dict.get", "dict.put", "dict.pop", "dict.entries"),
+        *("queue.put", "queue.get", "queue.back", "queue.items"),
+    }
+)
+FROM_CONTAINERS: Final = _CALL | _SHARE | {"serve", "blobs.missing", "blob.put", "function.scale"}
 """What code in a container may ask for, over its agent's connection."""
 
 _ANYBODY: Final = frozenset({"hello", "echo", "authority", "enroll"})

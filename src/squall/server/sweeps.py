@@ -8,6 +8,7 @@ import time
 from typing import Protocol
 
 from squall.model.errors import Error
+from squall.server.sharing import tidy
 from squall.settings.options import Options
 from squall.state.state_store import StateStore
 
@@ -25,7 +26,7 @@ class SweptLogs(Protocol):
 
 
 class Sweeps:
-    """Removes ended calls and old logs."""
+    """Removes ended calls, old logs, and what was cleared in Dicts and Queues."""
 
     def __init__(self, state: StateStore, logs: SweptLogs, options: Options) -> None:
         self._state = state
@@ -45,4 +46,5 @@ class Sweeps:
     async def once(self, *, now_s: float) -> None:
         """Sweeps now. now_s: seconds since 1970. Raises what the stores raise."""
         await self._state.sweep(ended_before_s=now_s - self._keep_s)
+        await tidy(self._state)
         await self._logs.sweep()

@@ -6,7 +6,6 @@ from dataclasses import replace
 from typing import Protocol
 
 from squall.model.deploy import VersionState
-from squall.model.errors import StoreClosed
 from squall.model.ids import AppId
 from squall.state import deploy_rows
 from squall.state.deploy_records import MOST_VERSIONS, EnvironmentRecord, VersionRecord
@@ -110,16 +109,15 @@ class RowDeploys:
 
 
 class MemoryDeploys:
-    """A DeployStore in dicts. _closed: set by whoever inherits it."""
-
-    _closed = False
+    """A DeployStore in dicts."""
 
     def __init__(self) -> None:
+        super().__init__()
         self._versions: dict[AppId, VersionRecord] = {}
         self._environments: dict[str, EnvironmentRecord] = {}
 
     async def record_version(self, version: VersionRecord) -> int:
-        self._still_open()
+        self._open()
         known = self._versions.get(version.app)
         if known is not None:
             return known.number
@@ -132,7 +130,7 @@ class MemoryDeploys:
         return number
 
     async def set_version(self, app: AppId, state: VersionState, *, at_s: float, why: str = "") -> bool:
-        self._still_open()
+        self._open()
         known = self._versions.get(app)
         if known is None or not known.state.open:
             return False
@@ -141,7 +139,7 @@ class MemoryDeploys:
         return True
 
     async def switch_version(self, app: AppId) -> bool:
-        self._still_open()
+        self._open()
         known = self._versions.get(app)
         if known is None or known.state is not VersionState.PREPARING:
             return known is not None and known.state is VersionState.SERVING
@@ -154,7 +152,7 @@ class MemoryDeploys:
     async def versions(
         self, *, environment: str | None = None, name: str | None = None
     ) -> tuple[VersionRecord, ...]:
-        self._still_open()
+        self._open()
         kept = [
             replace(one, content="")
             for one in self._versions.values()
@@ -163,28 +161,28 @@ class MemoryDeploys:
         return tuple(sorted(kept, key=lambda one: (one.environment, one.name, -one.number)))
 
     async def version(self, app: AppId) -> VersionRecord | None:
-        self._still_open()
+        self._open()
         return self._versions.get(app)
 
     async def set_version_content(self, app: AppId, content: str) -> None:
-        self._still_open()
+        self._open()
         if app in self._versions:
             self._versions[app] = replace(self._versions[app], content=content)
 
     async def version_contents(self) -> tuple[str, ...]:
-        self._still_open()
+        self._open()
         return tuple(one.content for one in self._versions.values())
 
     async def record_environment(self, environment: EnvironmentRecord) -> bool:
-        self._still_open()
+        self._open()
         return self._environments.setdefault(environment.name, environment) is environment
 
     async def environments(self) -> tuple[EnvironmentRecord, ...]:
-        self._still_open()
+        self._open()
         return tuple(self._environments[name] for name in sorted(self._environments))
 
     async def drop_environment(self, name: str) -> bool:
-        self._still_open()
+        self._open()
         inside = [one for one in self._versions.values() if one.environment == name]
         if name not in self._environments or any(one.state.open for one in inside):
             return False
@@ -193,6 +191,6 @@ class MemoryDeploys:
             del self._versions[one.app]
         return True
 
-    def _still_open(self) -> None:
-        if self._closed:
-            raise StoreClosed
+    def _open(self) -> None:
+        """Raises StoreClosed; see `MemoryState`."""
+        raise NotImplementedError

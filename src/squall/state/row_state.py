@@ -33,12 +33,13 @@ from squall.state.records import (
     TokenRecord,
     Usage,
 )
+from squall.state.sharing.row_sharing import RowSharing
 from squall.state.write_behind import WriteBehind
 
 _SWEPT_AT_ONCE: Final = 200
 
 
-class RowState(RowDeploys):
+class RowState(RowDeploys, RowSharing):
     """A StateStore in a database.
 
     One thread writes, in group commits; others read, so that a long read holds up no commit. `free` is called once

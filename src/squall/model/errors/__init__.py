@@ -17,6 +17,8 @@ Error                              SQ-1000
         ImageDocumentInvalid       SQ-1518
         ListenRefused              SQ-1623
         NameInvalid                SQ-1030
+        SharedNameInvalid          SQ-1931
+        DictKeyInvalid             SQ-1932
     NotFoundError                  SQ-1011
         FunctionNotFound           SQ-1016
         EntrypointNotFound         SQ-1017
@@ -28,6 +30,7 @@ Error                              SQ-1000
         ImageNameNotFound          SQ-1530
         BlobMissing                SQ-1910
         BucketMissing              SQ-1915
+        SharedNotFound             SQ-1930
     AlreadyExistsError             SQ-1012
     ConflictError                  SQ-1013
         SourceChanged              SQ-1211
@@ -55,6 +58,7 @@ Error                              SQ-1000
     RequestSizeError               SQ-1205
         ResultTooLarge             SQ-1206
         SourceTooLarge             SQ-1210
+        SharedValueTooLarge        SQ-1933
     LocalModuleMissing             SQ-1209
     TimeoutError                   SQ-1300
         FunctionTimeout            SQ-1301
@@ -80,6 +84,8 @@ Error                              SQ-1000
         ProcessLimitTooLow         SQ-1611
         BucketFull                 SQ-1918
         LayerTooLarge              SQ-1517
+        DictFull                   SQ-1934
+        QueueFull                  SQ-1935
     ContainerExited                SQ-1405
     ContainerStartError            SQ-1406
     SandboxTerminatedError         SQ-1407
@@ -126,9 +132,10 @@ Error                              SQ-1000
     BucketBusy                     SQ-1917
     BucketFailed                   SQ-1919
     DatabaseFailed                 SQ-1923
+    QueueEmpty                     SQ-1936
 
 `builtins.TimeoutError` also catches TimeoutError and what is below it, `builtins.ConnectionError` also ConnectionError
-and what is below it. Codes go by hundreds: 10 asked and general, 11 settings, 12 values, 13 calls, 14 containers, 15 images,
+and what is below it, `queue.Full` also QueueFull, `queue.Empty` also QueueEmpty. Codes go by hundreds: 10 asked and general, 11 settings, 12 values, 13 calls, 14 containers, 15 images,
 16 server and machine, 17 isolation, 18 wire, 19 stores. A code is never given a second meaning.
 """
 
@@ -250,6 +257,15 @@ from squall.model.errors.root import (
     by_code,
     from_wire,
 )
+from squall.model.errors.sharing import (
+    DictFull,
+    DictKeyInvalid,
+    QueueEmpty,
+    QueueFull,
+    SharedNameInvalid,
+    SharedNotFound,
+    SharedValueTooLarge,
+)
 from squall.model.errors.stores import (
     BackupUnusable,
     BlobCorrupt,
@@ -327,6 +343,8 @@ __all__ = [
     "DeployedAppNotFound",
     "DescriptorNotSent",
     "DeserializationError",
+    "DictFull",
+    "DictKeyInvalid",
     "DigestMismatch",
     "DiskFull",
     "EntrypointNotFound",
@@ -380,6 +398,8 @@ __all__ = [
     "ProtocolError",
     "PythonUnavailable",
     "PythonVersionMismatch",
+    "QueueEmpty",
+    "QueueFull",
     "RegistryAccessDenied",
     "RegistryAnswerWrong",
     "RegistryNotFound",
@@ -400,6 +420,9 @@ __all__ = [
     "ServerNotStarted",
     "ServerStopping",
     "SharedMemoryTooSmall",
+    "SharedNameInvalid",
+    "SharedNotFound",
+    "SharedValueTooLarge",
     "SnapshotCreationError",
     "SourceChanged",
     "SourceFileNotFound",

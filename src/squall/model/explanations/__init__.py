@@ -13,10 +13,21 @@ from squall.model.explanations.containers import CONTAINERS
 from squall.model.explanations.deploys import DEPLOYS
 from squall.model.explanations.explanation import Explanation
 from squall.model.explanations.machine import MACHINE
+from squall.model.explanations.sharing import SHARING
 from squall.model.explanations.stores import STORES
 from squall.model.explanations.values import VALUES
 
-EXPLANATIONS: Final = {**ASKED, **DEPLOYS, **VALUES, **CALLS, **CONTAINERS, **MACHINE, **ACCESS, **STORES}
+EXPLANATIONS: Final = {
+    **ASKED,
+    **DEPLOYS,
+    **VALUES,
+    **CALLS,
+    **CONTAINERS,
+    **MACHINE,
+    **ACCESS,
+    **STORES,
+    **SHARING,
+}
 
 __all__ = ["EXPLANATIONS", "Explanation", "explain", "page"]
 

@@ -1,0 +1,1 @@
+"""Sharing: the record of Dicts and Queues."""
