@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 
+import hypothesis
 import pytest
 
 from tests import left_out, machine
@@ -14,9 +15,12 @@ _skips: list[left_out.Skip] = []
 
 
 def pytest_configure() -> None:
-    """A shell has Ctrl-C ignored in what it runs in the background, and every program of the tests would inherit that."""
+    # A shell has Ctrl-C ignored in what it runs in the background, and every program of the tests would inherit that.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    # How long an example takes is no property of ours on a machine that has other work.
+    hypothesis.settings.register_profile("squall", deadline=None)
+    hypothesis.settings.load_profile("squall")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
