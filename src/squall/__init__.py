@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from squall.sdk.app import App as App
     from squall.sdk.function import Function as Function
     from squall.sdk.function_call import FunctionCall as FunctionCall
+    from squall.sdk.hooks import enter as enter, exit as exit  # noqa: A004 - the name that users of this field know
     from squall.sdk.image import Image as Image
     from squall.sdk.inside import (
         after_fork as after_fork,
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
         current_input_id as current_input_id,
         is_local as is_local,
     )
+    from squall.sdk.method import method as method
+    from squall.sdk.parameter import parameter as parameter
     from squall.sdk.secret import Secret as Secret
 
     __version__: str
@@ -32,7 +35,11 @@ _HOMES = {
     "after_fork": "squall.sdk.inside",
     "current_function_call_id": "squall.sdk.inside",
     "current_input_id": "squall.sdk.inside",
+    "enter": "squall.sdk.hooks",
+    "exit": "squall.sdk.hooks",
     "is_local": "squall.sdk.inside",
+    "method": "squall.sdk.method",
+    "parameter": "squall.sdk.parameter",
     "__version__": "squall.settings.version:VERSION",
 }
 

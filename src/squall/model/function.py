@@ -7,6 +7,7 @@ from typing import Any
 
 from squall.model.gpu import Gpus
 from squall.model.ids import AppId, FunctionId
+from squall.model.parameters import Parameter
 from squall.model.resources import DEFAULT_CPU_MILLI, DEFAULT_MEMORY_MIB, Limits, Resources
 
 MAX_TIMEOUT_S = 86_400.0
@@ -84,8 +85,20 @@ class Code:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Method:
+    """A method of a class that is called remotely."""
+
+    name: str
+    is_generator: bool = False
+    is_async: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Function:
     """One remote function as it was declared. Times in seconds; image and client_python are their JSON forms.
+
+    A class is one too: each of its containers has one object of it, made with `values` of its `parameters` (their JSON
+    forms; None where some are missing, and no container can be made), and each input names one of its `methods`.
 
     gpu: what of GPUs each container gets, the first choice first; one of them comes on top of `asks`.
     on_lost: one of ON_LOST.
@@ -113,6 +126,9 @@ class Function:
     on_lost: str = "rerun"
     block_network: bool = False
     start_path: str = ""
+    methods: tuple[Method, ...] = ()
+    parameters: tuple[Parameter, ...] = ()
+    values: dict[str, Any] | None = None
 
     def __post_init__(self) -> None:
         if self.level not in LEVELS:
@@ -127,6 +143,16 @@ class Function:
     def at_most_once(self) -> bool:
         """Whether no input may begin a second time, unless its own policy tries it again after it raised."""
         return self.on_lost == "fail"
+
+    @property
+    def may_yield(self) -> bool:
+        """Whether a call of it may be one of items."""
+        return self.is_generator or any(one.is_generator for one in self.methods)
+
+    @property
+    def is_bound(self) -> bool:
+        """Whether containers can be made of it: every parameter has its value."""
+        return not self.parameters or self.values is not None
 
     @property
     def one_at_a_time(self) -> bool:

@@ -17,8 +17,16 @@ from squall.context import current
 from squall.model.function import Function
 from squall.model.jsonable import from_json
 from squall.runner import load, place, preload, raised, stdio
+from squall.runner.callee import Callees
 from squall.runner.link import RunnerLink
-from squall.runner.run import InputRunner, LeasedInput, exit_now, is_stopping, stop_on_sigterm
+from squall.runner.run import (
+    InputRunner,
+    LeasedInput,
+    end_quietly,
+    exit_now,
+    is_stopping,
+    stop_on_sigterm,
+)
 from squall.wire.codec import Frame
 from squall.wire.rights import close_all
 
@@ -74,19 +82,25 @@ class _Container:
                 call_user = load.load(function.code, pickled=pickled, source_dir=source)
             for hook in current.after_fork:
                 hook()
+            callees = Callees(function, call_user)
+            callees.enter()
         except BaseException as error:
             if is_stopping():
                 raise
             self._refuse(error, source)
             self._given.get()
             return
-        self._runner = runner = InputRunner(function, call_user, self._link, source)
+        self._runner = runner = InputRunner(function, callees, self._link, source)
         if "largest" in head:
             runner.bound_results(int(head["largest"]))
         stdio.flush()
         self._ready = {"seconds": time.perf_counter() - started}
         self._link.post({"t": "ready", **self._ready})
-        runner.run()
+        try:
+            runner.run()
+        finally:
+            end_quietly()
+            callees.leave()
 
     def _refuse(self, error: BaseException, source: str) -> None:
         described, pickled = raised.describe(error, source_root=source)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import atexit
-import inspect
 import os
 import pickle
 import signal
@@ -12,7 +11,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from queue import SimpleQueue
 from typing import Any
@@ -21,6 +20,7 @@ from squall.context.current import CurrentInput, current_input
 from squall.model.errors import Error, FunctionTimeout, InputCancelled, ResultTooLarge, SerializationError
 from squall.model.function import Function
 from squall.runner import limits, raised, stdio
+from squall.runner.callee import Callee, Callees
 from squall.runner.link import RunnerLink
 from squall.runner.outcomes import Outcomes, Where
 from squall.wire import payload
@@ -48,11 +48,10 @@ class LeasedInput:
 class InputRunner:
     """Runs leases one after another; the reader thread puts them in, and interrupts the one that runs."""
 
-    def __init__(
-        self, function: Function, call_user: Callable[..., Any], link: RunnerLink, source: str
-    ) -> None:
+    def __init__(self, function: Function, callees: Callees, link: RunnerLink, source: str) -> None:
         self._function = function
-        self._call_user = call_user
+        self._callees = callees
+        self._only = callees.only
         self._link = link
         self._source = source
         self._inbox: SimpleQueue[deque[LeasedInput] | None] = SimpleQueue()
@@ -69,10 +68,8 @@ class InputRunner:
         # How many items of each generator's call its consumer takes in all.
         self._credit: dict[str, int] = {}
         self._credited = threading.Condition()
-        self._loop: asyncio.Runner | None = None
         self._task: asyncio.Task[Any] | None = None
         self._main = threading.main_thread().ident or 0
-        self._is_coroutine = inspect.iscoroutinefunction(call_user)
 
     # What the reader thread calls.
 
@@ -123,8 +120,9 @@ class InputRunner:
         if dropped:
             self._outcomes.post(back=_given_back(dropped), made_way=True)
         if self._interrupt is not None:
-            if self._loop is not None and self._task is not None:
-                self._loop.get_loop().call_soon_threadsafe(self._cancel_task)
+            loop = self._callees.running
+            if loop is not None and self._task is not None:
+                loop.call_soon_threadsafe(self._cancel_task)
             else:
                 signal.pthread_kill(self._main, INTERRUPT)
         with self._credited:
@@ -144,8 +142,6 @@ class InputRunner:
         signal.signal(INTERRUPT, self._on_interrupt)
         while (lease := self._next_lease()) is not None:
             self._run_lease(lease)
-        if self._loop is not None:
-            self._loop.close()
 
     def _next_lease(self) -> deque[LeasedInput] | None:
         """What to run next, None at the end; memory of a large argument is kept a while for the next one."""
@@ -202,12 +198,15 @@ class InputRunner:
         try:
             try:
                 args, kwargs = _arguments(item, self._borrowed)
-                if self._function.is_generator:
-                    value: Any = self._generate(where, args, kwargs)
-                elif self._is_coroutine:
-                    value = self._await(self._call_user(*args, **kwargs))
+                callee = self._only
+                if callee is None:
+                    callee, args = self._callees.of(args)
+                if callee.is_generator:
+                    value: Any = self._generate(where, callee, args, kwargs)
+                elif callee.is_coroutine:
+                    value = self._await(callee.call(*args, **kwargs))
                 else:
-                    value = self._call_user(*args, **kwargs)
+                    value = callee.call(*args, **kwargs)
             finally:
                 with self._lock:
                     self._settling, self._running = where, None
@@ -241,9 +240,9 @@ class InputRunner:
             head, pickled = raised.describe(limits.named(error, self._function), source_root=self._source)
             self._outcomes.raised(where, head, pickled, seconds)
 
-    def _generate(self, where: Where, args: Any, kwargs: Any) -> int:
+    def _generate(self, where: Where, callee: Callee, args: Any, kwargs: Any) -> int:
         """Sends what the generator yields, as the consumer gives credit; the outcome is how many there were."""
-        stream = self._call_user(*args, **kwargs)
+        stream = callee.call(*args, **kwargs)
         items = self._pull(stream) if hasattr(stream, "__anext__") else stream
         count = 0
         try:
@@ -280,9 +279,7 @@ class InputRunner:
             self._await(stream.aclose())
 
     def _await(self, awaitable: Any) -> Any:
-        if self._loop is None:
-            self._loop = asyncio.Runner()
-        return self._loop.run(self._as_task(awaitable))
+        return self._callees.loop.run(self._as_task(awaitable))
 
     async def _as_task(self, awaitable: Any) -> Any:
         self._task = asyncio.current_task()
@@ -326,6 +323,11 @@ def stop_on_sigterm() -> None:
 def is_stopping() -> bool:
     """Whether SIGTERM has come: what is raised now is its SystemExit, or follows from it."""
     return bool(_stopping)
+
+
+def end_quietly() -> None:
+    """The process ends: a signal to stop that comes now is for hooks that run already."""
+    _stopping.append(True)
 
 
 def _on_sigterm(_number: int, _frame: Any) -> None:
@@ -375,7 +377,7 @@ def exit_now(code: int) -> None:
 
     Whoever ends the container bounds how long the hooks may take. A signal to stop that comes now is theirs already.
     """
-    _stopping.append(True)
+    end_quietly()
     try:
         atexit._run_exitfuncs()
     except BaseException:  # noqa: BLE001 - user code ends here: what its hooks raise is shown, and nothing waits for it

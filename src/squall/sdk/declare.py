@@ -86,7 +86,8 @@ def declare(
             start_path=os.environ.get(START_PATH_VARIABLE, ""),
         )
     except (TypeError, ValueError) as wrong:
-        raise InvalidError(f"@app.function of {name!r}: {wrong}") from None
+        decorator = "@app.cls" if isinstance(raw, type) else "@app.function"
+        raise InvalidError(f"{decorator} of {name!r}: {wrong}") from None
     return Declared(
         name=name,
         noun=noun,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import os
 import sys
 from typing import Any, Protocol
@@ -160,7 +161,9 @@ class AppRun:
     def _file_of(self, raw: Any) -> str | None:
         if self._source is None:
             return None
-        return os.path.relpath(os.path.abspath(raw.__code__.co_filename), self._source.root)
+        code = getattr(raw, "__code__", None)
+        file = code.co_filename if code is not None else inspect.getfile(raw)
+        return os.path.relpath(os.path.abspath(file), self._source.root)
 
     def _entry_file(self) -> str | None:
         """The file whose directory ships: the script, else the module that declared the first function."""

@@ -26,7 +26,9 @@ NO_KWARGS: Kwargs = {}
 class Callee(Protocol):
     """What a verb needs to know of its function."""
 
-    declared: Declared
+    @property
+    def declared(self) -> Declared:
+        """How it was declared."""
 
     def target(self) -> Target:
         """Where calls go. Raises ExecutionError while the app does not run."""

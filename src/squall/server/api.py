@@ -231,6 +231,8 @@ def call(connection: Connection, stream: Stream, head: dict[str, Any], frame: Fr
     name = CallId(head["call"])
     if not is_id(name, CALL):
         raise InvalidError(f"{name!r} is no id of a call")
+    if "with" in head:
+        house.apps.bind(FunctionId(head["fn"]), head["with"])
     verb = Verb(head.get("verb", "remote"))
     parent = str(head.get("parent", ""))
     record = CallRecord(

@@ -262,7 +262,7 @@ class Calls:
                 size += cut.size
                 parts += cut.parts
                 runs.append([part.call, part.start, part.attempt, cut.sizes])
-                if call.credit or record.function.is_generator:
+                if call.credit or record.function.may_yield:
                     self.grant(call, worker)
             if stop < part.stop:
                 record.line.give_back(
@@ -398,8 +398,9 @@ class Calls:
 
     def _retry(self, record: FunctionRecord, container: ContainerId, one: Segment) -> bool:
         """Whether the user's policy gives a raising input another attempt; its delay is started then."""
-        line = record.line.calls.get(one.call)
-        if line is None:
+        line, call = record.line.calls.get(one.call), self.calls.get(one.call)
+        # Whoever takes items, of a method that yields, has had some already.
+        if line is None or (call is not None and call.credit):
             return False
         raised = line.raises.get(one.start, 0) + 1
         delay_s = delay_after_raise_s(

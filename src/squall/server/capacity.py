@@ -63,7 +63,9 @@ class Capacity:
         now = self._clock()
         nodes = self._nodes.nodes()
         records = self._calls.functions
-        views = tuple(self._look(record, now, nodes) for record in records.values())
+        views = tuple(
+            self._look(record, now, nodes) for record in records.values() if record.function.is_bound
+        )
         views_by = {view.function.id: view for view in views}
         changed = False
         starting = sum(not worker.ready and not worker.retiring for worker in self._calls.workers.values())
@@ -156,7 +158,7 @@ class Capacity:
         self._calls.fail_waiting(record, error_text(error))
 
     def _look(self, record: FunctionRecord, now: float, nodes: tuple[Node, ...]) -> FunctionView:
-        crashing_s, returning_s = max(0.0, record.not_before_s - now), self.returning_s()
+        crashing_s, returning_s = max(0.0, record.crashing_until_s - now), self.returning_s()
         return FunctionView(
             function=record.function,
             demand=self._demand(record, now),
@@ -250,7 +252,7 @@ class Capacity:
                 due.append(now + self.returning_s())
             elif record.wait_reason == WaitReason.CRASHING:
                 # Nothing waits, and yet a container is missing: one of those that are kept.
-                due.append(record.not_before_s)
+                due.append(record.crashing_until_s)
             for worker in record.workers.values():
                 if worker.state is ContainerState.IDLE and not worker.retiring:
                     due.append(worker.idle_since_s + function.scaling.scaledown_window_s)

@@ -24,6 +24,8 @@ from squall.wire.codec import Frame, Kind, write_head
 from squall.wire.stream import Stream
 
 START_TRIES = 3
+MOST_UNREADY_S = 60.0
+"""How long nothing is tried at most after code could not be loaded, while nobody calls."""
 _log = logging.getLogger("squall.server")
 
 
@@ -195,7 +197,8 @@ class Containers:
         """The user's code is loaded."""
         record = self._calls.functions.get(worker.function)
         if self._calls.is_news(worker, head) and record is not None:
-            record.start_failures = record.start_losses = 0
+            record.start_failures = record.start_losses = record.unready = 0
+            record.unready_until_s = 0.0
             if not worker.outlived:
                 took_s = self._clock() - worker.created_s
                 record.starts = record.starts.seen(seconds=took_s, beside=worker.beside, cores=worker.cores)
@@ -219,6 +222,9 @@ class Containers:
         if head.get("missing"):
             described["missing_module"] = head["missing"]
         worker.retiring = True
+        # Those that are kept alive come again, later each time; whoever calls meanwhile is not kept waiting.
+        record.unready += 1
+        record.unready_until_s = self._clock() + min(MOST_UNREADY_S, 0.1 * 2.0 ** min(record.unready, 20))
         self._calls.fail_waiting(record, write_head(described), OutcomeKind.RAISED)
         self._wake()
 
@@ -333,6 +339,6 @@ class Containers:
             most_losses=self.most_losses,
             kills=kills,
             losses=losses,
-            items_sent=call.items_sent if call is not None and record.function.is_generator else 0,
+            items_sent=call.items_sent if call is not None else 0,
             timed_out_s=record.function.timeout_s if worker.interrupted_s is not None else None,
         )

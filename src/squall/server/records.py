@@ -130,7 +130,7 @@ class FunctionRecord:
     nothing is given out, or inputs that they have in hand or done would run twice. doubted: inputs that may have begun, and
     must not twice, until it is clear who has them: until then nothing is given out either. template_on, image_on: the nodes
     that have a template of it ready, and those that hold its image. heard_s: when the last outcome came, or when work
-    began after none. paged: how many inputs of it wait on record, and are not in line yet.
+    began after none. unready: how many containers in a row could not load the code; until unready_until_s none is kept alive. paged: how many inputs of it wait on record, and are not in line yet.
     """
 
     function: Function
@@ -149,6 +149,8 @@ class FunctionRecord:
     start_failures: int = 0
     start_losses: int = 0
     not_before_s: float = 0.0
+    unready: int = 0
+    unready_until_s: float = 0.0
     last_failure: dict[str, Any] | None = None
     pickled: bytes | None = None
     wait_reason: str = ""
@@ -160,6 +162,11 @@ class FunctionRecord:
     def held_back(self) -> bool:
         """Whether it is still to be found out what containers have in hand, so that nothing is given out."""
         return bool(self.catching_up or self.doubted)
+
+    @property
+    def crashing_until_s(self) -> float:
+        """Until when no container is started, because those before have failed; who calls hears at once why."""
+        return self.not_before_s if self.pending else max(self.not_before_s, self.unready_until_s)
 
     @property
     def pending(self) -> int:
