@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import inspect
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,14 +25,47 @@ class Callee:
     is_coroutine: bool
 
 
+def make_object(function: Function, cls: Any) -> Any:
+    """The object of a class, after the enter hooks that a template may run; None of a function.
+
+    Raises what these raise, with a note of which it was. What of it is async has a loop of its own, which is gone then: no
+    loop outlives a fork.
+    """
+    if not function.methods:
+        return None
+    made = cls(**{name: to_value(plain) for name, plain in (function.values or {}).items()})
+    marks.note_entered(made)
+    for name in snap_hooks(cls):
+        with _named(cls, name, marks.Hook("enter", snap=True)):
+            given = getattr(made, name)()
+            if inspect.isawaitable(given):
+                asyncio.run(_awaited(given))
+    return made
+
+
+def snap_hooks(cls: Any) -> list[str]:
+    """The names of the enter hooks that a template may run."""
+    return [name for name, hook in marks.hooks(cls, "enter") if hook.snap]
+
+
+@contextmanager
+def _named(cls: Any, name: str, hook: marks.Hook) -> Iterator[None]:
+    try:
+        yield
+    except BaseException as error:
+        given = "snap=True" if hook.snap else ""
+        error.add_note(f"raised in {cls.__qualname__}.{name}, which @squall.enter({given}) decorates")
+        raise
+
+
 class Callees:
     """All that inputs of this container can call. only: the one of a function; a class has one for each of its methods."""
 
-    def __init__(self, function: Function, loaded: Callable[..., Any]) -> None:
+    def __init__(self, function: Function, loaded: Callable[..., Any], made: Any) -> None:
         self._function = function
         self._loaded: Any = loaded
         self._named: dict[str, Callee] = {}
-        self._object: Any = None
+        self._object: Any = made
         self._has_entered = False
         self.only = None if function.methods else callee_of(loaded, yields=function.is_generator)
         self._loop: asyncio.Runner | None = None
@@ -49,19 +83,14 @@ class Callees:
         return self._loop.get_loop() if self._loop is not None else None
 
     def enter(self) -> None:
-        """Makes the object of a class and runs its enter hooks. Raises what they raise, with a note of which it was."""
+        """Runs the enter hooks that are each container's own. Raises what they raise, with a note of which it was."""
         if self.only is not None:
             return
-        values = self._function.values or {}
-        cls = self._loaded
-        self._object = made = cls(**{name: to_value(plain) for name, plain in values.items()})
-        marks.note_entered(made)
-        for name, _hook in marks.hooks(cls, "enter"):
-            try:
-                self._run_hook(name)
-            except BaseException as error:
-                error.add_note(f"raised in {cls.__qualname__}.{name}, which @squall.enter() decorates")
-                raise
+        cls, made = self._loaded, self._object
+        for name, hook in marks.hooks(cls, "enter"):
+            if not hook.snap:
+                with _named(cls, name, hook):
+                    self._run_hook(name)
         self._has_entered = True
         for one in self._function.methods:
             raw = marks.methods(cls)[one.name]

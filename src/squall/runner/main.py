@@ -17,7 +17,7 @@ from squall.context import current
 from squall.model.function import Function
 from squall.model.jsonable import from_json
 from squall.runner import load, place, preload, raised, stdio
-from squall.runner.callee import Callees
+from squall.runner.callee import Callees, make_object
 from squall.runner.link import RunnerLink
 from squall.runner.run import (
     InputRunner,
@@ -76,13 +76,15 @@ class _Container:
         os.environ.update({str(key): str(value) for key, value in head.get("env", {}).items()})
         started = time.perf_counter()
         try:
-            call_user = preload.preloaded(function.code)
+            call_user, made = preload.preloaded(function) or (None, None)
             if call_user is None:
                 pickled = bytes(frame.payload) if head.get("pickled") else None
                 call_user = load.load(function.code, pickled=pickled, source_dir=source)
+            if made is None:
+                made = make_object(function, call_user)
             for hook in current.after_fork:
                 hook()
-            callees = Callees(function, call_user)
+            callees = Callees(function, call_user, made)
             callees.enter()
         except BaseException as error:
             if is_stopping():

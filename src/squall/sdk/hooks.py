@@ -17,13 +17,12 @@ def enter(*, snap: bool = False) -> Callable[[F], F]:
     """Has each container of a class call this method once, before its first input; it takes no arguments and may be async.
 
     Those of base classes come first, then those of the class, in the order of their definition. What it raises is raised
-    by the calls that wait for the container. snap: only False in this version.
+    by the calls that wait for the container.
+
+    snap: whether containers may start from what the hook has made (False). It then runs once in the template, before all hooks
+    without it, and sees image, env and parameters, but no network, no secret and no other process; where it needs more than
+    that, or leaves what cannot be forked, each container runs it itself and the run says why. So do the first containers.
     """
-    if snap:
-        raise InvalidError(
-            "@squall.enter(snap=True) is not there yet",
-            remedy="leave it out: the hook runs in each container",
-        )
 
     def decorate(raw: F) -> F:
         return _marked(raw, Hook("enter", snap=snap))
