@@ -8,6 +8,7 @@ from typing import Any
 
 _HOOK = "__squall_hook__"
 METHOD = "__squall_method__"
+_TOGETHER = "__squall_together__"
 _ENTERED = "__squall_entered__"
 
 
@@ -17,6 +18,25 @@ class Hook:
 
     kind: str
     snap: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Together:
+    """How many inputs a container of a function or class works on at once; target_inputs: see `model.function`."""
+
+    max_inputs: int
+    target_inputs: int | None = None
+
+
+def mark_together(raw: Any, together: Together) -> None:
+    """Has containers of a function or class work on several inputs at once."""
+    setattr(raw, _TOGETHER, together)
+
+
+def together_of(raw: Any) -> Together:
+    """How many they work on."""
+    found = getattr(raw, _TOGETHER, None)
+    return found if isinstance(found, Together) else Together(1)
 
 
 def mark_hook(raw: Any, hook: Hook) -> None:

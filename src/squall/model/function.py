@@ -11,6 +11,7 @@ from squall.model.parameters import Parameter
 from squall.model.resources import DEFAULT_CPU_MILLI, DEFAULT_MEMORY_MIB, Limits, Resources
 
 MAX_TIMEOUT_S = 86_400.0
+MOST_INPUTS = 1000
 # From the least that is kept apart to the most.
 LEVELS = ("process", "sandbox", "sandbox-strict", "crun", "runc", "gvisor")
 # What becomes of an input whose container was lost after it may have begun: it runs again, or it ends.
@@ -102,6 +103,8 @@ class Function:
 
     gpu: what of GPUs each container gets, the first choice first; one of them comes on top of `asks`.
     on_lost: one of ON_LOST.
+    max_inputs: how many inputs a container works on at once; target_inputs: how many it is meant to have while more
+    containers can be had, None for all of them.
     start_path: the only way in which its containers may start, for tests and diagnosis; "" for the best there is.
     """
 
@@ -129,12 +132,22 @@ class Function:
     methods: tuple[Method, ...] = ()
     parameters: tuple[Parameter, ...] = ()
     values: dict[str, Any] | None = None
+    max_inputs: int = 1
+    target_inputs: int | None = None
 
     def __post_init__(self) -> None:
         if self.level not in LEVELS:
             raise ValueError(f"level is one of {', '.join(map(repr, LEVELS))}, not {self.level!r}")
         if self.on_lost not in ON_LOST:
             raise ValueError(f"on_lost is one of {', '.join(map(repr, ON_LOST))}, not {self.on_lost!r}")
+        if not 1 <= self.max_inputs <= MOST_INPUTS:
+            raise ValueError(f"max_inputs is between 1 and {MOST_INPUTS}, not {self.max_inputs}")
+        if self.target_inputs is not None and not 1 <= self.target_inputs <= self.max_inputs:
+            raise ValueError(
+                f"target_inputs is between 1 and max_inputs, {self.max_inputs}, not {self.target_inputs}"
+            )
+        if self.single_use and self.side_by_side:
+            raise ValueError("a single-use container works on one input, and max_inputs says more")
         for what, seconds in (("timeout", self.timeout_s), ("startup_timeout", self.startup_timeout_s)):
             if not 1.0 <= seconds <= MAX_TIMEOUT_S:
                 raise ValueError(f"{what} is between 1 and {MAX_TIMEOUT_S:g} seconds, not {seconds}")
@@ -153,6 +166,11 @@ class Function:
     def is_bound(self) -> bool:
         """Whether containers can be made of it: every parameter has its value."""
         return not self.parameters or self.values is not None
+
+    @property
+    def side_by_side(self) -> bool:
+        """Whether a container works on several inputs at once."""
+        return self.max_inputs > 1
 
     @property
     def one_at_a_time(self) -> bool:

@@ -24,6 +24,11 @@ class Callee:
     is_generator: bool
     is_coroutine: bool
 
+    @property
+    def is_async(self) -> bool:
+        """Whether it runs on the loop."""
+        return self.is_coroutine or inspect.isasyncgenfunction(self.call)
+
 
 def make_object(function: Function, cls: Any) -> Any:
     """The object of a class, after the enter hooks that a template may run; None of a function.
@@ -81,6 +86,12 @@ class Callees:
     def running(self) -> asyncio.AbstractEventLoop | None:
         """The same, where there is one already."""
         return self._loop.get_loop() if self._loop is not None else None
+
+    @property
+    def has_async(self) -> bool:
+        """Whether some of them run on the loop."""
+        there = (self.only,) if self.only is not None else tuple(self._named.values())
+        return any(one.is_async for one in there)
 
     def enter(self) -> None:
         """Runs the enter hooks that are each container's own. Raises what they raise, with a note of which it was."""

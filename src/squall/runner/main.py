@@ -18,15 +18,10 @@ from squall.model.function import Function
 from squall.model.jsonable import from_json
 from squall.runner import load, place, preload, raised, stdio
 from squall.runner.callee import Callees, make_object
+from squall.runner.leased import LeasedInput
 from squall.runner.link import RunnerLink
-from squall.runner.run import (
-    InputRunner,
-    LeasedInput,
-    end_quietly,
-    exit_now,
-    is_stopping,
-    stop_on_sigterm,
-)
+from squall.runner.run import InputRunner, end_quietly, exit_now, is_stopping, stop_on_sigterm
+from squall.runner.side_by_side import SideBySide
 from squall.wire.codec import Frame
 from squall.wire.rights import close_all
 
@@ -59,7 +54,7 @@ class _Container:
         self._link.on_serve = self._on_serve
         self._link.holding = self._holding
         self._given: SimpleQueue[tuple[Head, Frame]] = SimpleQueue()
-        self._runner: InputRunner | None = None
+        self._runner: InputRunner | SideBySide | None = None
         self._ready: Head | None = None
 
     def live(self) -> None:
@@ -92,7 +87,8 @@ class _Container:
             self._refuse(error, source)
             self._given.get()
             return
-        self._runner = runner = InputRunner(function, callees, self._link, source)
+        kind = SideBySide if function.side_by_side else InputRunner
+        self._runner = runner = kind(function, callees, self._link, source)
         if "largest" in head:
             runner.bound_results(int(head["largest"]))
         stdio.flush()

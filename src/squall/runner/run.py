@@ -5,14 +5,12 @@ from __future__ import annotations
 import asyncio
 import atexit
 import os
-import pickle
 import signal
 import sys
 import threading
 import time
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass
 from queue import SimpleQueue
 from typing import Any
 
@@ -21,28 +19,16 @@ from squall.model.errors import Error, FunctionTimeout, InputCancelled, ResultTo
 from squall.model.function import Function
 from squall.runner import limits, raised, stdio
 from squall.runner.callee import Callee, Callees
+from squall.runner.leased import LeasedInput, arguments, given_back, runs_of
 from squall.runner.link import RunnerLink
 from squall.runner.outcomes import Outcomes, Where
-from squall.wire import payload
 from squall.wire.lent import Borrowed
-from squall.wire.rights import close_all
-from squall.wire.sealed import read_sealed
 
 INTERRUPT = signal.SIGRTMIN + 7
 FLUSH_S = 0.002
 GIVE_BACK_S = 0.020
 KEPT_S = 5.0
 MOST_CREDITED = 1024
-
-
-@dataclass(slots=True)
-class LeasedInput:
-    """One input in hand: where it belongs, and its packed arguments."""
-
-    where: Where
-    size: Any
-    data: Any
-    fds: tuple[int, ...]
 
 
 class InputRunner:
@@ -89,7 +75,7 @@ class InputRunner:
             left = [item for lease in self._waiting for item in lease]
             for lease in self._waiting:
                 lease.clear()
-        self._outcomes.post(back=_given_back(left), made_way=True)
+        self._outcomes.post(back=given_back(left), made_way=True)
 
     def stop(self) -> None:
         """Ends `run` once what is in hand is done."""
@@ -118,7 +104,7 @@ class InputRunner:
             if running is not None and running[0] == call and start <= running[1] < stop:
                 self._interrupt = self._reason(why)
         if dropped:
-            self._outcomes.post(back=_given_back(dropped), made_way=True)
+            self._outcomes.post(back=given_back(dropped), made_way=True)
         if self._interrupt is not None:
             loop = self._callees.running
             if loop is not None and self._task is not None:
@@ -133,7 +119,7 @@ class InputRunner:
         with self._lock:
             found = [where for where in (self._running, self._settling) if where is not None]
             found += [item.where for lease in self._waiting for item in lease]
-        return _runs(found + self._outcomes.gathered())
+        return runs_of(found + self._outcomes.gathered())
 
     # What the main thread does.
 
@@ -187,7 +173,7 @@ class InputRunner:
         with self._lock:
             left = list(lease)
             lease.clear()
-        return _given_back(left)
+        return given_back(left)
 
     def _run_input(self, item: LeasedInput) -> None:
         """One input, one outcome: whatever user code does, it ends here as returned, raised or failed."""
@@ -197,7 +183,7 @@ class InputRunner:
         outcomes = self._outcomes
         try:
             try:
-                args, kwargs = _arguments(item, self._borrowed)
+                args, kwargs = arguments(item, self._borrowed)
                 callee = self._only
                 if callee is None:
                     callee, args = self._callees.of(args)
@@ -334,42 +320,6 @@ def _on_sigterm(_number: int, _frame: Any) -> None:
     if not _stopping:
         _stopping.append(True)
         raise SystemExit(0)
-
-
-def _given_back(left: list[LeasedInput]) -> list[list[Any]]:
-    """Inputs as runs [call, start, stop, attempt]; their descriptors are closed."""
-    for item in left:
-        close_all(item.fds)
-    return _runs([item.where for item in left])
-
-
-def _runs(inputs: list[Where]) -> list[list[Any]]:
-    """The same as runs [call, start, stop, attempt]: neighbours together."""
-    runs: list[list[Any]] = []
-    for call, index, attempt in inputs:
-        if runs and runs[-1][0] == call and runs[-1][2] == index and runs[-1][3] == attempt:
-            runs[-1][2] = index + 1
-        else:
-            runs.append([call, index, index + 1, attempt])
-    return runs
-
-
-def _arguments(item: LeasedInput, borrowed: Borrowed) -> tuple[Any, Any]:
-    size = item.size
-    if type(size) is int:
-        loaded = pickle.loads(item.data)  # noqa: S301 - the runner is where user values are opened
-    elif type(size) is list:
-        loaded = payload.unpack(payload.split(item.data, size))
-    else:
-        fds, item.fds = item.fds, ()
-        try:
-            # What may be filled again is only read as such here, where whoever calls decides what code runs.
-            read = borrowed.read if "r" in size else read_sealed
-            loaded = payload.unpack_from_memfd(fds[0], size["l"], read)
-        finally:
-            close_all(fds)
-    args, kwargs = loaded
-    return args, kwargs
 
 
 def exit_now(code: int) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from squall.context.marks import together_of
 from squall.model import function as nouns
 from squall.model.errors import InvalidError
 from squall.model.function import Code, Retries, Scaling
@@ -56,6 +57,7 @@ def declare(
     by_value = (
         bool(options.get("serialized")) or "<locals>" in qualname or "<lambda>" in qualname or not has_file
     )
+    together = together_of(raw)
     try:
         noun = nouns.Function(
             id=FunctionId(name),
@@ -83,6 +85,8 @@ def declare(
             single_use=bool(options.get("single_use_containers")),
             on_lost=_word("on_lost", options.get("on_lost"), "rerun"),
             block_network=_flag("block_network", options.get("block_network")),
+            max_inputs=together.max_inputs,
+            target_inputs=together.target_inputs,
             start_path=os.environ.get(START_PATH_VARIABLE, ""),
         )
     except (TypeError, ValueError) as wrong:

@@ -18,6 +18,7 @@ from squall.scheduling.inputs import Lease
 from squall.scheduling.plan import plan_capacity
 from squall.scheduling.scale import RAMP_S, Demand
 from squall.scheduling.view import ContainerView, FunctionView, Hold, Retire, StartOne
+from squall.server import hands
 from squall.server.calls import SLOW_S, Calls
 from squall.server.containers import Containers
 from squall.server.nodes import Nodes, Unwanted
@@ -25,7 +26,7 @@ from squall.server.outcome_runs import error_text
 from squall.server.records import FunctionRecord, Worker
 from squall.server.telling import interrupt
 
-TIMEOUT_GRACE_S = 2.0
+TIMEOUT_GRACE_S = hands.GRACE_S
 
 
 class Capacity:
@@ -191,6 +192,8 @@ class Capacity:
             oldest_wait_s=now - record.waiting_since_s if line.waiting else 0.0,
             containers=len(counted),
             starting=sum(not worker.ready for worker in counted),
+            slots=record.function.max_inputs,
+            target_inputs=record.function.target_inputs,
             arrivals_per_s=record.arrivals.per_s(now),
             quiet_s=now - record.heard_s if line.leased else 0.0,
             start_s=record.starts.wall_s,
@@ -217,6 +220,9 @@ class Capacity:
                 continue
             leases = record.line.leases.get(worker.id)
             if not leases or worker.state is not ContainerState.BUSY:
+                continue
+            if record.function.side_by_side:
+                changed |= hands.keep_time(record, worker, now)
                 continue
             if now - worker.progress_s >= SLOW_S and _holds_several(leases):
                 self._calls.make_way(worker)
@@ -260,6 +266,8 @@ class Capacity:
                     due.append(worker.interrupted_s + TIMEOUT_GRACE_S)
                 elif not worker.ready:
                     due.append(worker.created_s + function.startup_timeout_s)
+                elif worker.state is ContainerState.BUSY and function.side_by_side:
+                    due.append(hands.due_s(record, worker))
                 elif worker.state is ContainerState.BUSY:
                     slow = not worker.yielding and _holds_several(record.line.leases.get(worker.id, []))
                     due.append(worker.progress_s + (SLOW_S if slow else function.timeout_s))

@@ -13,9 +13,18 @@ from squall.model.errors import FunctionNeverStarts, StartupTimeout
 from squall.model.ids import ContainerId
 from squall.model.jsonable import to_json
 from squall.scheduling.inputs import Segment, singles
-from squall.scheduling.loss import End, Suspect, describe_end, is_own_doing, plan_loss
+from squall.scheduling.loss import (
+    End,
+    Requeue,
+    Suspect,
+    describe_end,
+    is_own_doing,
+    plan_loss,
+    plan_loss_of_all,
+)
 from squall.scheduling.retry import MOST_LOSSES
 from squall.scheduling.start_words import duration, start_in_words
+from squall.server import hands
 from squall.server.calls import Calls
 from squall.server.outcome_runs import error_text, read_segment
 from squall.server.records import FunctionRecord, Worker
@@ -308,16 +317,22 @@ class Containers:
         lost = [part for part in record.line.held(worker.id) if record.line.is_current(part)]
         if lost:
             self._note_busy(worker, lost[0])
-            suspect = self._suspect(record, worker, lost[0], end)
-            once = record.function.at_most_once
-            for step in reversed(
-                plan_loss(lost, end, suspect, function=record.function.name, at_most_once=once)
-            ):
+            for step in reversed(self._plan_loss(record, worker, lost, end)):
                 if isinstance(step, End):
                     self._calls.end_input(record, worker.id, step.part, step.error)
                 else:
                     record.line.requeue(worker.id, step.part, alone=step.alone)
         record.line.leave(worker.id)
+
+    def _plan_loss(
+        self, record: FunctionRecord, worker: Worker, lost: list[Segment], end: ContainerEnd
+    ) -> tuple[Requeue | End, ...]:
+        name, once = record.function.name, record.function.at_most_once
+        if record.function.side_by_side:
+            each = [(one, self._suspect(record, worker, one, end)) for part in lost for one in singles(part)]
+            return plan_loss_of_all(each, end, function=name, at_most_once=once)
+        suspect = self._suspect(record, worker, lost[0], end)
+        return plan_loss(lost, end, suspect, function=name, at_most_once=once)
 
     def _note_busy(self, worker: Worker, first: Segment) -> None:
         """The time that a container spent on what it did not end counts too."""
@@ -340,5 +355,5 @@ class Containers:
             kills=kills,
             losses=losses,
             items_sent=call.items_sent if call is not None else 0,
-            timed_out_s=record.function.timeout_s if worker.interrupted_s is not None else None,
+            timed_out_s=record.function.timeout_s if hands.is_interrupted(worker, first) else None,
         )

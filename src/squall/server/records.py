@@ -12,7 +12,7 @@ from squall.model.gpu import Gpus
 from squall.model.ids import AppId, CallId, ContainerId, FunctionId, NodeId
 from squall.model.resources import Resources
 from squall.scheduling.arrivals import Arrivals
-from squall.scheduling.chunk import Pace
+from squall.scheduling.chunk import Pace, chunk_size, may_prefetch
 from squall.scheduling.inputs import FunctionLine, Segment
 from squall.scheduling.starts import Starts
 from squall.server.input_blocks import InputBlocks
@@ -44,6 +44,14 @@ class CallRecord:
     busy_s: dict[ContainerId, float] = field(default_factory=dict)
 
 
+@dataclass(slots=True)
+class Hand:
+    """One of several inputs that a container works on at once: since when, and when it was interrupted for its time."""
+
+    since_s: float
+    interrupted_s: float | None = None
+
+
 @dataclass(slots=True, eq=False)
 class Worker:
     """One container as the data path sees it: whether it takes inputs, and what it has reported.
@@ -54,7 +62,7 @@ class Worker:
     its messages up to missing_at are in. beside: how many containers were starting when it began to, itself included;
     cores: on how many cores. phases_ms, waited_ms, waits_for: see
     `scheduling.start_words.StartSeen`; started_s, loading_s: when it ran, and when it was given its function. gpus: the devices that it was given; gpu_ids: which, once its
-    node has told. asks: what is kept for it beside them. heard_s: when its node last spoke of it; lived_before_s: how long it had lived before this server knew it;
+    node has told. hands: see `server.hands`. asks: what is kept for it beside them. heard_s: when its node last spoke of it; lived_before_s: how long it had lived before this server knew it;
     used_cpu_s, used_byte_s, earlier_byte_s: core-seconds, and byte-seconds of memory, as its agent sums them, and as agents
     before it did.
     """
@@ -95,6 +103,7 @@ class Worker:
     gpu_ids: tuple[str, ...] = ()
     ended: bool = False
     asks: Resources = Resources()
+    hands: dict[tuple[CallId, int], Hand] = field(default_factory=dict)
     heard_s: float = 0.0
     lived_before_s: float = 0.0
     used_cpu_s: float | None = None
@@ -162,6 +171,28 @@ class FunctionRecord:
     def held_back(self) -> bool:
         """Whether it is still to be found out what containers have in hand, so that nothing is given out."""
         return bool(self.catching_up or self.doubted)
+
+    @property
+    def most_leases(self) -> int:
+        """How many leases a container may have in hand."""
+        if self.function.side_by_side:
+            return self.function.max_inputs
+        return 2 if may_prefetch(self.pace) and not self.function.one_at_a_time else 1
+
+    @property
+    def most_inputs(self) -> int:
+        """How many inputs the next lease may have."""
+        if self.function.side_by_side or self.function.one_at_a_time:
+            return 1
+        return chunk_size(self.pace, waiting=self.line.waiting, containers=len(self.workers))
+
+    @property
+    def freest(self) -> Worker:
+        """Of the containers that have room the one to be given the next inputs."""
+        if not self.function.side_by_side:
+            return self.free[-1]
+        leases = self.line.leases
+        return min(reversed(self.free), key=lambda worker: len(leases.get(worker.id, ())))
 
     @property
     def crashing_until_s(self) -> float:
