@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from squall.model.function import Retries as Retries
     from squall.sdk.app import App as App
+    from squall.sdk.batched import batched as batched
     from squall.sdk.concurrent import concurrent as concurrent
     from squall.sdk.function import Function as Function
     from squall.sdk.function_call import FunctionCall as FunctionCall
@@ -34,6 +35,7 @@ _HOMES = {
     "Retries": "squall.model.function",
     "Secret": "squall.sdk.secret",
     "after_fork": "squall.sdk.inside",
+    "batched": "squall.sdk.batched",
     "concurrent": "squall.sdk.concurrent",
     "current_function_call_id": "squall.sdk.inside",
     "current_input_id": "squall.sdk.inside",

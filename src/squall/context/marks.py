@@ -8,6 +8,7 @@ from typing import Any
 
 _HOOK = "__squall_hook__"
 METHOD = "__squall_method__"
+_BATCH = "__squall_batch__"
 _TOGETHER = "__squall_together__"
 _ENTERED = "__squall_entered__"
 
@@ -37,6 +38,26 @@ def together_of(raw: Any) -> Together:
     """How many they work on."""
     found = getattr(raw, _TOGETHER, None)
     return found if isinstance(found, Together) else Together(1)
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """A function whose calls are joined: raw takes lists, and what bears the mark one of each."""
+
+    raw: Callable[..., Any]
+    max_batch_size: int
+    wait_ms: float
+
+
+def mark_batch(single: Any, batch: Batch) -> None:
+    """Has calls of `single` joined."""
+    setattr(single, _BATCH, batch)
+
+
+def batch_of(single: Any) -> Batch | None:
+    """How calls of a function are joined, None where they are not."""
+    found = getattr(single, _BATCH, None)
+    return found if isinstance(found, Batch) else None
 
 
 def mark_hook(raw: Any, hook: Hook) -> None:

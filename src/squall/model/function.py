@@ -12,6 +12,7 @@ from squall.model.resources import DEFAULT_CPU_MILLI, DEFAULT_MEMORY_MIB, Limits
 
 MAX_TIMEOUT_S = 86_400.0
 MOST_INPUTS = 1000
+MOST_BATCH_WAIT_S = 600.0
 # From the least that is kept apart to the most.
 LEVELS = ("process", "sandbox", "sandbox-strict", "crun", "runc", "gvisor")
 # What becomes of an input whose container was lost after it may have begun: it runs again, or it ends.
@@ -105,6 +106,8 @@ class Function:
     on_lost: one of ON_LOST.
     max_inputs: how many inputs a container works on at once; target_inputs: how many it is meant to have while more
     containers can be had, None for all of them.
+    max_batch: how many inputs are joined into one call of it at most, 0 for none; batch_wait_s: how long the first of them waits for
+    others.
     start_path: the only way in which its containers may start, for tests and diagnosis; "" for the best there is.
     """
 
@@ -134,6 +137,8 @@ class Function:
     values: dict[str, Any] | None = None
     max_inputs: int = 1
     target_inputs: int | None = None
+    max_batch: int = 0
+    batch_wait_s: float = 0.0
 
     def __post_init__(self) -> None:
         if self.level not in LEVELS:
@@ -148,6 +153,13 @@ class Function:
             )
         if self.single_use and self.side_by_side:
             raise ValueError("a single-use container works on one input, and max_inputs says more")
+        if not 0 <= self.max_batch <= MOST_INPUTS:
+            raise ValueError(f"max_batch_size is between 1 and {MOST_INPUTS}, not {self.max_batch}")
+        if not 0.0 <= self.batch_wait_s <= MOST_BATCH_WAIT_S:
+            raise ValueError(f"wait_ms is between 0 and {1e3 * MOST_BATCH_WAIT_S:g}")
+        if self.max_batch and (self.side_by_side or self.single_use):
+            other = "@squall.concurrent" if self.side_by_side else "single_use_containers"
+            raise ValueError(f"@squall.batched and {other} do not go together")
         for what, seconds in (("timeout", self.timeout_s), ("startup_timeout", self.startup_timeout_s)):
             if not 1.0 <= seconds <= MAX_TIMEOUT_S:
                 raise ValueError(f"{what} is between 1 and {MAX_TIMEOUT_S:g} seconds, not {seconds}")
@@ -171,6 +183,11 @@ class Function:
     def side_by_side(self) -> bool:
         """Whether a container works on several inputs at once."""
         return self.max_inputs > 1
+
+    @property
+    def begins_all(self) -> bool:
+        """Whether a container begins at once with all that it is given, so that all of it was being run when it is lost."""
+        return self.side_by_side or bool(self.max_batch)
 
     @property
     def one_at_a_time(self) -> bool:

@@ -88,6 +88,11 @@ class Callees:
         return self._loop.get_loop() if self._loop is not None else None
 
     @property
+    def any_one(self) -> Callee:
+        """The one of a class that has one method."""
+        return next(iter(self._named.values()))
+
+    @property
     def has_async(self) -> bool:
         """Whether some of them run on the loop."""
         there = (self.only,) if self.only is not None else tuple(self._named.values())

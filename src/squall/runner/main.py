@@ -17,6 +17,7 @@ from squall.context import current
 from squall.model.function import Function
 from squall.model.jsonable import from_json
 from squall.runner import load, place, preload, raised, stdio
+from squall.runner.batches import BatchRunner
 from squall.runner.callee import Callees, make_object
 from squall.runner.leased import LeasedInput
 from squall.runner.link import RunnerLink
@@ -87,8 +88,7 @@ class _Container:
             self._refuse(error, source)
             self._given.get()
             return
-        kind = SideBySide if function.side_by_side else InputRunner
-        self._runner = runner = kind(function, callees, self._link, source)
+        self._runner = runner = _kind(function)(function, callees, self._link, source)
         if "largest" in head:
             runner.bound_results(int(head["largest"]))
         stdio.flush()
@@ -141,6 +141,13 @@ class _Container:
                 self._runner.stop()
             else:
                 self._given.put((head, frame))
+
+
+def _kind(function: Function) -> type[InputRunner | SideBySide]:
+    """How inputs of a function are run."""
+    if function.max_batch:
+        return BatchRunner
+    return SideBySide if function.side_by_side else InputRunner
 
 
 def _inputs(head: Head, frame: Frame) -> deque[LeasedInput]:

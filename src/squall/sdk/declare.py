@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from squall.context.marks import together_of
+from squall.context.marks import batch_of, methods, together_of
 from squall.model import function as nouns
 from squall.model.errors import InvalidError
 from squall.model.function import Code, Retries, Scaling
@@ -16,6 +16,7 @@ from squall.model.gpu import parse_gpus
 from squall.model.ids import AppId, FunctionId
 from squall.model.resources import DEFAULT_CPU_MILLI, DEFAULT_MEMORY_MIB, Limits, Resources
 from squall.sdk.amounts import asks_of, limits_of
+from squall.sdk.batched import batch_of_class
 
 MAIN = "__squall_main__"
 LEAST_STARTUP_S = 60.0
@@ -57,7 +58,6 @@ def declare(
     by_value = (
         bool(options.get("serialized")) or "<locals>" in qualname or "<lambda>" in qualname or not has_file
     )
-    together = together_of(raw)
     try:
         noun = nouns.Function(
             id=FunctionId(name),
@@ -85,8 +85,7 @@ def declare(
             single_use=bool(options.get("single_use_containers")),
             on_lost=_word("on_lost", options.get("on_lost"), "rerun"),
             block_network=_flag("block_network", options.get("block_network")),
-            max_inputs=together.max_inputs,
-            target_inputs=together.target_inputs,
+            **_together(raw, name),
             start_path=os.environ.get(START_PATH_VARIABLE, ""),
         )
     except (TypeError, ValueError) as wrong:
@@ -100,6 +99,14 @@ def declare(
         by_value=by_value,
         main=MAIN if is_main and has_file else None,
     )
+
+
+def _together(raw: Any, name: str) -> dict[str, Any]:
+    """How many inputs a container works on at once, or has joined into one call."""
+    together = together_of(raw)
+    batch = batch_of_class(methods(raw), of=name) if isinstance(raw, type) else batch_of(raw)
+    joined = {"max_batch": batch.max_batch_size, "batch_wait_s": batch.wait_ms / 1e3} if batch else {}
+    return {"max_inputs": together.max_inputs, "target_inputs": together.target_inputs, **joined}
 
 
 def _check_name(name: str) -> None:

@@ -22,6 +22,7 @@ from squall.scheduling.loss import not_run_again
 from squall.scheduling.retry import delay_after_raise_s
 from squall.server import hands
 from squall.server.acknowledging import Acknowledging
+from squall.server.batching import is_due
 from squall.server.family import Family
 from squall.server.input_blocks import MOST_BYTES, Block
 from squall.server.outcome_runs import OutcomeRun, error_text, read_runs, read_segment, with_error
@@ -201,7 +202,7 @@ class Calls:
         line = record.line
         if record.doubted:
             record.doubted = [part for part in record.doubted if line.waits(part)]
-        while line.waiting and record.free and not record.held_back:
+        while line.waiting and record.free and not record.held_back and self._due(record):
             worker = record.freest
             if worker.retiring or not self.next(record, worker):
                 record.free.remove(worker)
@@ -214,7 +215,8 @@ class Calls:
         held = len(line.leases.get(worker.id, ()))
         if record.held_back or worker.yielding or worker.silent or stream is None or not stream.live:
             return False
-        if held >= record.most_leases or (lease := line.take(worker.id, record.most_inputs)) is None:
+        full = held >= record.most_leases or not self._due(record)
+        if full or (lease := line.take(worker.id, record.most_inputs)) is None:
             return False
         faults.point(_LEASED)
         runs, parts, fds = self._packed(record, worker, lease)
@@ -239,6 +241,9 @@ class Calls:
         if record.paged and line.waiting < LOW:
             self.on_low()
         return True
+
+    def _due(self, record: FunctionRecord) -> bool:
+        return not record.function.max_batch or is_due(record, self.clock(), self._later, self.feed)
 
     def _packed(
         self, record: FunctionRecord, worker: Worker, lease: Lease

@@ -224,7 +224,7 @@ class Capacity:
             if record.function.side_by_side:
                 changed |= hands.keep_time(record, worker, now)
                 continue
-            if now - worker.progress_s >= SLOW_S and _holds_several(leases):
+            if now - worker.progress_s >= SLOW_S and _holds_several(record, leases):
                 self._calls.make_way(worker)
             over = now - worker.progress_s - record.function.timeout_s
             if over >= 0 and worker.interrupted_s is None:
@@ -269,7 +269,9 @@ class Capacity:
                 elif worker.state is ContainerState.BUSY and function.side_by_side:
                     due.append(hands.due_s(record, worker))
                 elif worker.state is ContainerState.BUSY:
-                    slow = not worker.yielding and _holds_several(record.line.leases.get(worker.id, []))
+                    slow = not worker.yielding and _holds_several(
+                        record, record.line.leases.get(worker.id, [])
+                    )
                     due.append(worker.progress_s + (SLOW_S if slow else function.timeout_s))
         # Windows of containers that stay (min_containers) are over for good: look at those once a second at most.
         soonest = min(due, default=math.inf)
@@ -289,5 +291,6 @@ def _takes(record: FunctionRecord, worker: Worker) -> Resources:
     return record.function.asks.with_gpus(*(() if worker.gpus is None else (worker.gpus,)))
 
 
-def _holds_several(leases: list[Lease]) -> bool:
-    return sum(lease.count for lease in leases) > 1
+def _holds_several(record: FunctionRecord, leases: list[Lease]) -> bool:
+    """Whether it may have some that it has not begun."""
+    return not record.function.begins_all and sum(lease.count for lease in leases) > 1

@@ -328,7 +328,7 @@ class Containers:
         self, record: FunctionRecord, worker: Worker, lost: list[Segment], end: ContainerEnd
     ) -> tuple[Requeue | End, ...]:
         name, once = record.function.name, record.function.at_most_once
-        if record.function.side_by_side:
+        if record.function.begins_all:
             each = [(one, self._suspect(record, worker, one, end)) for part in lost for one in singles(part)]
             return plan_loss_of_all(each, end, function=name, at_most_once=once)
         suspect = self._suspect(record, worker, lost[0], end)

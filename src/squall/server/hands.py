@@ -14,7 +14,9 @@ GRACE_S = 2.0
 
 
 def note(record: FunctionRecord, worker: Worker, lease: Lease, now_s: float) -> None:
-    """A container was given these inputs, and begins with each at once."""
+    """A container was given these inputs, and begins with each at once; what a batch has left over begins to wait anew."""
+    if record.function.max_batch:
+        record.waiting_since_s = now_s
     if record.function.side_by_side:
         for part in lease.segments:
             for index in range(part.start, part.stop):

@@ -140,6 +140,7 @@ class FunctionRecord:
     must not twice, until it is clear who has them: until then nothing is given out either. template_on, image_on: the nodes
     that have a template of it ready, and those that hold its image. heard_s: when the last outcome came, or when work
     began after none. unready: how many containers in a row could not load the code; until unready_until_s none is kept alive. paged: how many inputs of it wait on record, and are not in line yet.
+    batch_is_awaited: whether it is looked again when the first of a batch has waited long enough.
     """
 
     function: Function
@@ -166,6 +167,7 @@ class FunctionRecord:
     wait_words: str = ""
     told_reason: str = ""
     paged: int = 0
+    batch_is_awaited: bool = False
 
     @property
     def held_back(self) -> bool:
@@ -177,11 +179,15 @@ class FunctionRecord:
         """How many leases a container may have in hand."""
         if self.function.side_by_side:
             return self.function.max_inputs
+        if self.function.max_batch:
+            return 1
         return 2 if may_prefetch(self.pace) and not self.function.one_at_a_time else 1
 
     @property
     def most_inputs(self) -> int:
         """How many inputs the next lease may have."""
+        if self.function.max_batch:
+            return self.function.max_batch
         if self.function.side_by_side or self.function.one_at_a_time:
             return 1
         return chunk_size(self.pace, waiting=self.line.waiting, containers=len(self.workers))
