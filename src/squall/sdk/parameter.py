@@ -11,7 +11,14 @@ from squall.model.errors import InvalidError
 from squall.model.parameters import KINDS
 
 T = TypeVar("T")
-_MISSING: Any = object()
+
+
+class _Missing:
+    def __repr__(self) -> str:
+        return "<none>"
+
+
+_MISSING: Any = _Missing()
 
 
 class Declaration:
