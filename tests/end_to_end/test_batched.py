@@ -119,6 +119,36 @@ def test_large_arguments_of_a_batch_do_not_get_mixed_up(batched: Any) -> None:
     assert [(length, last) for length, last, _ in got] == [(length, n) for n, length in enumerate(lengths)]
 
 
+def test_a_program_that_travels_by_value_and_one_that_is_run_by_python_have_them_too(at_home: House) -> None:
+    piped = at_home.run("-m", "squall", "run", "-", typed=PROGRAM)
+    assert piped.returncode == 0, piped.stderr
+    assert piped.stdout.splitlines()[-1] == "[(0, 3), (1, 3), (4, 3)]"
+    run = at_home.run(str(at_home.program(PROGRAM + BY_PYTHON)))
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.splitlines()[-1] == "[(0, 3), (1, 3), (4, 3)]"
+
+
+PROGRAM = """
+import squall
+
+app = squall.App("joining")
+
+@app.function(max_containers=1)
+@squall.batched(max_batch_size=3, wait_ms=500)
+def squares(numbers):
+    return [(number ** 2, len(numbers)) for number in numbers]
+
+@app.local_entrypoint()
+def main():
+    print(list(squares.map(range(3))))
+"""
+BY_PYTHON = """
+if __name__ == "__main__":
+    with app.run():
+        main()
+"""
+
+
 def containers() -> list[dict[str, Any]]:
     command = [sys.executable, "-m", "squall", "container", "list", "--json"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
