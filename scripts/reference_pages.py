@@ -15,7 +15,7 @@ from squall.cli.main import squall as program
 from squall.runtime.cgroup_plan import Cgroups
 from squall.runtime.host import Host, SubordinateIds
 from squall.runtime.rungs import rungs
-from squall.sdk import function_call, image_verbs, verbs
+from squall.sdk import deploy, function_call, image_verbs, verbs
 from squall.sdk.image_declared import Chain
 
 # Wide enough that no line of a help page is broken where a reader of the page would not break it.
@@ -40,10 +40,11 @@ HOSTS = {
     "Python in a private home": replace(_BARE, python_private=True),
 }
 # What other parts of Squall need of these classes.
-_NOT_FOR_USERS = {"run_as", "target", "spec", "set_run", "identity", "with_step", "value"}
+_NOT_FOR_USERS = {"run_as", "target", "spec", "set_run", "identity", "with_step", "value", "is_generator"}
 # What stands in _VERBS.
 _NOT_FOR_USERS |= {"gather", "publish", "build"}
 _VERBS: dict[type, dict[str, Any]] = {
+    squall.App: {"deploy": deploy.Deploy.__call__},
     squall.Function: {
         "remote": verbs.Remote.__call__,
         "map": verbs.Mapped.__call__,
@@ -68,8 +69,8 @@ _VERBS: dict[type, dict[str, Any]] = {
 }
 PYTHON_HEAD = """
 What `import squall` gives. `help(squall.App.function)` and its like print the same in a terminal; the guides show each at
-work: [running](guides/running.md), [calling](guides/calling.md), [containers](guides/containers.md),
-[classes](guides/classes.md), [images](guides/images.md).
+work: [running](guides/running.md), [calling](guides/calling.md), [deploying](guides/deploying.md),
+[containers](guides/containers.md), [classes](guides/classes.md), [images](guides/images.md).
 """
 
 

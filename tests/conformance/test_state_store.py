@@ -13,7 +13,7 @@ from squall.state.postgres_state import PostgresState
 from squall.state.sqlite_file import DatabaseOptions, Synchronous
 from squall.state.sqlite_state import SqliteState
 from squall.state.state_store import StateStore
-from squall.testing.conformance import access, contract, image_names, state_store
+from squall.testing.conformance import access, contract, deploys, image_names, state_store
 
 
 async def make(kind: str, directory: Path, address: str) -> StateStore:
@@ -29,7 +29,7 @@ async def make(kind: str, directory: Path, address: str) -> StateStore:
 @pytest.mark.parametrize("kind", ["memory", "sqlite-normal", "sqlite-full", "postgres"])
 @pytest.mark.parametrize(
     "check",
-    [*state_store.CHECKS, *image_names.CHECKS, *access.CHECKS, *contract.CHECKS],
+    [*state_store.CHECKS, *image_names.CHECKS, *access.CHECKS, *contract.CHECKS, *deploys.CHECKS],
     ids=lambda check: check.__name__,
 )
 def test_state_store(

@@ -192,6 +192,43 @@ def main():
 """
 
 
+def test_functions_of_a_deployed_app_call_its_classes_also_those_that_need_parameters(at_home: House) -> None:
+    deployed = at_home.run("-m", "squall", "deploy", str(at_home.program(DEPLOYED)))
+    assert deployed.returncode == 0, deployed.stderr
+    ask = "import squall; print(squall.Function.from_name('with-classes', 'ask').remote(5))"
+    asked = at_home.run("-c", ask)
+    stopped = at_home.run("-m", "squall", "app", "stop", "with-classes")
+    assert asked.stdout == "[6, 10]\n", asked.stderr
+    assert stopped.returncode == 0, stopped.stderr
+
+
+DEPLOYED = """
+import squall
+
+app = squall.App("with-classes")
+
+@app.cls()
+class Adds:
+    by: int = squall.parameter(default=1)
+
+    @squall.method()
+    def to(self, number: int) -> int:
+        return number + self.by
+
+@app.cls()
+class Needs:
+    by: int = squall.parameter()
+
+    @squall.method()
+    def to(self, number: int) -> int:
+        return number * self.by
+
+@app.function()
+def ask(number: int) -> list:
+    return [Adds().to.remote(number), Needs(by=2).to.remote(number)]
+"""
+
+
 def containers() -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = json.loads(squall_command("container", "list", "--json"))
     return rows

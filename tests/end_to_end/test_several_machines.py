@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 
@@ -116,6 +117,39 @@ def test_a_token_allows_what_its_scopes_say(town: Machines) -> None:
     assert caller.squall("node", "list").status == 0
     caller.squall("token", "list").is_error("SQ-1625", "admin")
     caller.terminal.run(SPREAD, "::nested").is_error("SQ-1625", "run")
+
+
+def test_what_is_deployed_is_called_by_who_may_call_and_in_no_other_size(town: Machines) -> None:
+    owner, caller = town.machine(), town.machine()
+    path = owner.terminal.write(
+        "import squall\napp = squall.App('town')\n@app.function()\ndef more(number: int):\n    return number + 1\n"
+    )
+    token = town.token()
+    said = owner.squall("deploy", str(path), SQUALL_SERVER=town.address, SQUALL_TOKEN=token)
+    assert (said.status, said.out) == (0, "town: version 1 serves: more\n"), said
+    program = """
+import squall
+from squall.model.errors import ScopeMissing
+more = squall.Function.from_name("town", "more")
+print(more.remote(1), list(more.map(range(3))))
+try:
+    print(more.with_options(memory=999).remote(1))
+except ScopeMissing as refused:
+    print(refused.code)
+"""
+    for scopes, last in ((["--scope", "call"], "SQ-1625"), ([], "2")):
+        done = subprocess.run(
+            [*caller.terminal.wrapper, sys.executable, "-c", program],
+            env=caller.terminal.environment(SQUALL_SERVER=town.address, SQUALL_TOKEN=town.token(*scopes)),
+            cwd=caller.terminal.folder,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert done.stdout.splitlines() == ["2 [1, 2, 3]", last], done.stderr
+    stopped = owner.squall("app", "stop", "town", SQUALL_SERVER=town.address, SQUALL_TOKEN=token)
+    assert stopped.status == 0, stopped
 
 
 def test_who_came_in_by_a_token_is_put_out_when_it_is_revoked(town: Machines) -> None:

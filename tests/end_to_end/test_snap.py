@@ -46,7 +46,7 @@ def test_what_hooks_made_is_shared_by_the_containers_of_a_template_and_by_no_oth
     ("what", "got", "why"),
     [
         ("network", "a connection", "load, which @squall.enter(snap=True) decorates"),
-        ("patience", "a connection", "it took longer than 4 s in the template"),
+        ("patience", "a connection", "it took longer than 12 s in the template"),
         ("thread", "a thread", "a thread runs after the imports"),
         ("call", 42, "makes a remote call while it is imported, or in a hook with snap=True"),
     ],

@@ -1,4 +1,4 @@
-"""Early: the server of `squall run` is started while the command itself is still being loaded."""
+"""Early: the server of `squall run` and `squall deploy` is started while the command itself is still being loaded."""
 
 import contextlib
 import sys
@@ -11,7 +11,7 @@ from squall.settings.paths import find_state
 
 
 def begin(arguments: Sequence[str]) -> None:
-    """Begin what `run` with these arguments will need; what goes wrong is said when it is needed."""
+    """Begin what such a command with these arguments will need; what goes wrong is said when it is needed."""
     if sys.platform != "linux" or not arguments or not {"-h", "--help"}.isdisjoint(arguments):
         return
     with contextlib.suppress(Error):

@@ -12,6 +12,7 @@ import click
 # name: (module:attribute, the line that --help shows). Nothing of a command is imported before it is used.
 COMMANDS = {
     "run": ("squall.cli.run:run", "Run a file's function or entrypoint in containers."),
+    "deploy": ("squall.cli.deploy:deploy", "Deploy a file's app: its functions stay, called from anywhere."),
     "up": ("squall.cli.up:up", "Start this machine's server, if it does not run."),
     "down": ("squall.cli.down:down", "Stop this machine's server and everything it runs."),
     "join": ("squall.cli.join:join", "Make this machine one of another machine's server."),
@@ -21,7 +22,9 @@ COMMANDS = {
     "profile": ("squall.cli.profile:profile", "Name servers on other machines, choose one."),
     "status": ("squall.cli.status:status", "Show what runs, with its processes."),
     "logs": ("squall.cli.logs:logs", "Show what containers, or our own processes, have printed."),
-    "app": ("squall.cli.app:app", "List and stop apps."),
+    "app": ("squall.cli.app:app", "List apps, their versions, go back to one, stop them."),
+    "function": ("squall.cli.function:function", "List the functions of apps."),
+    "environment": ("squall.cli.environment:environment", "Make, list and delete environments."),
     "container": ("squall.cli.container:container", "List containers, look into them, stop them."),
     "call": ("squall.cli.call:call", "List inputs of spawned calls that failed, and have them run again."),
     "usage": ("squall.cli.usage:usage", "Show what functions took: core-seconds, GiB-seconds, GPU-seconds."),
@@ -53,7 +56,7 @@ class Commands(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        if args[0] == "run" and not ctx.resilient_parsing:
+        if args[0] in {"run", "deploy"} and not ctx.resilient_parsing:
             from squall.cli.early import begin
 
             begin(args[1:])

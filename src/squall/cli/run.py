@@ -26,7 +26,7 @@ from squall.cli.traces import say_traceback
     type=click.Choice(["spare", "pooled", "on_demand", "parked", "exec"]),
     help="Start every container in this way or not at all: for diagnosis.",
 )
-@click.option("--detach", is_flag=True, help="Comes with deployed apps.")
+@click.option("--detach", is_flag=True, help="Not here: `squall deploy` has an app stay.")
 @click.option("-h", "--help", "wants_help", is_flag=True, help="Show this, or the flags of TARGET.")
 @click.argument("target", metavar="TARGET", required=False)
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
@@ -43,7 +43,9 @@ def run(*, target: str | None, arguments: tuple[str, ...], **wish: Any) -> int:
         click.echo(context.get_help())
         return 0
     if wish["detach"]:
-        raise click.UsageError("--detach comes with deployed apps; leave it out", context)
+        raise click.UsageError(
+            "an app that outlives its client is deployed: use `squall deploy`, or leave --detach out", context
+        )
     if wish["start_path"]:
         os.environ["SQUALL_START_PATH"] = wish["start_path"]
     try:

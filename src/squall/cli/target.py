@@ -97,7 +97,7 @@ class Target:
         if self.entrypoint is not None:
             return self.entrypoint(**values)
         assert self.function is not None
-        if self.function.declared.is_generator:
+        if self.function.is_generator:
             for item in self.function.remote_gen(**values):
                 print(item)
             return None

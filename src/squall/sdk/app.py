@@ -10,12 +10,13 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar, dataclass_transform, overload
 
 from squall.context import current
-from squall.model.errors import AlreadyExistsError, InvalidError
+from squall.model.errors import AlreadyExistsError, DeployedAppNotFound, InvalidError
 from squall.model.function import Retries
 from squall.sdk.amounts import Amount
 from squall.sdk.blocking import run_blocking, run_here
 from squall.sdk.cls import Cls, declare_class
 from squall.sdk.declare import declare
+from squall.sdk.deploy import Deploy
 from squall.sdk.entrypoint import LocalEntrypoint
 from squall.sdk.function import AsyncFunction, Function, is_generator
 from squall.sdk.image import Image
@@ -43,13 +44,22 @@ class App:
     """Functions that are run together, and what they have in common.
 
     name: how it is listed; without one, that of the directory. image, include_source: what its functions have unless they
-    say otherwise (this machine's image; the source ships).
+    say otherwise (this machine's image; the source ships). tags: words about it that are shown where it is listed, once it is
+    deployed. deploy(...): has it stay; see `squall.sdk.deploy.Deploy`. version: the number under which it was deployed or found.
     """
 
     def __init__(
-        self, name: str | None = None, *, image: Image | None = None, include_source: bool = True
+        self,
+        name: str | None = None,
+        *,
+        image: Image | None = None,
+        tags: Mapping[str, str] | None = None,
+        include_source: bool = True,
     ) -> None:
         self.name = name
+        self.tags = _checked_tags(tags)
+        self.version: int | None = None
+        self.deploy: Deploy[App] = Deploy(self)
         self.image = image
         self.include_source = include_source
         # A `Function` or a `Cls` each.
@@ -192,6 +202,22 @@ class App:
 
         return decorate(raw) if raw is not None else decorate
 
+    @staticmethod
+    def lookup(name: str, *, create_if_missing: bool = False, environment_name: str | None = None) -> App:
+        """A deployed app by its name, with `version` set; its functions are had by `Function.from_name`.
+
+        create_if_missing: deploys one without functions where there is none. environment_name: as in `Function.from_name`.
+        Raises DeployedAppNotFound, which lists what is deployed, NameInvalid and EnvironmentNotFound for what cannot be made.
+        """
+        app, lookup = App(name), importlib.import_module("squall.sdk.lookup")
+        try:
+            app.version = lookup.find(name, environment_name)["version"]
+        except DeployedAppNotFound:
+            if not create_if_missing:
+                raise
+            app.deploy(environment_name=environment_name)
+        return app
+
     def include(self, other: App) -> App:
         """Adds another app's functions to this one; gives this one. Raises AlreadyExistsError where both have a name."""
         for name, function in other.functions.items():
@@ -206,7 +232,10 @@ class App:
         errors of source and images that cannot be had.
         """
         if detach:
-            raise InvalidError("detach comes with deployed apps", remedy="leave it out")
+            raise InvalidError(
+                "an app that outlives its client is deployed, not run",
+                remedy="use `app.deploy()`, or leave `detach` out",
+            )
         return RunContext(self, watcher)
 
     def _add(self, name: str, function: Function[Any, Any] | Cls) -> None:
@@ -284,6 +313,16 @@ def _check_raw(raw: Any) -> None:
         raise InvalidError(f"{raw.name!r} is decorated with @app.function twice")
     if not callable(raw) or inspect.isclass(raw):
         raise InvalidError("@app.function decorates a function; a class is for @app.cls")
+
+
+def _checked_tags(tags: Mapping[str, str] | None) -> dict[str, str]:
+    if tags is None:
+        return {}
+    if not isinstance(tags, Mapping) or not all(
+        isinstance(key, str) and isinstance(value, str) for key, value in tags.items()
+    ):
+        raise InvalidError("tags are a dict of strings")
+    return dict(tags)
 
 
 def _place(function: Function[Any, Any] | Cls) -> tuple[str, str]:

@@ -72,12 +72,12 @@ def declare(
             asks=asks_of(options.get("cpu"), options.get("memory"), _DEFAULT),
             gpu=parse_gpus(options.get("gpu")),
             limits=_limits(options),
-            env=_env(options.get("env")),
+            env=env_of(options.get("env")),
             timeout_s=float(options.get("timeout") or 300),
             startup_timeout_s=float(
                 options.get("startup_timeout") or max(LEAST_STARTUP_S, options.get("timeout") or 300)
             ),
-            retries=_retries(options.get("retries"), is_generator=is_generator),
+            retries=retries_of(options.get("retries"), is_generator=is_generator),
             scaling=_scaling(options),
             is_generator=is_generator,
             is_async=is_async,
@@ -134,7 +134,8 @@ def _limits(options: Mapping[str, Any]) -> Limits:
     return limits_of(options.get("cpu"), options.get("memory"), None if disk is None else int(disk))
 
 
-def _env(env: Any) -> dict[str, str]:
+def env_of(env: Any) -> dict[str, str]:
+    """The variables of an option. Raises TypeError, ValueError."""
     if env is None:
         return {}
     if not isinstance(env, Mapping) or not all(
@@ -147,7 +148,8 @@ def _env(env: Any) -> dict[str, str]:
     return dict(env)
 
 
-def _retries(retries: Any, *, is_generator: bool) -> Retries | None:
+def retries_of(retries: Any, *, is_generator: bool) -> Retries | None:
+    """The policy of an option. Raises TypeError, ValueError."""
     if retries is None or retries == 0:
         return None
     if is_generator:

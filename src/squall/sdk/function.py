@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import importlib
 import inspect
 import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar
 
 from squall.context.current import in_container
 from squall.model import function as nouns
 from squall.model.errors import ExecutionError
+from squall.model.function import Retries
 from squall.sdk import autoscaler
+from squall.sdk.amounts import Amount
 from squall.sdk.calls import Target
 from squall.sdk.declare import Declared
 from squall.sdk.face import Face
@@ -28,7 +31,7 @@ class Function(Generic[P, R]):
     remote(...): its value, from a container; a generator function's items. remote_gen(...): the items of a generator
     function, each as it is yielded. local(...): runs it here. map(xs, ...), starmap(tuples), for_each(xs): many inputs in
     one call. spawn(...), spawn_map(xs): a call whose outcomes are fetched later, a `FunctionCall`.
-    update_autoscaler(...): changes the bounds of its containers while the app runs.
+    from_name(app, name): the same of a deployed app, without its code. update_autoscaler(...): changes the bounds of its containers while the app runs.
     Each has an awaited form: `await f.remote.aio(...)`. They raise what the function raises, ExecutionError while the app
     does not run, and errors of `squall.model.errors` for what stopped it.
     """
@@ -37,6 +40,9 @@ class Function(Generic[P, R]):
         self.declared = declared
         self.__squall_function__ = raw
         functools.update_wrapper(self, raw)
+        self._give_verbs()
+
+    def _give_verbs(self) -> None:
         self._target: Target | None = None
         self.remote: Remote[P, R] = Remote(self)
         self.remote_gen: RemoteItems[P] = RemoteItems(self)
@@ -47,8 +53,50 @@ class Function(Generic[P, R]):
         self.spawn_map: SpawnMap[R] = SpawnMap(self)
         self.update_autoscaler = Face(self._update_autoscaler)
 
+    @staticmethod
+    def from_name(
+        app: str, name: str, *, version: int | None = None, environment_name: str | None = None
+    ) -> Function[..., Any]:
+        """A function of a deployed app, for programs that do not have its code. Looked up when it is first used.
+
+        app, name: of the app as it was deployed, and of the function in it. version: one that takes calls still, instead of the
+        one that serves when a call is made. environment_name: where the app is deployed (SQUALL_ENVIRONMENT, else main; in a
+        container that of its own app). Raises InvalidError for what no name can be; its verbs raise DeployedAppNotFound,
+        VersionNotFound and FunctionNotFound, which list what there is.
+        """
+        found: Function[..., Any] = importlib.import_module("squall.sdk.lookup").FoundFunction(
+            app, name, version=version, environment_name=environment_name
+        )
+        return found
+
+    def with_options(
+        self,
+        *,
+        cpu: Amount = None,
+        memory: Amount = None,
+        gpu: str | list[str] | None = None,
+        env: Mapping[str, str] | None = None,
+        retries: int | Retries | None = None,
+        max_containers: int | None = None,
+        buffer_containers: int | None = None,
+        scaledown_window: float | None = None,
+        timeout: float | None = None,
+    ) -> Function[P, R]:
+        """The same function with other options, in containers of its own; what is None stays as it is.
+
+        It is made when it is first called: of a deployed app, in the version that serves then. The same values give the same
+        containers, in every program. It keeps none without need, whatever `min_containers` the function has.
+
+        cpu, memory, gpu, env, retries, max_containers, buffer_containers, scaledown_window, timeout: as in `App.function`; env is put
+        over the function's own, retries=0 takes them away. Raises InvalidError for values that cannot be; for a function
+        that was looked up, its verbs do.
+        """
+        options = {name: value for name, value in locals().items() if name != "self"}
+        made: Function[P, R] = importlib.import_module("squall.sdk.variant").variant_of(self, options)
+        return made
+
     def __repr__(self) -> str:
-        return f"<squall.Function {self.declared.name!r}>"
+        return f"<squall.Function {self.name!r}>"
 
     def __reduce__(self) -> Any:
         """As an argument, a function travels as the name of its module and its own; by value where that finds it not."""
@@ -80,6 +128,11 @@ class Function(Generic[P, R]):
     def name(self) -> str:
         """Its name within the app."""
         return self.declared.name
+
+    @property
+    def is_generator(self) -> bool:
+        """Whether it yields."""
+        return self.declared.is_generator
 
     @property
     def spec(self) -> nouns.Function:

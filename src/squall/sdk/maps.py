@@ -195,6 +195,9 @@ class MapCall:
         ]
         try:
             head = {**known, "start": 0, "d": [], "skip": skip}
+            if self.total is not None:
+                # No inputs may be left that would say so.
+                head["total"] = self.total
             self._full_at = None
             self._stream = session.open("call", head, on_frame=self._on_frame)
             for sent in self._sent:

@@ -98,9 +98,14 @@ class BoundMethod(Generic[P, R]):
         return found
 
     @property
-    def declared(self) -> Declared:
-        """How it was declared."""
-        return self._owner.method_declared(self._method.name)
+    def name(self) -> str:
+        """Its name within its app: that of its class, and its own."""
+        return self._owner.method_declared(self._method.name).name
+
+    @property
+    def is_generator(self) -> bool:
+        """Whether it yields."""
+        return self._owner.method_declared(self._method.name).is_generator
 
     def target(self) -> Target:
         """Where calls go. Raises ExecutionError while the app does not run, InvalidError where the class belongs to none."""

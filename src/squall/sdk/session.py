@@ -9,12 +9,15 @@ from typing import Any, Protocol
 
 from squall.context.fresh import fresh_id
 from squall.model import function as nouns
+from squall.model.deploy import Address
 from squall.model.errors import PythonVersionMismatch
 from squall.model.ids import APP, AppId, FunctionId
 from squall.model.image import SOURCE_ROOT
+from squall.model.jsonable import to_json
 from squall.sdk.calls import Target
 from squall.sdk.client import Client
 from squall.sdk.code import pickled_function
+from squall.sdk.deploying import Deploying, DeployWish
 from squall.sdk.image import Image
 from squall.sdk.image_ship import ImageShip
 from squall.sdk.running import RunningApp
@@ -30,6 +33,7 @@ MAIN = "__squall_main__"
 class _App(Protocol):
     name: str | None
     include_source: bool
+    tags: dict[str, str]
     functions: dict[str, Any]
 
 
@@ -73,24 +77,42 @@ class AppRun:
 
     async def open(self) -> None:
         """Ships what the server lacks, opens the app, and points its functions at it."""
-        if self._tree is not None and self._source is not None:
-            self._watcher.step("source", f"sending the source ({len(self._source.files)} files)")
-            self._digest = await ship_tree(self._client, self._tree)
-        await self._images.settle()
-        described = [await self._describe(function) for function in self._app.functions.values()]
-        head = {
-            "app": self.id,
-            "name": self._name(),
-            "root": self._source.root if self._source else os.getcwd(),
-        }
+        described = await self._ship()
+        head = {"app": self.id, "name": self._name(), "root": self._root}
         installer = self._images.installer
         self._running = RunningApp(self._client, head, described, installer, self._watcher.on_event)
         self._watcher.step("image", "making the image ready")
         await self._running.open()
         for function in self._app.functions.values():
-            self._point(function)
+            self._point(function, f"{self.id}/{function.declared.name}")
         self._watcher.opened(self._name(), sorted(self._app.functions))
         begin_watching(self._watcher)
+
+    async def deploy(self, wish: DeployWish) -> dict[str, Any]:
+        """Ships what the server lacks, deploys the app, and points its functions at what is deployed; what the server says of it."""
+        described = await self._ship()
+        head = {"app": self.id, "root": self._root, **dataclasses.asdict(wish)}
+        payload = {
+            "functions": [to_json(one) for one in described],
+            "installer": self._images.installer,
+            "tags": self._app.tags,
+        }
+        self._watcher.step("image", "making the image ready")
+        told = await Deploying(self._client, "deploy", head, payload, self._watcher.on_event).outcome()
+        for function in self._app.functions.values():
+            self._point(function, str(Address(wish.environment, wish.name, function.declared.name)))
+        return told
+
+    @property
+    def _root(self) -> str:
+        return self._source.root if self._source else os.getcwd()
+
+    async def _ship(self) -> list[nouns.Function]:
+        if self._tree is not None and self._source is not None:
+            self._watcher.step("source", f"sending the source ({len(self._source.files)} files)")
+            self._digest = await ship_tree(self._client, self._tree)
+        await self._images.settle()
+        return [await self._describe(function) for function in self._app.functions.values()]
 
     async def wanted_images(self) -> list[tuple[dict[str, Any], list[str]]]:
         """What a server has to be asked for each image of the app, and the functions that have it; local files are sent before."""
@@ -113,7 +135,7 @@ class AppRun:
             function.declared = dataclasses.replace(declared, name=f"{declared.name}.{len(self._names)}")
         self._names.add(function.declared.name)
         await self._running.add(await self._describe(function))
-        self._point(function)
+        self._point(function, f"{self.id}/{function.declared.name}")
 
     async def close(self) -> None:
         """Ends the app and lets its functions go. In a forked child it is the parent's, and stays."""
@@ -126,9 +148,9 @@ class AppRun:
             await self._running.close()
         self._watcher.closed()
 
-    def _point(self, function: Any) -> None:
+    def _point(self, function: Any, at: str) -> None:
         root = self._source.root if self._source is not None else None
-        function.run_as(Target(f"{self.id}/{function.declared.name}", root, function.declared.main))
+        function.run_as(Target(at, root, function.declared.main))
 
     async def _describe(self, function: Any) -> nouns.Function:
         declared = function.declared

@@ -10,7 +10,6 @@ from squall.model.errors import InvalidError
 from squall.sdk.blocking import run_blocking, run_here
 from squall.sdk.boundary import boundary
 from squall.sdk.calls import Target, call_async, call_blocking
-from squall.sdk.declare import Declared
 from squall.sdk.function_call import FunctionCall
 from squall.sdk.inputs import AnyIterable, Inputs, inputs_of
 from squall.sdk.items import ItemCall, items, items_async
@@ -27,8 +26,12 @@ class Callee(Protocol):
     """What a verb needs to know of its function."""
 
     @property
-    def declared(self) -> Declared:
-        """How it was declared."""
+    def name(self) -> str:
+        """Its name within its app."""
+
+    @property
+    def is_generator(self) -> bool:
+        """Whether it yields."""
 
     def target(self) -> Target:
         """Where calls go. Raises ExecutionError while the app does not run."""
@@ -50,7 +53,7 @@ class Remote(Generic[P, R_co]):
         for a limit; ArgumentNotSerializable for what cannot travel.
         """
         function = self._function
-        if function.declared.is_generator:
+        if function.is_generator:
             # A generator function's R is its iterator.
             return cast("R_co", items(ItemCall(function.target(), args, kwargs)))
         return cast("R_co", call_blocking(function.target(), args, kwargs))
@@ -59,7 +62,7 @@ class Remote(Generic[P, R_co]):
     async def aio(self, *args: P.args, **kwargs: P.kwargs) -> R_co:
         """The value, awaited."""
         function = self._function
-        if function.declared.is_generator:
+        if function.is_generator:
             return cast("R_co", items_async(ItemCall(function.target(), args, kwargs)))
         return cast("R_co", await call_async(function.target(), args, kwargs))
 
@@ -85,13 +88,13 @@ class RemoteItems(Generic[P]):
         return items_async(self._call(args, kwargs))
 
     def _call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> ItemCall:
-        declared = self._function.declared
-        if not declared.is_generator:
+        function = self._function
+        if not function.is_generator:
             raise InvalidError(
-                f"{declared.name!r} yields nothing: it is no generator function",
-                remedy=f"call it with `{declared.name}.remote(...)`",
+                f"{function.name!r} yields nothing: it is no generator function",
+                remedy=f"call it with `{function.name}.remote(...)`",
             )
-        return ItemCall(self._function.target(), args, kwargs)
+        return ItemCall(function.target(), args, kwargs)
 
 
 class Mapped(Generic[R_co]):
@@ -213,8 +216,8 @@ class SpawnMap(Generic[R_co]):
 
 def called_often(function: Callee, verb: str) -> Target:
     """Where calls go whose outcomes are values. Raises InvalidError for a generator function, which gives items."""
-    name = function.declared.name
-    if function.declared.is_generator:
+    name = function.name
+    if function.is_generator:
         raise InvalidError(
             f"{name!r} is a generator function, and `.{verb}` gives one value an input",
             remedy=f"call it with `{name}.remote_gen(...)`, or return a list",

@@ -20,10 +20,20 @@ from squall.model.errors import (
     TooManyInputs,
     VersionError,
 )
-from squall.model.ids import CALL, CallId, FunctionId, is_id, is_input_id
+from squall.model.ids import CALL, AppId, CallId, FunctionId, is_id, is_input_id
 from squall.model.jsonable import from_json, to_json
 from squall.model.node import Node
-from squall.server import access_streams, blob_streams, call_questions, image_names, image_streams, listing
+from squall.model.variant import split_changes
+from squall.server import (
+    access_streams,
+    blob_streams,
+    call_questions,
+    deploy_streams,
+    image_names,
+    image_streams,
+    listing,
+)
+from squall.server.addressing import Asked
 from squall.server.house import House
 from squall.server.listing import QUESTIONS
 from squall.server.permits import OWNER, Caller, CallerKind, refusal
@@ -231,20 +241,27 @@ def call(connection: Connection, stream: Stream, head: dict[str, Any], frame: Fr
     name = CallId(head["call"])
     if not is_id(name, CALL):
         raise InvalidError(f"{name!r} is no id of a call")
+    if split_changes(head["fn"])[1] and not stream.route:
+        # Whoever may only call may not have containers of another size either.
+        wrong = refusal(connection.caller, "function.scale", routed=False, known=HANDLERS.keys())
+        if wrong is not None:
+            raise wrong
     if "with" in head:
         house.apps.bind(FunctionId(head["fn"]), head["with"])
     verb = Verb(head.get("verb", "remote"))
     parent = str(head.get("parent", ""))
-    record = CallRecord(
-        *(name, FunctionId(head["fn"]), verb),
-        stream=stream,
-        parent=parent if is_input_id(parent) else "",
-        created_s=house.clock(),
-    )
+    parent = parent if is_input_id(parent) else ""
+    asked = Asked(name, parent, connection.container(stream) if stream.route else None)
+    held = house.addressing.held_as(head["fn"], asked)
+    if held is not None:
+        house.addressing.keep(held, stream, frame, connection.on_open)
+        return
+    function = house.addressing.function(head["fn"], asked)
+    record = CallRecord(*(name, function, verb), stream=stream, parent=parent, created_s=house.clock())
     if verb.durable:
         record.stream = None
         kept = Frame(frame.kind, payload=frame.payload, fds=frame.take_fds())
-        _spawn(house, stream, house.durable.submit(record, stream, head, kept))
+        _spawn(house, stream, _record_inputs(house, record, stream, head, kept))
         return
     earlier = house.calls.calls.get(name)
     if earlier is not None:
@@ -255,6 +272,22 @@ def call(connection: Connection, stream: Stream, head: dict[str, Any], frame: Fr
     if verb is Verb.REMOTE:
         head.setdefault("total", 1)
     _take_inputs(house, record, head, frame)
+
+
+async def _record_inputs(
+    house: House, record: CallRecord, stream: Stream, head: dict[str, Any], frame: Frame
+) -> None:
+    function = house.calls.functions.get(record.function)
+    if function is not None:
+        function.entering += 1
+    try:
+        await house.variants.keep(record.function)
+        await house.durable.submit(record, stream, head, frame)
+    finally:
+        if function is not None:
+            function.entering -= 1
+            if function.bounds is not None:
+                house.capacity.wake()  # it may be the last one of a version that goes
 
 
 def _take_inputs(house: House, record: CallRecord, head: dict[str, Any], frame: Frame) -> None:
@@ -310,7 +343,9 @@ def _on_call_frame(connection: Connection, record: CallRecord, stream: Stream, f
 
 def function_scale(connection: Connection, stream: Stream, head: dict[str, Any], _frame: Frame) -> None:
     """Other bounds for a function's containers; a container may set those of its own app's functions."""
-    record = connection.house.calls.functions.get(FunctionId(head["fn"]))
+    caller = connection.container(stream) if stream.route else None
+    name = connection.house.addressing.function(head["fn"], Asked(CallId(""), caller=caller))
+    record = connection.house.calls.functions.get(name)
     if record is None:
         raise FunctionNotFound(f"there is no function {head['fn']!r} here, or its app has stopped")
     if stream.route:
@@ -401,6 +436,30 @@ def blob(connection: Connection, stream: Stream, head: dict[str, Any], frame: Fr
     _spawn(connection.house, stream, answer())
 
 
+def deploy(connection: Connection, stream: Stream, head: dict[str, Any], frame: Frame) -> None:
+    """A version of an app that stays; it is given up where its client says so, and not where that is lost."""
+    house, payload = connection.house, bytes(frame.payload)
+
+    def on_frame(frame: Frame) -> None:
+        if frame.kind is Kind.CANCEL and not connection.session.channel.closed:
+            house.deploys.give_up(AppId(str(head.get("app"))), "its deploy was cancelled")
+
+    stream.on_frame = on_frame
+    _spawn(house, stream, deploy_streams.STREAMS[head["t"]](house, stream, head, payload))
+
+
+def deploy_question(connection: Connection, stream: Stream, head: dict[str, Any], _frame: Frame) -> None:
+    """A question about what is deployed, or something to be done to environments."""
+    caller = connection.container(stream) if stream.route else None
+
+    async def answer() -> None:
+        found = await deploy_streams.QUESTIONS[head["t"]](connection.house, head, caller)
+        if stream.live:
+            stream.end({}, json.dumps(found, ensure_ascii=False).encode())
+
+    _spawn(connection.house, stream, answer())
+
+
 def access(connection: Connection, stream: Stream, head: dict[str, Any], frame: Frame) -> None:
     """Something about tokens, machines, or where to listen."""
     payload = bytes(frame.payload)
@@ -425,6 +484,8 @@ HANDLERS: dict[str, Handler] = {
     "logs": logs,
     "container.exec": container_exec,
     **dict.fromkeys(QUESTIONS, question),
+    **dict.fromkeys(deploy_streams.STREAMS, deploy),
+    **dict.fromkeys(deploy_streams.QUESTIONS, deploy_question),
     **dict.fromkeys(blob_streams.QUESTIONS, blob),
     **dict.fromkeys(access_streams.QUESTIONS, access),
     **dict.fromkeys(call_questions.QUESTIONS, call_question),

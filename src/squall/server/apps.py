@@ -74,6 +74,11 @@ class Apps:
         self.add_functions(record, described["functions"])
         return record
 
+    def take(self, record: AppRecord, described: list[dict[str, Any]]) -> None:
+        """Takes a version of a deployed app, which no client holds. Raises InvalidError like `open`."""
+        self.apps[record.id] = record
+        self.add_functions(record, described)
+
     def add_functions(self, record: AppRecord, described: list[dict[str, Any]]) -> list[FunctionRecord]:
         """Makes functions known that belong to an app; those known already are left as they are."""
         added: list[FunctionRecord] = []
@@ -118,7 +123,9 @@ class Apps:
                 remedy="what differs from call to call is better an argument of its methods",
             )
         bound = replace(function, id=asked, name=f"{function.name}@{key}", values=found)
-        record = self._calls.functions[asked] = FunctionRecord(bound, pickled=known.pickled)
+        record = self._calls.functions[asked] = FunctionRecord(
+            bound, pickled=known.pickled, bounds=known.bounds
+        )
         app.functions[bound.name] = record
         self.added(record)
         if app.stream is not None and app.stream.live:
@@ -178,12 +185,8 @@ class Apps:
             raise NotFoundError(f"there is no app {app!r} here")
         record.state = why
         self.preparing.forget(app)
-        told = 0
+        told = self.end_containers(record)
         for known in record.functions.values():
-            for worker in list(known.workers.values()):
-                worker.retiring = True
-                worker.state = ContainerState.STOPPING
-                told += 1
             self._calls.stop_function(FunctionId(known.function.id))
         self._capacity.tell()
         self.ended.append(self.describe(record))
@@ -191,6 +194,14 @@ class Apps:
         if record.stream is not None and record.stream.live:
             record.stream.end({"stopped": why})
         return told
+
+    def end_containers(self, record: AppRecord) -> int:
+        """Has an app's containers go once nodes are told what is wanted; how many."""
+        workers = [worker for known in record.functions.values() for worker in known.workers.values()]
+        for worker in workers:
+            worker.retiring = True
+            worker.state = ContainerState.STOPPING
+        return len(workers)
 
     def find(self, name: str) -> AppRecord:
         """An app by id or name, the newest of that name. Raises NotFoundError naming those that run."""
@@ -227,4 +238,8 @@ class Apps:
             },
             "containers": sum(len(known.workers) for known in record.functions.values()),
             "client_pid": record.pid,
+            "environment": record.environment or None,
+            "version": record.version or None,
+            "tag": record.tag,
+            "tags": record.tags,
         }

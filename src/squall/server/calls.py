@@ -9,13 +9,7 @@ from typing import Any
 from squall import faults
 from squall.model.call import CallState, OutcomeKind
 from squall.model.container import ContainerState
-from squall.model.errors import (
-    AppStopped,
-    ChannelClosed,
-    Error,
-    FunctionNotFound,
-    InputCancelled,
-)
+from squall.model.errors import AppStopped, ChannelClosed, Error, FunctionNotFound, InputCancelled
 from squall.model.ids import AppId, CallId, ContainerId, FunctionId, input_id
 from squall.scheduling.inputs import Lease, Segment
 from squall.scheduling.loss import not_run_again
@@ -344,6 +338,7 @@ class Calls:
 
         error: the JSON of an error of ours or, with kind RAISED, of what user code raised.
         """
+        record.unstartable = (error, kind)
         at_once = max(1, FAIL_BYTES // max(1, len(error)))
         while (lease := record.line.take(NOBODY, at_once)) is not None:
             for part in list(lease.segments):
@@ -368,7 +363,7 @@ class Calls:
             if worker not in record.free:
                 record.free.append(worker)
             over_s = now + record.function.scaling.scaledown_window_s
-            if record.line.waiting or worker.retiring or over_s < self.next_look_s:
+            if record.line.waiting or worker.retiring or record.bounds or over_s < self.next_look_s:
                 self._wake()
             self.acknowledge_later(worker)
             return

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Callable
+from dataclasses import replace
 
 from squall.context.fresh import fresh_id
 from squall.model.container import ContainerState, WaitReason, WantedContainer
@@ -160,8 +161,9 @@ class Capacity:
 
     def _look(self, record: FunctionRecord, now: float, nodes: tuple[Node, ...]) -> FunctionView:
         crashing_s, returning_s = max(0.0, record.crashing_until_s - now), self.returning_s()
+        bounds = record.bounds
         return FunctionView(
-            function=record.function,
+            function=record.function if bounds is None else replace(record.function, scaling=bounds),
             demand=self._demand(record, now),
             containers=tuple(
                 ContainerView(

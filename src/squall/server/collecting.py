@@ -205,9 +205,11 @@ class Collecting:
         return found
 
     async def _roots(self) -> set[Digest]:
-        """Everything that refers to a blob from outside the store: calls on record, running apps, images."""
+        """Everything that refers to a blob from outside the store: calls on record, running apps, versions of deployed ones, images."""
         roots = {digest for function in self._functions() for digest in digests_in(to_json(function))}
         roots |= {Digest(text) for text in await self._state.blob_refs()}
+        for content in await self._state.version_contents():
+            roots.update(digests_in(json.loads(content)))
         for built, _ in await asyncio.to_thread(self._kept.all):
             roots.update(map(Digest, built.trees))
         return roots

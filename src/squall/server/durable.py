@@ -126,6 +126,8 @@ class Durable:
         block = Block.read(start, sizes, frame.payload, fds=len(fds))
         here = call.id in self._calls.calls or call.id in self._pager
         earlier = None if here else await self._store.call(call.id)
+        # Of a deployed app, another version may serve by now: a call stays where it has begun.
+        call.function = self._pager.function_of(call.id) or (earlier.function if earlier else call.function)
         record = records.CallRecord(
             id=call.id,
             function=call.function,

@@ -18,6 +18,7 @@ from squall.model.ids import AppId, CallId, FunctionId, NodeId
 from squall.model.node import Node
 from squall.scheduling.liveness import Patience
 from squall.server.access import Access
+from squall.server.addressing import Addressing
 from squall.server.apps import Apps
 from squall.server.awake import Awake
 from squall.server.backups import Backups
@@ -25,6 +26,7 @@ from squall.server.calls import Calls
 from squall.server.capacity import Capacity
 from squall.server.collecting import Collecting
 from squall.server.containers import Containers
+from squall.server.deploys import Deploys
 from squall.server.durable import Durable
 from squall.server.image_names import ImageNames
 from squall.server.ledger import Ledger
@@ -37,6 +39,7 @@ from squall.server.permits import Caller
 from squall.server.records import FunctionRecord, Worker
 from squall.server.slow_starts import why_waits
 from squall.server.sweeps import Sweeps
+from squall.server.variants import Variants
 from squall.settings.options import Options
 from squall.settings.paths import StatePaths
 from squall.state.log_store import LogStore
@@ -102,6 +105,9 @@ class House:
         self.containers.say = self._say_in_log
         self.capacity.containers = self.containers
         self.apps = Apps(self.calls, self.capacity, self.nodes, stores.blobs, clock=self.clock)
+        self.variants = Variants(self.apps, stores.state)
+        self.addressing = Addressing(self.calls, self.variants)
+        self.deploys = Deploys(self.apps, self.capacity, stores.state, stores.blobs, self.addressing)
         self.image_names = ImageNames(stores.state, self.apps.find_image)
         self.logs = Logs(self)
         self.node_events = NodeEvents(self.calls, self.capacity, self.containers, self.later)
@@ -123,7 +129,9 @@ class House:
         self.node_events.joined = self._on_joined
         self.node_events.alone = self.apps.preparing.joined.clear
         self.capacity.keep = self.node_events.kept
-        self.capacity.looked = self.tell_waits
+        self.capacity.looked = self._looked
+        self.deploys.spawn, self.deploys.answer = self.spawn, self.answer
+        self.deploys.clock, self.deploys.later = self.clock, self.later
         self.capacity.placed_on = self._make_ready_on
         self.capacity.returning_s = self._returning_s
         self.apps.added = self._on_function
@@ -227,6 +235,10 @@ class House:
     def _wake(self) -> None:
         self.capacity.wake()
 
+    def _looked(self) -> None:
+        self.tell_waits()
+        self.deploys.look()
+
     def running(self) -> list[Function]:
         """The functions of every app that runs."""
         return [record.function for record in self.calls.functions.values()]
@@ -271,6 +283,7 @@ class House:
 
     def _on_function(self, record: FunctionRecord) -> None:
         self.node_events.claim(record)
+        record.entering += 1
         self.spawn(self._resume(record))
 
     async def _resume(self, record: FunctionRecord) -> None:
@@ -278,6 +291,9 @@ class House:
             await self.durable.resume(record)
         except Error as problem:
             _log.warning("calls of %s on record could not be gone on with: %s", record.function.id, problem)
+        finally:
+            record.entering -= 1
+            self._wake()
 
     def tell_waits(self) -> None:
         """Tells an app's client why inputs have been waiting for more than a second; once for each reason.

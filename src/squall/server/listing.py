@@ -11,10 +11,11 @@ import time
 from dataclasses import asdict
 from typing import Any
 
+from squall.model.deploy import MAIN_ENVIRONMENT, DeployedName
 from squall.model.errors import ConnectionLost, Error, NotFoundError
 from squall.model.ids import AppId, CallId, ContainerId, FunctionId
 from squall.server.house import House
-from squall.server.records import Worker
+from squall.server.records import AppRecord, FunctionRecord, Worker
 from squall.server.slow_starts import why_waits
 from squall.settings.version import PROTOCOL, VERSION
 from squall.state.log_lines import LogFilter
@@ -120,9 +121,61 @@ async def app_list(house: House, _head: dict[str, Any]) -> dict[str, Any]:
     return {"apps": apps(house)}
 
 
+async def function_list(house: House, head: dict[str, Any]) -> dict[str, Any]:
+    """The functions of the apps that run; head: where they matter, `app` (a name or id) and `environment`. Raises NotFoundError."""
+    app, environment = head.get("app"), head.get("environment")
+    records = [
+        record
+        for record in house.apps.apps.values()
+        if app in {None, record.id, record.name} and environment in {None, record.environment}
+    ]
+    if app is not None and not records:
+        house.apps.find(str(app))
+        raise house.addressing.unknown(DeployedName(str(environment), str(app)))
+    return {
+        "functions": [
+            _function_row(record, known) for record in records for known in record.functions.values()
+        ]
+    }
+
+
+def _function_row(app: AppRecord, known: FunctionRecord) -> dict[str, Any]:
+    """One row of `squall function list`."""
+    return {
+        "id": known.function.id,
+        "function": known.function.name,
+        "app": app.name,
+        "environment": app.environment or None,
+        "version": app.version or None,
+        "state": app.state,
+        "containers": len(known.workers),
+        "calls": len(known.line.calls),
+        "waiting": known.line.waiting + known.paged,
+    }
+
+
 async def app_stop(house: House, head: dict[str, Any]) -> dict[str, Any]:
-    """Stops an app by name or id."""
-    record = house.apps.find(str(head["app"]))
+    """Stops an app by name or id; a deployed one with all its versions."""
+    asked, environment = str(head["app"]), head.get("environment")
+    name = DeployedName(str(environment or MAIN_ENVIRONMENT), asked)
+    versions = house.deploys.versions
+    by_id = versions.get(AppId(asked))
+    if by_id is not None:
+        name = by_id.deployed
+    if any(one.deployed == name for one in versions.values()):
+        serving = house.addressing.serving.get(name)
+        told = await house.deploys.stop(name)
+        return {
+            "id": serving.app.id if serving is not None else "",
+            "name": name.app,
+            "environment": name.environment,
+            "containers": told,
+        }
+    if head.get("only_deployed"):
+        raise house.addressing.unknown(name)
+    record = house.apps.find(asked)
+    if record.version:
+        raise house.addressing.unknown(name)  # one of that name is deployed somewhere else
     told = house.apps.stop(record.id)
     return {"id": record.id, "name": record.name, "containers": told}
 
@@ -258,6 +311,7 @@ QUESTIONS = {
     "status": status,
     "app.list": app_list,
     "app.stop": app_stop,
+    "function.list": function_list,
     "container.list": container_list,
     "container.stop": container_stop,
     "usage": usage,

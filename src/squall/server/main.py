@@ -55,6 +55,7 @@ async def serve(paths: StatePaths, options: Options) -> int:
         house.connect = partial(Connection, house)
         # Before anybody comes: what is remembered of tokens decides who may.
         await house.access.reread()
+        await house.deploys.load()
         endpoint = listen(paths.server_socket, on_socket)
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGTERM, house.end.set)
@@ -63,10 +64,13 @@ async def serve(paths: StatePaths, options: Options) -> int:
         await house.end.wait()
         endpoint.close()
         house.listening.close()
-        # Apps outlive a server that makes room for the next one, as they outlive one that is killed.
+        # Apps outlive a server that makes room for the next one, as they outlive one that is killed; deployed ones any other too.
+        if house.ends_apps:
+            house.deploys.rest()
         for app in list(house.apps.apps) if house.ends_apps else ():
             with contextlib.suppress(Exception):
-                house.apps.stop(app, why="server ended")
+                if app not in house.deploys.versions:
+                    house.apps.stop(app, why="server ended")
         house.give_up_answers()
         for task in lasting:
             task.cancel()

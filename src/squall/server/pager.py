@@ -80,6 +80,11 @@ class Pager:
     def __contains__(self, call: CallId) -> bool:
         return call in self._pages
 
+    def function_of(self, call: CallId) -> FunctionId | None:
+        """The function of a call that waits here."""
+        page = self._pages.get(call)
+        return None if page is None else page.function
+
     def __len__(self) -> int:
         return len(self._pages)
 

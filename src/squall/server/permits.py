@@ -35,14 +35,26 @@ class Caller:
 OWNER: Final = Caller(CallerKind.OWNER, frozenset(Scope))
 
 _CALL: Final = frozenset(
-    {"call", "call.get", "call.cancel", "call.info", "call.dead", "call.replay", "call.graph"}
+    {"call", "call.get", "call.cancel", "call.info", "call.dead", "call.replay", "call.graph", "app.find"}
 )
 FROM_CONTAINERS: Final = _CALL | {"serve", "blobs.missing", "blob.put", "function.scale"}
 """What code in a container may ask for, over its agent's connection."""
 
 _ANYBODY: Final = frozenset({"hello", "echo", "authority", "enroll"})
 _NODES: Final = frozenset({"join", "node.renew", "blob.get", "blobs.missing", "image.record"})
-_READ: Final = frozenset({"status", "app.list", "container.list", "logs", "node.list", "listen.get"})
+_READ: Final = frozenset(
+    {
+        "status",
+        "app.list",
+        "function.list",
+        "app.history",
+        "environment.list",
+        "container.list",
+        "logs",
+        "node.list",
+        "listen.get",
+    }
+)
 _ADMIN: Final = frozenset({"blobs.collect", "join", "node.renew"})
 _ADMIN_PREFIXES: Final = ("token.", "node.", "listen.")
 

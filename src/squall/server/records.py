@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from squall.model.call import Verb
+from squall.model.call import OutcomeKind, Verb
 from squall.model.container import ContainerState
-from squall.model.function import Function
+from squall.model.function import Function, Scaling
 from squall.model.gpu import Gpus
 from squall.model.ids import AppId, CallId, ContainerId, FunctionId, NodeId
 from squall.model.resources import Resources
@@ -141,6 +141,8 @@ class FunctionRecord:
     that have a template of it ready, and those that hold its image. heard_s: when the last outcome came, or when work
     began after none. unready: how many containers in a row could not load the code; until unready_until_s none is kept alive. paged: how many inputs of it wait on record, and are not in line yet.
     batch_is_awaited: whether it is looked again when the first of a batch has waited long enough.
+    entering: how many calls are being recorded, or brought back from the record. bounds: what holds in place of the function's own
+    while its version comes or goes. unstartable: what it was last that kept its containers from starting, as whoever waited was told.
     """
 
     function: Function
@@ -168,6 +170,9 @@ class FunctionRecord:
     told_reason: str = ""
     paged: int = 0
     batch_is_awaited: bool = False
+    entering: int = 0
+    bounds: Scaling | None = None
+    unstartable: tuple[bytes, OutcomeKind] | None = None
 
     @property
     def held_back(self) -> bool:
@@ -213,7 +218,10 @@ class FunctionRecord:
 
 @dataclass(slots=True, eq=False)
 class AppRecord:
-    """One app: ephemeral ones live as long as the client's stream."""
+    """One app: ephemeral ones live as long as the client's stream, a version of a deployed one until another has its place.
+
+    version, environment, tag, tags: of a deployed one. variants: the names of those that were asked for, by what was asked.
+    """
 
     id: AppId
     name: str
@@ -226,3 +234,8 @@ class AppRecord:
     pid: int | None = None
     gone_s: float | None = None
     installer: dict[str, Any] = field(default_factory=dict, repr=False)
+    version: int = 0
+    environment: str = ""
+    tag: str = ""
+    tags: dict[str, str] = field(default_factory=dict)
+    variants: dict[str, str] = field(default_factory=dict, repr=False)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from squall.model.call import LARGEST_VALUE
+from squall.model.deploy import check_name
 from squall.model.errors import InvalidError
 from squall.settings.database_url import wrong_with
 
@@ -38,6 +39,14 @@ def _text(default: str = "", *, wrong: Callable[[str], str], means: str) -> Any:
 
 def _one_of(*words: str) -> Callable[[str], str]:
     return lambda value: "" if value in words else f"must be one of {', '.join(words)}, not {value!r}"
+
+
+def _no_environment(value: str) -> str:
+    try:
+        check_name("an environment", value)
+    except InvalidError as wrong:
+        return f"names no environment: {wrong.remedy}"
+    return ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -183,6 +192,11 @@ class Options:
         means="size at which the log of server, agent or supervisor is rotated",
     )
     # record
+    environment: str = _text(
+        "main",
+        wrong=_no_environment,
+        means="the environment that is meant where none is named: of apps that are deployed and looked up from here",
+    )
     database: str = _text(
         wrong=lambda value: value and wrong_with(value),
         means="where the record of calls is kept, as postgresql://user@host/name; where it is not set, in SQLite in the "

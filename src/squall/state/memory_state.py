@@ -9,6 +9,7 @@ from pathlib import Path
 from squall.model.call import CallState, OutcomeKind
 from squall.model.errors import CallConflict, FeatureUnavailable, StoreClosed
 from squall.model.ids import AppId, CallId, ContainerId, FunctionId, NodeId, TokenId
+from squall.state.deploy_store import MemoryDeploys
 from squall.state.records import (
     MOST_NAMINGS,
     AppRecord,
@@ -43,10 +44,11 @@ class _Call:
         return [(start, self.chunks[start].stop) for start in sorted(self.chunks)]
 
 
-class MemoryState:
+class MemoryState(MemoryDeploys):
     """A StateStore in dicts."""
 
     def __init__(self) -> None:
+        super().__init__()
         self._apps: dict[AppId, AppRecord] = {}
         self._functions: dict[FunctionId, FunctionRecord] = {}
         self._calls: dict[CallId, _Call] = {}

@@ -12,6 +12,7 @@ from squall.model.errors import StoreClosed
 from squall.model.ids import AppId, CallId, FunctionId, NodeId, TokenId
 from squall.state import access_rows, call_rows, dead_rows, naming_rows, noun_rows, usage_rows
 from squall.state.connection import Connection, Database
+from squall.state.deploy_store import RowDeploys
 from squall.state.group_commit import GroupCommit
 from squall.state.readers import Readers
 from squall.state.records import (
@@ -37,7 +38,7 @@ from squall.state.write_behind import WriteBehind
 _SWEPT_AT_ONCE: Final = 200
 
 
-class RowState:
+class RowState(RowDeploys):
     """A StateStore in a database.
 
     One thread writes, in group commits; others read, so that a long read holds up no commit. `free` is called once

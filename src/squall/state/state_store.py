@@ -8,6 +8,7 @@ from typing import Protocol
 
 from squall.model.call import CallState
 from squall.model.ids import AppId, CallId, FunctionId, NodeId, TokenId
+from squall.state.deploy_store import DeployStore
 from squall.state.records import (
     AppRecord,
     BusyRecord,
@@ -28,7 +29,7 @@ from squall.state.records import (
 )
 
 
-class StateStore(Protocol):
+class StateStore(DeployStore, Protocol):
     """What outlives the server. What was awaited is on record, whole; what failed is not, not even in part.
 
     Every write may be sent again: the second time changes nothing. A writer that is cancelled may or may not have

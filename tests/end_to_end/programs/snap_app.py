@@ -51,7 +51,7 @@ class Snapped(Base):
         return {"made": self.made_id, "own": self.own_id, "saw": self.saw, "order": self.order}
 
 
-@app.cls(single_use_containers=True, startup_timeout=8)
+@app.cls(single_use_containers=True, startup_timeout=24)
 class Wanting:
     """Its hook wants what it names, of which a template has nothing."""
 

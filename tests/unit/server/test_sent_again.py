@@ -83,3 +83,30 @@ def test_a_call_that_was_sent_again_hears_no_more_of_where_it_was_sent_first(
             assert second.heard == [Kind.FAIL]
 
     play(scene)
+
+
+def test_a_call_whose_client_has_all_its_outcomes_ends_where_it_is_sent_again(tmp_path: Path) -> None:
+    async def scene() -> None:
+        async with standing(tmp_path) as house:
+            noun = function("f")
+            record = house.calls.functions[noun.id] = FunctionRecord(noun)
+            near, far = pair()
+            Connection(house, far)
+            call = CallId(make_id(CALL, now_ms=1, randomness=bytes(10)))
+            head = {
+                "call": call,
+                "fn": noun.id,
+                "verb": "map",
+                "start": 0,
+                "d": [],
+                "skip": [[0, 2]],
+                "total": 2,
+            }
+            heard: list[Kind] = []
+            Session(near, dialer=True).open("call", head, on_frame=lambda frame: heard.append(frame.kind))
+            await settle()
+            assert heard == [Kind.END]
+            assert not house.calls.calls
+            assert record.line.waiting == 0
+
+    play(scene)

@@ -17,17 +17,22 @@ Error                              SQ-1000
         LayerInvalid               SQ-1516
         ImageDocumentInvalid       SQ-1518
         ListenRefused              SQ-1623
+        NameInvalid                SQ-1030
     NotFoundError                  SQ-1011
         FunctionNotFound           SQ-1016
         EntrypointNotFound         SQ-1017
         AppNotFound                SQ-1018
         SourceFileNotFound         SQ-1019
+        DeployedAppNotFound        SQ-1031
+        VersionNotFound            SQ-1032
+        EnvironmentNotFound        SQ-1033
         ImageNameNotFound          SQ-1530
         BlobMissing                SQ-1910
         BucketMissing              SQ-1915
     AlreadyExistsError             SQ-1012
     ConflictError                  SQ-1013
         SourceChanged              SQ-1211
+        DeploySuperseded           SQ-1035
         MachineJoined              SQ-1624
         CallConflict               SQ-1903
         DatabaseBusy               SQ-1922
@@ -42,6 +47,7 @@ Error                              SQ-1000
         BucketRefused              SQ-1914
         DatabaseRefused            SQ-1921
     SourceImportError              SQ-1021
+    DeployFailed                   SQ-1034
     SerializationError             SQ-1200
         ArgumentNotSerializable    SQ-1201
         FunctionNotSerializable    SQ-1202
@@ -186,6 +192,14 @@ from squall.model.errors.containers import (
     TooManyFiles,
     TooManyProcesses,
 )
+from squall.model.errors.deploys import (
+    DeployedAppNotFound,
+    DeployFailed,
+    DeploySuperseded,
+    EnvironmentNotFound,
+    NameInvalid,
+    VersionNotFound,
+)
 from squall.model.errors.images import (
     DebianPackageInvalid,
     DebianReleaseNotFound,
@@ -310,11 +324,15 @@ __all__ = [
     "DatabaseRefused",
     "DebianPackageInvalid",
     "DebianReleaseNotFound",
+    "DeployFailed",
+    "DeploySuperseded",
+    "DeployedAppNotFound",
     "DescriptorNotSent",
     "DeserializationError",
     "DigestMismatch",
     "DiskFull",
     "EntrypointNotFound",
+    "EnvironmentNotFound",
     "Error",
     "ExecTimeout",
     "ExecTimeoutError",
@@ -349,6 +367,7 @@ __all__ = [
     "MirrorNotTrusted",
     "MirrorUnreachable",
     "ModuleNotMountable",
+    "NameInvalid",
     "NoNodeFits",
     "NodeRefused",
     "NotFoundError",
@@ -411,6 +430,7 @@ __all__ = [
     "UserCodeException",
     "VersionConflict",
     "VersionError",
+    "VersionNotFound",
     "by_code",
     "from_wire",
 ]

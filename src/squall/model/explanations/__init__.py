@@ -10,12 +10,13 @@ from squall.model.explanations.access import ACCESS
 from squall.model.explanations.asked import ASKED
 from squall.model.explanations.calls import CALLS
 from squall.model.explanations.containers import CONTAINERS
+from squall.model.explanations.deploys import DEPLOYS
 from squall.model.explanations.explanation import Explanation
 from squall.model.explanations.machine import MACHINE
 from squall.model.explanations.stores import STORES
 from squall.model.explanations.values import VALUES
 
-EXPLANATIONS: Final = {**ASKED, **VALUES, **CALLS, **CONTAINERS, **MACHINE, **ACCESS, **STORES}
+EXPLANATIONS: Final = {**ASKED, **DEPLOYS, **VALUES, **CALLS, **CONTAINERS, **MACHINE, **ACCESS, **STORES}
 
 __all__ = ["EXPLANATIONS", "Explanation", "explain", "page"]
 
