@@ -82,7 +82,8 @@ _VERBS: dict[type, dict[str, Any]] = {
 PYTHON_HEAD = """
 What `import squall` gives. `help(squall.App.function)` and its like print the same in a terminal; the guides show each at
 work: [running](guides/running.md), [calling](guides/calling.md), [deploying](guides/deploying.md),
-[containers](guides/containers.md), [images](guides/images.md), [what is shared](guides/sharing.md).
+[containers](guides/containers.md), [classes](guides/classes.md), [images](guides/images.md),
+[what is shared](guides/sharing.md).
 """
 
 

@@ -6,8 +6,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from squall.model.function import Retries as Retries
     from squall.sdk.app import App as App
+    from squall.sdk.batched import batched as batched
+    from squall.sdk.concurrent import concurrent as concurrent
     from squall.sdk.function import Function as Function
     from squall.sdk.function_call import FunctionCall as FunctionCall
+    from squall.sdk.hooks import enter as enter, exit as exit  # noqa: A004 - the name that users of this field know
     from squall.sdk.image import Image as Image
     from squall.sdk.inside import (
         after_fork as after_fork,
@@ -15,6 +18,8 @@ if TYPE_CHECKING:
         current_input_id as current_input_id,
         is_local as is_local,
     )
+    from squall.sdk.method import method as method
+    from squall.sdk.parameter import parameter as parameter
     from squall.sdk.secret import Secret as Secret
     from squall.sdk.shared_dict import Dict as Dict
     from squall.sdk.shared_queue import Queue as Queue
@@ -34,9 +39,15 @@ _HOMES = {
     "Retries": "squall.model.function",
     "Secret": "squall.sdk.secret",
     "after_fork": "squall.sdk.inside",
+    "batched": "squall.sdk.batched",
+    "concurrent": "squall.sdk.concurrent",
     "current_function_call_id": "squall.sdk.inside",
     "current_input_id": "squall.sdk.inside",
+    "enter": "squall.sdk.hooks",
+    "exit": "squall.sdk.hooks",
     "is_local": "squall.sdk.inside",
+    "method": "squall.sdk.method",
+    "parameter": "squall.sdk.parameter",
     "__version__": "squall.settings.version:VERSION",
 }
 

@@ -40,6 +40,27 @@ def count(upto: int, seconds: float):
         yield number
         time.sleep(seconds)
 
+@app.cls(max_containers=2)
+class Power:
+    to: int = squall.parameter()
+
+    @squall.method()
+    def of(self, number: int) -> int:
+        time.sleep(0.0005)
+        return number ** self.to
+
+@app.function(max_containers=2)
+@squall.concurrent(max_inputs=16)
+def beside(number: int) -> int:
+    time.sleep(0.005)
+    return number * number
+
+@app.function(max_containers=2)
+@squall.batched(max_batch_size=32, wait_ms=20)
+def joined(numbers: list) -> list:
+    time.sleep(0.005)
+    return [number * number for number in numbers]
+
 def told(step: str) -> None:
     print("AT", step, flush=True)
 
@@ -69,6 +90,16 @@ def shared() -> None:
     assert [seen.pop(number) for number in range(600)] == [-number for number in range(600)]
     assert len(seen) == work.len() == 0
 
+def other_kinds() -> None:
+    for verb in (Power(to=2).of, beside, joined):
+        got = []
+        for value in verb.map(range(3000)):
+            got.append(value)
+            if len(got) == 1000:
+                told("1000")
+        assert got == [number * number for number in range(3000)], "lost, doubled or out of order"
+        assert verb.spawn(9).get() == 81
+
 def spawned() -> None:
     call = square.spawn_map(range(10_000))
     told(call.object_id)
@@ -92,7 +123,8 @@ if __name__ == "__main__":
     with app.run():
         list(square.map(range(500)))
         told("begun")
-        {"map": a_map, "shared": shared, "spawned": spawned, "generator": generator}[sys.argv[1]]()
+        KINDS = {"map": a_map, "shared": shared, "other kinds": other_kinds, "spawned": spawned, "generator": generator}
+        KINDS[sys.argv[1]]()
         told("END")
 """
 
@@ -166,6 +198,17 @@ def test_dicts_and_queues_lose_and_double_nothing_though_their_server_is_killed_
     for step in ("100", "400"):
         while client.next() != step:
             pass
+        kill_server(own)
+    assert client.ends_well()
+
+
+def test_methods_inputs_side_by_side_and_joined_ones_go_on_in_order_though_their_server_is_killed(
+    own: House,
+) -> None:
+    client = Client(own, "other kinds")
+    assert client.next() == "begun"
+    for _ in range(3):
+        assert client.next() == "1000"
         kill_server(own)
     assert client.ends_well()
 

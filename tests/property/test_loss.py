@@ -20,7 +20,15 @@ from squall.model.errors import (
 from squall.model.function import Retries
 from squall.model.ids import CallId, ContainerId
 from squall.scheduling.inputs import FunctionLine, Segment, singles
-from squall.scheduling.loss import End, Requeue, Suspect, describe_end, is_own_doing, plan_loss
+from squall.scheduling.loss import (
+    End,
+    Requeue,
+    Suspect,
+    describe_end,
+    is_own_doing,
+    plan_loss,
+    plan_loss_of_all,
+)
 from squall.scheduling.refusal import retry_after_s
 from squall.scheduling.retry import (
     MOST_LOSSES,
@@ -228,3 +236,58 @@ def test_an_end_is_named_by_its_cause(end: ContainerEnd) -> None:
     error = describe_end(end, function="f")
     assert type(error) is named.get(end.cause, ContainerExited)
     assert "f" in error.message
+
+
+# -- side by side
+
+
+@given(st.integers(1, 12), st.data())
+def test_of_inputs_side_by_side_only_the_one_that_ends_its_container_is_given_up(
+    count: int, data: st.DataObject
+) -> None:
+    """A container takes all at once; afterwards each runs as its plan says, until nothing is left."""
+    poison = data.draw(st.integers(0, count - 1))
+    crash = ContainerEnd(cause="exit", code=3)
+    kills: Counter[int] = Counter()
+    given_up: list[int] = []
+    rounds = [[Segment(CallId("fc"), index, index + 1) for index in range(count)]]
+    while rounds:
+        together = rounds.pop()
+        if all(one.start != poison for one in together):
+            continue
+        for one in together:
+            kills[one.start] += 1
+        lost = [(one, Suspect(kills=kills[one.start])) for one in together]
+        for step in plan_loss_of_all(lost, crash, function="f"):
+            if isinstance(step, End):
+                given_up.append(step.part.start)
+                assert isinstance(step.error, ContainerExited)
+            else:
+                assert step.alone
+                rounds.append([step.part])
+    assert given_up == [poison]
+
+
+@given(st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=8))
+def test_side_by_side_each_is_judged_by_its_own_count(kinds: list[tuple[bool, bool]]) -> None:
+    """Of each: whether its time was up, and whether items of it are out."""
+    lost = [
+        (
+            Segment(CallId("fc"), index, index + 1),
+            Suspect(losses=1, timed_out_s=1.0 if late else None, items_sent=3 if yielded else 0),
+        )
+        for index, (late, yielded) in enumerate(kinds)
+    ]
+    steps = plan_loss_of_all(lost, ContainerEnd(cause="killed"), function="f")
+    assert [step.part for step in steps] == [one for one, _ in lost]
+    for step, (late, yielded) in zip(steps, kinds, strict=True):
+        if late:
+            assert isinstance(step, End)
+            assert isinstance(step.error, FunctionTimeout)
+        elif yielded:
+            assert isinstance(step, End)
+            assert isinstance(step.error, InputLost)
+        else:
+            assert isinstance(step, Requeue)
+    for step in plan_loss_of_all(lost, ContainerEnd(cause="killed"), function="f", at_most_once=True):
+        assert isinstance(step, End)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any
 
 import pytest
@@ -11,10 +11,11 @@ from hypothesis import given, strategies as st
 
 from squall.model import ids
 from squall.model.container import ContainerEnd, WantedContainer
-from squall.model.function import LEVELS, Code, Function, Retries, Scaling
+from squall.model.function import LEVELS, Code, Function, Method, Retries, Scaling
 from squall.model.gpu import Gpus
 from squall.model.jsonable import from_json, to_json
 from squall.model.node import GpuOut, Node
+from squall.model.parameters import Parameter
 from squall.model.resources import Limits, Resources
 
 texts = st.text(max_size=12)
@@ -84,6 +85,18 @@ functions = st.builds(
     is_async=st.booleans(),
     level=st.sampled_from(LEVELS),
     single_use=st.booleans(),
+    methods=st.sampled_from([(), (Method(name="a"), Method(name="b", is_generator=True, is_async=True))]),
+    parameters=st.sampled_from(
+        [(), (Parameter(name="a", kind="int", required=True), Parameter(name="b", kind="str", default="c"))]
+    ),
+    values=st.none() | st.dictionaries(texts, texts, max_size=3),
+).flatmap(
+    lambda one: (
+        st.just(one)
+        | st.integers(1, 1000).map(
+            lambda most: replace(one, single_use=False, max_inputs=most, target_inputs=1)
+        )
+    )
 )
 ends = st.builds(
     ContainerEnd,

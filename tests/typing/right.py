@@ -24,6 +24,52 @@ def count(upto: int) -> Iterator[int]:
     yield from range(upto)
 
 
+@app.cls(cpu=1)
+class Model:
+    size: int = squall.parameter()
+    name: str = squall.parameter(default="a")
+
+    @squall.enter()
+    def load(self) -> None:
+        self.loaded = self.name * self.size
+
+    @squall.method()
+    def predict(self, number: int, *, by: float = 1.0) -> float:
+        return number * by
+
+    @squall.method()
+    async def fetch(self, url: str) -> bytes:
+        return url.encode()
+
+    @squall.method()
+    def count(self, upto: int) -> Iterator[int]:
+        yield from range(upto)
+
+    @squall.exit()
+    async def close(self) -> None: ...
+
+
+def methods() -> None:
+    # mypy does not see what a method says of the classes that it decorates; pyright does.
+    model = Model(size=3)  # type: ignore[call-arg]
+    assert_type(model, Model)
+    assert_type(model.predict.remote(3, by=2.0), float)
+    assert_type(model.predict.local(3), float)
+    assert_type(model.predict(3), float)
+    assert_type(model.predict.map([1, 2]), Iterator[float])
+    assert_type(model.predict.spawn(3), FunctionCall[float])
+    assert_type(model.fetch.remote("a"), bytes)
+    assert_type(model.count.remote_gen(3), Iterator[Any])
+    assert_type(model.count.remote(3), Iterator[int])
+
+
+async def awaited_methods() -> None:
+    model = Model(3, name="b")  # type: ignore[call-arg]
+    assert_type(await model.predict.remote.aio(3), float)
+    assert_type(await model.fetch.local("a"), bytes)
+    assert_type(await model.fetch.remote.aio("a"), bytes)
+
+
 @app.local_entrypoint()
 def main(number: int = 3) -> None:
     print(number)

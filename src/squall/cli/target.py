@@ -3,15 +3,18 @@
 import importlib
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from types import ModuleType
 from typing import Any
 
 from squall.model.errors import EntrypointNotFound, SourceFileNotFound
 from squall.sdk.app import App
+from squall.sdk.cls import Cls
 from squall.sdk.entrypoint import Flag, LocalEntrypoint, flags_of
 from squall.sdk.function import Function
+from squall.sdk.method import BoundMethod
 from squall.sdk.source import Entry, entry_of_file, entry_of_module
 
 
@@ -29,7 +32,7 @@ class Target:
 
     app: App
     entrypoint: LocalEntrypoint | None = None
-    function: Function[Any, Any] | None = None
+    function: Function[Any, Any] | BoundMethod[Any, Any] | None = None
 
     @staticmethod
     def choose(module: ModuleType, target: str) -> "Target":
@@ -39,12 +42,13 @@ class Target:
         if not apps:
             raise EntrypointNotFound(f"{file} declares no app: there is no `squall.App(...)` in it")
         entrypoints = {key: (app, one) for app in apps for key, one in app.entrypoints.items()}
-        functions = {key: (app, one) for app in apps for key, one in app.functions.items()}
-        name = name.rpartition(".")[2] if name.partition(".")[0] in vars(module) else name
+        functions = {key: (app, one) for app in apps for key, one in _callables(app)}
+        if name not in functions and name.partition(".")[0] in vars(module):
+            name = name.rpartition(".")[2]
         if name in entrypoints:
             return Target(app=entrypoints[name][0], entrypoint=entrypoints[name][1])
         if name in functions:
-            return Target(app=functions[name][0], function=functions[name][1])
+            return Target(app=functions[name][0], function=functions[name][1]())
         there = ", ".join([*entrypoints, *functions]) or "nothing"
         if name:
             raise EntrypointNotFound(
@@ -56,7 +60,7 @@ class Target:
             return Target(app=app, entrypoint=entrypoint)
         if not entrypoints and len(functions) == 1:
             ((app, function),) = functions.values()
-            return Target(app=app, function=function)
+            return Target(app=app, function=function())
         raise EntrypointNotFound(
             f"{file} has several things that can be run: {there}"
             if there != "nothing"
@@ -93,7 +97,7 @@ class Target:
         if self.entrypoint is not None:
             return self.entrypoint(**values)
         assert self.function is not None
-        if self.function.declared.is_generator:
+        if self.function.is_generator:
             for item in self.function.remote_gen(**values):
                 print(item)
             return None
@@ -154,6 +158,20 @@ def _from_text(text: str) -> ModuleType:
     sys.modules["__main__"] = module
     exec(compile(text, name, "exec"), module.__dict__)  # noqa: S102 - running the user's program is the job
     return module
+
+
+def _callables(app: App) -> Iterator[tuple[str, Callable[[], Any]]]:
+    """What of an app can be called by its name: functions, and methods of an object that is made without parameters."""
+    for name, one in app.functions.items():
+        if isinstance(one, Cls):
+            for method in one.methods():
+                yield f"{name}.{method}", partial(one.method_of_its_own, method)
+        else:
+            yield name, partial(_itself, one)
+
+
+def _itself(function: Function[Any, Any]) -> Function[Any, Any]:
+    return function
 
 
 def apps_in(module: ModuleType) -> list[App]:

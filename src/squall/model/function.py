@@ -7,9 +7,12 @@ from typing import Any
 
 from squall.model.gpu import Gpus
 from squall.model.ids import AppId, FunctionId
+from squall.model.parameters import Parameter
 from squall.model.resources import DEFAULT_CPU_MILLI, DEFAULT_MEMORY_MIB, Limits, Resources
 
 MAX_TIMEOUT_S = 86_400.0
+MOST_INPUTS = 1000
+MOST_BATCH_WAIT_S = 600.0
 # From the least that is kept apart to the most.
 LEVELS = ("process", "sandbox", "sandbox-strict", "crun", "runc", "gvisor")
 # What becomes of an input whose container was lost after it may have begun: it runs again, or it ends.
@@ -84,11 +87,27 @@ class Code:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Method:
+    """A method of a class that is called remotely."""
+
+    name: str
+    is_generator: bool = False
+    is_async: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Function:
     """One remote function as it was declared. Times in seconds; image and client_python are their JSON forms.
 
+    A class is one too: each of its containers has one object of it, made with `values` of its `parameters` (their JSON
+    forms; None where some are missing, and no container can be made), and each input names one of its `methods`.
+
     gpu: what of GPUs each container gets, the first choice first; one of them comes on top of `asks`.
     on_lost: one of ON_LOST.
+    max_inputs: how many inputs a container works on at once; target_inputs: how many it is meant to have while more
+    containers can be had, None for all of them.
+    max_batch: how many inputs are joined into one call of it at most, 0 for none; batch_wait_s: how long the first of them waits for
+    others.
     start_path: the only way in which its containers may start, for tests and diagnosis; "" for the best there is.
     """
 
@@ -113,12 +132,34 @@ class Function:
     on_lost: str = "rerun"
     block_network: bool = False
     start_path: str = ""
+    methods: tuple[Method, ...] = ()
+    parameters: tuple[Parameter, ...] = ()
+    values: dict[str, Any] | None = None
+    max_inputs: int = 1
+    target_inputs: int | None = None
+    max_batch: int = 0
+    batch_wait_s: float = 0.0
 
     def __post_init__(self) -> None:
         if self.level not in LEVELS:
             raise ValueError(f"level is one of {', '.join(map(repr, LEVELS))}, not {self.level!r}")
         if self.on_lost not in ON_LOST:
             raise ValueError(f"on_lost is one of {', '.join(map(repr, ON_LOST))}, not {self.on_lost!r}")
+        if not 1 <= self.max_inputs <= MOST_INPUTS:
+            raise ValueError(f"max_inputs is between 1 and {MOST_INPUTS}, not {self.max_inputs}")
+        if self.target_inputs is not None and not 1 <= self.target_inputs <= self.max_inputs:
+            raise ValueError(
+                f"target_inputs is between 1 and max_inputs, {self.max_inputs}, not {self.target_inputs}"
+            )
+        if self.single_use and self.side_by_side:
+            raise ValueError("a single-use container works on one input, and max_inputs says more")
+        if not 0 <= self.max_batch <= MOST_INPUTS:
+            raise ValueError(f"max_batch_size is between 1 and {MOST_INPUTS}, not {self.max_batch}")
+        if not 0.0 <= self.batch_wait_s <= MOST_BATCH_WAIT_S:
+            raise ValueError(f"wait_ms is between 0 and {1e3 * MOST_BATCH_WAIT_S:g}")
+        if self.max_batch and (self.side_by_side or self.single_use):
+            other = "@squall.concurrent" if self.side_by_side else "single_use_containers"
+            raise ValueError(f"@squall.batched and {other} do not go together")
         for what, seconds in (("timeout", self.timeout_s), ("startup_timeout", self.startup_timeout_s)):
             if not 1.0 <= seconds <= MAX_TIMEOUT_S:
                 raise ValueError(f"{what} is between 1 and {MAX_TIMEOUT_S:g} seconds, not {seconds}")
@@ -127,6 +168,26 @@ class Function:
     def at_most_once(self) -> bool:
         """Whether no input may begin a second time, unless its own policy tries it again after it raised."""
         return self.on_lost == "fail"
+
+    @property
+    def may_yield(self) -> bool:
+        """Whether a call of it may be one of items."""
+        return self.is_generator or any(one.is_generator for one in self.methods)
+
+    @property
+    def is_bound(self) -> bool:
+        """Whether containers can be made of it: every parameter has its value."""
+        return not self.parameters or self.values is not None
+
+    @property
+    def side_by_side(self) -> bool:
+        """Whether a container works on several inputs at once."""
+        return self.max_inputs > 1
+
+    @property
+    def begins_all(self) -> bool:
+        """Whether a container begins at once with all that it is given, so that all of it was being run when it is lost."""
+        return self.side_by_side or bool(self.max_batch)
 
     @property
     def one_at_a_time(self) -> bool:

@@ -17,8 +17,12 @@ from squall.context import current
 from squall.model.function import Function
 from squall.model.jsonable import from_json
 from squall.runner import load, place, preload, raised, stdio
+from squall.runner.batches import BatchRunner
+from squall.runner.callee import Callees, make_object
+from squall.runner.leased import LeasedInput
 from squall.runner.link import RunnerLink
-from squall.runner.run import InputRunner, LeasedInput, exit_now, is_stopping, stop_on_sigterm
+from squall.runner.run import InputRunner, end_quietly, exit_now, is_stopping, stop_on_sigterm
+from squall.runner.side_by_side import SideBySide
 from squall.wire.codec import Frame
 from squall.wire.rights import close_all
 
@@ -51,7 +55,7 @@ class _Container:
         self._link.on_serve = self._on_serve
         self._link.holding = self._holding
         self._given: SimpleQueue[tuple[Head, Frame]] = SimpleQueue()
-        self._runner: InputRunner | None = None
+        self._runner: InputRunner | SideBySide | None = None
         self._ready: Head | None = None
 
     def live(self) -> None:
@@ -68,25 +72,33 @@ class _Container:
         os.environ.update({str(key): str(value) for key, value in head.get("env", {}).items()})
         started = time.perf_counter()
         try:
-            call_user = preload.preloaded(function.code)
+            call_user, made = preload.preloaded(function) or (None, None)
             if call_user is None:
                 pickled = bytes(frame.payload) if head.get("pickled") else None
                 call_user = load.load(function.code, pickled=pickled, source_dir=source)
+            if made is None:
+                made = make_object(function, call_user)
             for hook in current.after_fork:
                 hook()
+            callees = Callees(function, call_user, made)
+            callees.enter()
         except BaseException as error:
             if is_stopping():
                 raise
             self._refuse(error, source)
             self._given.get()
             return
-        self._runner = runner = InputRunner(function, call_user, self._link, source)
+        self._runner = runner = _kind(function)(function, callees, self._link, source)
         if "largest" in head:
             runner.bound_results(int(head["largest"]))
         stdio.flush()
         self._ready = {"seconds": time.perf_counter() - started}
         self._link.post({"t": "ready", **self._ready})
-        runner.run()
+        try:
+            runner.run()
+        finally:
+            end_quietly()
+            callees.leave()
 
     def _refuse(self, error: BaseException, source: str) -> None:
         described, pickled = raised.describe(error, source_root=source)
@@ -129,6 +141,13 @@ class _Container:
                 self._runner.stop()
             else:
                 self._given.put((head, frame))
+
+
+def _kind(function: Function) -> type[InputRunner | SideBySide]:
+    """How inputs of a function are run."""
+    if function.max_batch:
+        return BatchRunner
+    return SideBySide if function.side_by_side else InputRunner
 
 
 def _inputs(head: Head, frame: Frame) -> deque[LeasedInput]:

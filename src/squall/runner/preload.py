@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import signal
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from squall.context import current
-from squall.model.function import Code, Function
+from squall.model.function import Function
 from squall.model.jsonable import from_json
 from squall.runner import load
+from squall.runner.callee import make_object, snap_hooks
 from squall.runner.packages import without_packages
 from squall.runner.place import OURS, take_place
 
@@ -23,11 +26,24 @@ REMOTE_CALL_HINT = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Preloaded:
-    """The user's plain function, and the code that it was loaded from."""
+    """The user's plain function or class, and what it was loaded for; made: the object, where hooks of it have run."""
 
-    code: Code
+    function: Function
     call_user: Callable[..., Any]
+    made: Any
 
+
+HOOK_HINT = (
+    "each container runs this hook itself; in the template there is no network, no secret and no other process: what needs more "
+    "belongs in a hook without snap=True"
+)
+_REMOTE_CALL = {
+    "t": "refused",
+    "reason": "remote_call",
+    "why": "the code makes a remote call while it is imported, or in a hook with snap=True",
+    "hint": f"{REMOTE_CALL_HINT}, and a hook that does runs in each container without snap=True",
+}
+_LONGEST_WORDS = 300
 
 _done: list[Preloaded] = []
 
@@ -36,7 +52,8 @@ def preload(asked: Mapping[str, Any]) -> dict[str, Any]:
     """Import what `asked` names, and say {"t": "ready"} with its "modules", or {"t": "refused"} with a reason; see runtime.template.
 
     asked: "function" as JSON, and "pickled", bytes, of code that travels by value. The way that a container takes
-    without a template tells the user what is wrong with code that cannot be imported, so here a word will do.
+    without a template tells the user what is wrong with code that cannot be imported, so here a word will do. "hooks": the
+    enter hooks of a class that have run.
     """
     source = take_place()
     function = from_json(Function, asked["function"])
@@ -46,21 +63,56 @@ def preload(asked: Mapping[str, Any]) -> dict[str, Any]:
     try:
         call_user = load.load(function.code, pickled=pickled, source_dir=source)
     except current.NotInTemplateError:
-        why = "the code makes a remote call while it is imported"
-        return {"t": "refused", "reason": "remote_call", "why": why, "hint": REMOTE_CALL_HINT}
+        return _REMOTE_CALL
     except BaseException as error:  # noqa: BLE001 - the user's code ends here
         return {
             "t": "refused",
             "reason": "import",
             "why": f"{type(error).__name__} while the code was imported",
         }
-    _done.append(Preloaded(code=function.code, call_user=call_user))
-    return {"t": "ready", "modules": _packages(before, source)}
+    hooks = snap_hooks(call_user) if function.methods else []
+    made, refused = _made(function, call_user) if hooks else (None, None)
+    if refused is not None:
+        return refused
+    _done.append(Preloaded(function=function, call_user=call_user, made=made))
+    return {"t": "ready", "modules": _packages(before, source), "hooks": hooks}
 
 
-def preloaded(code: Code) -> Callable[..., Any] | None:
-    """The user's function, where this process was forked from a template that has loaded this very code."""
-    return next((one.call_user for one in _done if one.code == code), None)
+def preloaded(function: Function) -> tuple[Callable[..., Any], Any] | None:
+    """The user's function or class, and its object if one was made, where this process was forked from a template of it."""
+    for one in _done:
+        if one.function.code == function.code:
+            return one.call_user, one.made if one.function.values == function.values else None
+    return None
+
+
+def _made(function: Function, cls: Any) -> tuple[Any, dict[str, Any] | None]:
+    """The object of a class after its hooks for templates, or why there is none: then each container makes its own."""
+    try:
+        with _within(function.startup_timeout_s / 2):
+            return make_object(function, cls), None
+    except current.NotInTemplateError:
+        return None, _REMOTE_CALL
+    except BaseException as error:  # noqa: BLE001 - the user's code ends here
+        last = getattr(error, "__notes__", ["raised while the object was made"])[-1]
+        why = f"{type(error).__name__}: {str(error)[:_LONGEST_WORDS]}, {last}"
+        return None, {"t": "refused", "reason": "hook", "why": why, "hint": HOOK_HINT}
+
+
+@contextmanager
+def _within(seconds: float) -> Iterator[None]:
+    """Raises TimeoutError in whatever runs longer: a hook that waits for what a template has not would keep others waiting."""
+
+    def ring(_number: int, _frame: Any) -> None:
+        raise TimeoutError(f"it took longer than {seconds:g} s in the template")
+
+    before = signal.signal(signal.SIGALRM, ring)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0.0)
+        signal.signal(signal.SIGALRM, before)
 
 
 def _packages(before: frozenset[str], source: str) -> list[str]:

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import atexit
-import inspect
 import os
-import pickle
 import signal
 import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from queue import SimpleQueue
 from typing import Any
 
@@ -21,12 +18,11 @@ from squall.context.current import CurrentInput, current_input
 from squall.model.errors import Error, FunctionTimeout, InputCancelled, ResultTooLarge, SerializationError
 from squall.model.function import Function
 from squall.runner import limits, raised, stdio
+from squall.runner.callee import Callee, Callees
+from squall.runner.leased import LeasedInput, arguments, given_back, runs_of
 from squall.runner.link import RunnerLink
 from squall.runner.outcomes import Outcomes, Where
-from squall.wire import payload
 from squall.wire.lent import Borrowed
-from squall.wire.rights import close_all
-from squall.wire.sealed import read_sealed
 
 INTERRUPT = signal.SIGRTMIN + 7
 FLUSH_S = 0.002
@@ -35,24 +31,13 @@ KEPT_S = 5.0
 MOST_CREDITED = 1024
 
 
-@dataclass(slots=True)
-class LeasedInput:
-    """One input in hand: where it belongs, and its packed arguments."""
-
-    where: Where
-    size: Any
-    data: Any
-    fds: tuple[int, ...]
-
-
 class InputRunner:
     """Runs leases one after another; the reader thread puts them in, and interrupts the one that runs."""
 
-    def __init__(
-        self, function: Function, call_user: Callable[..., Any], link: RunnerLink, source: str
-    ) -> None:
+    def __init__(self, function: Function, callees: Callees, link: RunnerLink, source: str) -> None:
         self._function = function
-        self._call_user = call_user
+        self._callees = callees
+        self._only = callees.only
         self._link = link
         self._source = source
         self._inbox: SimpleQueue[deque[LeasedInput] | None] = SimpleQueue()
@@ -69,10 +54,8 @@ class InputRunner:
         # How many items of each generator's call its consumer takes in all.
         self._credit: dict[str, int] = {}
         self._credited = threading.Condition()
-        self._loop: asyncio.Runner | None = None
         self._task: asyncio.Task[Any] | None = None
         self._main = threading.main_thread().ident or 0
-        self._is_coroutine = inspect.iscoroutinefunction(call_user)
 
     # What the reader thread calls.
 
@@ -92,7 +75,7 @@ class InputRunner:
             left = [item for lease in self._waiting for item in lease]
             for lease in self._waiting:
                 lease.clear()
-        self._outcomes.post(back=_given_back(left), made_way=True)
+        self._outcomes.post(back=given_back(left), made_way=True)
 
     def stop(self) -> None:
         """Ends `run` once what is in hand is done."""
@@ -121,10 +104,11 @@ class InputRunner:
             if running is not None and running[0] == call and start <= running[1] < stop:
                 self._interrupt = self._reason(why)
         if dropped:
-            self._outcomes.post(back=_given_back(dropped), made_way=True)
+            self._outcomes.post(back=given_back(dropped), made_way=True)
         if self._interrupt is not None:
-            if self._loop is not None and self._task is not None:
-                self._loop.get_loop().call_soon_threadsafe(self._cancel_task)
+            loop = self._callees.running
+            if loop is not None and self._task is not None:
+                loop.call_soon_threadsafe(self._cancel_task)
             else:
                 signal.pthread_kill(self._main, INTERRUPT)
         with self._credited:
@@ -135,7 +119,7 @@ class InputRunner:
         with self._lock:
             found = [where for where in (self._running, self._settling) if where is not None]
             found += [item.where for lease in self._waiting for item in lease]
-        return _runs(found + self._outcomes.gathered())
+        return runs_of(found + self._outcomes.gathered())
 
     # What the main thread does.
 
@@ -144,8 +128,6 @@ class InputRunner:
         signal.signal(INTERRUPT, self._on_interrupt)
         while (lease := self._next_lease()) is not None:
             self._run_lease(lease)
-        if self._loop is not None:
-            self._loop.close()
 
     def _next_lease(self) -> deque[LeasedInput] | None:
         """What to run next, None at the end; memory of a large argument is kept a while for the next one."""
@@ -191,7 +173,7 @@ class InputRunner:
         with self._lock:
             left = list(lease)
             lease.clear()
-        return _given_back(left)
+        return given_back(left)
 
     def _run_input(self, item: LeasedInput) -> None:
         """One input, one outcome: whatever user code does, it ends here as returned, raised or failed."""
@@ -201,13 +183,16 @@ class InputRunner:
         outcomes = self._outcomes
         try:
             try:
-                args, kwargs = _arguments(item, self._borrowed)
-                if self._function.is_generator:
-                    value: Any = self._generate(where, args, kwargs)
-                elif self._is_coroutine:
-                    value = self._await(self._call_user(*args, **kwargs))
+                args, kwargs = arguments(item, self._borrowed)
+                callee = self._only
+                if callee is None:
+                    callee, args = self._callees.of(args)
+                if callee.is_generator:
+                    value: Any = self._generate(where, callee, args, kwargs)
+                elif callee.is_coroutine:
+                    value = self._await(callee.call(*args, **kwargs))
                 else:
-                    value = self._call_user(*args, **kwargs)
+                    value = callee.call(*args, **kwargs)
             finally:
                 with self._lock:
                     self._settling, self._running = where, None
@@ -241,9 +226,9 @@ class InputRunner:
             head, pickled = raised.describe(limits.named(error, self._function), source_root=self._source)
             self._outcomes.raised(where, head, pickled, seconds)
 
-    def _generate(self, where: Where, args: Any, kwargs: Any) -> int:
+    def _generate(self, where: Where, callee: Callee, args: Any, kwargs: Any) -> int:
         """Sends what the generator yields, as the consumer gives credit; the outcome is how many there were."""
-        stream = self._call_user(*args, **kwargs)
+        stream = callee.call(*args, **kwargs)
         items = self._pull(stream) if hasattr(stream, "__anext__") else stream
         count = 0
         try:
@@ -280,9 +265,7 @@ class InputRunner:
             self._await(stream.aclose())
 
     def _await(self, awaitable: Any) -> Any:
-        if self._loop is None:
-            self._loop = asyncio.Runner()
-        return self._loop.run(self._as_task(awaitable))
+        return self._callees.loop.run(self._as_task(awaitable))
 
     async def _as_task(self, awaitable: Any) -> Any:
         self._task = asyncio.current_task()
@@ -328,46 +311,15 @@ def is_stopping() -> bool:
     return bool(_stopping)
 
 
+def end_quietly() -> None:
+    """The process ends: a signal to stop that comes now is for hooks that run already."""
+    _stopping.append(True)
+
+
 def _on_sigterm(_number: int, _frame: Any) -> None:
     if not _stopping:
         _stopping.append(True)
         raise SystemExit(0)
-
-
-def _given_back(left: list[LeasedInput]) -> list[list[Any]]:
-    """Inputs as runs [call, start, stop, attempt]; their descriptors are closed."""
-    for item in left:
-        close_all(item.fds)
-    return _runs([item.where for item in left])
-
-
-def _runs(inputs: list[Where]) -> list[list[Any]]:
-    """The same as runs [call, start, stop, attempt]: neighbours together."""
-    runs: list[list[Any]] = []
-    for call, index, attempt in inputs:
-        if runs and runs[-1][0] == call and runs[-1][2] == index and runs[-1][3] == attempt:
-            runs[-1][2] = index + 1
-        else:
-            runs.append([call, index, index + 1, attempt])
-    return runs
-
-
-def _arguments(item: LeasedInput, borrowed: Borrowed) -> tuple[Any, Any]:
-    size = item.size
-    if type(size) is int:
-        loaded = pickle.loads(item.data)  # noqa: S301 - the runner is where user values are opened
-    elif type(size) is list:
-        loaded = payload.unpack(payload.split(item.data, size))
-    else:
-        fds, item.fds = item.fds, ()
-        try:
-            # What may be filled again is only read as such here, where whoever calls decides what code runs.
-            read = borrowed.read if "r" in size else read_sealed
-            loaded = payload.unpack_from_memfd(fds[0], size["l"], read)
-        finally:
-            close_all(fds)
-    args, kwargs = loaded
-    return args, kwargs
 
 
 def exit_now(code: int) -> None:
@@ -375,7 +327,7 @@ def exit_now(code: int) -> None:
 
     Whoever ends the container bounds how long the hooks may take. A signal to stop that comes now is theirs already.
     """
-    _stopping.append(True)
+    end_quietly()
     try:
         atexit._run_exitfuncs()
     except BaseException:  # noqa: BLE001 - user code ends here: what its hooks raise is shown, and nothing waits for it

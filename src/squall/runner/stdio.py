@@ -10,8 +10,21 @@ import threading
 import time
 from typing import Any
 
+from squall.context.current import CurrentInput, current_input
+
 RECORD_BYTES = 60 * 1024
 _GIVE_UP_S = 5.0
+_apart: list[bool] = []
+
+
+class _Part:
+    """What waits for the end of its line."""
+
+    __slots__ = ("size", "texts")
+
+    def __init__(self) -> None:
+        self.texts: list[str] = []
+        self.size = 0
 
 
 class LogWriter(io.TextIOBase):
@@ -26,8 +39,8 @@ class LogWriter(io.TextIOBase):
         self._sink = sink
         self._tag = tag
         self._fd = fd
-        self._part: list[str] = []
-        self._size = 0
+        # What waits for the end of its line, of the input that printed it where several run side by side.
+        self._parts: dict[CurrentInput | None, _Part] = {}
         self._lock = threading.RLock()
         self._dropped = 0
 
@@ -56,22 +69,27 @@ class LogWriter(io.TextIOBase):
         if not isinstance(text, str):
             raise TypeError(f"write() argument must be str, not {type(text).__name__}")
         with self._lock:
-            self._part.append(text)
-            self._size += len(text)
-            if "\n" in text or self._size >= RECORD_BYTES:
-                self._send_lines()
+            whose = current_input.get() if _apart else None
+            part = self._parts.get(whose) or self._parts.setdefault(whose, _Part())
+            part.texts.append(text)
+            part.size += len(text)
+            if "\n" in text or part.size >= RECORD_BYTES:
+                self._send_lines(part)
         return len(text)
 
     def flush(self) -> None:
-        """Sends what waits for the end of its line."""
+        """Sends what waits for the end of its line; in an input that runs beside others, what that one has printed."""
+        own = current_input.get() if _apart else None
         with self._lock:
-            self._send("".join(self._part))
-            self._part, self._size = [], 0
+            for whose in tuple(self._parts) if own is None else (own,):
+                part = self._parts.pop(whose, None)
+                if part is not None:
+                    self._send("".join(part.texts))
 
-    def _send_lines(self) -> None:
-        text = "".join(self._part)
+    def _send_lines(self, part: _Part) -> None:
+        text = "".join(part.texts)
         end = len(text) if len(text) >= RECORD_BYTES else text.rfind("\n") + 1
-        self._part, self._size = ([text[end:]], len(text) - end) if end < len(text) else ([], 0)
+        part.texts, part.size = ([text[end:]], len(text) - end) if end < len(text) else ([], 0)
         self._send(text[:end])
 
     def _send(self, text: str) -> None:
@@ -119,6 +137,11 @@ class _Bytes(io.BufferedIOBase):
 
     def fileno(self) -> int:
         return self._text.fileno()
+
+
+def keep_apart() -> None:
+    """Several inputs run side by side from now on: each prints whole lines."""
+    _apart.append(True)
 
 
 def take_over(log: int) -> None:

@@ -72,6 +72,22 @@ def plan_loss(
     return tuple(steps)
 
 
+def plan_loss_of_all(
+    lost: list[tuple[Segment, Suspect]], end: ContainerEnd, *, function: str, at_most_once: bool = False
+) -> tuple[Requeue | End, ...]:
+    """The same where every input was being run, side by side: each is a suspect, and has its own count.
+
+    lost: single inputs. What broke a limit runs once more alone, so that of those that were there together only the one that did
+    it breaks the limit again, and ends.
+    """
+    if at_most_once:
+        return tuple(
+            step for one, suspect in lost for step in _begun_at_most_once([one], end, suspect, function)
+        )
+    apart = _is_to_be_found([one for one, _ in lost], end)
+    return tuple(_of_suspect(one, end, suspect, function, apart=apart) for one, suspect in lost)
+
+
 def _is_to_be_found(lost: list[Segment], end: ContainerEnd) -> bool:
     """Whether one of several inputs ends its containers, so that each has to run alone to show which one it is.
 

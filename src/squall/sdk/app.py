@@ -7,18 +7,20 @@ import inspect
 import sys
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar, overload
+from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar, dataclass_transform, overload
 
 from squall.context import current
 from squall.model.errors import AlreadyExistsError, DeployedAppNotFound, InvalidError
 from squall.model.function import Retries
 from squall.sdk.amounts import Amount
 from squall.sdk.blocking import run_blocking, run_here
+from squall.sdk.cls import Cls, declare_class
 from squall.sdk.declare import declare
 from squall.sdk.deploy import Deploy
 from squall.sdk.entrypoint import LocalEntrypoint
 from squall.sdk.function import AsyncFunction, Function, is_generator
 from squall.sdk.image import Image
+from squall.sdk.parameter import parameter
 from squall.sdk.watch import Watcher
 
 if TYPE_CHECKING:
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 R = TypeVar("R")
+T = TypeVar("T")
 
 
 class Decorate(Protocol):
@@ -59,7 +62,8 @@ class App:
         self.deploy: Deploy[App] = Deploy(self)
         self.image = image
         self.include_source = include_source
-        self.functions: dict[str, Function[Any, Any]] = {}
+        # A `Function` or a `Cls` each.
+        self.functions: dict[str, Any] = {}
         self.entrypoints: dict[str, LocalEntrypoint] = {}
         self._run: AppRun | None = None
 
@@ -131,6 +135,52 @@ class App:
 
         return decorate
 
+    @dataclass_transform(field_specifiers=(parameter,))
+    def cls(
+        self,
+        *,
+        name: str | None = None,
+        image: Image | None = None,
+        cpu: Amount = None,
+        memory: float | tuple[float, float] | None = None,
+        gpu: str | Sequence[str] | None = None,
+        ephemeral_disk: int | None = None,
+        env: Mapping[str, str] | None = None,
+        timeout: float | None = None,
+        startup_timeout: float | None = None,
+        retries: int | Retries | None = None,
+        min_containers: int | None = None,
+        max_containers: int | None = None,
+        buffer_containers: int | None = None,
+        scaledown_window: float | None = None,
+        single_use_containers: bool = False,
+        on_lost: str | None = None,
+        block_network: bool = False,
+        level: str | None = None,
+        serialized: bool = False,
+        include_source: bool | None = None,
+        **later: Any,
+    ) -> Callable[[type[T]], type[T]]:
+        """Makes a class remote: each of its containers has one object of it, and runs the methods that are called remotely.
+
+        The options are those of `App.function`, for all methods together; startup_timeout bounds its enter hooks too. Each set
+        of values of its parameters (`squall.parameter`) has containers of its own, within these bounds. Methods that yield
+        are not retried. The class stays a class: bases, other methods and `isinstance` are as ever.
+
+        Raises InvalidError for an option that is not there or out of its bounds and for a class without a method that is
+        called remotely, AlreadyExistsError for a name that is taken.
+        """
+        options = {key: value for key, value in locals().items() if key not in ("self", "later")}
+        _refuse_later(later)
+        options["image"] = image if image is not None else self.image
+
+        def decorate(raw: type[T]) -> type[T]:
+            made = declare_class(raw, options)
+            self._add(made.declared.name, made)
+            return raw
+
+        return decorate
+
     @overload
     def local_entrypoint(self, raw: Callable[..., Any], /) -> LocalEntrypoint: ...
     @overload
@@ -188,7 +238,7 @@ class App:
             )
         return RunContext(self, watcher)
 
-    def _add(self, name: str, function: Function[Any, Any]) -> None:
+    def _add(self, name: str, function: Function[Any, Any] | Cls) -> None:
         known = self.functions.get(name)
         if known is not None and _place(known) != _place(function) and not _is_notebook():
             raise AlreadyExistsError(
@@ -275,7 +325,7 @@ def _checked_tags(tags: Mapping[str, str] | None) -> dict[str, str]:
     return dict(tags)
 
 
-def _place(function: Function[Any, Any]) -> tuple[str, str]:
+def _place(function: Function[Any, Any] | Cls) -> tuple[str, str]:
     raw = function.__squall_function__
     return (raw.__module__, raw.__qualname__)
 

@@ -23,17 +23,36 @@ from squall.wire.lent import LentFile
 from squall.wire.session import Session
 from squall.wire.stream import Stream
 
+Input = tuple[tuple[Any, ...], dict[str, Any]]
 # No limit of values is set below this.
 INLINE_SURELY = 2**20
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where calls of one function go: its id, the local root of its source, and what stands for `__main__` there."""
+    """Where calls of one function go: its id, the local root of its source, and what stands for `__main__` there.
+
+    method: of a class, which is called; each input names it before its own arguments. values: of a class, what its object
+    is made with, where that is not what it has by itself.
+    """
 
     function: str
     root: str | None
     main: str | None
+    method: str = ""
+    values: dict[str, Any] | None = None
+
+    @property
+    def head(self) -> dict[str, Any]:
+        """What each call says of it."""
+        if self.values is None:
+            return {"fn": self.function}
+        return {"fn": self.function, "with": self.values}
+
+    def inputs(self, batch: list[Input]) -> list[Input]:
+        """The same inputs as they travel."""
+        method = self.method
+        return [((method, *args), kwargs) for args, kwargs in batch] if method else batch
 
     @property
     def client(self) -> Client:
@@ -59,6 +78,8 @@ class Packed:
         lent: bool = False,
         again: bool = False,
     ) -> None:
+        if target.method:
+            args = (target.method, *args)
         packed = payload.pack((args, kwargs), role="call", main=target.main)
         self._target = target
         self._file: LentFile | None = None
@@ -190,6 +211,8 @@ class OneCall:
             "verb": Verb.REMOTE,
             "d": [self._packed.size],
         }
+        if self._target.values is not None:
+            head["with"] = self._target.values
         if self._sent:
             # It may have begun: a server that does not know it must not have it begin twice where that is asked for.
             head["again"] = 1

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from squall.context.marks import batch_of, methods, together_of
 from squall.model import function as nouns
 from squall.model.errors import InvalidError
 from squall.model.function import Code, Retries, Scaling
@@ -15,6 +16,7 @@ from squall.model.gpu import parse_gpus
 from squall.model.ids import AppId, FunctionId
 from squall.model.resources import DEFAULT_CPU_MILLI, DEFAULT_MEMORY_MIB, Limits, Resources
 from squall.sdk.amounts import asks_of, limits_of
+from squall.sdk.batched import batch_of_class
 
 MAIN = "__squall_main__"
 LEAST_STARTUP_S = 60.0
@@ -83,10 +85,12 @@ def declare(
             single_use=bool(options.get("single_use_containers")),
             on_lost=_word("on_lost", options.get("on_lost"), "rerun"),
             block_network=_flag("block_network", options.get("block_network")),
+            **_together(raw, name),
             start_path=os.environ.get(START_PATH_VARIABLE, ""),
         )
     except (TypeError, ValueError) as wrong:
-        raise InvalidError(f"@app.function of {name!r}: {wrong}") from None
+        decorator = "@app.cls" if isinstance(raw, type) else "@app.function"
+        raise InvalidError(f"{decorator} of {name!r}: {wrong}") from None
     return Declared(
         name=name,
         noun=noun,
@@ -95,6 +99,14 @@ def declare(
         by_value=by_value,
         main=MAIN if is_main and has_file else None,
     )
+
+
+def _together(raw: Any, name: str) -> dict[str, Any]:
+    """How many inputs a container works on at once, or has joined into one call."""
+    together = together_of(raw)
+    batch = batch_of_class(methods(raw), of=name) if isinstance(raw, type) else batch_of(raw)
+    joined = {"max_batch": batch.max_batch_size, "batch_wait_s": batch.wait_ms / 1e3} if batch else {}
+    return {"max_inputs": together.max_inputs, "target_inputs": together.target_inputs, **joined}
 
 
 def _check_name(name: str) -> None:

@@ -82,8 +82,8 @@ class ItemCall:
             return
         head: dict[str, Any] = {
             "call": self.id,
-            "fn": self._target.function,
             "verb": Verb.REMOTE,
+            **self._target.head,
             "d": [self._packed.size],
         }
         head |= self._parent | ({"again": 1} if self._sent else {})

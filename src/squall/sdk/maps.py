@@ -167,7 +167,7 @@ class MapCall:
         """A batch as what is sent: small inputs together, large ones each by itself. An end alone is an empty one."""
         start = self._next
         if len(batch) > 1 and self._mean_bytes <= ALONE_BYTES:
-            many = payload.pack_many(batch, role="call", main=self._target.main)
+            many = payload.pack_many(self._target.inputs(batch), role="call", main=self._target.main)
             self._mean_bytes = max(1, len(many.buffer) // len(batch))
             if len(many.buffer) <= FRAME_BYTES:
                 return [_Sent(start, many.lengths, [many.buffer], ())]
@@ -188,7 +188,7 @@ class MapCall:
         """See Lasting: everything whose outcome is not in is sent again."""
         if not self._started:
             return
-        known = {"call": self.id, "fn": self._target.function, "verb": self._verb, **self._parent}
+        known = {"call": self.id, "verb": self._verb, **self._target.head, **self._parent}
         skip = [
             list(run)
             for run in _runs(self._ended, 0, self._sent[0].start if self._sent else len(self._ended))

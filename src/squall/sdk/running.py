@@ -99,6 +99,9 @@ class RunningApp:
                     _settle(waiting)
             elif "added" in head:
                 _settle(self._added.get(head["added"]))
+            elif "bound" in head:
+                # Of a class, with other parameters: a server that comes after this one is told of it too.
+                self._described["functions"].append(head["bound"])
             elif "scaled" in head:
                 self._note_scaling(head["scaled"], head["scaling"])
             else:

@@ -164,7 +164,7 @@ class AppRun:
             root=self._source.root if self._source is not None else None,
             source=self._digest,
             pickled=pickled,
-            file=self._file_of(declared.raw) if code.main else None,
+            file=self._main_file() if code.main else None,
         )
         return dataclasses.replace(
             noun,
@@ -179,10 +179,12 @@ class AppRun:
     def _all_images(self) -> list[Image]:
         return list(dict.fromkeys(_image(function) for function in self._app.functions.values()))
 
-    def _file_of(self, raw: Any) -> str | None:
-        if self._source is None:
+    def _main_file(self) -> str | None:
+        # Not where the code of a function stands: a decorator may have put another one in its place.
+        file = getattr(sys.modules.get("__main__"), "__file__", None)
+        if self._source is None or file is None:
             return None
-        return os.path.relpath(os.path.abspath(raw.__code__.co_filename), self._source.root)
+        return os.path.relpath(os.path.abspath(file), self._source.root)
 
     def _entry_file(self) -> str | None:
         """The file whose directory ships: the script, else the module that declared the first function."""

@@ -23,8 +23,8 @@ async def spawn(target: Target, args: tuple[Any, ...], kwargs: dict[str, Any]) -
     call = fresh_id(CALL)
     head = {
         "call": call,
-        "fn": target.function,
         "verb": Verb.SPAWN,
+        **target.head,
         "d": [packed.size],
         "start": 0,
         "total": 1,
@@ -66,12 +66,12 @@ class SpawnedMap:
 
     def _send(self, batch: list[Input], last: bool) -> Sending:  # noqa: FBT001 - what `collect` gave
         self._done = last
-        many = payload.pack_many(batch, role="call", main=self._target.main)
+        many = payload.pack_many(self._target.inputs(batch), role="call", main=self._target.main)
         self._mean_bytes = max(1, len(many.buffer) // max(1, len(batch)))
         if len(many.buffer) > FRAME_BYTES:
             start, self._at = self._at, self._at + len(batch)
             return self._record_each(batch, start, last)
-        head: dict[str, Any] = {"call": self.id, "fn": self._target.function, "verb": self._verb}
+        head: dict[str, Any] = {"call": self.id, "verb": self._verb, **self._target.head}
         head |= {"d": many.lengths, "start": self._at, **self._parent}
         self._at += len(batch)
         if last:
@@ -82,7 +82,7 @@ class SpawnedMap:
         """Large inputs one by one, as `.spawn` sends its own."""
         for index, (args, kwargs) in enumerate(batch, start):
             packed = Packed(self._target, args, kwargs)
-            head: dict[str, Any] = {"call": self.id, "fn": self._target.function, "verb": self._verb}
+            head: dict[str, Any] = {"call": self.id, "verb": self._verb, **self._target.head}
             head |= {"d": [packed.size], "start": index, **self._parent}
             if last and index == self._at - 1:
                 head["total"] = self._at

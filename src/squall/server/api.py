@@ -20,7 +20,7 @@ from squall.model.errors import (
     TooManyInputs,
     VersionError,
 )
-from squall.model.ids import CALL, AppId, CallId, is_id, is_input_id
+from squall.model.ids import CALL, AppId, CallId, FunctionId, is_id, is_input_id
 from squall.model.jsonable import from_json, to_json
 from squall.model.node import Node
 from squall.model.variant import split_changes
@@ -248,6 +248,8 @@ def call(connection: Connection, stream: Stream, head: dict[str, Any], frame: Fr
         wrong = refusal(connection.caller, "function.scale", routed=False, known=HANDLERS.keys())
         if wrong is not None:
             raise wrong
+    if "with" in head:
+        house.apps.bind(FunctionId(head["fn"]), head["with"])
     verb = Verb(head.get("verb", "remote"))
     parent = str(head.get("parent", ""))
     parent = parent if is_input_id(parent) else ""

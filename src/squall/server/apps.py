@@ -10,10 +10,11 @@ from typing import Any
 from squall.blobs.blob_store import BlobStore
 from squall.blobs.digest import Digest
 from squall.model.container import ContainerState
-from squall.model.errors import InvalidError, NotFoundError
+from squall.model.errors import FunctionNotFound, InvalidError, NotFoundError, ResourceExhaustedError
 from squall.model.function import Function, Scaling
 from squall.model.ids import APP, AppId, FunctionId, is_id
 from squall.model.jsonable import from_json, to_json
+from squall.model.parameters import checked, key_of
 from squall.server.calls import Calls
 from squall.server.capacity import Capacity
 from squall.server.nodes import AgentNodes
@@ -24,6 +25,8 @@ from squall.wire.session import Session
 from squall.wire.stream import Stream
 
 CLIENT_GRACE_S = 5.0
+MOST_POOLS = 1000
+"""How many sets of parameters a class may be made with while its app runs: the planner looks at each of them."""
 
 
 class Apps:
@@ -95,6 +98,38 @@ class Apps:
                 self.added(known)
             record.functions[function.name] = known
         return added
+
+    def bind(self, asked: FunctionId, values: Any) -> None:
+        """Makes known what a class is with these values of its parameters: a function with containers of its own.
+
+        Its id is that of the class, "@", and the key of the values. The client is told, so that it says so too when it opens
+        its app again. Raises FunctionNotFound, ParameterInvalid, and ResourceExhaustedError beyond MOST_POOLS.
+        """
+        if asked in self._calls.functions:
+            return
+        of, _, key = asked.partition("@")
+        known = self._calls.functions.get(FunctionId(of))
+        app = self.apps.get(known.function.app) if known is not None else None
+        if known is None or app is None:
+            raise FunctionNotFound(f"there is no function {asked!r} here, or its app has stopped")
+        function = known.function
+        found = checked(function.parameters, values, of=function.name)
+        if key != key_of(found):
+            raise InvalidError(f"{asked!r} is not the name of {function.name} with these parameters")
+        pools = sum(name.startswith(f"{function.name}@") for name in app.functions)
+        if pools >= MOST_POOLS:
+            raise ResourceExhaustedError(
+                f"{function.name} has {pools} sets of parameters, each with containers of its own, and may have no more",
+                remedy="what differs from call to call is better an argument of its methods",
+            )
+        bound = replace(function, id=asked, name=f"{function.name}@{key}", values=found)
+        record = self._calls.functions[asked] = FunctionRecord(
+            bound, pickled=known.pickled, bounds=known.bounds
+        )
+        app.functions[bound.name] = record
+        self.added(record)
+        if app.stream is not None and app.stream.live:
+            app.stream.send({"bound": to_json(bound)})
 
     def scale(self, known: FunctionRecord, changed: dict[str, Any]) -> Scaling:
         """Changes bounds of a function's containers until its app ends, and gives all of them.

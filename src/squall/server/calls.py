@@ -9,19 +9,14 @@ from typing import Any
 from squall import faults
 from squall.model.call import CallState, OutcomeKind
 from squall.model.container import ContainerState
-from squall.model.errors import (
-    AppStopped,
-    ChannelClosed,
-    Error,
-    FunctionNotFound,
-    InputCancelled,
-)
+from squall.model.errors import AppStopped, ChannelClosed, Error, FunctionNotFound, InputCancelled
 from squall.model.ids import AppId, CallId, ContainerId, FunctionId, input_id
-from squall.scheduling.chunk import chunk_size, may_prefetch
 from squall.scheduling.inputs import Lease, Segment
 from squall.scheduling.loss import not_run_again
 from squall.scheduling.retry import delay_after_raise_s
+from squall.server import hands
 from squall.server.acknowledging import Acknowledging
+from squall.server.batching import is_due
 from squall.server.family import Family
 from squall.server.input_blocks import MOST_BYTES, Block
 from squall.server.outcome_runs import OutcomeRun, error_text, read_runs, read_segment, with_error
@@ -201,26 +196,21 @@ class Calls:
         line = record.line
         if record.doubted:
             record.doubted = [part for part in record.doubted if line.waits(part)]
-        while line.waiting and record.free and not record.held_back:
-            worker = record.free[-1]
+        while line.waiting and record.free and not record.held_back and self._due(record):
+            worker = record.freest
             if worker.retiring or not self.next(record, worker):
-                record.free.pop()
+                record.free.remove(worker)
         if line.waiting:
             self._wake()
 
     def next(self, record: FunctionRecord, worker: Worker) -> bool:
         """Leases inputs to a container. False when nothing waits, or it holds as much as it may."""
-        line, pace, stream = record.line, record.pace, worker.stream
+        line, stream = record.line, worker.stream
         held = len(line.leases.get(worker.id, ()))
         if record.held_back or worker.yielding or worker.silent or stream is None or not stream.live:
             return False
-        if held > (1 if may_prefetch(pace) and not record.function.one_at_a_time else 0):
-            return False
-        most = 1
-        if not record.function.one_at_a_time:
-            most = chunk_size(pace, waiting=line.waiting, containers=len(record.workers))
-        lease = line.take(worker.id, most)
-        if lease is None:
+        full = held >= record.most_leases or not self._due(record)
+        if full or (lease := line.take(worker.id, record.most_inputs)) is None:
             return False
         faults.point(_LEASED)
         runs, parts, fds = self._packed(record, worker, lease)
@@ -232,8 +222,9 @@ class Calls:
                 line.give_back(worker.id, part)
             return False
         faults.point(_LEASE_SENT)
-        if not held:
+        if not held or record.function.side_by_side:
             worker.progress_s = now = self.clock()
+            hands.note(record, worker, lease, now)
             if line.leased == lease.count:
                 record.heard_s = now
             patience_s = SLOW_S if lease.count > 1 else record.function.timeout_s
@@ -244,6 +235,9 @@ class Calls:
         if record.paged and line.waiting < LOW:
             self.on_low()
         return True
+
+    def _due(self, record: FunctionRecord) -> bool:
+        return not record.function.max_batch or is_due(record, self.clock(), self._later, self.feed)
 
     def _packed(
         self, record: FunctionRecord, worker: Worker, lease: Lease
@@ -262,7 +256,7 @@ class Calls:
                 size += cut.size
                 parts += cut.parts
                 runs.append([part.call, part.start, part.attempt, cut.sizes])
-                if call.credit or record.function.is_generator:
+                if call.credit or record.function.may_yield:
                     self.grant(call, worker)
             if stop < part.stop:
                 record.line.give_back(
@@ -375,7 +369,7 @@ class Calls:
             return
         # Also of what it was found to hold after a restart of the server: its time runs.
         worker.state = worker.state if worker.state is ContainerState.STOPPING else ContainerState.BUSY
-        if may_prefetch(record.pace) and worker not in record.free and len(leases) < 2:
+        if len(leases) < record.most_leases and worker not in record.free and record.most_leases > 1:
             record.free.insert(0, worker)
 
     def grant(self, call: CallRecord, worker: Worker) -> None:
@@ -399,8 +393,9 @@ class Calls:
 
     def _retry(self, record: FunctionRecord, container: ContainerId, one: Segment) -> bool:
         """Whether the user's policy gives a raising input another attempt; its delay is started then."""
-        line = record.line.calls.get(one.call)
-        if line is None:
+        line, call = record.line.calls.get(one.call), self.calls.get(one.call)
+        # Whoever takes items, of a method that yields, has had some already.
+        if line is None or (call is not None and call.credit):
             return False
         raised = line.raises.get(one.start, 0) + 1
         delay_s = delay_after_raise_s(

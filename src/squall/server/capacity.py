@@ -19,6 +19,7 @@ from squall.scheduling.inputs import Lease
 from squall.scheduling.plan import plan_capacity
 from squall.scheduling.scale import RAMP_S, Demand
 from squall.scheduling.view import ContainerView, FunctionView, Hold, Retire, StartOne
+from squall.server import hands
 from squall.server.calls import SLOW_S, Calls
 from squall.server.containers import Containers
 from squall.server.nodes import Nodes, Unwanted
@@ -26,7 +27,7 @@ from squall.server.outcome_runs import error_text
 from squall.server.records import FunctionRecord, Worker
 from squall.server.telling import interrupt
 
-TIMEOUT_GRACE_S = 2.0
+TIMEOUT_GRACE_S = hands.GRACE_S
 
 
 class Capacity:
@@ -64,7 +65,9 @@ class Capacity:
         now = self._clock()
         nodes = self._nodes.nodes()
         records = self._calls.functions
-        views = tuple(self._look(record, now, nodes) for record in records.values())
+        views = tuple(
+            self._look(record, now, nodes) for record in records.values() if record.function.is_bound
+        )
         views_by = {view.function.id: view for view in views}
         changed = False
         starting = sum(not worker.ready and not worker.retiring for worker in self._calls.workers.values())
@@ -157,7 +160,7 @@ class Capacity:
         self._calls.fail_waiting(record, error_text(error))
 
     def _look(self, record: FunctionRecord, now: float, nodes: tuple[Node, ...]) -> FunctionView:
-        crashing_s, returning_s = max(0.0, record.not_before_s - now), self.returning_s()
+        crashing_s, returning_s = max(0.0, record.crashing_until_s - now), self.returning_s()
         bounds = record.bounds
         return FunctionView(
             function=record.function if bounds is None else replace(record.function, scaling=bounds),
@@ -191,6 +194,8 @@ class Capacity:
             oldest_wait_s=now - record.waiting_since_s if line.waiting else 0.0,
             containers=len(counted),
             starting=sum(not worker.ready for worker in counted),
+            slots=record.function.max_inputs,
+            target_inputs=record.function.target_inputs,
             arrivals_per_s=record.arrivals.per_s(now),
             quiet_s=now - record.heard_s if line.leased else 0.0,
             start_s=record.starts.wall_s,
@@ -218,7 +223,10 @@ class Capacity:
             leases = record.line.leases.get(worker.id)
             if not leases or worker.state is not ContainerState.BUSY:
                 continue
-            if now - worker.progress_s >= SLOW_S and _holds_several(leases):
+            if record.function.side_by_side:
+                changed |= hands.keep_time(record, worker, now)
+                continue
+            if now - worker.progress_s >= SLOW_S and _holds_several(record, leases):
                 self._calls.make_way(worker)
             over = now - worker.progress_s - record.function.timeout_s
             if over >= 0 and worker.interrupted_s is None:
@@ -252,7 +260,7 @@ class Capacity:
                 due.append(now + self.returning_s())
             elif record.wait_reason == WaitReason.CRASHING:
                 # Nothing waits, and yet a container is missing: one of those that are kept.
-                due.append(record.not_before_s)
+                due.append(record.crashing_until_s)
             for worker in record.workers.values():
                 if worker.state is ContainerState.IDLE and not worker.retiring:
                     due.append(worker.idle_since_s + function.scaling.scaledown_window_s)
@@ -260,8 +268,12 @@ class Capacity:
                     due.append(worker.interrupted_s + TIMEOUT_GRACE_S)
                 elif not worker.ready:
                     due.append(worker.created_s + function.startup_timeout_s)
+                elif worker.state is ContainerState.BUSY and function.side_by_side:
+                    due.append(hands.due_s(record, worker))
                 elif worker.state is ContainerState.BUSY:
-                    slow = not worker.yielding and _holds_several(record.line.leases.get(worker.id, []))
+                    slow = not worker.yielding and _holds_several(
+                        record, record.line.leases.get(worker.id, [])
+                    )
                     due.append(worker.progress_s + (SLOW_S if slow else function.timeout_s))
         # Windows of containers that stay (min_containers) are over for good: look at those once a second at most.
         soonest = min(due, default=math.inf)
@@ -281,5 +293,6 @@ def _takes(record: FunctionRecord, worker: Worker) -> Resources:
     return record.function.asks.with_gpus(*(() if worker.gpus is None else (worker.gpus,)))
 
 
-def _holds_several(leases: list[Lease]) -> bool:
-    return sum(lease.count for lease in leases) > 1
+def _holds_several(record: FunctionRecord, leases: list[Lease]) -> bool:
+    """Whether it may have some that it has not begun."""
+    return not record.function.begins_all and sum(lease.count for lease in leases) > 1

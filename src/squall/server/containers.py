@@ -13,9 +13,18 @@ from squall.model.errors import FunctionNeverStarts, StartupTimeout
 from squall.model.ids import ContainerId
 from squall.model.jsonable import to_json
 from squall.scheduling.inputs import Segment, singles
-from squall.scheduling.loss import End, Suspect, describe_end, is_own_doing, plan_loss
+from squall.scheduling.loss import (
+    End,
+    Requeue,
+    Suspect,
+    describe_end,
+    is_own_doing,
+    plan_loss,
+    plan_loss_of_all,
+)
 from squall.scheduling.retry import MOST_LOSSES
 from squall.scheduling.start_words import duration, start_in_words
+from squall.server import hands
 from squall.server.calls import Calls
 from squall.server.outcome_runs import error_text, read_segment
 from squall.server.records import FunctionRecord, Worker
@@ -24,6 +33,8 @@ from squall.wire.codec import Frame, Kind, write_head
 from squall.wire.stream import Stream
 
 START_TRIES = 3
+MOST_UNREADY_S = 60.0
+"""How long nothing is tried at most after code could not be loaded, while nobody calls."""
 _log = logging.getLogger("squall.server")
 
 
@@ -195,7 +206,8 @@ class Containers:
         """The user's code is loaded."""
         record = self._calls.functions.get(worker.function)
         if self._calls.is_news(worker, head) and record is not None:
-            record.start_failures = record.start_losses = 0
+            record.start_failures = record.start_losses = record.unready = 0
+            record.unready_until_s = 0.0
             if not worker.outlived:
                 took_s = self._clock() - worker.created_s
                 record.starts = record.starts.seen(seconds=took_s, beside=worker.beside, cores=worker.cores)
@@ -219,6 +231,9 @@ class Containers:
         if head.get("missing"):
             described["missing_module"] = head["missing"]
         worker.retiring = True
+        # Those that are kept alive come again, later each time; whoever calls meanwhile is not kept waiting.
+        record.unready += 1
+        record.unready_until_s = self._clock() + min(MOST_UNREADY_S, 0.1 * 2.0 ** min(record.unready, 20))
         self._calls.fail_waiting(record, write_head(described), OutcomeKind.RAISED)
         self._wake()
 
@@ -302,16 +317,22 @@ class Containers:
         lost = [part for part in record.line.held(worker.id) if record.line.is_current(part)]
         if lost:
             self._note_busy(worker, lost[0])
-            suspect = self._suspect(record, worker, lost[0], end)
-            once = record.function.at_most_once
-            for step in reversed(
-                plan_loss(lost, end, suspect, function=record.function.name, at_most_once=once)
-            ):
+            for step in reversed(self._plan_loss(record, worker, lost, end)):
                 if isinstance(step, End):
                     self._calls.end_input(record, worker.id, step.part, step.error)
                 else:
                     record.line.requeue(worker.id, step.part, alone=step.alone)
         record.line.leave(worker.id)
+
+    def _plan_loss(
+        self, record: FunctionRecord, worker: Worker, lost: list[Segment], end: ContainerEnd
+    ) -> tuple[Requeue | End, ...]:
+        name, once = record.function.name, record.function.at_most_once
+        if record.function.begins_all:
+            each = [(one, self._suspect(record, worker, one, end)) for part in lost for one in singles(part)]
+            return plan_loss_of_all(each, end, function=name, at_most_once=once)
+        suspect = self._suspect(record, worker, lost[0], end)
+        return plan_loss(lost, end, suspect, function=name, at_most_once=once)
 
     def _note_busy(self, worker: Worker, first: Segment) -> None:
         """The time that a container spent on what it did not end counts too."""
@@ -333,6 +354,6 @@ class Containers:
             most_losses=self.most_losses,
             kills=kills,
             losses=losses,
-            items_sent=call.items_sent if call is not None and record.function.is_generator else 0,
-            timed_out_s=record.function.timeout_s if worker.interrupted_s is not None else None,
+            items_sent=call.items_sent if call is not None else 0,
+            timed_out_s=record.function.timeout_s if hands.is_interrupted(worker, first) else None,
         )

@@ -12,7 +12,7 @@ from squall.model.gpu import Gpus
 from squall.model.ids import AppId, CallId, ContainerId, FunctionId, NodeId
 from squall.model.resources import Resources
 from squall.scheduling.arrivals import Arrivals
-from squall.scheduling.chunk import Pace
+from squall.scheduling.chunk import Pace, chunk_size, may_prefetch
 from squall.scheduling.inputs import FunctionLine, Segment
 from squall.scheduling.starts import Starts
 from squall.server.input_blocks import InputBlocks
@@ -44,6 +44,14 @@ class CallRecord:
     busy_s: dict[ContainerId, float] = field(default_factory=dict)
 
 
+@dataclass(slots=True)
+class Hand:
+    """One of several inputs that a container works on at once: since when, and when it was interrupted for its time."""
+
+    since_s: float
+    interrupted_s: float | None = None
+
+
 @dataclass(slots=True, eq=False)
 class Worker:
     """One container as the data path sees it: whether it takes inputs, and what it has reported.
@@ -54,7 +62,7 @@ class Worker:
     its messages up to missing_at are in. beside: how many containers were starting when it began to, itself included;
     cores: on how many cores. phases_ms, waited_ms, waits_for: see
     `scheduling.start_words.StartSeen`; started_s, loading_s: when it ran, and when it was given its function. gpus: the devices that it was given; gpu_ids: which, once its
-    node has told. asks: what is kept for it beside them. heard_s: when its node last spoke of it; lived_before_s: how long it had lived before this server knew it;
+    node has told. hands: see `server.hands`. asks: what is kept for it beside them. heard_s: when its node last spoke of it; lived_before_s: how long it had lived before this server knew it;
     used_cpu_s, used_byte_s, earlier_byte_s: core-seconds, and byte-seconds of memory, as its agent sums them, and as agents
     before it did.
     """
@@ -95,6 +103,7 @@ class Worker:
     gpu_ids: tuple[str, ...] = ()
     ended: bool = False
     asks: Resources = Resources()
+    hands: dict[tuple[CallId, int], Hand] = field(default_factory=dict)
     heard_s: float = 0.0
     lived_before_s: float = 0.0
     used_cpu_s: float | None = None
@@ -130,7 +139,8 @@ class FunctionRecord:
     nothing is given out, or inputs that they have in hand or done would run twice. doubted: inputs that may have begun, and
     must not twice, until it is clear who has them: until then nothing is given out either. template_on, image_on: the nodes
     that have a template of it ready, and those that hold its image. heard_s: when the last outcome came, or when work
-    began after none. paged: how many inputs of it wait on record, and are not in line yet.
+    began after none. unready: how many containers in a row could not load the code; until unready_until_s none is kept alive. paged: how many inputs of it wait on record, and are not in line yet.
+    batch_is_awaited: whether it is looked again when the first of a batch has waited long enough.
     entering: how many calls are being recorded, or brought back from the record. bounds: what holds in place of the function's own
     while its version comes or goes. unstartable: what it was last that kept its containers from starting, as whoever waited was told.
     """
@@ -151,12 +161,15 @@ class FunctionRecord:
     start_failures: int = 0
     start_losses: int = 0
     not_before_s: float = 0.0
+    unready: int = 0
+    unready_until_s: float = 0.0
     last_failure: dict[str, Any] | None = None
     pickled: bytes | None = None
     wait_reason: str = ""
     wait_words: str = ""
     told_reason: str = ""
     paged: int = 0
+    batch_is_awaited: bool = False
     entering: int = 0
     bounds: Scaling | None = None
     unstartable: tuple[bytes, OutcomeKind] | None = None
@@ -165,6 +178,37 @@ class FunctionRecord:
     def held_back(self) -> bool:
         """Whether it is still to be found out what containers have in hand, so that nothing is given out."""
         return bool(self.catching_up or self.doubted)
+
+    @property
+    def most_leases(self) -> int:
+        """How many leases a container may have in hand."""
+        if self.function.side_by_side:
+            return self.function.max_inputs
+        if self.function.max_batch:
+            return 1
+        return 2 if may_prefetch(self.pace) and not self.function.one_at_a_time else 1
+
+    @property
+    def most_inputs(self) -> int:
+        """How many inputs the next lease may have."""
+        if self.function.max_batch:
+            return self.function.max_batch
+        if self.function.side_by_side or self.function.one_at_a_time:
+            return 1
+        return chunk_size(self.pace, waiting=self.line.waiting, containers=len(self.workers))
+
+    @property
+    def freest(self) -> Worker:
+        """Of the containers that have room the one to be given the next inputs."""
+        if not self.function.side_by_side:
+            return self.free[-1]
+        leases = self.line.leases
+        return min(reversed(self.free), key=lambda worker: len(leases.get(worker.id, ())))
+
+    @property
+    def crashing_until_s(self) -> float:
+        """Until when no container is started, because those before have failed; who calls hears at once why."""
+        return self.not_before_s if self.pending else max(self.not_before_s, self.unready_until_s)
 
     @property
     def pending(self) -> int:

@@ -56,7 +56,9 @@ class Version:
 
     def seen(self, now_s: float) -> VersionView:
         """How it looks to the plan."""
-        ready = all(any(_is_up(worker) for worker in one.workers.values()) for one in self.functions)
+        # A class whose parameters have no values has no containers before somebody gives them.
+        tried = [one for one in self.functions if one.function.is_bound]
+        ready = all(any(_is_up(worker) for worker in one.workers.values()) for one in tried)
         return VersionView(
             app=self.app.id,
             number=self.row.number,

@@ -7,6 +7,7 @@ Error                              SQ-1000
         ImageStepUnavailable       SQ-1502
     InvalidError                   SQ-1010
         UsageError                 SQ-1020
+        ParameterInvalid           SQ-1022
         PythonVersionMismatch      SQ-1207
         ModuleNotMountable         SQ-1208
         DescriptorNotSent          SQ-1803
@@ -162,6 +163,7 @@ from squall.model.errors.asked import (
     InternalFailure,
     InvalidError,
     NotFoundError,
+    ParameterInvalid,
     PermissionDeniedError,
     SourceFileNotFound,
     SourceImportError,
@@ -391,6 +393,7 @@ __all__ = [
     "OutputExpired",
     "OutputExpiredError",
     "PackageNotFound",
+    "ParameterInvalid",
     "PeerNotTrusted",
     "PeerRefused",
     "PermissionDeniedError",

@@ -38,6 +38,13 @@ class InvalidError(Error):
     remedy = "correct the value that the message names"
 
 
+class ParameterInvalid(InvalidError):
+    """A class was made with a parameter that it does not have, without one that it needs, or with one of another type."""
+
+    code = "SQ-1022"
+    remedy = "give each parameter that the class declares with `squall.parameter`, in its type"
+
+
 class NotFoundError(Error):
     """There is nothing of that name."""
 

@@ -108,4 +108,13 @@ the top level, a syntax error or a missing package ends that. Packages that exis
 def f():
     import torch  # only the container has it""",
     ),
+    "SQ-1022": Explanation(
+        """The parameters of a class are what its objects differ in, and each set of values has containers of its own. So they are
+checked before anything is sent: the name, the type (`str`, `int`, `float`, `bool` or `bytes`), and that all are there.""",
+        """@app.cls()
+class Model:
+    size: str = squall.parameter()
+
+Model(size=3)  # size is str""",
+    ),
 }

@@ -131,17 +131,23 @@ def _serve(
         verdict = gate.judge(grown.before, observe.look())
         child = _Child(start, (*grown.keep, *verdict.keep), settings, quiet.after_imports())
         notes = [*grown.notes, *(str(one) for one in verdict.warnings)]
-        told = _refusal(verdict) or _settle(child) or {**told, "notes": notes}
+        told = _refusal(verdict, told.get("hooks", [])) or _settle(child) or {**told, "notes": notes}
     packet.send(line, {**told, "seconds": round(loaded_s, 6), "took_s": round(time.monotonic() - began, 6)})
     if told["t"] == "ready":
         _Forks(line, child).serve()
 
 
-def _refusal(verdict: gate.Verdict) -> Message | None:
+def _refusal(verdict: gate.Verdict, hooks: list[str]) -> Message | None:
     if verdict.safe:
         return None
     first = verdict.reasons[0]
-    return {"t": "refused", "reason": first.word, "why": first.found, "hint": first.remedy}
+    # Nobody knows whether an import made it or a hook.
+    ran = (
+        f" (if {', '.join(hooks)} made it: without snap=True, each container runs that itself)"
+        if hooks
+        else ""
+    )
+    return {"t": "refused", "reason": first.word, "why": first.found, "hint": f"{first.remedy}{ran}"}
 
 
 def _settle(child: "_Child") -> Message | None:
