@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Callable, Coroutine
-from functools import partial
+from collections.abc import Callable
 from typing import Any
 
 from squall.model.call import Verb
@@ -14,7 +13,6 @@ from squall.model.errors import (
     Error,
     FrameError,
     FunctionNotFound,
-    InternalFailure,
     InvalidError,
     PermissionDeniedError,
     TooManyInputs,
@@ -26,6 +24,7 @@ from squall.model.node import Node
 from squall.model.variant import split_changes
 from squall.server import (
     access_streams,
+    app_streams,
     blob_streams,
     call_questions,
     deploy_streams,
@@ -35,11 +34,12 @@ from squall.server import (
     sharing_streams,
 )
 from squall.server.addressing import Asked
+from squall.server.answers import answer_later
 from squall.server.askers import Asker
 from squall.server.house import House
 from squall.server.listing import QUESTIONS
 from squall.server.permits import OWNER, Caller, CallerKind, refusal
-from squall.server.records import AppRecord, CallRecord, FunctionRecord, Worker
+from squall.server.records import AppRecord, CallRecord, Worker
 from squall.settings.version import PROTOCOL, VERSION
 from squall.wire.attachments import MOST_ATTACHED
 from squall.wire.channel import Channel
@@ -130,6 +130,11 @@ class Connection:
         if worker is not None:
             self.house.containers.end_broken(worker, error)
 
+    @property
+    def is_gone(self) -> bool:
+        """Whether it has ended: what its streams hear then was made here."""
+        return self not in self.house.connections or self.session.channel.closed
+
     def container(self, stream: Stream) -> Worker | None:
         """The container that a routed stream comes from."""
         known = self.house.nodes.container_on(self.session, stream.route)
@@ -188,53 +193,9 @@ def serve(connection: Connection, stream: Stream, head: dict[str, Any], _frame: 
 
 def app(connection: Connection, stream: Stream, head: dict[str, Any], frame: Frame) -> None:
     """An app for as long as this stream lives."""
-    house = connection.house
-    record = house.apps.open(stream, head, frame)
+    record = app_streams.open_app(connection.house, stream, head, frame, is_gone=lambda: connection.is_gone)
     if record not in connection.apps:
         connection.apps.append(record)
-    stream.on_frame = lambda frame: _on_app_frame(connection, record, stream, frame)
-    _spawn(house, stream, _open_app(connection, record, stream))
-
-
-async def _open_app(connection: Connection, record: AppRecord, stream: Stream) -> None:
-    """Makes an app's functions ready; one that cannot be made ready ends."""
-    apps = connection.house.apps
-    try:
-        await apps.make_ready(record, list(record.functions.values()), partial(_tell, stream))
-    except Error:
-        if record.id in apps.apps:
-            record.stream = None
-            apps.stop(record.id, why="failed")
-        raise
-    _tell(stream, {"opened": record.id})
-
-
-async def _add_functions(
-    connection: Connection, record: AppRecord, stream: Stream, added: list[FunctionRecord], number: int
-) -> None:
-    await connection.house.apps.make_ready(record, added, partial(_tell, stream))
-    _tell(stream, {"added": number})
-
-
-def _tell(stream: Stream, what: dict[str, Any]) -> None:
-    if stream.live:
-        stream.send(what)
-
-
-def _on_app_frame(connection: Connection, record: AppRecord, stream: Stream, frame: Frame) -> None:
-    house = connection.house
-    if frame.kind is Kind.DATA and "functions" in frame.head():
-        described = json.loads(bytes(frame.payload))["functions"]
-        added = house.apps.add_functions(record, described)
-        work = _add_functions(connection, record, stream, added, frame.head()["functions"])
-        _spawn(house, stream, work)
-    elif frame.kind in (Kind.END, Kind.CANCEL):
-        is_current = house.apps.apps.get(record.id) is record and record.stream is stream
-        # A lost connection is a CANCEL too, made here: then the app lives on for a grace.
-        if is_current and connection in house.connections and not connection.session.channel.closed:
-            house.apps.stop(record.id)
-        elif stream.live:
-            stream.end({})
 
 
 def call(connection: Connection, stream: Stream, head: dict[str, Any], frame: Frame) -> None:
@@ -263,7 +224,7 @@ def call(connection: Connection, stream: Stream, head: dict[str, Any], frame: Fr
     if verb.durable:
         record.stream = None
         kept = Frame(frame.kind, payload=frame.payload, fds=frame.take_fds())
-        _spawn(house, stream, _record_inputs(house, record, stream, head, kept))
+        answer_later(house, stream, _record_inputs(house, record, stream, head, kept))
         return
     earlier = house.calls.calls.get(name)
     if earlier is not None:
@@ -359,20 +320,6 @@ def function_scale(connection: Connection, stream: Stream, head: dict[str, Any],
     stream.end({"scaling": to_json(scaling)})
 
 
-def _spawn(house: House, stream: Stream, work: Coroutine[Any, Any, None]) -> None:
-    """Runs a handler's slow part; what it raises fails its stream."""
-
-    async def guarded() -> None:
-        try:
-            await work
-        except Error as refused:
-            stream.fail(refused)
-        except (KeyError, TypeError, ValueError, OSError) as wrong:
-            stream.fail(InternalFailure(f"{type(wrong).__name__}: {wrong}"))
-
-    house.answer(guarded())
-
-
 def question(connection: Connection, stream: Stream, head: dict[str, Any], _frame: Frame) -> None:
     """A question whose answer is JSON."""
 
@@ -381,7 +328,7 @@ def question(connection: Connection, stream: Stream, head: dict[str, Any], _fram
         if stream.live:
             stream.end({}, json.dumps(found).encode())
 
-    _spawn(connection.house, stream, answer())
+    answer_later(connection.house, stream, answer())
 
 
 def image_name(connection: Connection, stream: Stream, head: dict[str, Any], _frame: Frame) -> None:
@@ -392,17 +339,17 @@ def image_name(connection: Connection, stream: Stream, head: dict[str, Any], _fr
         if stream.live:
             stream.end({}, json.dumps(found, ensure_ascii=False).encode())
 
-    _spawn(connection.house, stream, answer())
+    answer_later(connection.house, stream, answer())
 
 
 def container_exec(connection: Connection, stream: Stream, head: dict[str, Any], _frame: Frame) -> None:
     """A command in a container."""
-    _spawn(connection.house, stream, listing.container_exec(connection.house, stream, head))
+    answer_later(connection.house, stream, listing.container_exec(connection.house, stream, head))
 
 
 def image(connection: Connection, stream: Stream, head: dict[str, Any], frame: Frame) -> None:
     """A question about images, or something to be done to them."""
-    _spawn(
+    answer_later(
         connection.house,
         stream,
         image_streams.pass_on(connection.house, stream, head, bytes(frame.payload)),
@@ -412,7 +359,7 @@ def image(connection: Connection, stream: Stream, head: dict[str, Any], frame: F
 def logs(connection: Connection, stream: Stream, head: dict[str, Any], _frame: Frame) -> None:
     """What containers have printed."""
     stream.on_frame = lambda frame: stream.end({}) if frame.kind is Kind.CANCEL and stream.live else None
-    _spawn(connection.house, stream, listing.logs(connection.house, stream, head))
+    answer_later(connection.house, stream, listing.logs(connection.house, stream, head))
 
 
 def call_question(connection: Connection, stream: Stream, head: dict[str, Any], frame: Frame) -> None:
@@ -420,7 +367,7 @@ def call_question(connection: Connection, stream: Stream, head: dict[str, Any], 
     if head.get("wait"):
         _make_way(connection, stream)
     work = call_questions.QUESTIONS[head["t"]](connection.house, stream, head, bytes(frame.payload))
-    _spawn(connection.house, stream, work)
+    answer_later(connection.house, stream, work)
 
 
 def blob(connection: Connection, stream: Stream, head: dict[str, Any], frame: Frame) -> None:
@@ -435,7 +382,7 @@ def blob(connection: Connection, stream: Stream, head: dict[str, Any], frame: Fr
             for fd in own.take_fds():
                 os.close(fd)
 
-    _spawn(connection.house, stream, answer())
+    answer_later(connection.house, stream, answer())
 
 
 def deploy(connection: Connection, stream: Stream, head: dict[str, Any], frame: Frame) -> None:
@@ -447,7 +394,7 @@ def deploy(connection: Connection, stream: Stream, head: dict[str, Any], frame: 
             house.deploys.give_up(AppId(str(head.get("app"))), "its deploy was cancelled")
 
     stream.on_frame = on_frame
-    _spawn(house, stream, deploy_streams.STREAMS[head["t"]](house, stream, head, payload))
+    answer_later(house, stream, deploy_streams.STREAMS[head["t"]](house, stream, head, payload))
 
 
 def deploy_question(connection: Connection, stream: Stream, head: dict[str, Any], _frame: Frame) -> None:
@@ -459,7 +406,7 @@ def deploy_question(connection: Connection, stream: Stream, head: dict[str, Any]
         if stream.live:
             stream.end({}, json.dumps(found, ensure_ascii=False).encode())
 
-    _spawn(connection.house, stream, answer())
+    answer_later(connection.house, stream, answer())
 
 
 def access(connection: Connection, stream: Stream, head: dict[str, Any], frame: Frame) -> None:
@@ -472,7 +419,7 @@ def access(connection: Connection, stream: Stream, head: dict[str, Any], frame: 
         if stream.live:
             stream.end({}, json.dumps(found).encode())
 
-    _spawn(connection.house, stream, answer())
+    answer_later(connection.house, stream, answer())
 
 
 def shared(connection: Connection, stream: Stream, head: dict[str, Any], frame: Frame) -> None:
@@ -480,7 +427,7 @@ def shared(connection: Connection, stream: Stream, head: dict[str, Any], frame: 
     if "wait" in head and head["wait"] != 0:
         _make_way(connection, stream)
     work = sharing_streams.answer(connection.house.sharing, Asker(stream), head, bytes(frame.payload))
-    _spawn(connection.house, stream, work)
+    answer_later(connection.house, stream, work)
 
 
 HANDLERS: dict[str, Handler] = {
