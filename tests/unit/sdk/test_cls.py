@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -163,7 +164,9 @@ class Model(Base):
     language: str = squall.parameter(default="en")
 
 
-def test_a_name_that_is_taken_by_another_is_refused() -> None:
+def test_a_name_that_is_taken_by_another_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    # In a notebook, whose program is no file, a cell may be evaluated again.
+    monkeypatch.setattr(sys.modules["__main__"], "__file__", "program.py", raising=False)
     with pytest.raises(AlreadyExistsError, match="Model"):
 
         @app.cls(name="Model")
