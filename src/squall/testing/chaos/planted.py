@@ -69,7 +69,11 @@ BUGS: tuple[Bug, ...] = (
     Bug(
         name="a commit does not wait for the disk",
         changes=(
-            ("state/sqlite_file.py", "Synchronous = Synchronous.FULL", "Synchronous = Synchronous.NORMAL"),
+            (
+                "server/main.py",
+                "synchronous = Synchronous(options.sqlite_synchronous)",
+                "synchronous = Synchronous.NORMAL",
+            ),
         ),
         layer="system calls",
         seek=lambda sources: fsync_order(least=100, sources=sources),
