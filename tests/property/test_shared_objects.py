@@ -2,22 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
-import tempfile
-from collections.abc import Coroutine
 from dataclasses import dataclass, field, replace
-from itertools import count
-from pathlib import Path
-from typing import Any, TypeVar
 
 from hypothesis import settings, strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
+from hypothesis.stateful import invariant, rule, run_state_machine_as_test
 
 from squall.model.ids import LaneId, SharedId
 from squall.model.shared import Bounds, SharedKind
-from squall.state.memory_state import MemoryState
-from squall.state.postgres_address import PostgresAddress
-from squall.state.postgres_state import PostgresState
 from squall.state.sharing.records import (
     Answer,
     Change,
@@ -32,11 +23,8 @@ from squall.state.sharing.records import (
     TakeItems,
     Turn,
 )
-from squall.state.sqlite_state import SqliteState
-from squall.state.state_store import StateStore
 from tests.postgres import Postgres
-
-T = TypeVar("T")
+from tests.property.store_machine import InMemory, InPostgres, InSqlite, Record, StoreMachine
 
 DICT, QUEUE = SharedId("di-1"), SharedId("qu-1")
 BOUNDS = Bounds(entries=4, size_bytes=40, partitions=2)
@@ -69,28 +57,16 @@ class Paper:
         return {name: part for name, part in self.parts.items() if part.ends_s > self.now_s}
 
 
-class SharingMachine(RuleBasedStateMachine):
+class SharingMachine(StoreMachine):
     """Changes, sent once, again or given back, and restarts, of a store beside the paper."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.runner = asyncio.Runner()
         self.paper = Paper()
         self.numbers = dict.fromkeys(["la-a", "la-b"], 0)
         self.last: dict[str, tuple[Change, Answer, Part | None, list[tuple[int, bytes]]]] = {}
-        self.store: StateStore = self.run(self.open())
         for kind, of in ((SharedKind.DICT, DICT), (SharedKind.QUEUE, QUEUE)):
             self.run(self.store.open_shared(SharedRecord(id=of, kind=kind, name="n", created_s=1.0), most=9))
-
-    async def open(self) -> StateStore:
-        raise NotImplementedError
-
-    def run(self, doing: Coroutine[Any, Any, T]) -> T:
-        return self.runner.run(doing)
-
-    def teardown(self) -> None:
-        self.run(self.store.close())
-        self.runner.close()
 
     def turn(self, lane: str) -> Turn:
         self.numbers[lane] += 1
@@ -241,26 +217,13 @@ def size_of(entries: dict[bytes, bytes]) -> int:
 
 
 class MemoryMachine(SharingMachine):
-    async def open(self) -> StateStore:
-        return MemoryState()
+    def make(self) -> Record:
+        return InMemory()
 
 
 class SqliteMachine(SharingMachine):
-    def __init__(self) -> None:
-        self.folder = tempfile.TemporaryDirectory()
-        super().__init__()
-
-    async def open(self) -> StateStore:
-        return await SqliteState.open(Path(self.folder.name) / "squall.db")
-
-    @rule()
-    def the_server_starts_again(self) -> None:
-        self.run(self.store.close())
-        self.store = self.run(self.open())
-
-    def teardown(self) -> None:
-        super().teardown()
-        self.folder.cleanup()
+    def make(self) -> Record:
+        return InSqlite()
 
 
 def test_a_memory_state_keeps_shared_objects_as_the_model_says() -> None:
@@ -278,25 +241,9 @@ def test_an_sqlite_state_keeps_shared_objects_as_the_model_says_also_over_restar
 def test_a_postgres_state_keeps_shared_objects_as_the_model_says_also_over_restarts(
     postgres: Postgres,
 ) -> None:
-    names = count()
-
     class PostgresMachine(SharingMachine):
-        def __init__(self) -> None:
-            self.database = f"shared_{next(names)}"
-            postgres.sql(f"CREATE DATABASE {self.database}")
-            super().__init__()
-
-        async def open(self) -> StateStore:
-            return await PostgresState.open(PostgresAddress(url=postgres.address(self.database)))
-
-        @rule()
-        def the_server_starts_again(self) -> None:
-            self.run(self.store.close())
-            self.store = self.run(self.open())
-
-        def teardown(self) -> None:
-            super().teardown()
-            postgres.sql(f"DROP DATABASE {self.database} WITH (FORCE)")
+        def make(self) -> Record:
+            return InPostgres(postgres)
 
     run_state_machine_as_test(
         PostgresMachine, settings=settings(max_examples=10, stateful_step_count=20, deadline=None)

@@ -2,36 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
-import tempfile
-from collections.abc import Coroutine
 from dataclasses import dataclass, field
-from itertools import count
-from pathlib import Path
-from typing import Any, TypeVar
 
 from hypothesis import settings, strategies as st
-from hypothesis.stateful import (
-    RuleBasedStateMachine,
-    invariant,
-    precondition,
-    rule,
-    run_state_machine_as_test,
-)
+from hypothesis.stateful import invariant, rule, run_state_machine_as_test
 
 from squall.model.call import CallState, OutcomeKind, Verb
 from squall.model.errors import CallConflict
 from squall.model.ids import CallId, FunctionId, NamingId
-from squall.state.memory_state import MemoryState
-from squall.state.postgres_address import PostgresAddress
-from squall.state.postgres_state import PostgresState
 from squall.state.records import CallRecord, InputChunk, Naming, OutcomeRecord
-from squall.state.row_state import RowState
-from squall.state.sqlite_state import SqliteState
-from squall.state.state_store import StateStore
 from tests.postgres import Postgres
-
-T = TypeVar("T")
+from tests.property.store_machine import InMemory, InPostgres, InSqlite, Record, StoreMachine
 
 MOST = 12
 names = st.sampled_from(["fc-a", "fc-b", "fc-c"])
@@ -64,26 +45,14 @@ class Named:
     deleted_s: float | None = None
 
 
-class StoreMachine(RuleBasedStateMachine):
+class WritingMachine(StoreMachine):
     """Writes, sent once or again, and restarts, of a store beside the plain model."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.runner = asyncio.Runner()
         self.model: dict[str, Plain] = {}
         self.named: dict[str, Named] = {}
         self.written = 0
-        self.store: StateStore = self.run(self.open())
-
-    async def open(self) -> StateStore:
-        raise NotImplementedError
-
-    def run(self, doing: Coroutine[Any, Any, T]) -> T:
-        return self.runner.run(doing)
-
-    def teardown(self) -> None:
-        self.run(self.store.close())
-        self.runner.close()
 
     @rule(name=names, start=starts, count=lengths, inputs=st.none() | st.integers(0, MOST + 4))
     def a_client_sends_inputs(self, name: str, start: int, count: int, inputs: int | None) -> None:
@@ -213,12 +182,6 @@ class StoreMachine(RuleBasedStateMachine):
     def name(self, naming: Naming, *, new: bool) -> None:
         assert self.run(self.store.record_naming(naming)) == new
 
-    @precondition(lambda self: isinstance(self.store, RowState))
-    @rule()
-    def the_server_restarts(self) -> None:
-        self.run(self.store.close())
-        self.store = self.run(self.open())
-
     @invariant()
     def the_store_says_what_the_model_says(self) -> None:
         for name, plain in self.model.items():
@@ -257,22 +220,14 @@ class StoreMachine(RuleBasedStateMachine):
             assert kept[::-1] == (self.named[name].namings if name in self.named else [])
 
 
-class MemoryMachine(StoreMachine):
-    async def open(self) -> StateStore:
-        return MemoryState()
+class MemoryMachine(WritingMachine):
+    def make(self) -> Record:
+        return InMemory()
 
 
-class SqliteMachine(StoreMachine):
-    def __init__(self) -> None:
-        self.directory = tempfile.TemporaryDirectory()
-        super().__init__()
-
-    async def open(self) -> StateStore:
-        return await SqliteState.open(Path(self.directory.name) / "squall.db")
-
-    def teardown(self) -> None:
-        super().teardown()
-        self.directory.cleanup()
+class SqliteMachine(WritingMachine):
+    def make(self) -> Record:
+        return InSqlite()
 
 
 TestMemoryState = MemoryMachine.TestCase
@@ -282,20 +237,9 @@ TestSqliteState.settings = settings(max_examples=25, stateful_step_count=20, dea
 
 
 def test_postgres_state(postgres: Postgres) -> None:
-    names = count()
-
-    class PostgresMachine(StoreMachine):
-        def __init__(self) -> None:
-            self.database = f"machine_{next(names)}"
-            postgres.sql(f"CREATE DATABASE {self.database}")
-            super().__init__()
-
-        async def open(self) -> StateStore:
-            return await PostgresState.open(PostgresAddress(url=postgres.address(self.database)))
-
-        def teardown(self) -> None:
-            super().teardown()
-            postgres.sql(f"DROP DATABASE {self.database} WITH (FORCE)")
+    class PostgresMachine(WritingMachine):
+        def make(self) -> Record:
+            return InPostgres(postgres)
 
     run_state_machine_as_test(
         PostgresMachine, settings=settings(max_examples=15, stateful_step_count=20, deadline=None)

@@ -43,14 +43,10 @@ async def deploy(house: House, stream: Stream, head: dict[str, Any], payload: by
     """A version of an app, as its client describes it."""
     described = json.loads(payload)
     name = await _place(house, head)
-    row = VersionRecord(
-        app=_id(head),
-        environment=name.environment,
-        name=name.app,
-        created_s=time.time(),
-        strategy=check_strategy(head.get("strategy", "rolling")),
+    row = _row(
+        head,
+        name,
         tag=check_tag(head.get("tag", "")),
-        who=str(head.get("who", ""))[:LONGEST_WHO],
         functions=tuple(sorted(str(one["name"]) for one in described["functions"])),
         content=content_of(described, str(head.get("root", ""))),
     )
@@ -64,14 +60,10 @@ async def rollback(house: House, stream: Stream, head: dict[str, Any], _payload:
     old = _earlier(name, rows, head.get("version"))
     content = await house.state.version(old.app)
     assert content is not None, "what has just been listed is on record"
-    row = VersionRecord(
-        app=_id(head),
-        environment=name.environment,
-        name=name.app,
-        created_s=time.time(),
-        strategy=check_strategy(head.get("strategy", "rolling")),
+    row = _row(
+        head,
+        name,
         tag=old.tag,
-        who=str(head.get("who", ""))[:LONGEST_WHO],
         copy_of=old.copy_of or old.number,
         functions=old.functions,
         content=without_variants(content.content),
@@ -110,6 +102,19 @@ async def _place(house: House, head: dict[str, Any]) -> DeployedName:
     if environment not in there:
         raise EnvironmentNotFound(f"there is no environment {environment!r}; there is: {', '.join(there)}")
     return DeployedName(environment, app)
+
+
+def _row(head: dict[str, Any], name: DeployedName, **what: Any) -> VersionRecord:
+    """The version that a client asks for now. what: fields of it that the question does not say alone."""
+    return VersionRecord(
+        app=_id(head),
+        environment=name.environment,
+        name=name.app,
+        created_s=time.time(),
+        strategy=check_strategy(head.get("strategy", "rolling")),
+        who=str(head.get("who", ""))[:LONGEST_WHO],
+        **what,
+    )
 
 
 def _id(head: dict[str, Any]) -> AppId:

@@ -35,7 +35,7 @@ def left_open(house: LocalHouse) -> tuple[str, ...]:
         return (f"nobody has taken the place of a killed server or agent within {_BACK_S:g} s",)
     if house.client("after", {"call": 1}).wait(_BACK_S):
         return ("a call after the storm has failed",)
-    if not eventually(lambda: not any(house.status().get(what) for what in ("apps", "containers")), _BACK_S):
+    if not eventually(house.is_empty, _BACK_S):
         return (f"an app is left {_BACK_S:g} s after its client",)
     fresh = {role: [at_rest(house, mark) for mark in house.processes(role)] for role in ROLES}
     # An agent has a way to each of its launchers.

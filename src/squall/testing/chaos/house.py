@@ -177,6 +177,11 @@ class LocalHouse:
         found: dict[str, Any] = json.loads(done.stdout or b"{}")
         return found
 
+    def is_empty(self) -> bool:
+        """Whether its server has no app and no container."""
+        found = self.status()
+        return not found.get("apps") and not found.get("containers")
+
     def logs(self) -> str:
         files = [*sorted(self.paths.logs.glob("*.log")), *sorted(self.folder.glob("*.said"))]
         return "\n".join(f"--- {path.name}\n{path.read_text(errors='replace')}" for path in files)

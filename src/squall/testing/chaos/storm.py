@@ -156,12 +156,7 @@ def _ended(clients: Mapping[str, subprocess.Popen[bytes]], within_s: float) -> l
 
 def _nobody_is_left(house: LocalHouse) -> list[str]:
     """Apps and containers whose clients have all ended, once they were given time to go."""
-
-    def gone() -> bool:
-        found = house.status()
-        return not found.get("apps") and not found.get("containers")
-
-    if eventually(gone, GONE_S):
+    if eventually(house.is_empty, GONE_S):
         return []
     found = house.status()
     apps, containers = (len(found.get(what, ())) for what in ("apps", "containers"))
