@@ -48,7 +48,11 @@ def look():
     assert told == ['PRETTY_NAME="Debian GNU/Linux 12 (bookworm)"', MINOR, "/usr/local", [], False, ""]
 
 
-def test_packages_commands_variables_files_and_functions_each_make_a_layer(program: Program) -> None:
+def test_packages_commands_variables_files_and_functions_each_make_a_layer(
+    program: Program, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # What Python compiles of a program has the literals of its source, and lies beside it: none of that is ours.
+    monkeypatch.setitem(program.house.environ, "PYTHONDONTWRITEBYTECODE", "1")
     text = """
 def bake(text, *, times):
     import os
