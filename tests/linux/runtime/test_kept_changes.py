@@ -186,10 +186,10 @@ def test_a_secret_of_a_step_is_in_its_environment_alone(box: Box) -> None:
     spec = a_build(box, image(box), code, env={"TOKEN": secret})
     running = box.start(spec)
     assert running.read_line() == "up"
-    lines = b"".join(map(command_line, Path("/proc").glob("[0-9]*")))
-    assert b"squall-runner" not in lines  # it is the command now
-    assert code.encode() in lines
-    assert secret.encode() not in lines
+    here = b"".join(map(command_line, processes_below(box.launcher.pid)))
+    assert b"squall-runner" not in here  # it is the command now
+    assert code.encode() in here
+    assert secret.encode() not in b"".join(map(command_line, Path("/proc").glob("[0-9]*")))
     assert not [path for path in found_below(box.top) if secret.encode() in path.read_bytes()]
     box.say({"t": "kill", "container": spec.id})
     box.finish(running)
@@ -199,11 +199,24 @@ def test_a_secret_of_a_step_is_in_its_environment_alone(box: Box) -> None:
     assert secret not in (box.top / "log").read_text()
 
 
+def processes_below(pid: int) -> list[Path]:
+    """The children of a process, theirs, and so on."""
+    found = []
+    for children in Path(f"/proc/{pid}/task").glob("*/children"):
+        for child in map(int, read(children).split()):
+            found += [Path(f"/proc/{child}"), *processes_below(child)]
+    return found
+
+
 def command_line(process: Path) -> bytes:
+    return read(process / "cmdline")
+
+
+def read(path: Path) -> bytes:
     try:
-        return (process / "cmdline").read_bytes()
+        return path.read_bytes()
     except OSError:
-        return b""  # it has ended
+        return b""  # its process has ended
 
 
 def found_below(top: Path) -> list[Path]:
