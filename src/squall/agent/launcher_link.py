@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from squall.model.errors import ConnectionLost, ContainerStartError, Error
+from squall.wire.hang_ups import hang_ups_of
 from squall.wire.rights import close_all
 
 ANSWER_S = 30.0
@@ -52,6 +53,9 @@ class LauncherLink:
         self._closed = False
         self._listed: list[Message] = []
         self._loop.add_reader(sock.fileno(), self._on_readable)
+        self._hang_ups = hang_ups_of(self._loop)
+        if self._hang_ups is not None:
+            self._hang_ups.add(sock.fileno(), self._on_readable)
 
     async def start(
         self, container: str, spec: Message, *, path: str = ""
@@ -190,6 +194,8 @@ class LauncherLink:
         if self._closed:
             return
         self._closed = True
+        if self._hang_ups is not None:
+            self._hang_ups.remove(self._sock.fileno())
         self._loop.remove_reader(self._sock.fileno())
         if self._unsent:
             self._loop.remove_writer(self._sock.fileno())

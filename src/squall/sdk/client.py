@@ -233,7 +233,8 @@ class Client:
 
     async def _session_made(self) -> Session:
         """A connection on which the server knows who we are."""
-        session = Session(await self._dial(), dialer=True, on_close=self._lost)
+        channel = await self._dial()
+        session = Session(channel, dialer=True, on_close=lambda _error: self._lost(session))
         door = self.home.door if self.home is not None else None
         if door is not None:
             try:
@@ -241,6 +242,9 @@ class Client:
             except BaseException:
                 session.close()
                 raise
+        if channel.closed:
+            # Nobody is told of its end any more.
+            raise ConnectionLost("the connection ended as soon as it was made")
         return session
 
     async def _dial(self) -> Channel:
@@ -268,9 +272,9 @@ class Client:
         if self._dropping:
             loop.call_later(IDLE_FILES_S, self._drop_files)
 
-    def _lost(self, _error: Exception | None) -> None:
-        if self._session is None:
-            return  # it was never one that anybody used
+    def _lost(self, session: Session) -> None:
+        if self._session is not session:
+            return  # it was never one that anybody used, or there is a later one
         self._session = None
         if self._line is not None:
             self._line.let_go()

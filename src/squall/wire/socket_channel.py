@@ -16,6 +16,7 @@ from squall.wire.batch import batch_of
 from squall.wire.channel import DRAINED_BELOW, MAX_BUFFERED, OnClose, OnFrame, report
 from squall.wire.codec import Buffer, Frame, encode, length
 from squall.wire.endpoint import Endpoint, listen
+from squall.wire.hang_ups import hang_ups_of
 from squall.wire.rights import (
     ANCILLARY_SIZE,
     CUT,
@@ -82,6 +83,7 @@ class SocketChannel:
         self._fileno = sock.fileno()
         self._loop = loop or asyncio.get_running_loop()
         self._batch = batch_of(self._loop)
+        self._hang_ups = hang_ups_of(self._loop)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, KERNEL_BUFFER)
         if sock.family in {socket.AF_INET, socket.AF_INET6}:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -167,9 +169,7 @@ class SocketChannel:
     def pause(self) -> None:
         """See Channel.pause."""
         self._paused = True
-        if self._reading:
-            self._reading = False
-            self._loop.remove_reader(self._fileno)
+        self._read_off()
 
     def resume(self) -> None:
         """See Channel.resume."""
@@ -191,8 +191,27 @@ class SocketChannel:
         if not self._reading:
             self._reading = True
             self._loop.add_reader(self._fileno, self._on_readable)
+            if self._hang_ups is not None:
+                self._hang_ups.add(self._fileno, self._read_out)
 
-    def _on_readable(self) -> None:
+    def _read_off(self) -> None:
+        if self._reading:
+            self._reading = False
+            if self._hang_ups is not None:
+                self._hang_ups.remove(self._fileno)
+            self._loop.remove_reader(self._fileno)
+
+    def _read_out(self) -> None:
+        """The other side is gone: takes what it has left, up to the end."""
+        more = True
+        while more and self._reading:
+            try:
+                more = self._on_readable()
+            except Exception as error:  # noqa: BLE001 - a callback that fails may not hold up the frames behind it
+                report(self._loop, error)
+
+    def _on_readable(self) -> bool:
+        """Reads once, and hands out what that has completed; whether there was anything, also an end."""
         try:
             hole = self._decoder.hole()
             if hole is None:
@@ -201,26 +220,27 @@ class SocketChannel:
             else:
                 count, ancillary, flags, _ = self._sock.recvmsg_into([hole], ANCILLARY_SIZE, READ_FLAGS)
         except (BlockingIOError, InterruptedError):
-            return
+            return False
         except OSError as error:
             self._close(ConnectionLost(f"the connection broke: {error}"))
-            return
+            return True
         try:
             if ancillary or flags & CUT:
                 self._arrivals.note(ancillary, flags)
             if not count:
                 self._at_end()
-                return
+                return True
             done = self._decoder.feed(data) if hole is None else self._decoder.filled(count)
             if len(done) == 1 and not done[0][1] and not self._arrivals.waiting:
                 # The single call: nothing to look after.
                 self._on_frame(done[0][0])
-                return
+                return True
             frames = self._arrivals.sort(done)
         except FrameError as error:
             self._close(error)
-            return
+            return True
         self._hand_out(frames)
+        return True
 
     def _at_end(self) -> None:
         if not self._decoder.idle:
@@ -389,9 +409,7 @@ class SocketChannel:
         if error is None:
             self.flush()  # what was said just before is not lost to a batch
         self._closed, self._error = True, error
-        if self._reading:
-            self._reading = False
-            self._loop.remove_reader(self._fileno)
+        self._read_off()
         self._drop_outgoing()
         self._wake_drainers(everyone=True)
         self._arrivals.close()

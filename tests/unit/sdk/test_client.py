@@ -24,9 +24,13 @@ from squall.wire.stream import Stream
 
 @dataclass
 class Door:
-    """The way to a server in this process, which answers each call with 7. ends_early: so many connections end as they are introduced."""
+    """The way to a server in this process, which answers each call with 7.
+
+    ends_early: so many connections end as they are introduced. noticed: they are known to have ended before they are in use.
+    """
 
     ends_early: int
+    noticed: bool = False
     dialled: int = 0
     asked: list[str] = field(default_factory=list)
     servers: list[Session] = field(default_factory=list)
@@ -40,6 +44,8 @@ class Door:
     async def introduce(self, session: Session) -> None:
         if self.dialled <= self.ends_early:
             session.channel.close()
+            if self.noticed:
+                await asyncio.sleep(0)
 
     def _answer(self, stream: Stream, head: dict[str, Any], _frame: Frame) -> None:
         self.asked.append(head["t"])
@@ -60,12 +66,13 @@ class Home:
     largest_value: int = 2**30
 
 
+@pytest.mark.parametrize("noticed", [False, True])
 @pytest.mark.parametrize("ends_early", [0, 1, 3])
 def test_what_was_wanted_while_a_connection_ended_is_said_on_the_next_one(
-    ends_early: int, monkeypatch: pytest.MonkeyPatch
+    ends_early: int, noticed: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def scenario() -> None:
-        door = Door(ends_early)
+        door = Door(ends_early, noticed)
         client = Client(Home(door))  # type: ignore[arg-type]  # a server in this process has no address
         monkeypatch.setattr(client_module, "_here", client)
         app = RunningApp(client, {}, [], {}, lambda _event, _payload: None)

@@ -15,8 +15,6 @@ ROLES: Final = ("server", "agent")
 _REST_S: Final = 2.0
 _LOOKS: Final = 20
 _BACK_S: Final = 30.0
-# A connection or two may be left of a storm of torn ones; what stays of every call, or of every connection, is many.
-_FEW: Final = 2
 
 Open = Counter[str]
 
@@ -50,12 +48,12 @@ def more(
     fresh: Sequence[Mapping[str, int]],
     allowed: Mapping[str, int],
 ) -> Iterable[str]:
-    """A line for each process that has more of a kind open than any of the fresh ones, beside a few and what it is allowed."""
+    """A line for each process that has more of a kind open than any of the fresh ones, and than it is allowed beside that."""
     kinds = sorted({kind for counts in worn for kind in counts})
     for kind in kinds:
         most = max((counts.get(kind, 0) for counts in fresh), default=0) + allowed.get(kind, 0)
         for counts in worn:
-            if counts.get(kind, 0) > most + _FEW:
+            if counts.get(kind, 0) > most:
                 yield f"{role}: {counts[kind]} of {kind}, where a fresh one has {most}"
 
 

@@ -102,8 +102,8 @@ BUGS: tuple[Bug, ...] = (
         ),
         (
             "sdk/client.py",
-            "    def _lost(self, _error: Exception | None) -> None:\n",
-            "    _lost_ones: int | None = None\n\n    def _lost(self, _error: Exception | None) -> None:\n        self._lost_ones = 0\n",
+            "    def _lost(self, session: Session) -> None:\n",
+            "    _lost_ones: int | None = None\n\n    def _lost(self, session: Session) -> None:\n        self._lost_ones = 0\n",
         ),
     ),
     _points(
