@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from squall.model.ids import CallId, ContainerId
 
@@ -281,6 +281,12 @@ class FunctionLine:
         return line is not None and any(
             max(part.start, waiting.start) < min(part.stop, waiting.stop) for waiting in line.waiting
         )
+
+    def unknown(self, part: Segment) -> Segment:
+        """The inputs of a segment that have not come yet, which may be none."""
+        line = self.calls.get(part.call)
+        submitted = line.submitted if line is not None else 0
+        return replace(part, start=min(part.stop, max(part.start, submitted)))
 
     def is_current(self, part: Segment) -> bool:
         """Whether this is an attempt of the call as it is here now, not as it was before it was dropped."""

@@ -141,6 +141,16 @@ def _begun_at_most_once(
     return tuple(End(part, error) for part in lost)
 
 
+def plan_left(one: Segment, items_sent: int, *, function: str, at_most_once: bool) -> Requeue | End:
+    """What becomes of an input that its container has left, interrupted for nobody: it runs again where it may."""
+    why = "it was interrupted as its caller was lost"
+    if at_most_once:
+        return End(one, not_run_again(function, why))
+    if items_sent:
+        return End(one, InputLost(f"{function} was lost after it had yielded {items_sent} items: {why}"))
+    return Requeue(one, one.alone)
+
+
 def not_run_again(function: str, why: str) -> Error:
     """The error of an input that may have begun, of a function that begins none twice."""
     return InputNotRunAgain(

@@ -14,7 +14,7 @@ from squall.model.ids import AppId, CallId, ContainerId, FunctionId, input_id
 from squall.scheduling.inputs import Lease, Segment
 from squall.scheduling.loss import not_run_again
 from squall.scheduling.retry import delay_after_raise_s
-from squall.server import hands
+from squall.server import hands, outlived
 from squall.server.acknowledging import Acknowledging
 from squall.server.batching import is_due
 from squall.server.family import Family
@@ -118,7 +118,7 @@ class Calls:
             if head.get("again") and record.function.at_most_once:
                 self._doubt(record, call.id, len(sizes) + block.start - fresh, fresh)
         if self.returning:
-            self._welcome(record, call)
+            outlived.welcome(self, record, call)
         self.feed(record)
         self._end_if_done(record, call)
 
@@ -288,12 +288,13 @@ class Calls:
             call = self.calls.get(run.part.call)
             if call is not None:
                 call.busy_s[worker.id] = call.busy_s.get(worker.id, 0.0) + run.seconds
-            if worker.outlived and run.part.call not in record.line.calls:
-                self.returning.keep(worker, run)
+            if worker.outlived:
+                outlived.take(self, record, worker, run)
             else:
-                self._settle(record, worker, run)
+                self.settle(record, worker, run)
             record.pace = record.pace.seen(seconds=run.seconds, inputs=len(run.part))
         for part in back:
+            self.returning.done(worker.id, part)
             record.line.give_back(worker.id, part)
         # What made way tells it while its long input goes on; it may say so with that input's outcome, as its last word.
         worker.yielding = worker.yielding and "y" in head and bool(record.line.leases.get(worker.id))
@@ -378,18 +379,16 @@ class Calls:
         if call.credit:
             tell(worker, {"t": "credit", "call": call.id, "items": call.credit, "upto": call.credit})
 
-    # -- inside
-
-    def _settle(self, record: FunctionRecord, worker: Worker, run: OutcomeRun) -> None:
+    def settle(self, record: FunctionRecord, worker: Worker, run: OutcomeRun) -> None:
         """Each input of a run ends, unless the user's policy gives it another attempt."""
-        if worker.outlived:
-            record.line.adopt(worker.id, run.part)
         if not run.kinds or record.function.retries is None:
             self._deliver(record, worker.id, run, worker)
             return
         for one in run.each():
             if one.kinds[0] != OutcomeKind.RAISED or not self._retry(record, worker.id, one.part):
                 self._deliver(record, worker.id, one, worker)
+
+    # -- inside
 
     def _retry(self, record: FunctionRecord, container: ContainerId, one: Segment) -> bool:
         """Whether the user's policy gives a raising input another attempt; its delay is started then."""
@@ -476,19 +475,6 @@ class Calls:
         if self.calls.pop(call.id, None) is not None:
             self.family.remove(call)
             self.on_over(call, CallState.ENDED)
-
-    def _welcome(self, record: FunctionRecord, call: CallRecord) -> None:
-        """A call is back after a restart of the server: what containers of before said of it counts now."""
-        for container, part in self.returning.claims(call.id):
-            worker = record.workers.get(container)
-            if worker is not None and record.line.adopt(container, part):
-                worker.state = ContainerState.BUSY
-                self.grant(call, worker)
-                if worker in record.free:
-                    record.free.remove(worker)
-        for kept in self.returning.outcomes(call.id):
-            self._settle(record, kept.worker, kept.run)
-            self.returning.let_go(kept)
 
 
 def _nobody_records(_call: CallRecord, _run: OutcomeRun, _worker: Worker | None) -> None:

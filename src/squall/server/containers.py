@@ -24,7 +24,7 @@ from squall.scheduling.loss import (
 )
 from squall.scheduling.retry import MOST_LOSSES
 from squall.scheduling.start_words import duration, start_in_words
-from squall.server import hands
+from squall.server import hands, outlived
 from squall.server.calls import Calls
 from squall.server.outcome_runs import error_text, read_segment
 from squall.server.records import FunctionRecord, Worker
@@ -108,9 +108,7 @@ class Containers:
             # What it keeps no more, an earlier server has acknowledged: there is nothing to wait for.
             worker.seen = max(worker.seen, sent - int(head.get("kept", sent)))
             if worker.outlived:
-                for part in map(read_segment, head.get("holding", ())):
-                    if not record.line.adopt(worker.id, part):
-                        self._calls.returning.claim(worker.id, part)
+                outlived.claim(self._calls, record, worker, map(read_segment, head.get("holding", ())))
             self._note_missing(record, worker, head)
             for part in record.line.held(worker.id):
                 if (call := self._calls.calls.get(part.call)) is not None:

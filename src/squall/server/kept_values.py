@@ -13,13 +13,12 @@ from typing import Any
 from squall.blobs.blob_store import BlobStore
 from squall.blobs.digest import Digest
 from squall.model.call import OutcomeKind
-from squall.model.errors import Error, InvalidError
+from squall.model.errors import InvalidError
 from squall.server.input_blocks import Block
-from squall.server.outcome_runs import OutcomeRun
+from squall.server.outcome_runs import OutcomeRun, code_of
 from squall.server.sizes import inline
 from squall.state import records
 
-MOST_CODE = 32
 _PIECE = 4 * 2**20
 
 
@@ -67,7 +66,7 @@ class KeptValues:
                 head=json.dumps(one.sizes[0]),
                 payload=bytes(one.payload),
                 blob=await self._keep(one.fds[one.sizes[0]["f"]]) if type(one.sizes[0]) is dict else None,
-                code=_code_of(one),
+                code=code_of(one),
             )
             for one in run.each()
         ]
@@ -82,16 +81,6 @@ class KeptValues:
             await asyncio.to_thread(_write_all, fd, piece)
         seal(fd)
         return fd
-
-
-def _code_of(one: OutcomeRun) -> str:
-    """The code of the error of ours that one outcome is; a container may have said nonsense in its place."""
-    if not one.kinds or one.kinds[0] != OutcomeKind.FAILED:
-        return ""
-    try:
-        return str(json.loads(bytes(one.payload))["code"])[:MOST_CODE]
-    except (ValueError, KeyError, TypeError):
-        return Error.code
 
 
 def seal(fd: int) -> None:

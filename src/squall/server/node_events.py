@@ -162,6 +162,7 @@ class NodeEvents:
         Containers that this server expects there and that are gone have ended.
         """
         self._here[node] = True
+        self._calls.returning.open()
         self._waited_for.discard(node)
         had = [record for record in self._calls.functions.values() if node in record.image_on]
         self._forget_what_lies_on(node)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from math import inf
@@ -14,6 +15,7 @@ from squall.scheduling.inputs import Segment
 from squall.server.sizes import inline, measure
 from squall.wire.codec import Buffer, Frame, write_head
 
+MOST_CODE = 32
 _KINDS = frozenset(map(int, OutcomeKind))
 
 
@@ -49,6 +51,10 @@ class OutcomeRun:
             memoryview(self.payload)[skipped : skipped + sum(map(inline, sizes))],
             self.fds,
         )
+
+    def apart(self) -> Iterator[OutcomeRun]:
+        """The same, one input at a time where some ended with an error of ours."""
+        return self.each() if OutcomeKind.FAILED in self.kinds else iter((self,))
 
     def each(self) -> Iterator[OutcomeRun]:
         """The same, one input at a time."""
@@ -94,6 +100,16 @@ def read_segment(plain: Any) -> Segment:
     if not 0 <= start <= stop or attempt < 1:
         raise ValueError(f"[{start}, {stop}) in attempt {attempt} is no run of inputs")
     return Segment(CallId(call), start, stop, attempt)
+
+
+def code_of(one: OutcomeRun) -> str:
+    """The code of the error of ours that one outcome is; a container may have said nonsense in its place."""
+    if not one.kinds or one.kinds[0] != OutcomeKind.FAILED:
+        return ""
+    try:
+        return str(json.loads(bytes(one.payload))["code"])[:MOST_CODE]
+    except (ValueError, KeyError, TypeError):
+        return Error.code
 
 
 def error_text(error: Error) -> bytes:

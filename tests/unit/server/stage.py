@@ -10,7 +10,8 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any
 
-from squall.model.call import Verb
+from squall.model.call import OutcomeKind, Verb
+from squall.model.errors import Error
 from squall.model.function import Code, Function
 from squall.model.ids import AppId, CallId, ContainerId, FunctionId, NodeId
 from squall.model.node import Node
@@ -20,6 +21,7 @@ from squall.server.capacity import Capacity
 from squall.server.containers import Containers
 from squall.server.memory_nodes import MemoryNodes
 from squall.server.node_events import NodeEvents
+from squall.server.outcome_runs import error_text
 from squall.server.pending import PendingLimits
 from squall.server.records import CallRecord, FunctionRecord
 from squall.wire.codec import Frame, Kind
@@ -116,6 +118,13 @@ class FakeContainer:
         kinds = [kind] * len(texts) if kind else 0
         sizes: list[Any] = [[len(text), 0] if kind == 1 else len(text) for text in texts]
         self.say({"t": "out", "L": [[call, start, attempt, sizes, kinds, seconds]]}, b"".join(texts))
+
+    def fail(self, lease: tuple[str, int, int, int], error: Error) -> None:
+        """Says that one input ended with an error of ours."""
+        call, start, _stop, attempt = lease
+        text = error_text(error)
+        kinds = [int(OutcomeKind.FAILED)]
+        self.say({"t": "out", "L": [[call, start, attempt, [len(text)], kinds, 0.01]]}, text)
 
 
 class Stage:

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
-from squall.model.container import ContainerEnd
-from squall.model.ids import ContainerId
+import pytest
+
+from squall.model.call import OutcomeKind
+from squall.model.container import ContainerEnd, ContainerState
+from squall.model.errors import InputCancelled, InputLost, InputNotRunAgain
+from squall.model.ids import CallId, ContainerId
+from squall.server.node_events import ORPHAN_GRACE_S
 from tests.unit.server.stage import NODE, FakeContainer, Stage, play, settle
 
 NAME = ContainerId("co-old")
@@ -98,5 +104,121 @@ def test_the_next_container_of_a_generator_is_told_how_many_items_are_taken() ->
         fresh = await stage.container()
         assert fresh.leases == [("fc-1", 0, 1, 2)]
         assert [head["upto"] for head in fresh.heard("credit")] == [32]
+
+    play(scene)
+
+
+@pytest.mark.parametrize("held", [True, False])
+def test_what_the_server_of_before_had_interrupted_for_a_lost_client_runs_again_for_it(held: bool) -> None:
+    async def scene() -> None:
+        stage = Stage()
+        holding = [["fc-1", 0, 1, 1]] if held else []
+        client = await stage.submit(1) if held else None
+        old = await outlived(stage, sent=7, kept=1, holding=holding)
+        old.sent = 6
+        old.fail(("fc-1", 0, 1, 1), InputCancelled("the input was cancelled while it ran"))
+        await settle()
+        client = client or await stage.submit(1)
+        assert not client.frames
+        old.finish(old.leases[-1])
+        await settle()
+        assert client.outcomes() == {0: (0, b"0")}
+
+    play(scene)
+
+
+@pytest.mark.parametrize(
+    ("fields", "sent", "code"),
+    [({"on_lost": "fail"}, 0, InputNotRunAgain.code), ({"is_generator": True}, 2, InputLost.code)],
+)
+def test_what_was_interrupted_and_may_not_run_again_ends_with_that(
+    fields: dict[str, Any], sent: int, code: str
+) -> None:
+    async def scene() -> None:
+        stage = Stage(**fields)
+        client = await stage.submit(1)
+        old = await outlived(stage, sent=7, kept=1, holding=[["fc-1", 0, 1, 1]])
+        old.sent = 6
+        client.record.items_sent = sent
+        old.fail(("fc-1", 0, 1, 1), InputCancelled("the input was cancelled while it ran"))
+        await settle()
+        kind, text = client.outcomes()[0]
+        assert (kind, json.loads(text)["code"]) == (int(OutcomeKind.FAILED), code)
+
+    play(scene)
+
+
+def test_what_a_container_was_once_found_with_is_no_lease_of_it_when_the_call_comes_another_time() -> None:
+    async def scene() -> None:
+        stage = Stage()
+        old = await outlived(stage, sent=6, kept=0)
+        first = await stage.submit(1)
+        assert old.leases == [("fc-1", 0, 1, 1)]
+        # The agent's connection was new meanwhile: the container says again what it has in hand.
+        again = await stage.serve(NAME, sent=6, ready={"seconds": 0.1}, holding=[["fc-1", 0, 1, 1]])
+        again.sent = 6
+        again.finish(("fc-1", 0, 1, 1))
+        await settle()
+        assert first.ended
+        # Its client has lost its connection, and with it this outcome.
+        second = await stage.submit(1)
+        assert again.leases == [("fc-1", 0, 1, 1)]
+        again.finish(again.leases[0])
+        await settle()
+        assert second.outcomes() == {0: (0, b"0")}
+        assert stage.calls.workers[NAME].state is ContainerState.IDLE
+
+    play(scene)
+
+
+def test_a_container_that_says_early_what_it_was_found_with_takes_more() -> None:
+    async def scene() -> None:
+        stage = Stage()
+        old = await outlived(stage, sent=6, holding=[["fc-1", 0, 2, 1]])
+        old.sent = 6
+        old.finish(("fc-1", 0, 2, 1))
+        await settle()
+        first = await stage.submit(2)
+        assert first.outcomes() == {0: (0, b"0"), 1: (0, b"1")}
+        second = await stage.submit(1, name="fc-2")
+        assert old.leases == [("fc-2", 0, 1, 1)]
+        old.finish(old.leases[0])
+        await settle()
+        assert second.ended
+
+    play(scene)
+
+
+def test_of_inputs_that_come_again_one_by_one_none_runs_a_second_time_that_has_ended() -> None:
+    async def scene() -> None:
+        stage = Stage()
+        old = await outlived(stage, sent=6, holding=[["fc-1", 0, 3, 1]])
+        old.sent = 6
+        old.finish(("fc-1", 0, 1, 1))
+        old.finish(("fc-1", 2, 3, 1))
+        await settle()
+        client = await stage.submit(1, total=3)
+        assert client.outcomes() == {0: (0, b"0")}
+        stage.send(client, 2, start=1, total=3)
+        await settle()
+        assert not old.leases
+        old.finish(("fc-1", 1, 2, 1))
+        await settle()
+        assert client.ended
+        assert client.outcomes() == {index: (0, b"%d" % index) for index in range(3)}
+
+    play(scene)
+
+
+def test_what_is_said_of_a_call_that_was_given_up_is_acknowledged() -> None:
+    async def scene() -> None:
+        stage = Stage()
+        old = await outlived(stage)
+        stage.wait(ORPHAN_GRACE_S + 1.0)
+        await stage.submit(1)
+        stage.calls.cancel(CallId("fc-1"))
+        old.finish(old.leases[0])
+        await settle()
+        assert not stage.calls.workers[NAME].unrecorded
 
     play(scene)
