@@ -38,6 +38,8 @@ class RunningApp:
         }
         self._watch = watch
         self._stream: Stream | None = None
+        # Whether a server had it ready once: what has run does not end because a node is not ready now.
+        self._ran = False
         self._opened: asyncio.Future[None] | None = None
         self._closed: asyncio.Future[None] | None = None
         self._added: dict[int, asyncio.Future[None]] = {}
@@ -82,9 +84,8 @@ class RunningApp:
     def attach(self, session: Session) -> None:
         """See Lasting."""
         payload = json.dumps(self._described).encode()
-        self._stream = session.open(
-            "app", {**self._head, "pid": os.getpid()}, payload, on_frame=self._on_frame
-        )
+        head = {**self._head, "pid": os.getpid(), **({"again": True} if self._ran else {})}
+        self._stream = session.open("app", head, payload, on_frame=self._on_frame)
 
     def give_up(self, error: Error) -> None:
         """See Lasting."""
@@ -95,6 +96,7 @@ class RunningApp:
         if frame.kind is Kind.DATA:
             if "opened" in head:
                 # After a lost connection the app was opened anew, with what had been added meanwhile.
+                self._ran = True
                 for waiting in (self._opened, *self._added.values()):
                     _settle(waiting)
             elif "added" in head:

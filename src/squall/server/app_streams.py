@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 from squall.model.errors import Error
 from squall.server.answers import answer_later
@@ -14,6 +15,8 @@ from squall.server.records import AppRecord, FunctionRecord
 from squall.wire.codec import Frame, Kind
 from squall.wire.stream import Stream
 
+_log: Final = logging.getLogger(__name__)
+
 
 def open_app(
     house: House, stream: Stream, head: dict[str, Any], frame: Frame, *, is_gone: Callable[[], bool]
@@ -21,20 +24,24 @@ def open_app(
     """An app for as long as this stream lives. is_gone: whether its connection has ended. Raises what `Apps.open` raises."""
     record = house.apps.open(stream, head, frame)
     stream.on_frame = lambda frame: _on_frame(house, record, stream, frame, is_gone=is_gone)
-    answer_later(house, stream, _make_ready(house, record, stream))
+    ran = head.get("again") is True
+    answer_later(house, stream, _make_ready(house, record, stream, ran=ran))
     return record
 
 
-async def _make_ready(house: House, record: AppRecord, stream: Stream) -> None:
-    """Makes an app's functions ready; one that cannot be made ready ends."""
+async def _make_ready(house: House, record: AppRecord, stream: Stream, *, ran: bool) -> None:
+    """Makes an app's functions ready; one that cannot be made ready ends, unless it ran before its connection was lost."""
     apps = house.apps
     try:
         await apps.make_ready(record, list(record.functions.values()), partial(_tell, stream))
-    except Error:
-        if record.id in apps.apps:
-            record.stream = None
-            apps.stop(record.id, why="failed")
-        raise
+    except (Error, OSError) as problem:
+        if not ran:
+            if record.id in apps.apps:
+                record.stream = None
+                apps.stop(record.id, why="failed")
+            raise
+        # Its calls go on where they can: each node on which a container is placed is made ready then.
+        _log.warning("the app %s goes on, and no node is ready for it: %s", record.id, problem)
     _tell(stream, {"opened": record.id})
 
 

@@ -237,6 +237,12 @@ class Stage:
         return fake
 
 
+async def until(holds: Callable[[], bool]) -> None:
+    """It holds."""
+    while not holds():
+        await asyncio.sleep(0)
+
+
 async def settle() -> None:
     """Everything that is on its way arrives."""
     for _ in range(12):

@@ -21,6 +21,7 @@ from squall.wire.codec import Frame, Kind
 from squall.wire.memory_channel import pair
 from squall.wire.session import Session
 from squall.wire.stream import Stream
+from tests.unit.server.stage import until
 
 OF = SharedId("qu-" + "0" * 32)
 
@@ -60,11 +61,6 @@ class Scene:
     async def waiting(self, count: int, what: For = For.ITEMS) -> None:
         """Returns once so many wait."""
         await until(lambda: self.sharing.waiting(OF, what) == count)
-
-
-async def until(holds: Callable[[], bool]) -> None:
-    while not holds():
-        await asyncio.sleep(0)
 
 
 def play(work: Callable[[Scene], Awaitable[None]]) -> None:

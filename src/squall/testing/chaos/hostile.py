@@ -121,6 +121,7 @@ def raised(do: Callable[[], Any]) -> str:
     try:
         return f"the value {do()!r}"
     except Error as error:
+        print(f"{type(error).__name__}: {error}", flush=True)
         return type(error).__name__
 
 

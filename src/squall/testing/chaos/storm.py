@@ -132,11 +132,19 @@ def _under_load(raging: _Storm) -> Account:
     }
     if not eventually(lambda: len(house.account(frozenset(clients)).answers) > 100, FIRST_S):
         scene.broken.append(f"there were no answers within {FIRST_S:g} s of the start")
-    # Not before there is a server: who is told where one is starts none.
+    # Not before there is a server, and no fault before it has found that: who is told where one is starts none.
     clients["far"] = house.client("far", {**FAR, "for_s": for_s}, by_gate=True)
+    if not eventually(lambda: _has_begun(house, "far"), FIRST_S):
+        scene.broken.append(f"the client behind the gate has not begun within {FIRST_S:g} s")
     raging.rage()
     scene.broken += _ended({**clients, **scene.helpers}, LAST_S)
     return house.account(frozenset(clients) | frozenset(scene.helpers))
+
+
+def _has_begun(house: LocalHouse, client: str) -> bool:
+    """Whether a client has noted something: it does so once its app is open."""
+    path = house.ledger / f"{client}.jsonl"
+    return path.exists() and path.stat().st_size > 0
 
 
 def _ended(clients: Mapping[str, subprocess.Popen[bytes]], within_s: float) -> list[str]:
