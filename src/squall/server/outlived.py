@@ -3,17 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from squall.model.call import CANCELLED_CODE
 from squall.model.container import ContainerState
+from squall.model.errors import Error
+from squall.model.ids import CallId, ContainerId
 from squall.scheduling.inputs import Segment
 from squall.scheduling.loss import End, plan_left
 from squall.server.outcome_runs import OutcomeRun, code_of
 from squall.server.records import CallRecord, FunctionRecord, Worker
+from squall.server.returning import Returning
 
-if TYPE_CHECKING:
-    from squall.server.calls import Calls
+
+class Calls(Protocol):
+    """What is needed of a server's calls; see `squall.server.calls.Calls`."""
+
+    calls: dict[CallId, CallRecord]
+    returning: Returning
+
+    def grant(self, call: CallRecord, worker: Worker) -> None:
+        """See there."""
+
+    def settle(self, record: FunctionRecord, worker: Worker, run: OutcomeRun) -> None:
+        """See there."""
+
+    def end_input(self, record: FunctionRecord, container: ContainerId, part: Segment, error: Error) -> None:
+        """See there."""
 
 
 def claim(calls: Calls, record: FunctionRecord, worker: Worker, holding: Iterable[Segment]) -> None:
