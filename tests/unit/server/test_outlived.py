@@ -222,3 +222,28 @@ def test_what_is_said_of_a_call_that_was_given_up_is_acknowledged() -> None:
         assert not stage.calls.workers[NAME].unrecorded
 
     play(scene)
+
+
+@pytest.mark.parametrize("interrupted", [True, False])
+def test_a_container_of_before_takes_more_after_a_call_that_this_server_has_cancelled(
+    interrupted: bool,
+) -> None:
+    async def scene() -> None:
+        stage = Stage()
+        old = await outlived(stage)
+        await stage.submit(1)
+        stage.calls.cancel(CallId("fc-1"))
+        if interrupted:
+            old.fail(old.leases[0], InputCancelled("the input was cancelled while it ran"))
+        else:
+            old.finish(old.leases[0])
+        await settle()
+        assert not stage.record.line.held(NAME)
+        assert stage.calls.workers[NAME].state is ContainerState.IDLE
+        again = await stage.submit(1)
+        assert [lease[3] for lease in old.leases] == [1, 2]
+        old.finish(old.leases[-1])
+        await settle()
+        assert again.outcomes() == {0: (0, b"0")}
+
+    play(scene)
