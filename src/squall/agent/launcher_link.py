@@ -18,6 +18,7 @@ ANSWER_S = 30.0
 """How long a launcher may take to answer: starting a container is a matter of milliseconds."""
 PACKET = 64 * 1024
 _MOST_FDS = 8
+_ANSWERS = {"started": "start", "attached": "attach", "execed": "exec", "containers": "list"}
 _log = logging.getLogger("squall.agent")
 
 Message = dict[str, Any]
@@ -140,7 +141,7 @@ class LauncherLink:
     def _on_readable(self) -> None:
         while not self._closed:
             try:
-                data, fds, _flags, _address = socket.recv_fds(self._sock, PACKET, _MOST_FDS)
+                data, fds, flags, _address = socket.recv_fds(self._sock, PACKET, _MOST_FDS)
             except BlockingIOError:
                 return
             except OSError:
@@ -150,7 +151,29 @@ class LauncherLink:
             if not data:
                 self._lose()
                 return
-            self._take(json.loads(data), tuple(fds))
+            if flags & socket.MSG_CTRUNC:
+                # The kernel passes on no more than this process may have open.
+                close_all(fds)
+                self._let_go(json.loads(data))
+            else:
+                self._take(json.loads(data), tuple(fds))
+
+    def _let_go(self, message: Message) -> None:
+        """What came without its descriptors is of no use: a container that nobody can talk to goes."""
+        kind, container = message["t"], message.get("container", "")
+        _log.warning("too many files are open here: %r of %s came without its descriptors", kind, container)
+        if kind in ("started", "attached"):
+            self.tell("kill", container=container)
+        answer = self._asked(kind, message)
+        if answer is not None:
+            answer.set_exception(ConnectionLost(f"the agent has too many files open for {container}"))
+
+    def _asked(self, kind: str, message: Message) -> asyncio.Future[tuple[Message, tuple[int, ...]]] | None:
+        """Who waits for this answer."""
+        asked = _ANSWERS.get(kind)
+        name = message.get("container", "") + message.get("exec", "")
+        answer = self._answers.get((asked, name)) if asked is not None else None
+        return answer if answer is not None and not answer.done() else None
 
     def _take(self, message: Message, fds: tuple[int, ...]) -> None:
         kind, container = message["t"], message.get("container", "")
@@ -160,12 +183,12 @@ class LauncherLink:
             if message.get("more"):
                 return
             message, self._listed = {**message, "containers": self._listed}, []
-        asked = {"started": "start", "attached": "attach", "execed": "exec", "containers": "list"}.get(kind)
-        if asked is not None:
-            answer = self._answers.get((asked, container + message.get("exec", "")))
-            if answer is not None and not answer.done():
-                answer.set_result((message, fds))
-                return
+        waits = self._asked(kind, message)
+        if waits is not None:
+            waits.set_result((message, fds))
+            return
+        if kind in _ANSWERS:
+            pass  # nobody waits for it any more
         elif kind == "refused":
             for name in ("start", "attach", "exec"):
                 answer = self._answers.get((name, container + message.get("exec", "")))

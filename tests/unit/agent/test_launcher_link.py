@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import resource
 import socket
 from typing import Any
 
@@ -58,6 +59,37 @@ def test_answers_go_to_who_asked_with_their_descriptors() -> None:
         launcher.close()
 
     asyncio.run(scene())
+
+
+def test_a_container_whose_descriptors_do_not_fit_is_let_go() -> None:
+    async def scene() -> None:
+        launcher = Launcher()
+        asked = asyncio.create_task(launcher.link.start("co-1", {}))
+        await launcher.hears()
+        ends = [*os.pipe(), *os.pipe()]
+        before = os.listdir("/dev/fd")
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (two_more(), hard))
+        try:
+            launcher.says({"t": "started", "container": "co-1", "pid": 1}, *ends)
+            with pytest.raises(ConnectionLost, match="too many files"):
+                await asked
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        assert await launcher.hears() == {"t": "kill", "container": "co-1"}
+        assert os.listdir("/dev/fd") == before
+        for fd in ends:
+            os.close(fd)
+        launcher.close()
+
+    asyncio.run(scene())
+
+
+def two_more() -> int:
+    """The limit of descriptors with which this process can open two more."""
+    taken = set(map(int, os.listdir("/dev/fd")))
+    free = [number for number in range(len(taken) + 4) if number not in taken]
+    return free[1] + 1
 
 
 def test_a_refusal_is_raised_for_who_asked() -> None:
