@@ -137,6 +137,11 @@ class Client:
         """It is over: later connections need not know of it."""
         self._lasting.pop(lasting, None)
 
+    @property
+    def is_torn(self) -> bool:
+        """Whether no connection stands on which something could be said."""
+        return self._session is None or self._session.channel.closed
+
     async def session(self) -> Session:
         """The connection, made if there is none. Raises ConnectionError when it cannot be made."""
         session = self._session

@@ -60,7 +60,8 @@ class RunningApp:
         self._described["functions"].append(described)
         number = len(self._described["functions"])
         added = self._added[number] = asyncio.get_running_loop().create_future()
-        if self._stream is not None and self._stream.live:
+        # Where its connection has just ended, the next one is told of all functions.
+        if self._stream is not None and self._stream.live and not self._client.is_torn:
             self._stream.send({"functions": number}, json.dumps({"functions": [described]}).encode())
         try:
             await added
@@ -71,7 +72,7 @@ class RunningApp:
         """Ends it: calls and containers with it. Waits until the server has said so."""
         self._client.remove(self)
         stream = self._stream
-        if stream is None or not stream.live:
+        if stream is None or not stream.live or self._client.is_torn:
             return
         self._closed = asyncio.get_running_loop().create_future()
         stream.end()

@@ -120,8 +120,8 @@ class AgentNodes:
     ) -> None:
         """See Nodes."""
         joined = self._joined.get(node)
-        if joined is None or not joined.stream.live:
-            return
+        if joined is None or not joined.stream.live or joined.session.channel.closed:
+            return  # it has gone, and says so soon
         joined.version += 1
         joined.stream.send({"t": "wanted", "version": joined.version}, wanted_bytes(wanted, unwanted))
 
