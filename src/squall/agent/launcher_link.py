@@ -187,9 +187,7 @@ class LauncherLink:
         if waits is not None:
             waits.set_result((message, fds))
             return
-        if kind in _ANSWERS:
-            pass  # nobody waits for it any more
-        elif kind == "refused":
+        if kind == "refused":
             for name in ("start", "attach", "exec"):
                 answer = self._answers.get((name, container + message.get("exec", "")))
                 if answer is not None and not answer.done():
@@ -209,7 +207,7 @@ class LauncherLink:
             on_end = self._execs.pop(message["exec"], None)
             if on_end is not None:
                 on_end(message)
-        else:
+        elif kind not in _ANSWERS:
             _log.warning("the launcher %s said %r, which nobody asked", self.name, kind)
         close_all(fds)
 

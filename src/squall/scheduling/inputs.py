@@ -292,6 +292,15 @@ class FunctionLine:
         """Whether this is an attempt of the call as it is here now, not as it was before it was dropped."""
         return self._current(part) is not None
 
+    def holds(self, container: ContainerId, part: Segment) -> bool:
+        """Whether a container has some of these inputs in hand in that attempt, also of a call that was dropped."""
+        return any(
+            held.call == part.call
+            and held.attempt == part.attempt
+            and max(held.start, part.start) < min(held.stop, part.stop)
+            for held in self.held(container)
+        )
+
     def attempt_of(self, container: ContainerId, call: CallId, index: int) -> int | None:
         """The attempt in which a container works on an input, or None if it does not."""
         for lease in self.leases.get(container, ()):

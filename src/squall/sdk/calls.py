@@ -14,13 +14,13 @@ from squall.context.fresh import fresh_id
 from squall.model.call import Verb
 from squall.model.errors import ConnectionLost, Error, RequestSizeError, TooManyInputs
 from squall.model.ids import CALL, CallId, input_id
-from squall.sdk.client import GONE, Client, post as loop_post
+from squall.sdk.client import Client, post as loop_post
 from squall.sdk.outcome import Failure, outcomes_in
 from squall.sdk.patience import Patience
 from squall.wire import payload
 from squall.wire.codec import Frame, Kind, write_head
 from squall.wire.lent import LentFile
-from squall.wire.session import Session
+from squall.wire.session import GONE, Session
 from squall.wire.stream import Stream
 
 Input = tuple[tuple[Any, ...], dict[str, Any]]

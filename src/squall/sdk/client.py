@@ -14,7 +14,6 @@ from squall.context.current import in_container
 from squall.model.call import LARGEST_VALUE
 from squall.model.errors import (
     AuthError,
-    ChannelClosed,
     ConnectionLost,
     Error,
     VersionConflict,
@@ -27,7 +26,7 @@ from squall.wire.address import connect
 from squall.wire.channel import Channel
 from squall.wire.codec import Buffer, Frame, Kind
 from squall.wire.lent import LentFile, LentFiles
-from squall.wire.session import Session
+from squall.wire.session import GONE, Session
 from squall.wire.socket_channel import SocketChannel
 from squall.wire.stream import Stream
 
@@ -38,8 +37,6 @@ GIVE_UP_S = 30.0
 IDLE_FILES_S = 5.0
 """How long memory of a large argument waits for the next call of its function."""
 Progress = Callable[[str], None]
-GONE = (ConnectionLost, ChannelClosed)
-"""What is raised where a connection has ended: another one is made, and all is said again there."""
 _FINAL = (AuthError, VersionConflict)
 """What no second try changes."""
 
@@ -101,10 +98,7 @@ class Client:
     @property
     def direct(self) -> DirectLine | None:
         """The line for calls that a thread waits for, once the server knows this client's apps; None where there is none."""
-        session = self._session
-        if session is None or session.error is not None or session.channel.closed:
-            return None
-        return self._line
+        return None if self.is_torn else self._line
 
     def catch_up(self) -> None:
         """Returns once everything has been shown that the server has passed on by now. Blocks."""
@@ -128,7 +122,7 @@ class Client:
         """Attaches something now, and to every later connection until it is removed."""
         self._lasting[lasting] = None
         session = self._session
-        if session is not None and session.error is None and not session.channel.closed:
+        if session is not None and not self.is_torn:
             _attach(lasting, session)
         elif self._connecting is None:
             self._connecting = asyncio.ensure_future(self._connect())
@@ -140,7 +134,8 @@ class Client:
     @property
     def is_torn(self) -> bool:
         """Whether no connection stands on which something could be said."""
-        return self._session is None or self._session.channel.closed
+        session = self._session
+        return session is None or session.error is not None or session.channel.closed
 
     async def session(self) -> Session:
         """The connection, made if there is none. Raises ConnectionError when it cannot be made."""

@@ -15,10 +15,10 @@ from squall.model.errors import ConnectionLost, Error, InputLost
 from squall.model.ids import CALL
 from squall.sdk.boundary import boundary
 from squall.sdk.calls import Packed, Target, parent
-from squall.sdk.client import GONE, post
+from squall.sdk.client import post
 from squall.sdk.outcome import Failure, outcomes_in, value_of
 from squall.wire.codec import Frame, Kind
-from squall.wire.session import Session
+from squall.wire.session import GONE, Session
 from squall.wire.stream import Stream
 
 CREDIT = 32

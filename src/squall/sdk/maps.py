@@ -15,13 +15,13 @@ from squall.model.errors import ConnectionLost, Error
 from squall.model.ids import CALL
 from squall.sdk.boundary import boundary
 from squall.sdk.calls import Packed, Target, parent
-from squall.sdk.client import GONE, post
+from squall.sdk.client import post
 from squall.sdk.inputs import Ahead, Input, collect
 from squall.sdk.outcome import Failure, outcomes_in
 from squall.sdk.patience import Patience
 from squall.wire import payload
 from squall.wire.codec import Frame, Kind
-from squall.wire.session import Session
+from squall.wire.session import GONE, Session
 from squall.wire.stream import Stream
 
 OUTSTANDING = 16_384

@@ -13,6 +13,7 @@ from squall.model.ids import ContainerId, FunctionId, NodeId
 from squall.model.jsonable import from_json, to_json
 from squall.model.node import Node
 from squall.scheduling.liveness import Health, Patience, health, was_away
+from squall.server.telling import pass_on
 from squall.wire.codec import Frame
 from squall.wire.session import Session
 from squall.wire.stream import Stream
@@ -120,10 +121,11 @@ class AgentNodes:
     ) -> None:
         """See Nodes."""
         joined = self._joined.get(node)
-        if joined is None or not joined.stream.live or joined.session.channel.closed:
-            return  # it has gone, and says so soon
+        if joined is None or not joined.stream.live:
+            return
         joined.version += 1
-        joined.stream.send({"t": "wanted", "version": joined.version}, wanted_bytes(wanted, unwanted))
+        said = {"t": "wanted", "version": joined.version}
+        pass_on(joined.stream.send, said, wanted_bytes(wanted, unwanted), ())
 
     def join(self, node: Node, session: Session, stream: Stream, head: Event) -> None:
         """An agent has connected: it takes the place of an earlier connection of the same node."""

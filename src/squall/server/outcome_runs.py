@@ -54,7 +54,8 @@ class OutcomeRun:
 
     def apart(self) -> Iterator[OutcomeRun]:
         """The same, one input at a time where some ended with an error of ours."""
-        return self.each() if OutcomeKind.FAILED in self.kinds else iter((self,))
+        several = len(self.part) > 1 and OutcomeKind.FAILED in self.kinds
+        return self.each() if several else iter((self,))
 
     def each(self) -> Iterator[OutcomeRun]:
         """The same, one input at a time."""

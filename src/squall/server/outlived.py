@@ -11,7 +11,7 @@ from squall.model.errors import Error
 from squall.model.ids import CallId, ContainerId
 from squall.scheduling.inputs import Segment
 from squall.scheduling.loss import End, plan_left
-from squall.server.outcome_runs import OutcomeRun, code_of, with_error
+from squall.server.outcome_runs import OutcomeRun, code_of
 from squall.server.records import CallRecord, FunctionRecord, Worker
 from squall.server.returning import Returning
 
@@ -63,30 +63,20 @@ def take(calls: Calls, record: FunctionRecord, worker: Worker, run: OutcomeRun) 
     calls.returning.done(worker.id, run.part)
     for one in run.apart():
         if code_of(one) == CANCELLED_CODE:
-            _left(calls, record, worker, one.part)
-        elif record.line.unknown(one.part) and not _holds(record, worker, one.part):
+            _left(calls, record, worker, one)
+        elif record.line.unknown(one.part) and not record.line.holds(worker.id, one.part):
             calls.returning.keep(worker, one)
         else:
             record.line.adopt(worker.id, one.part)
             calls.settle(record, worker, one)
 
 
-def _holds(record: FunctionRecord, worker: Worker, part: Segment) -> bool:
-    """Whether this server gave a container these inputs, or found it with them: of a call that has ended since, say."""
-    return any(
-        held.call == part.call
-        and held.attempt == part.attempt
-        and held.start < part.stop
-        and part.start < held.stop
-        for held in record.line.held(worker.id)
-    )
-
-
-def _left(calls: Calls, record: FunctionRecord, worker: Worker, one: Segment) -> None:
+def _left(calls: Calls, record: FunctionRecord, worker: Worker, run: OutcomeRun) -> None:
     """A container has left an input of a cancelled call: where the server of before did so, its client may be back."""
+    one = run.part
     if record.line.attempt_of(worker.id, one.call, one.start) != one.attempt:
-        # This server did so itself, and gave it up then.
-        calls.settle(record, worker, with_error(one, b""))
+        # This server did so itself, and gave it up then: that frees the container, and counts for nothing.
+        calls.settle(record, worker, run)
         return
     call = calls.calls.get(one.call)
     sent = call.items_sent if call is not None else 0

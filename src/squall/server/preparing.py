@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
-from squall.model.errors import ChannelClosed, ConnectionLost, Error, InternalFailure, NotFoundError
+from squall.model.errors import Error, InternalFailure, NotFoundError
 from squall.model.function import Function
 from squall.model.ids import AppId, FunctionId, NodeId
 from squall.model.jsonable import to_json
@@ -18,14 +18,12 @@ from squall.scheduling.gpu_choice import wishes
 from squall.server.nodes import AgentNodes
 from squall.server.records import AppRecord
 from squall.wire.codec import Frame, Kind
-from squall.wire.session import Session
+from squall.wire.session import GONE, Session
 
 T = TypeVar("T")
 Tell = Callable[[dict[str, Any]], None]
 
 NODE_WAIT_S = 15.0
-# What is raised where an agent has gone: another one, or the one that follows it, does the work.
-_GONE = (ConnectionLost, ChannelClosed)
 _AGENTS = 3
 """How many agents may end while an image is made ready: it may be the image that ends them."""
 _log = logging.getLogger("squall.server")
@@ -114,7 +112,7 @@ class Preparing:
             await self._prepare_by(session, want, lambda _what: None)
         except Error as problem:
             self._done.get(session, set()).discard(want.key)
-            if not isinstance(problem, _GONE):
+            if not isinstance(problem, GONE):
                 _log.warning("node %s could not be made ready: %s", node, problem)
                 self.failed(node, [function.id for function in want.functions], problem)
 
@@ -147,7 +145,7 @@ class Preparing:
             try:
                 if session is not None:
                     return await work(session)
-            except _GONE:
+            except GONE:
                 say("the agent ended; the next one goes on")
             await self._wait_for_agent(session)
         raise InternalFailure(

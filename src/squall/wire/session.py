@@ -25,6 +25,8 @@ from squall.wire.stream import Head, Stream, write_error
 OnOpen: TypeAlias = Callable[[Stream, dict[str, Any], Frame], None]
 OnClose: TypeAlias = Callable[[Exception | None], None]
 
+GONE: Final = (ConnectionLost, ChannelClosed)
+"""What is raised where a connection has ended: another one is made, or found, and all is said again there."""
 STREAM_LIMIT: Final = 4096
 _log: Final = logging.getLogger(__name__)
 _OPEN, _PING, _PONG, _FAIL, _CANCEL = Kind.OPEN, Kind.PING, Kind.PONG, Kind.FAIL, Kind.CANCEL

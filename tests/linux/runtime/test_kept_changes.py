@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from squall.blobs.manifest import Attributes, Directory, Entry, File, Hardlink, Symlink, Whiteout
+from squall.runtime.process_tree import descendants
 from squall.runtime.spec import Mount
 from tests.linux.runtime.box import UID_BASE, Box
 from tests.linux.runtime.builds import a_build, layer_of, remove, take
@@ -186,7 +187,7 @@ def test_a_secret_of_a_step_is_in_its_environment_alone(box: Box) -> None:
     spec = a_build(box, image(box), code, env={"TOKEN": secret})
     running = box.start(spec)
     assert running.read_line() == "up"
-    here = b"".join(map(command_line, processes_below(box.launcher.pid)))
+    here = b"".join(command_line(Path(f"/proc/{pid}")) for pid in descendants(box.launcher.pid))
     assert b"squall-runner" not in here  # it is the command now
     assert code.encode() in here
     assert secret.encode() not in b"".join(map(command_line, Path("/proc").glob("[0-9]*")))
@@ -199,24 +200,11 @@ def test_a_secret_of_a_step_is_in_its_environment_alone(box: Box) -> None:
     assert secret not in (box.top / "log").read_text()
 
 
-def processes_below(pid: int) -> list[Path]:
-    """The children of a process, theirs, and so on."""
-    found = []
-    for children in Path(f"/proc/{pid}/task").glob("*/children"):
-        for child in map(int, read(children).split()):
-            found += [Path(f"/proc/{child}"), *processes_below(child)]
-    return found
-
-
 def command_line(process: Path) -> bytes:
-    return read(process / "cmdline")
-
-
-def read(path: Path) -> bytes:
     try:
-        return path.read_bytes()
+        return (process / "cmdline").read_bytes()
     except OSError:
-        return b""  # its process has ended
+        return b""  # it has ended
 
 
 def found_below(top: Path) -> list[Path]:

@@ -11,7 +11,9 @@ from squall.model.call import OutcomeKind
 from squall.model.container import ContainerEnd, ContainerState
 from squall.model.errors import InputCancelled, InputLost, InputNotRunAgain
 from squall.model.ids import CallId, ContainerId
+from squall.scheduling.inputs import Segment
 from squall.server.node_events import ORPHAN_GRACE_S
+from squall.server.outcome_runs import OutcomeRun
 from tests.unit.server.stage import NODE, FakeContainer, Stage, play, settle
 
 NAME = ContainerId("co-old")
@@ -247,3 +249,8 @@ def test_a_container_of_before_takes_more_after_a_call_that_this_server_has_canc
         assert again.outcomes() == {0: (0, b"0")}
 
     play(scene)
+
+
+def test_an_input_by_itself_stays_as_it_was_said() -> None:
+    said = OutcomeRun(Segment(CallId("fc-1"), 3, 4), [2], [int(OutcomeKind.FAILED)], b"{}", let_go=True)
+    assert list(said.apart()) == [said]
