@@ -22,6 +22,7 @@ from squall.agent.network import Network
 from squall.agent.output import Output
 from squall.agent.pools import Pools, uid_base
 from squall.agent.prepared import Images
+from squall.agent.refusal import refusal
 from squall.agent.relay import LocalContainer, Relay
 from squall.agent.sandboxes import BuildSandboxes
 from squall.agent.start_clock import StartClock
@@ -243,11 +244,7 @@ class Containers:
             return
         except (Error, ValueError, OSError) as problem:
             self.starting.pop(container, None)
-            error = (
-                problem
-                if isinstance(problem, Error)
-                else ContainerStartError(f"{type(problem).__name__}: {problem}")
-            )
+            error = refusal(problem, kind=ContainerStartError)
             lost = isinstance(problem, ConnectionLost)
             _log.warning("container %s did not start: %s", container, problem)
             if lost:

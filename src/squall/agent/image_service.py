@@ -19,6 +19,7 @@ from squall.agent.apart import Apart
 from squall.agent.containers import Containers
 from squall.agent.image_shells import ImageShells
 from squall.agent.prepared import Images, Prepared
+from squall.agent.refusal import refusal
 from squall.blobs.digest import Digest
 from squall.images.flight import Say
 from squall.images.installer import InstallerSettings
@@ -128,7 +129,7 @@ class ImageService:
             stream.fail(InvalidError(f"the message {head.get('t')!r} is not as it should be: {wrong!r}"))
         except Exception as wrong:  # noqa: BLE001 - whatever goes wrong with one question, the agent lives on
             _log.exception("a question about images could not be answered")
-            stream.fail(Error(f"{type(wrong).__name__}: {wrong}"))
+            stream.fail(refusal(wrong))
 
     async def _build(self, stream: Stream, _head: dict[str, Any], wants: dict[str, Any]) -> Answer:
         began_s = time.time()

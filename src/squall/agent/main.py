@@ -33,6 +33,7 @@ from squall.agent.levels import Levels
 from squall.agent.network import Network
 from squall.agent.pools import Pools
 from squall.agent.prepared import Images
+from squall.agent.refusal import refusal
 from squall.agent.relay import Relay
 from squall.agent.sandboxes import BuildSandboxes
 from squall.agent.template_record import TemplateRecord
@@ -415,7 +416,7 @@ class Agent:
                 stream.fail(refused)
             except Exception as wrong:  # noqa: BLE001 - whatever goes wrong with one question, the agent lives on
                 _log.exception("a question of the server could not be answered")
-                stream.fail(Error(f"{type(wrong).__name__}: {wrong}"))
+                stream.fail(refusal(wrong))
 
         task = asyncio.get_running_loop().create_task(guarded())
         self._tasks.add(task)

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from squall import faults
 from squall.agent.launcher_link import LauncherLink, Message
+from squall.agent.refusal import OUT_OF_FILES
 from squall.agent.resting import Resting
 from squall.model.errors import ContainerStartError
 from squall.runtime.spawn import spawn_launcher
@@ -196,6 +197,8 @@ class Pools:
                 return self._dial(path)
             except OSError as problem:
                 if loop.time() > until:
+                    if problem.errno in OUT_OF_FILES:
+                        raise
                     raise ContainerStartError(f"no launcher could be started: {problem}") from problem
                 await asyncio.sleep(0.005)
 

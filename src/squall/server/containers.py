@@ -5,11 +5,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, Final
 
 from squall.model.call import OutcomeKind
 from squall.model.container import ContainerEnd
-from squall.model.errors import FunctionNeverStarts, StartupTimeout
+from squall.model.errors import FunctionNeverStarts, StartupTimeout, TooManyFiles
 from squall.model.ids import ContainerId
 from squall.model.jsonable import to_json
 from squall.scheduling.inputs import Segment, singles
@@ -33,6 +33,8 @@ from squall.wire.codec import Frame, Kind, write_head
 from squall.wire.stream import Stream
 
 START_TRIES = 3
+PASSING: Final = frozenset({TooManyFiles.code})
+"""Codes of what keeps a machine from starting a container now, and is over soon: it is tried again, as after the loss of one."""
 MOST_UNREADY_S = 60.0
 """How long nothing is tried at most after code could not be loaded, while nobody calls."""
 _log = logging.getLogger("squall.server")
@@ -264,20 +266,23 @@ class Containers:
             self._calls.feed(record)
 
     def _failed_to_start(self, record: FunctionRecord, worker: Worker, end: ContainerEnd) -> None:
-        # Who was killed by somebody else, or went with its launcher, says nothing of the function.
-        if is_own_doing(end) or end.cause == "exit":
+        refused = record.last_failure
+        passing = refused is not None and refused.get("code") in PASSING
+        # Who was killed by somebody else, went with its launcher, or found no room on its machine, says nothing of the function.
+        if not passing and (is_own_doing(end) or end.cause == "exit"):
             record.start_failures += 1
         else:
             record.start_losses += 1
         tries = record.start_failures + record.start_losses
         record.not_before_s = self._clock() + min(5.0, 0.1 * 2**tries)
         given_up = record.start_failures >= START_TRIES or record.start_losses > self.most_losses
-        if not given_up and record.last_failure is None:
+        if not given_up and (refused is None or passing):
+            record.last_failure = None
             return
         name = record.function.name
         error = describe_end(end, function=name)
-        if record.last_failure is not None:
-            text = write_head(record.last_failure)
+        if refused is not None:
+            text = write_head(refused)
         elif end.cause == "oom":
             text = error_text(error)
         else:

@@ -7,10 +7,10 @@ import json
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 from weakref import WeakKeyDictionary
 
-from squall.model.errors import Error, InternalFailure, NotFoundError
+from squall.model.errors import Error, InternalFailure, NotFoundError, TooManyFiles
 from squall.model.function import Function
 from squall.model.ids import AppId, FunctionId, NodeId
 from squall.model.jsonable import to_json
@@ -26,6 +26,8 @@ Tell = Callable[[dict[str, Any]], None]
 NODE_WAIT_S = 15.0
 _AGENTS = 3
 """How many agents may end while an image is made ready: it may be the image that ends them."""
+_FULL_S: Final = 1.0
+"""Before an agent with too many files open is asked again."""
 _log = logging.getLogger("squall.server")
 
 
@@ -138,15 +140,22 @@ class Preparing:
     ) -> T:
         """What `work` gives with an agent, one whose node can hold `functions` if there is one; where it ends meanwhile, with the next.
 
-        what: what is under way then. Raises NotFoundError where no agent comes, and InternalFailure where several end.
+        what: what is under way then. Raises NotFoundError where no agent comes, InternalFailure where several end, and
+        TooManyFiles where it has too many files open for seconds.
         """
-        for _ in range(_AGENTS):
+        for tried in range(1, _AGENTS + 1):
             session = self._agent_for(functions)
             try:
                 if session is not None:
                     return await work(session)
             except GONE:
                 say("the agent ended; the next one goes on")
+            except TooManyFiles as full:
+                if tried == _AGENTS:
+                    raise
+                say(f"{full.message}; it is asked again")
+                await asyncio.sleep(_FULL_S)
+                continue
             await self._wait_for_agent(session)
         raise InternalFailure(
             f"the agent ended {_AGENTS} times while {what}",

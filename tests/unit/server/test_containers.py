@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from squall.model.container import ContainerEnd, ContainerState
+from squall.model.errors import TooManyFiles
 from squall.model.ids import ContainerId
 from squall.scheduling.retry import MOST_LOSSES
 from squall.server.containers import START_TRIES
@@ -97,6 +98,34 @@ def test_what_the_agent_refuses_is_told_at_once() -> None:
         stage.nodes.report(NODE.id, {"event": "refused", "container": box.id, "error": error})
         await settle()
         assert error_in(client.outcomes()[0])["message"] == "there is no image"
+
+    play(scene)
+
+
+def test_a_machine_with_too_many_files_open_is_asked_again_and_its_words_are_told_in_the_end() -> None:
+    async def scene() -> None:
+        stage = Stage()
+        stage.containers.most_losses = 4
+        full = TooManyFiles("the agent can open no further file").to_wire()
+        client = await stage.submit()
+        for _ in range(4):
+            box = await stage.container(ready=False)
+            stage.nodes.report(NODE.id, {"event": "refused", "container": box.id, "error": full})
+            await settle()
+            assert not client.outcomes()
+            assert stage.record.not_before_s > stage.now_s, "it is not tried again at once"
+        box = await stage.container()
+        assert box.leases == [("fc-1", 0, 1, 1)]
+        box.finish(box.leases[0])
+        await settle()
+        client = await stage.submit()
+        stage.containers.ended(box.id, LOST)
+        for _ in range(5):
+            assert not client.outcomes()
+            box = await stage.container(ready=False)
+            stage.nodes.report(NODE.id, {"event": "refused", "container": box.id, "error": full})
+            await settle()
+        assert error_in(client.outcomes()[0])["code"] == "SQ-1404"
 
     play(scene)
 

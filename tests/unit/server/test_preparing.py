@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from squall.model.errors import Error
+import pytest
+
+from squall.model.errors import Error, TooManyFiles
 from squall.model.ids import FunctionId, NodeId
+from squall.server import preparing
 from squall.server.nodes import AgentNodes
 from squall.server.preparing import Preparing
 from squall.server.records import AppRecord, FunctionRecord
@@ -28,13 +31,13 @@ def test_it_is_no_reason_for_its_containers_to_be_refused() -> None:
     async def scene() -> None:
         nodes = AgentNodes(clock=lambda: 1.0)
         await lose_agent(nodes)
-        preparing = Preparing(nodes)
+        readying = Preparing(nodes)
         refused: list[tuple[NodeId, list[FunctionId], Error]] = []
-        preparing.failed = lambda node, names, error: refused.append((node, list(names), error))
+        readying.failed = lambda node, names, error: refused.append((node, list(names), error))
         noun = function("f")
         app = AppRecord(noun.app, "a", 1.0)
         app.functions["f"] = FunctionRecord(noun)
-        preparing.on(NODE.id, app, noun)
+        readying.on(NODE.id, app, noun)
         await settle()
         assert refused == []
 
@@ -48,5 +51,34 @@ def test_what_is_wanted_is_said_to_the_one_that_comes_next() -> None:
         nodes.tell(NODE.id, ())
         await settle()
         assert nodes.nodes() == (NODE,)
+
+    play(scene)
+
+
+@pytest.mark.parametrize("refusals", [1, 2, 3])
+def test_one_with_too_many_files_open_is_asked_again_before_it_counts(
+    refusals: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(preparing, "_FULL_S", 0.001)
+
+    async def scene() -> None:
+        nodes = AgentNodes(clock=lambda: 1.0)
+        await lose_agent(nodes)
+        said: list[str] = []
+        asked: list[Session] = []
+
+        async def work(session: Session) -> str:
+            asked.append(session)
+            if len(asked) <= refusals:
+                raise TooManyFiles("no further file can be opened")
+            return "ready"
+
+        under_way = Preparing(nodes).by_agents(work, "nothing was made", said.append)
+        if refusals < 3:
+            assert await under_way == "ready"
+            assert said == ["no further file can be opened; it is asked again"] * refusals
+        else:
+            with pytest.raises(TooManyFiles):
+                await under_way
 
     play(scene)

@@ -117,12 +117,11 @@ def _state(pid: str) -> str:
 
 
 def raised(do: Callable[[], Any]) -> str:
-    """The name of the error with which a call ends; its value in words where it ends with none."""
+    """The name of the error with which a call ends, a colon, and what it says; its value in words where it ends with none."""
     try:
         return f"the value {do()!r}"
     except Error as error:
-        print(f"{type(error).__name__}: {error}", flush=True)
-        return type(error).__name__
+        return f"{type(error).__name__}: {error}"
 
 
 def oom() -> str | None:
@@ -223,9 +222,9 @@ KINDS: dict[str, Callable[[], str | None]] = {
 
 
 def expect(got: str, *allowed: type[BaseException]) -> str | None:
-    """What is wrong with the name of an error, or nothing."""
+    """What is wrong with an error that `raised` gave, or with the name of one; None for nothing."""
     names = [one.__name__ for one in allowed]
-    return None if got in names else f"{' or '.join(names)} was due, and it was {got}"
+    return None if got.partition(":")[0] in names else f"{' or '.join(names)} was due, and it was {got}"
 
 
 def same(got: object, due: object) -> str | None:
