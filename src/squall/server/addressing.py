@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from squall.model.deploy import MAIN_ENVIRONMENT, Address, DeployedName, VersionState
@@ -12,6 +11,7 @@ from squall.model.errors import DeployedAppNotFound, FunctionNotFound, TooManyIn
 from squall.model.ids import AppId, CallId, FunctionId, call_of_input
 from squall.model.variant import MARK, split_changes
 from squall.server.calls import Calls
+from squall.server.held import GoOn, Held
 from squall.server.records import FunctionRecord, Worker
 from squall.server.variants import Variants
 from squall.server.versions import Version
@@ -31,16 +31,6 @@ class Asked:
     caller: Worker | None = None
 
 
-@dataclass(slots=True)
-class _Held:
-    stream: Stream
-    frame: Frame
-    later: list[Frame] = field(default_factory=list)
-
-
-GoOn = Callable[[Stream, dict[str, Any], Frame], object]
-
-
 class Addressing:
     """Finds functions of deployed apps. versions: those in memory; serving: those of them that take new calls."""
 
@@ -49,7 +39,7 @@ class Addressing:
         self.serving: dict[DeployedName, Version] = {}
         self._calls = calls
         self._variants = variants
-        self._held: dict[DeployedName, list[tuple[_Held, GoOn]]] = {}
+        self._held: dict[DeployedName, list[Held]] = {}
 
     def function(self, text: str, asked: Asked) -> FunctionId:
         """The id of the function that a call means.
@@ -164,19 +154,12 @@ class Addressing:
                 limit=MOST_HELD,
                 retry_after_s=0.5,
             )
-        held = _Held(stream, _taken(frame))
-        stream.on_frame = lambda later: held.later.append(_taken(later))
-        waiting.append((held, go_on))
+        waiting.append(Held.hold(stream, frame, go_on))
 
     def release(self, name: DeployedName) -> None:
         """New calls of this app go on, those that waited first, in their order."""
-        for held, go_on in self._held.pop(name, ()):
-            if not held.stream.live:
-                _close(held.frame, *held.later)
-                continue
-            go_on(held.stream, held.frame.head(), held.frame)
-            for later in held.later:
-                held.stream.on_frame(later)
+        for held in self._held.pop(name, ()):
+            held.release()
 
 
 def no_function(version: Version, name: str) -> FunctionNotFound:
@@ -209,14 +192,3 @@ def as_found(version: Version) -> Mapping[str, Any]:
 
 def _declared(version: Version) -> dict[str, FunctionRecord]:
     return {name: known for name, known in version.app.functions.items() if MARK not in name}
-
-
-def _taken(frame: Frame) -> Frame:
-    """The same frame, owning its descriptors."""
-    return Frame(frame.kind, frame.stream, frame.route, frame.header, frame.payload, frame.take_fds())
-
-
-def _close(*frames: Frame) -> None:
-    for frame in frames:
-        for fd in frame.take_fds():
-            os.close(fd)

@@ -209,6 +209,8 @@ def call(connection: Connection, stream: Stream, head: dict[str, Any], frame: Fr
         wrong = refusal(connection.caller, "function.scale", routed=False, known=HANDLERS.keys())
         if wrong is not None:
             raise wrong
+    if _waits_for_its_app(connection, stream, head, frame):
+        return
     if "with" in head:
         house.apps.bind(FunctionId(head["fn"]), head["with"])
     verb = Verb(head.get("verb", "remote"))
@@ -235,6 +237,14 @@ def call(connection: Connection, stream: Stream, head: dict[str, Any], frame: Fr
     if verb is Verb.REMOTE:
         head.setdefault("total", 1)
     _take_inputs(house, record, head, frame)
+
+
+def _waits_for_its_app(connection: Connection, stream: Stream, head: dict[str, Any], frame: Frame) -> bool:
+    """Whether a container asks for a function of an app that is not told of yet, as its client is not back after a restart."""
+    house, name = connection.house, str(head["fn"])
+    if not stream.route or name in house.calls.functions:
+        return False
+    return house.awaited.keep(name, stream, frame, connection.on_open)
 
 
 async def _record_inputs(
@@ -304,8 +314,10 @@ def _on_call_frame(connection: Connection, record: CallRecord, stream: Stream, f
         calls.cancel(record.id, spare_durable=connection.session.channel.closed)
 
 
-def function_scale(connection: Connection, stream: Stream, head: dict[str, Any], _frame: Frame) -> None:
+def function_scale(connection: Connection, stream: Stream, head: dict[str, Any], frame: Frame) -> None:
     """Other bounds for a function's containers; a container may set those of its own app's functions."""
+    if _waits_for_its_app(connection, stream, head, frame):
+        return
     caller = connection.container(stream) if stream.route else None
     name = connection.house.addressing.function(head["fn"], Asked(CallId(""), caller=caller))
     record = connection.house.calls.functions.get(name)

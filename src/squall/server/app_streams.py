@@ -23,6 +23,7 @@ def open_app(
 ) -> AppRecord:
     """An app for as long as this stream lives. is_gone: whether its connection has ended. Raises what `Apps.open` raises."""
     record = house.apps.open(stream, head, frame)
+    house.awaited.release(record.id)
     stream.on_frame = lambda frame: _on_frame(house, record, stream, frame, is_gone=is_gone)
     ran = head.get("again") is True
     answer_later(house, stream, _make_ready(house, record, stream, ran=ran))

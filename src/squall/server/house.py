@@ -20,6 +20,7 @@ from squall.scheduling.liveness import Patience
 from squall.server.access import Access
 from squall.server.addressing import Addressing
 from squall.server.apps import Apps
+from squall.server.awaited import Awaited
 from squall.server.awake import Awake
 from squall.server.backups import Backups
 from squall.server.calls import Calls
@@ -113,6 +114,7 @@ class House:
         self.sharing = Sharing(stores.state, later=self.later, spawn=self.spawn)
         self.logs = Logs(self)
         self.node_events = NodeEvents(self.calls, self.capacity, self.containers, self.later)
+        self.awaited = Awaited(self.node_events.awaits)
         self.sweeps = Sweeps(stores.state, stores.logs, options)
         self.collecting = Collecting(stores.blobs, stores.state, stores.paths, options, self.running)
         self.backups = Backups(stores.state, backup_directory(stores.paths.database), options)
@@ -130,6 +132,7 @@ class House:
         self.node_events.dead_after_s = self.options.dead_after_s
         self.node_events.joined = self._on_joined
         self.node_events.alone = self.apps.preparing.joined.clear
+        self.node_events.dropped = self.awaited.release_all
         self.capacity.keep = self.node_events.kept
         self.capacity.looked = self._looked
         self.deploys.spawn, self.deploys.answer = self.spawn, self.answer

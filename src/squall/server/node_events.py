@@ -12,7 +12,7 @@ from typing import Any
 from squall.model.container import ContainerEnd, ContainerState
 from squall.model.errors import Error
 from squall.model.gpu import Gpus
-from squall.model.ids import ContainerId, FunctionId, NodeId
+from squall.model.ids import AppId, ContainerId, FunctionId, NodeId
 from squall.model.jsonable import from_json
 from squall.scheduling.liveness import Health
 from squall.server.calls import Calls
@@ -66,13 +66,15 @@ class Orphan:
 class NodeEvents:
     """Applies events of nodes.
 
-    joined: told when a node has come, and which functions' images it had; alone: told when the last one has gone.
+    joined: told when a node has come, and which functions' images it had; alone: told when the last one has gone;
+    dropped: told when containers that nobody has claimed are waited for no longer.
     """
 
     def __init__(
         self, calls: Calls, capacity: Capacity, containers: Containers, later: Callable[..., object]
     ) -> None:
         self.orphans: dict[ContainerId, Orphan] = {}
+        self.dropped: Callable[[], None] = lambda: None
         self.joined: Callable[[NodeId, list[FunctionRecord]], None] = lambda _node, _had: None
         self.alone: Callable[[], None] = lambda: None
         self.dead_after_s = 10.0
@@ -152,6 +154,10 @@ class NodeEvents:
             record.catching_up.discard(container)
             self._calls.feed(record)
 
+    def awaits(self, app: AppId) -> bool:
+        """Whether containers of an app are here that its client has not claimed yet."""
+        return any(str(orphan.row.get("function")).startswith(f"{app}/") for orphan in self.orphans.values())
+
     def kept(self, node: NodeId) -> tuple[ContainerId, ...]:
         """The containers of a node that may be wanted again."""
         return tuple(container for container, orphan in self.orphans.items() if orphan.node == node)
@@ -172,6 +178,8 @@ class NodeEvents:
                 self._capacity.placed[container] = node
                 self._started(container, row)
             else:
+                if (earlier := self.orphans.get(container)) is not None:
+                    earlier.forget()
                 self.orphans[container] = Orphan(node, row)
         for record in self._calls.functions.values():
             self.claim(record)
@@ -179,7 +187,8 @@ class NodeEvents:
             worker.silent = False
             if worker.id not in present and (worker.pid is not None or worker.ready):
                 self._ended(worker.id, ContainerEnd(cause="killed"))
-        self._later(ORPHAN_GRACE_S, self._drop_orphans)
+        here = [(name, orphan) for name, orphan in self.orphans.items() if name in present]
+        self._later(ORPHAN_GRACE_S, self._drop_orphans, here)
         # Now there is elsewhere.
         for other in sorted(self._waited_for):
             self._give_up(other)
@@ -233,11 +242,15 @@ class NodeEvents:
         self._capacity.placed.pop(container, None)
         self._containers.ended(container, end)
 
-    def _drop_orphans(self) -> None:
-        for orphan in self.orphans.values():
-            orphan.forget()
-        self.orphans.clear()
-        self._calls.returning.clear()
+    def _drop_orphans(self, here: Sequence[tuple[ContainerId, Orphan]]) -> None:
+        """Those that came with one agent have had their time; others may have come since."""
+        for container, orphan in here:
+            if self.orphans.get(container) is orphan:
+                del self.orphans[container]
+                orphan.forget()
+        if not self.orphans:
+            self._calls.returning.clear()
+            self.dropped()
         self._capacity.tell()
 
     def _template(self, node: NodeId, event: Event) -> None:

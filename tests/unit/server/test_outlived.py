@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from squall.model.call import OutcomeKind
 from squall.model.container import ContainerEnd, ContainerState
 from squall.model.errors import InputCancelled, InputLost, InputNotRunAgain
-from squall.model.ids import CallId, ContainerId
+from squall.model.ids import CallId, ContainerId, NodeId
 from squall.scheduling.inputs import Segment
 from squall.server.node_events import ORPHAN_GRACE_S
 from squall.server.outcome_runs import OutcomeRun
@@ -254,3 +255,18 @@ def test_a_container_of_before_takes_more_after_a_call_that_this_server_has_canc
 def test_an_input_by_itself_stays_as_it_was_said() -> None:
     said = OutcomeRun(Segment(CallId("fc-1"), 3, 4), [2], [int(OutcomeKind.FAILED)], b"{}", let_go=True)
     assert list(said.apart()) == [said]
+
+
+def test_containers_of_a_machine_that_comes_later_have_time_of_their_own() -> None:
+    async def scene() -> None:
+        stage = Stage()
+        other = replace(NODE, id=NodeId("no-2"))
+        stage.nodes.join(NODE, ({"container": "co-first", "function": "ap-9/g", "pid": 7},))
+        stage.wait(6.0)
+        stage.nodes.join(other, ({"container": "co-later", "function": "ap-9/g", "pid": 7},))
+        stage.wait(5.0)
+        assert list(stage.events.orphans) == ["co-later"]
+        stage.wait(6.0)
+        assert not stage.events.orphans
+
+    play(scene)
