@@ -163,9 +163,15 @@ def _ended(clients: Mapping[str, subprocess.Popen[bytes]], within_s: float) -> l
 
 
 def _nobody_is_left(house: LocalHouse) -> list[str]:
-    """Apps and containers whose clients have all ended, once they were given time to go."""
-    if eventually(house.is_empty, GONE_S):
+    """Apps and containers whose clients have all ended, once they were given time to go.
+
+    A machine that was cut off has containers of which the server knows nothing, until it is back and is told to end them.
+    """
+    if eventually(lambda: house.is_empty() and not house.processes("runner"), GONE_S):
         return []
     found = house.status()
     apps, containers = (len(found.get(what, ())) for what in ("apps", "containers"))
-    return [f"{GONE_S:g} s after the last client there are {apps} apps and {containers} containers"]
+    runners = len(house.processes("runner"))
+    return [
+        f"{GONE_S:g} s after the last client there are {apps} apps and {containers} containers, and {runners} runners on machines"
+    ]
