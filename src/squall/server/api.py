@@ -241,10 +241,10 @@ def call(connection: Connection, stream: Stream, head: dict[str, Any], frame: Fr
 
 def _waits_for_its_app(connection: Connection, stream: Stream, head: dict[str, Any], frame: Frame) -> bool:
     """Whether a container asks for a function of an app that is not told of yet, as its client is not back after a restart."""
-    house, name = connection.house, str(head["fn"])
-    if not stream.route or name in house.calls.functions:
+    house, app = connection.house, AppId(str(head["fn"]).partition("/")[0])
+    if not stream.route or app in house.apps.apps:
         return False
-    return house.awaited.keep(name, stream, frame, connection.on_open)
+    return house.awaited.keep(app, stream, frame, connection.on_open)
 
 
 async def _record_inputs(

@@ -24,12 +24,11 @@ class Awaited:
         self._held: dict[AppId, list[Held]] = {}
         self._calls = self._bytes = 0
 
-    def keep(self, function: str, stream: Stream, frame: Frame, go_on: GoOn) -> bool:
-        """Whether a call of this function, which is not known, is held.
+    def keep(self, app: AppId, stream: Stream, frame: Frame, go_on: GoOn) -> bool:
+        """Whether a call of a function of this app, which is not known, is held.
 
         Raises TooManyInputs beyond MOST_CALLS and MOST_BYTES.
         """
-        app = AppId(function.partition("/")[0])
         if not self._may_come(app):
             return False
         size = len(frame.payload)

@@ -32,12 +32,12 @@ def _wait_for_no_node(monkeypatch: pytest.MonkeyPatch) -> None:
 class Machine:
     """An agent that has joined with one container of an app that nobody has told of. heard: what its calls were told."""
 
-    def __init__(self, house: House) -> None:
+    def __init__(self, house: House, of: str = "outer") -> None:
         near, far = pair()
         Connection(house, far)
         self.heard: list[tuple[Kind, dict[str, Any]]] = []
         self.session = Session(near, dialer=True, on_open=lambda stream, _head, _frame: stream.end({}))
-        row = {"container": "co-old", "function": f"{APP_ID}/outer", "pid": 7}
+        row = {"container": "co-old", "function": f"{APP_ID}/{of}", "pid": 7}
         self.session.open("join", {"node": to_json(NODE), "containers": [row]})
 
     def call(self, number: int, name: str = "inner", app: AppId = APP_ID) -> CallId:
@@ -112,6 +112,25 @@ def test_calls_of_what_nobody_waits_for_end_at_once(tmp_path: Path) -> None:
             machine.call(1, app=other)
             await settle()
             assert machine.failures() == [FunctionNotFound.code]
+            machine.session.close()
+            await settle()
+
+    play(scene)
+
+
+def test_what_an_app_makes_known_as_it_is_called_is_not_waited_for_once_the_app_is_there(
+    tmp_path: Path,
+) -> None:
+    async def scene() -> None:
+        async with standing(tmp_path) as house:
+            client = open_app(house)
+            await until(lambda: APP_ID in house.apps.apps)
+            machine = Machine(house, of="outer@5")
+            await until(lambda: bool(house.node_events.orphans))
+            machine.call(1, "outer@5")
+            await settle()
+            assert machine.failures() == [FunctionNotFound.code], "it is looked for at once"
+            client.close()
             machine.session.close()
             await settle()
 
