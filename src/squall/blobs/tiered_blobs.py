@@ -6,9 +6,17 @@ import asyncio
 import contextlib
 import time
 from collections import Counter
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Collection, Iterator
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterable,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Collection,
+    Iterator,
+)
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeVar
 
 from squall.blobs.at_once import at_once
 from squall.blobs.blob_store import PART_BYTES, BlobInfo, BlobStore, check_range
@@ -30,6 +38,8 @@ _HELD_BYTES: Final = 4 << 20
 _RENEWED_S: Final = 3600.0  # how old what the disk knows of a use may be
 _TOO_LARGE_MOST: Final = 10_000
 _SHARE: Final = 2  # a blob larger than this part of the budget would push out too much
+
+_Seen = TypeVar("_Seen")
 
 _NEAR_FAILED: Final = (DiskFull, StateDirectoryError, TooManyFiles)
 
@@ -184,25 +194,31 @@ class TieredBlobs:
     async def _open_near(self, digest: Digest) -> int | None:
         """A descriptor of the blob, if it is near, whole and verified: an eviction that was on its way leaves it good."""
         await self._used(digest)
-        try:
-            return await self._near.open_blob(digest)
-        except (BlobMissing, BlobCorrupt):
-            self._leave(digest)
-            return None
-        except _NEAR_FAILED:
-            return None
+        return await self._seen_near(digest, lambda: self._near.open_blob(digest))
 
     async def _get_near(self, digest: Digest, start: int, stop: int | None) -> bytes | None:
         """The bytes, if the blob is near and the disk gives it; this counts as a use."""
-        try:
-            given = await self._near.get(digest, start=start, stop=stop)
+        given = await self._seen_near(digest, lambda: self._near.get(digest, start=start, stop=stop))
+        if given is not None:
             await self._used(digest)
-        except (BlobMissing, BlobCorrupt):
-            self._leave(digest)
-            return None
-        except _NEAR_FAILED:
-            return None
         return given
+
+    async def _seen_near(self, digest: Digest, look: Callable[[], Awaitable[_Seen]]) -> _Seen | None:
+        """What a look at the disk gives, if the blob is near.
+
+        Looks again where the blob came while it looked: it is not fetched twice, and what came stays counted.
+        """
+        while True:
+            before = self._kept.get(digest)
+            try:
+                return await look()
+            except (BlobMissing, BlobCorrupt):
+                if self._kept.get(digest) is before:
+                    self._leave(digest)
+                if digest not in self._kept:
+                    return None
+            except _NEAR_FAILED:
+                return None
 
     async def _used(self, digest: Digest) -> None:
         kept = self._kept.get(digest)

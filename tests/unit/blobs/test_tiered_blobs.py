@@ -6,6 +6,7 @@ import resource
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import pytest
 
@@ -105,6 +106,56 @@ def test_a_blob_is_fetched_once_however_many_ask(data: bytes, how: str, tmp_path
         assert far.streams == 1
 
     with_tiers(tmp_path, work, budget_bytes=4 * len(LARGE))
+
+
+class Delayed(DiskBlobs):
+    """A near store whose answers wait, once they are known, for as long as `answers` is closed."""
+
+    def __init__(self, *given: Any) -> None:
+        super().__init__(*given)
+        self.answers = asyncio.Event()
+        self.answers.set()
+        self.waiting = 0
+
+    async def _away(self, work: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+        answers = self.answers
+        try:
+            return await super()._away(work, *args, **kwargs)
+        finally:
+            self.waiting += 1
+            await answers.wait()
+            self.waiting -= 1
+
+
+@pytest.mark.parametrize("how", ["get", "stream"])
+def test_a_blob_that_came_while_one_looked_for_it_is_not_fetched_again(how: str, tmp_path: Path) -> None:
+    data = one_of(1)
+
+    async def run() -> None:
+        far = Watched()
+        near = await Delayed.open(tmp_path)
+        assert isinstance(near, Delayed)
+        store = await TieredBlobs.open(far, near, BUDGET)
+        digest = await far.put(data)
+        slow = near.answers = asyncio.Event()
+        late = asyncio.ensure_future(store.get(digest) if how == "get" else whole(store, digest))
+        async with asyncio.timeout(20):
+            while not near.waiting:
+                await asyncio.sleep(0)
+            # It knows that nothing is near, and does not say so yet; another fetches the blob meanwhile.
+            near.answers = asyncio.Event()
+            near.answers.set()
+            assert await store.get(digest) == data
+            slow.set()
+            assert await late == data
+        assert far.streams == 1
+        # What is near is still counted: another blob pushes it out.
+        await store.put(bytes(BUDGET // 2))
+        await store.put(bytes(reversed(range(256))) * (BUDGET // 2 // 256))
+        assert digest not in near_files(tmp_path)
+        await store.close()
+
+    asyncio.run(run())
 
 
 def test_a_blob_that_is_missing_is_missing_for_all_who_asked(tmp_path: Path) -> None:
