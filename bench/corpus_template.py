@@ -74,12 +74,13 @@ def main(asked: dict[str, Any]) -> dict[str, Any]:
         work()
     verdict = gate.judge(before, observe.look())
     wakers = quiet.after_imports()
+    quiet.restore(settings, os.environ)
     collapsed = collapse.settle()
 
     def renew() -> None:
         reopen.reopen(verdict.keep)
         fresh.renew(_TEMPLATE_PID)
-        quiet.restore(settings, wakers, os.environ, threads=2)
+        quiet.wake(wakers, os.environ, threads=2)
 
     bird = canary.try_fork(renew, limit_s=30.0)
     children = _fork_all(renew, work, asked["forks"], asked["seconds"])

@@ -61,7 +61,7 @@ def _live(birth: Birth) -> None:
         signal.set_wakeup_fd(-1)
         name_process("squall-init")
     else:
-        ends = () if birth.ends is None else birth.ends.all()
+        ends = () if birth.ends is None else birth.ends
         ids = () if birth.ids is None else (birth.ids,)
         leave_the_launcher((birth.line.fileno(), *ends, *ids), "squall-init")
     isolated = birth.spec.level != "process"

@@ -9,8 +9,8 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Mapping
-from dataclasses import astuple, dataclass
-from typing import NoReturn
+from dataclasses import dataclass
+from typing import NamedTuple, NoReturn
 
 from squall.runtime import packet, syscalls
 from squall.runtime.spec import SandboxSpec
@@ -18,14 +18,18 @@ from squall.runtime.spec import SandboxSpec
 CONTROL_FD = 3
 LOG_FD = 4
 _FIRST_FREE_FD = 10
+OWN_FDS = (0, 1, 2, CONTROL_FD, LOG_FD, _FIRST_FREE_FD)
+RUNNER_NAME = "squall-runner"
 _CANNOT_RUN = 126
 _NOT_FOUND = 127
 # The function itself, without what makes enumerations of numbers: a fork would copy the pages of all that.
-_set_handler: Callable[[int, int], object] = getattr(signal.signal, "__wrapped__", signal.signal)
+_set_handler: Callable[[int, int], object] = importlib.import_module("_signal").signal
+_SIGCHLD, _DEFAULT = int(signal.SIGCHLD), int(signal.SIG_DFL)
+
+Run = Callable[[int, int], None]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ends:
+class Ends(NamedTuple):
     """The runner's ends of its descriptors: the control and log sockets, the pipes behind fd 1 and 2."""
 
     control: int
@@ -33,61 +37,71 @@ class Ends:
     out: int
     err: int
 
-    def all(self) -> tuple[int, ...]:
-        return astuple(self)
-
     def close(self) -> None:
         """Let go of them, in a process that has handed them on."""
-        for fd in self.all():
+        for fd in self:
             os.close(fd)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Arrival:
-    """A fork of a template that has entered its sandbox.
+    """What every fork of a template is, made before the first of them.
 
-    told: its socket to the launcher, for one word. kept: descriptors of the user's code that stay open. renew: what it
-    does to share nothing with its siblings. spare: it waits to be told who it is. inner_pid: what the template's init knows
-    it by, where nobody else can tell that.
+    entry: what it runs, run: the same where it is known already. session: becomes one of its own, by its name. alone:
+    closes all but OWN_FDS. renew: what it does to share nothing with its siblings.
     """
 
     entry: str
+    run: Run | None
     workdir: str
+    session: syscalls.Prepared
+    alone: syscalls.Prepared
+    renew: Callable[[], None]
+
+
+class Sent(NamedTuple):
+    """What comes with the word to fork: its variables, its descriptors, a socket to the launcher for one word of its own.
+
+    spare: it waits to be told who it is.
+    """
+
     env: Mapping[str, str]
     ends: Ends
     told: int
-    kept: tuple[int, ...]
-    renew: Callable[[], None]
-    spare: bool = False
-    inner_pid: int = 0
+    spare: bool
 
 
-def run_arrived(arrival: Arrival) -> NoReturn:
-    """Become the runner in a fork of a template, and end with it; never returns."""
-    told = arrival.told
+def run_arrived(arrival: Arrival, sent: Sent, kept: tuple[int, ...], *, inner_pid: int) -> NoReturn:
+    """Become the runner in a fork of a template that has entered its sandbox, and end with it; never returns.
+
+    kept: descriptors of the user's code that stay open. inner_pid: what the template's init knows it by, where nobody
+    else can tell that.
+
+    Each object that a fork touches for the first time costs it the copy of a page. So this has plain numbers for what has a
+    name in an enumeration, and whatever can be made before is made in the template.
+    """
+    env, ends, told, spare = sent
     try:
         signal.set_wakeup_fd(-1)
-        _set_handler(signal.SIGCHLD, signal.SIG_DFL)
-        os.setsid()
-        syscalls.set_name("squall-runner")
-        syscalls.replace_command_line("squall-runner")
-        sys.argv[:] = sys.orig_argv[:] = ["squall-runner"]
+        _set_handler(_SIGCHLD, _DEFAULT)
+        arrival.session.make()
+        sys.argv[:] = sys.orig_argv[:] = [RUNNER_NAME]
         os.chdir(arrival.workdir)
-        os.environ.update(arrival.env)
-        _place(arrival.ends, told, arrival.kept)
+        if env:
+            os.environ.update(env)
+        _place_above(ends, told, kept, arrival.alone)
         told = _FIRST_FREE_FD
         syscalls.set_dumpable(dumpable=True)
         arrival.renew()
-        # Written out: each line of Python that a fork runs for the first time costs it copies of the pages that it touches.
-        os.write(told, b'{"t":"running","at":%.6f,"inner_pid":%d}' % (time.monotonic(), arrival.inner_pid))
+        os.write(told, b'{"t":"running","at":%.6f,"inner_pid":%d}' % (time.monotonic(), inner_pid))
         os.close(told)
-        if arrival.spare:
+        if spare:
             _await_identity()
     except BaseException as problem:  # noqa: BLE001 - nothing may unwind into the template's own stack
         with socket.socket(fileno=told) as line:
             _fail(line, f"{type(problem).__name__}: {problem}")
         os._exit(_CANNOT_RUN)
-    _run_forked(arrival.entry)
+    _run_forked(arrival.entry, arrival.run)
 
 
 def _await_identity() -> None:
@@ -126,9 +140,9 @@ def _become(spec: SandboxSpec, ends: Ends, line: socket.socket) -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     syscalls.die_with_parent(signal.SIGKILL)
     os.setsid()
-    syscalls.set_name("squall-runner")
-    syscalls.replace_command_line("squall-runner")
-    sys.argv[:] = sys.orig_argv[:] = ["squall-runner"]
+    syscalls.set_name(RUNNER_NAME)
+    syscalls.replace_command_line(RUNNER_NAME)
+    sys.argv[:] = sys.orig_argv[:] = [RUNNER_NAME]
     os.chdir(spec.workdir)
     os.environ.clear()
     os.environ.update(spec.env)
@@ -169,18 +183,47 @@ def _place(ends: Ends, told: int, kept: tuple[int, ...] = ()) -> None:
     )
 
 
+def _place_above(ends: Ends, told: int, kept: tuple[int, ...], alone: syscalls.Prepared) -> None:
+    """The same where the low numbers were held, so that none that is to be placed has one of them."""
+    if min(told, *ends) <= _FIRST_FREE_FD:
+        _place(ends, told, kept)
+        return
+    os.dup2(_FIRST_FREE_FD, 0)
+    os.dup2(ends.out, 1)
+    os.dup2(ends.err, 2)
+    os.dup2(ends.control, CONTROL_FD, False)
+    os.dup2(ends.log, LOG_FD, False)
+    os.dup2(told, _FIRST_FREE_FD, False)
+    if kept:
+        syscalls.close_others((*OWN_FDS, *kept))
+    else:
+        alone.make()
+
+
+def hold_low_numbers() -> None:
+    """Have something harmless at every number that a runner's own descriptors are placed at.
+
+    Whatever a template opens or is sent from then on is above them, so that it is in the way of none.
+    """
+    null = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
+    while null <= _FIRST_FREE_FD:
+        null = os.dup(null)
+    os.close(null)
+
+
 def place(wanted: Mapping[int, int], kept: tuple[int, ...] = ()) -> None:
     """Give each descriptor its number, and close all others but `kept`. Moved out of the way first, so that none hits another."""
-    away = {number: _move_away(fd) for number, fd in wanted.items()}
+    highest = max(_FIRST_FREE_FD, *wanted)
+    away = {number: _move_away(fd, highest) for number, fd in wanted.items()}
     for number, fd in away.items():
         os.dup2(fd, number, inheritable=number <= 2)
     syscalls.close_others((*wanted, *kept))
 
 
-def _move_away(fd: int) -> int:
+def _move_away(fd: int, highest: int) -> int:
     """A copy of `fd` above every number that is about to be used."""
     copies = [os.dup(fd)]
-    while copies[-1] <= _FIRST_FREE_FD:
+    while copies[-1] <= highest:
         copies.append(os.dup(fd))
     for copy in copies[:-1]:
         os.close(copy)
@@ -202,11 +245,12 @@ def _execute(path: str, argv: list[str], env: dict[str, str]) -> NoReturn:
         os._exit(_NOT_FOUND if isinstance(problem, FileNotFoundError) else _CANNOT_RUN)
 
 
-def _run_forked(entry: str) -> NoReturn:
+def _run_forked(entry: str, run: Run | None = None) -> NoReturn:
     """Run the entry in this very interpreter, and end the way a Python program ends."""
     code = 1
     try:
-        run = _find(entry)
+        if run is None:
+            run = _find(entry)
         run(CONTROL_FD, LOG_FD)
         code = 0
     except SystemExit as problem:
@@ -221,9 +265,9 @@ def _run_forked(entry: str) -> NoReturn:
         os._exit(code & 0xFF)
 
 
-def _find(entry: str) -> Callable[[int, int], None]:
+def _find(entry: str) -> Run:
     module, _, name = entry.partition(":")
-    found: Callable[[int, int], None] = getattr(importlib.import_module(module), name)
+    found: Run = getattr(importlib.import_module(module), name)
     return found
 
 

@@ -1,8 +1,10 @@
 """The spec of a sandbox: everything that a launcher must know to start one container."""
 
+import functools
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network
+from operator import attrgetter
 from typing import Any, Literal, get_args
 
 from squall.model.gpu_device import DeviceNode
@@ -63,7 +65,8 @@ class Limits:
     nofile: int | None = None
 
     def __post_init__(self) -> None:
-        for name, value in asdict(self).items():
+        for name in self.__slots__:
+            value = getattr(self, name)
             if value is not None and value <= 0:
                 raise ValueError(f"the limit {name} must be above zero, not {value}")
 
@@ -168,6 +171,10 @@ class SandboxSpec:
             self._check_sandbox()
         self._check_runtime()
 
+    def like(self, other: "SandboxSpec") -> bool:
+        """Whether it differs from the other one in nothing but what each container has of its own."""
+        return _SHARED(self) == _SHARED(other)
+
     @property
     def oci(self) -> bool:
         """Whether an OCI runtime makes the inner half of this sandbox."""
@@ -221,14 +228,21 @@ class SandboxSpec:
 
     def to_json(self) -> dict[str, Any]:
         """This spec as JSON can carry it; `from_json` reads it back."""
-        return asdict(self)
+        # By hand: `asdict` copies whatever lies in it, and every start waits for this.
+        plain = _fields_of(self)
+        plain["mounts"] = [_fields_of(one) for one in self.mounts]
+        plain["devices"] = [_fields_of(one) for one in self.devices]
+        plain["limits"] = _fields_of(self.limits)
+        plain["veth"] = None if self.veth is None else _fields_of(self.veth)
+        plain["env"], plain["driver_texts"] = dict(self.env), dict(self.driver_texts)
+        return plain
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> "SandboxSpec":
         """The spec that `value` says. Raises ValueError for one that cannot be."""
         try:
             given = dict(value)
-            given["mounts"] = tuple(Mount(**mount) for mount in given.get("mounts", ()))
+            given["mounts"] = tuple(_known_mount(**mount) for mount in given.get("mounts", ()))
             given["lowers"] = tuple(given.get("lowers", ()))
             given["owned"] = tuple(given.get("owned", ()))
             if given.get("user") is not None:
@@ -248,6 +262,17 @@ class SandboxSpec:
             raise ValueError(f"this is no spec of a sandbox: {problem}") from problem
 
 
+# Every container of a function has the same: looked at once, and compared by being the same.
+_known_mount = functools.lru_cache(maxsize=1024)(Mount)
+_OWN = frozenset({"id", "scratch", "env", "veth"})
+_SHARED = attrgetter(*(name for name in SandboxSpec.__slots__ if name not in _OWN))
+
+
 def _check_path(what: str, path: str) -> None:
     if not path.startswith("/") or "\0" in path or ".." in path.split("/"):
         raise ValueError(f"{what} must be an absolute path without '..', not {path!r}")
+
+
+def _fields_of(one: Any) -> dict[str, Any]:
+    """The fields of a dataclass with slots, as they are."""
+    return {name: getattr(one, name) for name in one.__slots__}

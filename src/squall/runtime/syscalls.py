@@ -2,6 +2,7 @@
 
 import ctypes
 import functools
+import itertools
 import os
 import signal
 import struct
@@ -54,6 +55,12 @@ RESOLVE_BENEATH = 0x08
 RESOLVE_IN_ROOT = 0x10
 _LOOKUPS = 1000
 
+# close_range(2) takes all that is below.
+_MOST_FDS = 1 << 32
+
+# capset(2)
+_CAPSET_HEADER = 8
+
 # prctl(2)
 _PR_SET_PDEATHSIG = 1
 _PR_SET_DUMPABLE = 4
@@ -83,10 +90,14 @@ _syscall_holding_lock.restype = ctypes.c_long
 _syscall_holding_lock.argtypes = [ctypes.c_long] * 7
 _prctl = _libc.prctl
 _prctl.argtypes = [ctypes.c_int, *[ctypes.c_ulong] * 4]
+# Without the three arguments that some options have no use for: to pass each takes as long as the kernel does.
+_prctl_short = ctypes.CDLL(None, use_errno=True).prctl
+_prctl_short.argtypes = [ctypes.c_int, ctypes.c_ulong]
 _mount = _libc.mount
 _mount.argtypes = [ctypes.c_char_p, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_ulong, ctypes.c_char_p]
 _madvise = _libc.madvise
 _madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
+_move = ctypes.memmove
 _umount2 = _libc.umount2
 _umount2.argtypes = [ctypes.c_char_p, ctypes.c_int]
 
@@ -202,12 +213,14 @@ def open_at(root_fd: int, path: str, flags: int, *, resolve: int) -> int:
 
 def close_others(kept: tuple[int, ...]) -> None:
     """Close every descriptor of this process except `kept`."""
-    first = 0
-    for fd in sorted(set(kept)):
-        if fd > first:
-            _call("close_range", first, fd - 1, 0)
-        first = fd + 1
-    _call("close_range", first, 0xFFFFFFFF, 0)
+    for first, last in _between(kept):
+        _call("close_range", first, last, 0)
+
+
+def _between(kept: tuple[int, ...]) -> list[tuple[int, int]]:
+    """The ranges of descriptors, first and last, that have none of `kept` in them."""
+    edges = [-1, *sorted(set(kept)), _MOST_FDS]
+    return [(one + 1, other - 1) for one, other in itertools.pairwise(edges) if other - one > 1]
 
 
 def die_with_parent(sig: int) -> None:
@@ -231,15 +244,23 @@ def replace_command_line(title: str) -> None:
 
     What was in its first environment is wiped too; `os.environ` is left alone.
     """
-    arg_start, arg_end, env_start, env_end = _first_words()
-    if not 0 < arg_start < arg_end <= env_start <= env_end:
+    shown = _title(title)
+    if shown is None:
         return
-    room = arg_end - arg_start
-    # The kernel takes what ends in no zero byte for a title, and shows it up to its first zero byte.
-    shown = title.encode()[: room - 2].ljust(room - 1, b"\0") + b" "
-    ctypes.memmove(arg_start, shown, room)
+    _move(*shown)
+    _, _, env_start, env_end = _first_words()
     if ctypes.string_at(env_start, 1) != b"\0":
         ctypes.memset(env_start, 0, env_end - env_start)
+
+
+def _title(title: str) -> tuple[int, bytes, int] | None:
+    """Where a title is to be written, as which bytes, and how many; None where the kernel does not say where."""
+    arg_start, arg_end, env_start, env_end = _first_words()
+    if not 0 < arg_start < arg_end <= env_start <= env_end:
+        return None
+    room = arg_end - arg_start
+    # The kernel takes what ends in no zero byte for a title, and shows it up to its first zero byte.
+    return arg_start, title.encode()[: room - 2].ljust(room - 1, b"\0") + b" ", room
 
 
 @functools.cache
@@ -268,7 +289,7 @@ def keep_capabilities(kept: int, *, securebits: int, held: int = 0) -> None:
     held: those that this process keeps beside them, and nothing that it runs has.
     """
     for number in range(_capabilities()):
-        if not kept >> number & 1 and _prctl(_PR_CAPBSET_DROP, number, 0, 0, 0) < 0:
+        if not kept >> number & 1 and _prctl_short(_PR_CAPBSET_DROP, number) < 0:
             error = ctypes.get_errno()
             raise OSError(error, os.strerror(error), f"dropping capability {number}")
     _control(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL)
@@ -278,10 +299,67 @@ def keep_capabilities(kept: int, *, securebits: int, held: int = 0) -> None:
 
 def set_capabilities(kept: int) -> None:
     """Give up every capability but the `kept` (a bit set) in this process, which needs none for that."""
-    header = ctypes.create_string_buffer(struct.pack("=Ii", _CAPABILITY_VERSION_3, 0), 8)
+    words = _capability_words(kept)
+    _call("capset", ctypes.addressof(words), ctypes.addressof(words) + _CAPSET_HEADER)
+
+
+def _capability_words(kept: int) -> "ctypes.Array[ctypes.c_char]":
+    """What capset(2) is told: its header, then its data."""
     low, high = kept & 0xFFFFFFFF, kept >> 32
-    data = ctypes.create_string_buffer(struct.pack("=6I", low, low, 0, high, high, 0), 24)
-    _call("capset", ctypes.addressof(header), ctypes.addressof(data))
+    return ctypes.create_string_buffer(
+        struct.pack("=Ii6I", _CAPABILITY_VERSION_3, 0, low, low, 0, high, high, 0), 32
+    )
+
+
+class Prepared:
+    """Calls whose arguments lie ready, in one place: a fork that makes them copies few pages for it."""
+
+    def __init__(
+        self, *calls: tuple[Callable[..., int], tuple[int | bytes, ...], str], keep: object = None
+    ) -> None:
+        """calls: what is called, with what, and its name for people. keep: whatever those arguments point to."""
+        self._calls = calls
+        self._keep = keep
+
+    def make(self) -> None:
+        """Make them, in their order. Raises OSError for the first that fails; none after it is made."""
+        for call, arguments, what in self._calls:
+            if call(*arguments) < 0:
+                error = ctypes.get_errno()
+                raise OSError(error, os.strerror(error), what)
+
+
+def without_capabilities(*, securebits: int) -> Prepared:
+    """What `keep_capabilities` does where none is kept."""
+    words = _capability_words(0)
+    at = ctypes.addressof(words)
+    return Prepared(
+        *((_prctl_short, (_PR_CAPBSET_DROP, number), "prctl") for number in range(_capabilities())),
+        (_prctl, (_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0), "prctl"),
+        (_prctl, (_PR_SET_SECUREBITS, securebits, 0, 0, 0), "prctl"),
+        (_syscall, (_NUMBERS["capset"], at, at + _CAPSET_HEADER, 0, 0, 0, 0), "capset"),
+        keep=words,
+    )
+
+
+def without_others(kept: tuple[int, ...]) -> Prepared:
+    """What `close_others` does."""
+    number = _NUMBERS["close_range"]
+    return Prepared(
+        *((_syscall, (number, first, last, 0, 0, 0, 0), "close_range") for first, last in _between(kept))
+    )
+
+
+def own_session(name: str) -> Prepared:
+    """A session of one's own, under a name that ps shows and in place of the arguments (see `replace_command_line`)."""
+    short = ctypes.create_string_buffer(name.encode()[:15])
+    title = _title(name)
+    return Prepared(
+        (_syscall, (_NUMBERS["setsid"], 0, 0, 0, 0, 0, 0), "setsid"),
+        (_prctl, (_PR_SET_NAME, ctypes.addressof(short), 0, 0, 0), "prctl"),
+        *([] if title is None else [(_move, title, "memmove")]),
+        keep=short,
+    )
 
 
 def new_session_keyring() -> None:

@@ -202,6 +202,28 @@ def test_a_template_writes_nowhere_but_in_its_own_root(box: Box) -> None:
     assert ended.out == "False True\n"
 
 
+@pytest.mark.parametrize("packages", ["", "import os; first = os.open('/etc/names', os.O_RDONLY)"])
+def test_files_that_were_opened_while_code_was_loaded_are_the_containers_own(box: Box, packages: str) -> None:
+    names = box.top / "lower" / "etc" / "names"
+    names.parent.mkdir(exist_ok=True)
+    names.parent.chmod(0o755)
+    names.write_text("one two\n")
+    names.chmod(0o644)
+    told = box.template(
+        "import os; files = [os.open('/etc/names', os.O_RDONLY) for _ in range(12)]; os.read(files[3], 4)",
+        packages=packages,
+        source=str(box.top / "lower") if packages else None,
+    )
+    assert told["state"] == "ready", told
+    # None of them is where a runner has its own descriptors: else it would read from its line to the launcher.
+    code = "import os; print([os.read(fd, 9).decode() for fd in loaded['files']], flush=True)"
+    for _ in range(2):
+        assert (
+            box.run(code).out
+            == f"{['one two' + chr(10)] * 3 + ['two' + chr(10)] + ['one two' + chr(10)] * 8}\n"
+        )
+
+
 def test_mounts_find_their_place_in_folders_of_the_image_that_nobody_inside_may_write_to(box: Box) -> None:
     folder = box.top / "lower" / "squall" / "layers"
     folder.mkdir(parents=True)

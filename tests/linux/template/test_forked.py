@@ -189,11 +189,12 @@ def test_numpy_has_one_thread_while_importing_and_the_containers_number_afterwar
         square @ square
         verdict = gate.judge(before, observe.look())
         wakers = quiet.after_imports()
+        quiet.restore(settings, os.environ)
         collapse.settle()
 
         def child():
             fresh.renew(TEMPLATE)
-            quiet.restore(settings, wakers, os.environ, threads=3)
+            quiet.wake(wakers, os.environ, threads=3)
             product = float((square @ square)[0, 0])
             return [product, len(os.listdir("/proc/self/task")), os.environ.get("OPENBLAS_NUM_THREADS")]
         say([verdict.safe, [os.path.basename(one.name)[:8] for one in wakers], siblings(child)])
@@ -214,9 +215,10 @@ torch.number = int(sys.argv[1]) or int(os.environ["OMP_NUM_THREADS"])
 torch.get_num_threads = lambda: torch.number
 torch.set_num_threads = lambda number: setattr(torch, "number", number)
 wakers = quiet.after_imports()
+quiet.restore(settings, os.environ)
 
 def child():
-    quiet.restore(settings, wakers, os.environ, threads=5)
+    quiet.wake(wakers, os.environ, threads=5)
     return torch.number
 say([torch.number, siblings(child)])
 """

@@ -9,9 +9,8 @@ from typing import Any
 from squall.runtime import packet
 from squall.runtime.attacher import Attacher
 from squall.runtime.command import Command
-from squall.runtime.container import Container, Held
+from squall.runtime.container import Channels, Container, Held
 from squall.runtime.ladder import Rung
-from squall.runtime.runner_start import Ends
 from squall.runtime.spec import SandboxSpec
 from squall.runtime.template import commands
 from squall.runtime.template.prepared import Sandbox
@@ -44,9 +43,8 @@ class JoinedContainer(Container):
         self.phase = "waiting"
         self.asked_spec = self.spec
 
-    def take(self, sandbox: Sandbox) -> Ends:
-        """Have this sandbox for its own; the ends of the descriptors that its runner is to get, the caller's to close."""
-        channels = sandbox.take_channels()
+    def take(self, sandbox: Sandbox, channels: Channels) -> None:
+        """Have this sandbox for its own, and our ends of the channels that its runner is given."""
         self.sandbox = sandbox
         self.phase = "building"
         self.spec = replace(self.spec, scratch=sandbox.scratch, veth=sandbox.veth)
@@ -58,7 +56,6 @@ class JoinedContainer(Container):
         self.tmpfs = sandbox.tmpfs
         self._hold = sandbox.hold
         self._mark("sandbox")
-        return channels.ends
 
     def give_up_sandbox(self) -> Sandbox | None:
         """The sandbox that it had, which goes back to whoever gave it; its own channels are closed."""

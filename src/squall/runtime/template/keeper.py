@@ -167,8 +167,7 @@ class Keeper:
 
     def fits(self, spec: SandboxSpec) -> bool:
         """Whether containers like `spec` are what this template is for."""
-        own = self.spec
-        return replace(spec, id=own.id, scratch=own.scratch, env=own.env, veth=own.veth) == own
+        return spec.like(self.spec)
 
     def send_out(self, container: JoinedContainer) -> None:
         """Fork the template into a prepared sandbox for `container`, as soon as there is one."""
@@ -279,19 +278,22 @@ class Keeper:
         container.beside = self._around.beside
 
     def _fork(self, container: JoinedContainer, sandbox: Sandbox) -> None:
-        ends = container.take(sandbox)
+        channels = sandbox.take_channels()
+        why = ""
         try:
             message: Message = {"t": "fork", "container": container.spec.id, "spare": container.spare}
             message["env"] = changed_env(self.spec, container.spec)
-            self._template.send(message, (*sandbox.namespaces, *ends.all(), sandbox.inner.fileno()))
+            self._template.send(message, (*sandbox.namespaces, *channels.ends, sandbox.inner.fileno()))
         except (OSError, ValueError) as problem:
-            self._fall(container, f"{problem}")
-        else:
-            if not container.spare:
-                self._tell.begun(container)
-        finally:
-            ends.close()
-            sandbox.close_doors()
+            why = f"{problem}"
+        # The template is at work from here on: what else is to be done is done beside it.
+        container.take(sandbox, channels)
+        channels.ends.close()
+        sandbox.close_doors()
+        if why:
+            self._fall(container, why)
+        elif not container.spare:
+            self._tell.begun(container)
 
     def _fall(self, container: JoinedContainer, why: str) -> None:
         """The template could not send this one out; its sandbox goes, and the launcher starts it another way."""

@@ -13,7 +13,7 @@ from typing import Any
 
 from squall.runtime import children, packet, syscalls
 from squall.runtime.children import BROKEN
-from squall.runtime.runner_start import place
+from squall.runtime.runner_start import hold_low_numbers, place
 from squall.runtime.spec import PACKAGES_ENTRY, RENEW_ENTRY, SUITS_ENTRY
 from squall.runtime.template import collapse, gate, observe
 from squall.runtime.template.plan import SYS_ADMIN
@@ -21,9 +21,10 @@ from squall.wire.rights import close_all
 
 Message = dict[str, Any]
 
-# Where a template has its lines to the launcher, out of the way of what user code opens: its own, and that of its packages.
+# Where a template has its lines to the launcher, out of the way of what user code opens: its own, and that of its packages,
+# which is above what is held for runners.
 CONTROL_FD = 3
-PACKAGES_FD = 4
+PACKAGES_FD = 11
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -175,6 +176,7 @@ class _Stem:
         null = os.open("/dev/null", os.O_RDONLY)
         self._line.detach()
         place({0: null, 1: out, 2: err, CONTROL_FD: control}, self._imported.verdict.keep)
+        hold_low_numbers()
         os.chdir(self._workdir)
 
 

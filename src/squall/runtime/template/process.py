@@ -14,7 +14,17 @@ from squall.runtime.apply import NAMESPACES, Site
 from squall.runtime.children import BROKEN
 from squall.runtime.init import joined_namespaces, leave_the_launcher
 from squall.runtime.plan import ScopeSockets, Step
-from squall.runtime.runner_start import Arrival, Ends, place, run_arrived
+from squall.runtime.runner_start import (
+    OWN_FDS,
+    RUNNER_NAME,
+    Arrival,
+    Ends,
+    Run,
+    Sent,
+    hold_low_numbers,
+    place,
+    run_arrived,
+)
 from squall.runtime.spec import PRELOAD_ENTRY, RENEW_ENTRY, SandboxSpec
 from squall.runtime.template import canary, collapse, gate, observe, packages, quiet, reopen
 from squall.runtime.template.packages import CONTROL_FD, PACKAGES_FD, find
@@ -22,6 +32,7 @@ from squall.runtime.template.plan import is_strict, template_namespaces
 
 Message = dict[str, Any]
 _FORK_FDS = 10  # about as many as come with a word to fork
+_MOST_UNTOLD = 32
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,6 +126,7 @@ def _become(start: TemplateStart) -> None:
     syscalls.set_dumpable(dumpable=True)
     null = os.open("/dev/null", os.O_RDONLY)
     place({0: null, 1: start.out, 2: start.err, CONTROL_FD: start.control, **packages_fd})
+    hold_low_numbers()
     os.chdir(start.spec.workdir)
     os.environ.clear()
     os.environ.update(start.spec.env)
@@ -129,12 +141,21 @@ def _serve(
     loaded_s = grown.seconds + time.monotonic() - began
     if told["t"] == "ready":
         verdict = gate.judge(grown.before, observe.look())
-        child = _Child(start, (*grown.keep, *verdict.keep), settings, quiet.after_imports())
+        child = _Child(start, (*grown.keep, *verdict.keep), quiet.after_imports())
+        quiet.restore(settings, os.environ)
         notes = [*grown.notes, *(str(one) for one in verdict.warnings)]
         told = _refusal(verdict, told.get("hooks", [])) or _settle(child) or {**told, "notes": notes}
     packet.send(line, {**told, "seconds": round(loaded_s, 6), "took_s": round(time.monotonic() - began, 6)})
     if told["t"] == "ready":
         _Forks(line, child).serve()
+
+
+def _found(entry: str) -> Run | None:
+    """What the entry of the runners names; None where each of them is to say why it cannot be found."""
+    try:
+        return find(entry)
+    except (ImportError, AttributeError):
+        return None
 
 
 def _refusal(verdict: gate.Verdict, hooks: list[str]) -> Message | None:
@@ -167,15 +188,21 @@ class _Child:
         self,
         start: TemplateStart,
         keep: tuple[int, ...],
-        settings: tuple[quiet.Setting, ...],
         wakers: tuple[quiet.Waker, ...],
     ) -> None:
         self.joined = joined_namespaces(start.spec)
-        self._spec = start.spec
+        self._arrival = Arrival(
+            entry=start.spec.entry,
+            run=_found(start.spec.entry),
+            workdir=start.spec.workdir,
+            session=syscalls.own_session(RUNNER_NAME),
+            alone=syscalls.without_others(OWN_FDS),
+            renew=self.renew,
+        )
+        self._powerless = syscalls.without_capabilities(securebits=syscalls.SECUREBITS_NO_ROOT)
         self.strict = is_strict(start.spec)
         self._scoped = any(isinstance(step, ScopeSockets) for step in start.confine)
         self._keep = keep
-        self._settings = settings
         self._wakers = wakers
         self._own_pid = os.getpid()
         self._renew: Callable[[int], object] = find(str(start.load.get("renew", RENEW_ENTRY)))
@@ -185,26 +212,27 @@ class _Child:
     def renew(self) -> None:
         """Have no random state and no lock in common with the template, and as many native threads as one may."""
         self._renew(self._own_pid)
-        quiet.restore(self._settings, self._wakers, os.environ, threads=self._threads)
+        quiet.wake(self._wakers, os.environ, threads=self._threads)
 
-    def live(self, message: Message, namespaces: Mapping[str, int], ends: Ends, told: int) -> NoReturn:
+    def live(self, sent: Sent, namespaces: Mapping[str, int]) -> NoReturn:
         """Enter the sandbox and be its runner."""
-        kept = reopen.reopen(self._keep)
-        _join(namespaces, told, scoped=self._scoped)
-        inner_pid = _fork_again() if self.strict else 0
-        run_arrived(
-            Arrival(
-                entry=self._spec.entry,
-                workdir=self._spec.workdir,
-                env=message["env"],
-                ends=ends,
-                told=told,
-                kept=kept,
-                renew=self.renew,
-                spare=bool(message.get("spare")),
-                inner_pid=inner_pid,
-            )
-        )
+        kept = reopen.reopen(self._keep) if self._keep else ()
+        self._join(namespaces, sent.told)
+        run_arrived(self._arrival, sent, kept, inner_pid=_fork_again() if self.strict else 0)
+
+    def _join(self, namespaces: Mapping[str, int], told: int) -> None:
+        """Enter a prepared sandbox and give up every power; ends the process where it cannot."""
+        try:
+            for fd in namespaces.values():
+                syscalls.setns(fd, 0)
+            if self._scoped:
+                # What confines the template keeps its children from the host, and not from each other.
+                syscalls.scope_abstract_sockets()
+            self._powerless.make()
+        except BaseException as problem:  # noqa: BLE001 - nothing may unwind into the template's own stack
+            with contextlib.suppress(OSError), socket.socket(fileno=told) as line:
+                packet.send(line, {"t": "failed", "step": f"entering the sandbox: {problem}"})
+            os._exit(BROKEN)
 
 
 class _Forks:
@@ -213,6 +241,7 @@ class _Forks:
     def __init__(self, line: socket.socket, child: _Child) -> None:
         self._line = line
         self._child = child
+        self._untold: list[Message] = []
 
     def serve(self) -> None:
         woken = children.wake_for_children()
@@ -220,6 +249,7 @@ class _Forks:
 
     def _rehearse(self) -> None:
         """After a fork each page that is written to is copied first: those of the way to the next one are, before it counts."""
+        self._tell()
         with contextlib.suppress(OSError):
             ours, theirs = packet.pair()
             with ours, theirs:
@@ -246,7 +276,8 @@ class _Forks:
         message = got.message
         joined = self._child.joined
         namespaces = dict(zip(joined, got.fds, strict=False))
-        control, log, out, err, told = got.fds[len(joined) :]
+        *ends, told = got.fds[len(joined) :]
+        sent = Sent(message["env"], Ends(*ends), told, bool(message["spare"]))
         answer: Message = {"t": "forked", "container": message["container"]}
         try:
             if not observe.is_single():
@@ -259,27 +290,21 @@ class _Forks:
             packet.send(self._line, {**answer, "why": f"{problem}"})
             return
         if pid == 0:
-            ends = Ends(control=control, log=log, out=out, err=err)
-            self._child.live(message, namespaces, ends, told)
-        packet.send(self._line, {**answer, "pid": pid})
+            self._child.live(sent, namespaces)
+        # The launcher hears of the child from itself: before that it would only take a core from it.
+        self._untold.append({**answer, "pid": pid})
+        if len(self._untold) > _MOST_UNTOLD:
+            self._tell()
+
+    def _tell(self) -> None:
+        """Say which children there are, as what follows may be about them."""
+        for one in self._untold:
+            packet.send(self._line, one)
+        self._untold.clear()
 
     def _take(self, one: children.Ended) -> None:
+        self._tell()
         packet.send(self._line, {"t": "ended", "pid": one.pid, "status": one.status, "cpu_s": one.cpu_s})
-
-
-def _join(namespaces: Mapping[str, int], told: int, *, scoped: bool) -> None:
-    """Enter a prepared sandbox and give up every power, in the child that was forked for it; ends it where it cannot."""
-    try:
-        for fd in namespaces.values():
-            syscalls.setns(fd, 0)
-        if scoped:
-            # What confines the template keeps its children from the host, and not from each other.
-            syscalls.scope_abstract_sockets()
-        syscalls.keep_capabilities(0, securebits=syscalls.SECUREBITS_NO_ROOT)
-    except BaseException as problem:  # noqa: BLE001 - nothing may unwind into the template's own stack
-        with contextlib.suppress(OSError), socket.socket(fileno=told) as line:
-            packet.send(line, {"t": "failed", "step": f"entering the sandbox: {problem}"})
-        os._exit(BROKEN)
 
 
 def _fork_again() -> int:

@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Callable, MutableMapping
+from collections.abc import Callable, Mapping, MutableMapping
 from dataclasses import dataclass
 
 from squall.runtime import syscalls
@@ -140,17 +140,10 @@ def after_imports() -> tuple[Waker, ...]:
     return tuple(found)
 
 
-def restore(
-    settings: tuple[Setting, ...],
-    wakers: tuple[Waker, ...],
-    environ: MutableMapping[str, str],
-    *,
-    threads: int,
-) -> None:
-    """In a child: give the environment and the libraries back what they would have had, had nobody set anything.
+def restore(settings: tuple[Setting, ...], environ: MutableMapping[str, str]) -> None:
+    """After the last import: give the environment back what it would have had, had nobody set anything.
 
-    threads: how many a library gets for which the environment says nothing, at least 1. A variable that the imports
-    have changed since is left alone.
+    A variable that the imports have changed since is left alone.
     """
     for one in settings:
         if environ.get(one.name) == one.ours:
@@ -158,13 +151,20 @@ def restore(
                 del environ[one.name]
             else:
                 environ[one.name] = one.theirs
+
+
+def wake(wakers: tuple[Waker, ...], environ: Mapping[str, str], *, threads: int) -> None:
+    """In a child: give the libraries the threads that they would have had.
+
+    threads: how many one gets for which the environment says nothing, at least 1.
+    """
     for waker in wakers:
         number = _asked_for(waker.variables, environ) or threads
         if number > 1:
             waker.wake(number)
 
 
-def _asked_for(variables: tuple[str, ...], environ: MutableMapping[str, str]) -> int:
+def _asked_for(variables: tuple[str, ...], environ: Mapping[str, str]) -> int:
     """The number that the first of `variables` sets; 0 for none. OpenMP takes a list, whose first is the outermost."""
     for name in variables:
         text = environ.get(name, "").partition(",")[0].strip()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hypothesis import given, strategies as st
 
-from squall.runtime.template.quiet import Waker, before_imports, restore
+from squall.runtime.template.quiet import Waker, before_imports, restore, wake
 
 NAMES = st.sampled_from(["OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "_RJEM_MALLOC_CONF", "PATH", "OTHER"])
 environments = st.dictionaries(NAMES, st.sampled_from(["", "1", "4", "8,2", "narenas:2"]))
@@ -15,7 +15,7 @@ def test_an_environment_comes_back_as_it_was(environment: dict[str, str]) -> Non
     found = dict(environment)
     settings = before_imports(found)
     assert found["OMP_NUM_THREADS"] == "1"
-    restore(settings, (), found, threads=4)
+    restore(settings, found)
     assert found == environment
 
 
@@ -27,7 +27,7 @@ def test_what_the_imports_have_set_themselves_stays(
     settings = before_imports(found)
     changed = {name: f"{value}!" for name, value in changes.items()}
     found |= changed
-    restore(settings, (), found, threads=4)
+    restore(settings, found)
     assert found == environment | changed
 
 
@@ -43,7 +43,8 @@ def woken(environment: dict[str, str], *, threads: int) -> list[int]:
     found = dict(environment)
     settings = before_imports(found)
     waker = Waker(name="blas", wake=told.append, variables=("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"))
-    restore(settings, (waker,), found, threads=threads)
+    restore(settings, found)
+    wake((waker,), found, threads=threads)
     return told
 
 
