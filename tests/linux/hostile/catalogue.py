@@ -306,6 +306,8 @@ SELF = (
             "own: *": "socket",
             "*": "never",
         },
+        # At the numbers of a runner's own there is nothing yet, which is held so that nothing else comes to lie there.
+        loading={"own: 4": "/dev/null", "beyond: [5-9]": "/dev/null", "beyond: 10": "/dev/null"},
         oci={"stream: 0": "/dev/null|pipe"},
         here=True,
         twice=True,
