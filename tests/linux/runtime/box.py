@@ -247,6 +247,10 @@ class Box:
 
     def start(self, spec: SandboxSpec, *, path: str | None = None) -> Running:
         self.ask(spec, path=path)
+        return self.started(spec)
+
+    def started(self, spec: SandboxSpec) -> Running:
+        """The container that was asked for, once it runs."""
         got = self.hear("started", "refused", of=spec.id)
         assert got.message["t"] == "started", got.message
         return _running(spec, got)

@@ -147,6 +147,40 @@ def test_killing_a_template_leaves_its_containers_running(box: Box) -> None:
     assert box.finish(running).exited["code"] == 0
 
 
+@pytest.mark.parametrize("killed", [False, True])
+def test_a_sandbox_that_ends_just_before_the_fork_into_it_takes_nothing_with_it(
+    box: Box, killed: bool
+) -> None:
+    told = box.template()
+    os.kill(told["pid"], signal.SIGSTOP)
+    spec = box.spec("print('up')")
+    box.ask(spec)
+
+    box.say({"t": "list"})
+    (listed,) = box.hear("containers").message["containers"]
+    first = listed["init_pid"]
+    assert listed["phase"] == "building"
+    # The launcher hears of all of it at once: of the kill, of the sandbox's end, and that the template could not fork.
+    os.kill(box.launcher.pid, signal.SIGSTOP)
+    if killed:
+        box.say({"t": "kill", "container": spec.id})
+    os.kill(first, signal.SIGKILL)
+    eventually(lambda: not Path(f"/proc/{first}").exists())
+    os.kill(told["pid"], signal.SIGCONT)
+    eventually(lambda: _waits(told["pid"]))
+    os.kill(box.launcher.pid, signal.SIGCONT)
+    if killed:
+        assert "let go" in box.hear("refused", of=spec.id).message["message"]
+    else:
+        started = box.started(spec)
+        assert started.message["rung"] == "parked"
+        assert box.finish(started).out == "up\n"
+    for rung in ("pooled", "on_demand"):
+        after = box.start(box.spec("print('up')"), path=rung)
+        assert after.message["rung"] == rung
+        assert box.finish(after).out == "up\n"
+
+
 def test_killing_the_init_of_a_template_ends_its_containers_and_nothing_else(box: Box) -> None:
     box.template()
     parked = box.start(box.spec("print('up', flush=True); import time; time.sleep(1.5)"), path="parked")
@@ -309,3 +343,8 @@ def _named(name: str, parent: int) -> int:
 
     eventually(lambda: bool(found()))
     return found()[0]
+
+
+def _waits(pid: int) -> bool:
+    """Whether a process has nothing to do."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "S"

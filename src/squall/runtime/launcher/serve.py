@@ -47,6 +47,7 @@ _REMOVE_AGAIN_S = 0.02
 _SAMPLE_S = 0.05
 _LOOK_AT_DISK_S = 1.0
 _LISTED_BYTES = 60_000
+_LET_GO = "it was let go before it started"
 
 _FORKED = faults.declare(
     "fork.forked", "a container's first process is there, and its launcher does not know it"
@@ -204,7 +205,7 @@ class Launcher:
             case "rest":
                 self._templates.rest()
             case "stop" | "kill" if self._templates.drop_waiting(str(message.get("container"))):
-                raise ContainerStartError("it was let go before it started")
+                raise ContainerStartError(_LET_GO)
             case "stop":
                 self._stop(self._named(message), float(message.get("grace_s", 0.0)))
             case "kill":
@@ -339,8 +340,11 @@ class Launcher:
     def _fell(self, container: JoinedContainer, why: str) -> None:
         """Its template could not send it out: it starts without one, unless it was to have one."""
         del self._containers[container.spec.id]
+        self._unwatch(container)
         wish = Wish(spec=container.asked_spec, asked_at=container.asked_at, demanded=container.demanded)
         try:
+            if container.stop_asked:
+                raise ContainerStartError(_LET_GO)
             if wish.demanded is not None:
                 raise ContainerStartError(f"its template could not send it out: {why}")
             self._start_alone(wish, "parked")
@@ -356,7 +360,7 @@ class Launcher:
     def _kill(self, container: Container) -> None:
         if container.phase == "waiting":
             self._unstart(container)
-            raise ContainerStartError("it was let go before it started")
+            raise ContainerStartError(_LET_GO)
         container.kill()
 
     def _watch_limits(self, container: Container) -> None:
@@ -369,6 +373,11 @@ class Launcher:
         if not self._host.cgroup.limits_memory and not self._sampling:
             self._sampling = True
             self._timers.at(time.monotonic() + _SAMPLE_S, self._sample_memory)
+
+    def _unwatch(self, container: Container) -> None:
+        if (event := self._events.pop(container.spec.id, None)) is not None:
+            self._selector.unregister(event)
+            os.close(event)
 
     def _stop(self, container: Container, grace_s: float) -> None:
         if container.phase == "waiting":
@@ -425,9 +434,7 @@ class Launcher:
         if container.is_own_child:
             self._selector.unregister(container.held.line)
             self._selector.unregister(container.held.pidfd)
-        if (event := self._events.pop(container.spec.id, None)) is not None:
-            self._selector.unregister(event)
-            os.close(event)
+        self._unwatch(container)
         container.finish(self._tell)
         faults.point(_EXITED)
         if container.exited is not None:

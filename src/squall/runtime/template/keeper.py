@@ -366,12 +366,13 @@ class Keeper:
             self._runners.ended_early(inner_pid, status, cpu_s)
 
     def _sandbox_ended(self, sandbox: Sandbox) -> None:
+        if self._holder_of(sandbox) is not None:
+            # What the template has said of its child may still be on its way, or that it could make none.
+            self._template.listen()
         container = self._holder_of(sandbox)
         if container is None:
             self._sandboxes.ended(sandbox)
         else:
-            # What the template has said of its child may still be on its way.
-            self._template.listen()
             del self._containers[container.spec.id]
             if container.spare:
                 container.give_up_sandbox()
