@@ -32,7 +32,6 @@ from squall.runtime.template.plan import is_strict, template_namespaces
 
 Message = dict[str, Any]
 _FORK_FDS = 10  # about as many as come with a word to fork
-_MOST_UNTOLD = 32
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -241,7 +240,6 @@ class _Forks:
     def __init__(self, line: socket.socket, child: _Child) -> None:
         self._line = line
         self._child = child
-        self._untold: list[Message] = []
 
     def serve(self) -> None:
         woken = children.wake_for_children()
@@ -249,7 +247,6 @@ class _Forks:
 
     def _rehearse(self) -> None:
         """After a fork each page that is written to is copied first: those of the way to the next one are, before it counts."""
-        self._tell()
         with contextlib.suppress(OSError):
             ours, theirs = packet.pair()
             with ours, theirs:
@@ -291,19 +288,9 @@ class _Forks:
             return
         if pid == 0:
             self._child.live(sent, namespaces)
-        # The launcher hears of the child from itself: before that it would only take a core from it.
-        self._untold.append({**answer, "pid": pid})
-        if len(self._untold) > _MOST_UNTOLD:
-            self._tell()
-
-    def _tell(self) -> None:
-        """Say which children there are, as what follows may be about them."""
-        for one in self._untold:
-            packet.send(self._line, one)
-        self._untold.clear()
+        packet.send(self._line, {**answer, "pid": pid})
 
     def _take(self, one: children.Ended) -> None:
-        self._tell()
         packet.send(self._line, {"t": "ended", "pid": one.pid, "status": one.status, "cpu_s": one.cpu_s})
 
 
