@@ -18,10 +18,14 @@ from tests.machines import Machine, Machines, machines
 
 pytestmark = [pytest.mark.needs("linux", "root", "namespaces", "iproute"), pytest.mark.timeout(300)]
 
-INPUTS = int(os.environ.get("SQUALL_TEST_MAP_INPUTS", "2000"))
+INPUTS = int(os.environ.get("SQUALL_TEST_MAP_INPUTS", "3000"))
 # Three seconds are promised; a machine that does much else is given more.
 RECOVERED_S = float(os.environ.get("SQUALL_TEST_RECOVERED_S", "15"))
 CONTAINERS = int(os.environ.get("SQUALL_TEST_MAP_CONTAINERS", "8"))
+TAKES_S = 0.02
+SHORT_S = 5.0
+# What the other machine could do meanwhile: the map is not to end before the partition does.
+IN_SHORT = round(CONTAINERS * SHORT_S / TAKES_S)
 
 PROGRAM = f"""
 import os, time
@@ -30,19 +34,19 @@ app = squall.App("taken-over")
 
 @app.function(cpu=0.25, max_containers={CONTAINERS}, min_containers={CONTAINERS})
 def f(x):
-    time.sleep(0.02)
+    time.sleep({TAKES_S})
     return x, os.environ["SQUALL_CONTAINER"]
 
 @app.local_entrypoint()
-def main(out: str):
+def main(out: str, inputs: int):
     got, containers, last = [], set(), time.monotonic()
     with open(out, "w", buffering=1) as log:
-        for x, container in f.map(range({INPUTS})):
+        for x, container in f.map(range(inputs)):
             now = time.monotonic()
             got.append(x)
             containers.add(container)
             print(len(got), now, file=log)
-    assert got == list(range({INPUTS})), "a result is missing, twice or out of order"
+    assert got == list(range(inputs)), "a result is missing, twice or out of order"
     print(len(containers))
 """
 
@@ -53,6 +57,7 @@ class Run:
 
     client: subprocess.Popen[str]
     log: Path
+    inputs: int
     came: list[float] = field(default_factory=list)
 
     def results(self) -> int:
@@ -75,7 +80,7 @@ class Run:
         """Waits for its end; in how many containers it ran. Everything came in order, once."""
         out, err = self.client.communicate(timeout=200)
         assert self.client.returncode == 0, err
-        assert self.results() == INPUTS
+        assert self.results() == self.inputs
         return int(out)
 
     def longest_wait_after(self, moment_s: float) -> float:
@@ -91,8 +96,8 @@ def town() -> Iterator[Machines]:
 
 
 @pytest.fixture
-def start(town: Machines, tmp_path: Path) -> Callable[[], Run]:
-    def run() -> Run:
+def start(town: Machines, tmp_path: Path) -> Callable[..., Run]:
+    def run(inputs: int = INPUTS) -> Run:
         path = town.server.terminal.write(PROGRAM)
         log = tmp_path / "came"
         client = subprocess.Popen(
@@ -105,6 +110,8 @@ def start(town: Machines, tmp_path: Path) -> Callable[[], Run]:
                 str(path),
                 "--out",
                 str(log),
+                "--inputs",
+                str(inputs),
             ],
             env=town.server.terminal.environment(),
             stdin=subprocess.DEVNULL,
@@ -112,7 +119,7 @@ def start(town: Machines, tmp_path: Path) -> Callable[[], Run]:
             stderr=subprocess.PIPE,
             text=True,
         )
-        return Run(client, log)
+        return Run(client, log, inputs)
 
     return run
 
@@ -135,43 +142,43 @@ def fenced(town: Machines) -> int:
 
 
 def test_a_server_that_is_killed_finds_its_containers_elsewhere_as_they_were(
-    town: Machines, start: Callable[[], Run]
+    town: Machines, start: Callable[..., Run]
 ) -> None:
     run = start()
     run.until(INPUTS // 4)
     before = runners(town)
     moment_s = time.monotonic()
     os.kill(pid_of(town.server, "server"), signal.SIGKILL)
-    run.until(INPUTS // 2)
+    run.until(INPUTS // 3)
     after = runners(town)
     assert before.items() <= after.items(), "a container has another process"
     assert run.containers() >= CONTAINERS
     assert run.longest_wait_after(moment_s) <= RECOVERED_S
 
 
-def test_an_agent_that_is_killed_takes_its_containers_over(town: Machines, start: Callable[[], Run]) -> None:
+def test_an_agent_that_is_killed_takes_its_containers_over(town: Machines, start: Callable[..., Run]) -> None:
     run = start()
     run.until(INPUTS // 4)
     before = runners(town)
     moment_s = time.monotonic()
     for machine in town.agents:
         os.kill(pid_of(machine, "agent"), signal.SIGKILL)
-    run.until(INPUTS // 2)
+    run.until(INPUTS // 3)
     after = runners(town)
     assert before.items() <= after.items(), "a container has another process"
     assert run.containers() >= CONTAINERS
     assert run.longest_wait_after(moment_s) <= RECOVERED_S
 
 
-def test_a_short_partition_runs_nothing_twice(town: Machines, start: Callable[[], Run]) -> None:
-    run = start()
+def test_a_short_partition_runs_nothing_twice(town: Machines, start: Callable[..., Run]) -> None:
+    run = start(INPUTS + IN_SHORT)
     run.until(INPUTS // 4)
     before, before_fenced = runners(town), fenced(town)
     town.cut(town.agents[0])
-    time.sleep(5.0)
+    time.sleep(SHORT_S)
     town.mend(town.agents[0])
     moment_s = time.monotonic()
-    run.until(INPUTS // 2)
+    run.until(INPUTS // 3)
     after = runners(town)
     assert before.items() <= after.items(), "a container has another process"
     assert fenced(town) == before_fenced, "what was in hand has run elsewhere too"
@@ -180,7 +187,7 @@ def test_a_short_partition_runs_nothing_twice(town: Machines, start: Callable[[]
 
 
 def test_after_a_long_partition_what_was_in_hand_has_run_elsewhere(
-    town: Machines, start: Callable[[], Run]
+    town: Machines, start: Callable[..., Run]
 ) -> None:
     run = start()
     run.until(INPUTS // 4)

@@ -213,8 +213,7 @@ def open_at(root_fd: int, path: str, flags: int, *, resolve: int) -> int:
 
 def close_others(kept: tuple[int, ...]) -> None:
     """Close every descriptor of this process except `kept`."""
-    for first, last in _between(kept):
-        _call("close_range", first, last, 0)
+    only(kept).make()
 
 
 def _between(kept: tuple[int, ...]) -> list[tuple[int, int]]:
@@ -284,17 +283,8 @@ def set_no_new_privileges() -> None:
 
 
 def keep_capabilities(kept: int, *, securebits: int, held: int = 0) -> None:
-    """Give up every capability but the `kept` (a bit set), for this process and whatever it will ever run.
-
-    held: those that this process keeps beside them, and nothing that it runs has.
-    """
-    for number in range(_capabilities()):
-        if not kept >> number & 1 and _prctl_short(_PR_CAPBSET_DROP, number) < 0:
-            error = ctypes.get_errno()
-            raise OSError(error, os.strerror(error), f"dropping capability {number}")
-    _control(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL)
-    _control(_PR_SET_SECUREBITS, securebits)
-    set_capabilities(kept | held)
+    """Do what `kept_capabilities` gives."""
+    kept_capabilities(kept, securebits=securebits, held=held).make()
 
 
 def set_capabilities(kept: int) -> None:
@@ -329,12 +319,19 @@ class Prepared:
                 raise OSError(error, os.strerror(error), what)
 
 
-def without_capabilities(*, securebits: int) -> Prepared:
-    """What `keep_capabilities` does where none is kept."""
-    words = _capability_words(0)
+def kept_capabilities(kept: int, *, securebits: int, held: int = 0) -> Prepared:
+    """Give up every capability but the `kept` (a bit set), for this process and whatever it will ever run.
+
+    held: those that this process keeps beside them, and nothing that it runs has.
+    """
+    words = _capability_words(kept | held)
     at = ctypes.addressof(words)
     return Prepared(
-        *((_prctl_short, (_PR_CAPBSET_DROP, number), "prctl") for number in range(_capabilities())),
+        *(
+            (_prctl_short, (_PR_CAPBSET_DROP, number), f"dropping capability {number}")
+            for number in range(_capabilities())
+            if not kept >> number & 1
+        ),
         (_prctl, (_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0), "prctl"),
         (_prctl, (_PR_SET_SECUREBITS, securebits, 0, 0, 0), "prctl"),
         (_syscall, (_NUMBERS["capset"], at, at + _CAPSET_HEADER, 0, 0, 0, 0), "capset"),
@@ -342,8 +339,8 @@ def without_capabilities(*, securebits: int) -> Prepared:
     )
 
 
-def without_others(kept: tuple[int, ...]) -> Prepared:
-    """What `close_others` does."""
+def only(kept: tuple[int, ...]) -> Prepared:
+    """Close every descriptor of this process except `kept`."""
     number = _NUMBERS["close_range"]
     return Prepared(
         *((_syscall, (number, first, last, 0, 0, 0, 0), "close_range") for first, last in _between(kept))

@@ -195,10 +195,10 @@ class _Child:
             run=_found(start.spec.entry),
             workdir=start.spec.workdir,
             session=syscalls.own_session(RUNNER_NAME),
-            alone=syscalls.without_others(OWN_FDS),
+            alone=syscalls.only(OWN_FDS),
             renew=self.renew,
         )
-        self._powerless = syscalls.without_capabilities(securebits=syscalls.SECUREBITS_NO_ROOT)
+        self._powerless = syscalls.kept_capabilities(0, securebits=syscalls.SECUREBITS_NO_ROOT)
         self.strict = is_strict(start.spec)
         self._scoped = any(isinstance(step, ScopeSockets) for step in start.confine)
         self._keep = keep

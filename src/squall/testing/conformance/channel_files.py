@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Iterator
 from typing import BinaryIO, Final, cast
 
-from squall.testing.conformance.channel_seen import PATIENCE_S, Check, Seen, open_files
+from squall.testing.conformance.channel_seen import PATIENCE_S, Check, Seen, opened
 from squall.wire.channel import Channel
 from squall.wire.codec import Frame, Kind
 from squall.wire.rights import close_all
@@ -104,21 +104,21 @@ async def what_is_over_can_be_said_behind_what_waits_for_files(left: Channel, ri
 async def files_that_nobody_takes_leave_no_descriptor(left: Channel, right: Channel) -> None:
     arrived: list[int] = []
     seen = Seen(right, lambda frame: arrived.extend(frame.fds))
-    before = open_files()
     with _file(b"x" * 1_000_000) as file:
+        left_open = opened(file.fileno())
         for number in range(20):
             left.send(Frame(Kind.DATA, number, fds=(file.fileno(), file.fileno())))
         await seen.until(20)
         await asyncio.sleep(0)
     assert len(arrived) == 40
-    assert open_files() == before
+    assert left_open() == 0
 
 
 async def a_channel_that_closes_lets_go_of_its_files(left: Channel, right: Channel) -> None:
     seen_left, seen_right = Seen(left), Seen(right)
-    before = open_files()
     right.pause()
     with _file(b"x" * 10_000_000) as file:
+        left_open = opened(file.fileno())
         for number in range(8):
             left.send(Frame(Kind.DATA, number, payload=bytes(1024 * 1024), fds=(file.fileno(),)))
     await asyncio.sleep(0)
@@ -126,7 +126,7 @@ async def a_channel_that_closes_lets_go_of_its_files(left: Channel, right: Chann
     right.close()
     await seen_left.end()
     await seen_right.end()
-    assert open_files() <= before
+    assert left_open() == 0
 
 
 @contextlib.contextmanager

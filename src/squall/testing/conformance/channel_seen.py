@@ -54,7 +54,22 @@ class Seen:
         self._changed.set()
 
 
-def open_files() -> int:
-    """How many descriptors this process has open, without those of objects that are garbage."""
-    gc.collect()
-    return len(os.listdir("/dev/fd"))
+def opened(end: int) -> Callable[[], int]:
+    """Gives how many descriptors of this process lead to what `end` leads to, without those of objects that are garbage.
+
+    Also when `end` itself is closed by then. Descriptors of anything else do not count: other threads have theirs.
+    """
+    what = os.fstat(end)
+
+    def count() -> int:
+        gc.collect()
+        return sum(_leads_to(int(name), what) for name in os.listdir("/dev/fd"))
+
+    return count
+
+
+def _leads_to(end: int, what: os.stat_result) -> bool:
+    try:
+        return os.path.samestat(os.fstat(end), what)
+    except OSError:
+        return False  # the one that listed them, or another thread's, which has ended since
