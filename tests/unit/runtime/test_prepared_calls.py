@@ -38,7 +38,7 @@ def test_a_session_is_ones_own_under_its_name_with_no_other_descriptor() -> None
     program = """
     import os, sys
     from squall.runtime import syscalls
-    session, alone = syscalls.own_session("squall-runner"), syscalls.without_others((0, 1, 2))
+    session, alone = syscalls.own_session("squall-runner"), syscalls.only((0, 1, 2))
     os.open("/dev/null", os.O_RDONLY)
     session.make()
     alone.make()

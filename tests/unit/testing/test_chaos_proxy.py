@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import os
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -14,12 +13,12 @@ import pytest
 
 from squall.model.errors import ConnectionLost
 from squall.testing.chaos_proxy import FAIR, ChaosProxy, Weather
-from squall.testing.conformance.channel_seen import Seen, open_files
+from squall.testing.conformance.channel_seen import Seen
 from squall.wire.codec import Frame, Kind
 from squall.wire.rights import close_all
 from squall.wire.sealed import seal
 from squall.wire.socket_channel import SocketChannel, dial, serve
-from tests.remote import LOOPS, PATIENCE_S, run, warm_up
+from tests.remote import LOOPS, PATIENCE_S, open_files, run, warm_up
 
 
 @pytest.fixture(autouse=True)
@@ -27,7 +26,6 @@ def no_descriptor_stays() -> Iterator[None]:
     warm_up()
     before = open_files()
     yield
-    gc.collect()  # loops that are over keep some until then
     assert open_files() <= before
 
 

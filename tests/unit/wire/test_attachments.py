@@ -12,7 +12,7 @@ import pytest
 
 from squall.model.call import LARGEST_VALUE
 from squall.model.errors import ChannelClosed, DescriptorNotSent, FrameError
-from squall.testing.conformance.channel_seen import Seen, open_files
+from squall.testing.conformance.channel_seen import Seen
 from squall.wire import attachments, tls
 from squall.wire.attachments import MAX_PIECE, MOST_AT_ONCE, Inbox, Outbox
 from squall.wire.codec import Decoder, Frame, Kind, encode, write_head
@@ -22,7 +22,7 @@ from squall.wire.sealed import is_sealed, seal
 from squall.wire.session import Session
 from squall.wire.stream import Stream
 from squall.wire.transport_channel import TransportChannel
-from tests.remote import PATIENCE_S, run, serving, warm_up
+from tests.remote import PATIENCE_S, open_files, run, serving, warm_up
 
 
 @pytest.fixture(autouse=True)
