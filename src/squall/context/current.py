@@ -27,7 +27,10 @@ class Link(Protocol):
         """Hands a frame (`squall.wire.codec.Frame`) to the agent; dropped when the generation is over."""
 
     def listen(self, on_frame: Callable[[Any], None] | None) -> None:
-        """Where frames of streams that the sdk opened arrive, in the link's own thread; None: nowhere."""
+        """Where frames of streams that the sdk opened arrive, in the link's own thread; None: nowhere.
+
+        None as a frame says that the generation is another one now.
+        """
 
 
 @dataclass(slots=True)

@@ -47,11 +47,11 @@ class RunnerLink:
         self.holding: Callable[[], Head] = dict
 
     def listen(self, on_frame: Callable[[Any], None] | None) -> None:
-        """Where frames of the sdk's own streams go; None as a frame says that the channel was lost."""
+        """Where frames of the sdk's own streams go; None as a frame says that a new generation has begun."""
         self._listener = on_frame
 
     def send(self, generation: int, frame: Frame, *more: Any) -> None:
-        """Sends a frame that nobody keeps: lost with the channel, its sender is told by a None frame.
+        """Sends a frame that nobody keeps: lost with the channel, as its sender is told by a None frame once there is a new one.
 
         generation: the one in which the frame's stream was opened; in a later one nobody knows the stream.
         """
@@ -94,8 +94,6 @@ class RunnerLink:
             with self._turn:
                 self._channel = None
                 watch.close()
-            if self._listener is not None:
-                self._listener(None)
 
     def read_here(self, done: Callable[[], bool], timeout_s: float | None = None) -> None:
         """Reads frames in this thread in place of `run`, until `done` or nothing has come for so long.
@@ -149,6 +147,7 @@ class RunnerLink:
                 os.close(fd)
 
     def _resume(self, channel: BlockingLink) -> None:
+        """Begin a generation: what is in hand and what is kept first, then whatever the sdk has to say again."""
         with self._lock:
             self.generation += 1
             opening = {"t": "serve", "sent": self._sent, "kept": len(self._outbox), **self.holding()}
@@ -159,6 +158,8 @@ class RunnerLink:
             except OSError:
                 return
             self._channel = channel
+        if self._listener is not None:
+            self._listener(None)
 
     def _dispatch(self, frame: Frame) -> None:
         if frame.stream == SERVE:
@@ -168,8 +169,6 @@ class RunnerLink:
             if frame.head().get("t") == "resync" and self._channel is not None:
                 # The agent reached another server: say again what is in hand.
                 self._resume(self._channel)
-                if self._listener is not None:
-                    self._listener(None)
         elif self._listener is not None:
             self._listener(frame)
 

@@ -29,6 +29,8 @@ class LinkChannel:
         """See Channel.start."""
         self._on_frame, self._on_close = on_frame, on_close
         self._link.listen(self._hear)
+        # The generation may have ended before anybody listened.
+        self._loop.call_soon(self._end_with_generation)
 
     def send(self, frame: Frame, *more: Buffer) -> None:
         """See Channel.send."""
@@ -80,10 +82,14 @@ class LinkChannel:
         if self._closed:
             return
         if frame is None:
-            self._closed = True
-            if self._on_close is not None:
-                self._on_close(ConnectionLost("the container was reached by a new agent or server"))
-            return
-        if self._on_frame is not None:
+            self._end_with_generation()
+        elif self._on_frame is not None:
             frame.stream -= _SHIFT
             self._on_frame(frame)
+
+    def _end_with_generation(self) -> None:
+        if self._closed or self._link.generation == self._generation:
+            return
+        self._closed = True
+        if self._on_close is not None:
+            self._on_close(ConnectionLost("the container was reached by a new agent or server"))
