@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import os
 import shutil
 import subprocess
@@ -186,4 +187,6 @@ def why_no_town() -> str | None:
     if os.geteuid():
         return "machines in networks of their own need root"
     missing = [name for name in ("ip", "tc", "nsenter", "unshare") if shutil.which(name) is None]
+    if importlib.util.find_spec("cryptography") is None:
+        missing.append("cryptography (pip install 'squall[cluster]')")
     return f"{', '.join(missing)} is not installed" if missing else None
