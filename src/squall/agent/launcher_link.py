@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from squall.model.errors import ConnectionLost, ContainerStartError, Error
+from squall.runtime.process_tree import standing
 from squall.wire.hang_ups import hang_ups_of
 from squall.wire.rights import close_all
 
@@ -63,7 +64,8 @@ class LauncherLink:
     ) -> tuple[Message, tuple[int, ...]]:
         """Starts a container: what the launcher says of it, and the descriptors channel, log, out, err.
 
-        path: the only rung that will do; "" for the best there is. Raises the launcher's refusal, ConnectionLost when it dies meanwhile.
+        path: the only rung that will do; "" for the best there is. Raises the launcher's refusal, ConnectionLost when it dies meanwhile
+        or does not answer: should it wake up, it ends that container again.
         """
         return await self._ask("start", container, {"spec": spec, **({"path": path} if path else {})})
 
@@ -104,8 +106,13 @@ class LauncherLink:
                 return await answer
         except TimeoutError:
             self.silent = True
-            _log.warning("the launcher %s has not answered %r for %g s", self.name, kind, self.answer_s)
-            raise ContainerStartError(
+            if kind == "start":
+                self.tell("kill", container=container)
+            where = standing(self.pid)
+            _log.warning(
+                "the launcher %s has not answered %r for %g s: %s", self.name, kind, self.answer_s, where
+            )
+            raise ConnectionLost(
                 f"the launcher of {self.function or 'no function'} has not answered for {self.answer_s:g} s"
             ) from None
         finally:

@@ -42,6 +42,15 @@ def age_seconds(pid: int) -> float:
     return max(0.0, float(up[0]) - int(fields[19]) * _TICKS_S) if len(fields) > 19 and up else 0.0
 
 
+def standing(pid: int) -> str:
+    """Where a process stands, for whoever wonders why it does not answer: its state as ps has it, and in what it waits in the kernel."""
+    fields = read_text(f"/proc/{pid}/stat").rpartition(")")[2].split()
+    if not fields:
+        return f"process {pid} is gone"
+    place = read_text(f"/proc/{pid}/wchan").strip("0\n")
+    return f"process {pid} is in state {fields[0]}{f', in {place}' if place else ''}, after {cpu_seconds(pid):.2f} s of work"
+
+
 def read_text(path: str) -> str:
     """What a file of /proc says, "" where it is gone or not ours to look at."""
     try:

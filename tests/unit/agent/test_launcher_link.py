@@ -150,13 +150,17 @@ def test_a_launcher_that_dies_fails_what_was_asked_and_says_so_once() -> None:
     asyncio.run(scene())
 
 
-def test_a_launcher_that_does_not_answer_is_not_waited_for_for_ever() -> None:
+def test_a_launcher_that_does_not_answer_is_taken_for_lost_and_told_to_end_what_it_may_start_yet(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     async def scene() -> None:
         launcher = Launcher()
         launcher.link.answer_s = 0.01
-        with pytest.raises(ContainerStartError, match="has not answered"):
+        with pytest.raises(ConnectionLost, match="has not answered"):
             await launcher.link.start("co-1", {})
         assert launcher.link.silent
+        assert f"process {os.getpid()} is in state R" in caplog.text
+        assert [(await launcher.hears())["t"] for _ in range(2)] == ["start", "kill"]
         # Its late answer is nobody's, and its descriptors are closed.
         before = len(os.listdir("/proc/self/fd"))
         read, write = os.pipe()
