@@ -25,14 +25,21 @@ def remove_leftovers(directory: str, host: Host, instance: str) -> list[str]:
         path = f"{directory}/{name}"
         if scratch.is_abandoned(path, now_s=time.time()):
             try:
-                remove_group(host.cgroup, prefix + name)
+                for group in sorted(one for one in groups if _owner(one, prefix) == name):
+                    remove_group(host.cgroup, group)
                 scratch.remove(path)
             except OSError:
                 continue
             removed.append(name)
-    for group in groups - {prefix + name for name in names}:
+    # One of a sandbox that is being made has nothing in it for a moment: it stays with the directory of its template.
+    for group in sorted(one for one in groups if _owner(one, prefix) not in names):
         try:
             remove_group(host.cgroup, group)
         except OSError:
             continue
     return removed
+
+
+def _owner(group: str, prefix: str) -> str:
+    """The name of the directory that a group belongs to: sandboxes made ahead are called TEMPLATE.NUMBER."""
+    return group.removeprefix(prefix).partition(".")[0]

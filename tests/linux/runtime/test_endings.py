@@ -263,3 +263,13 @@ def _is_alive(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in {"Z", "X"}
     except FileNotFoundError:
         return False
+
+
+def test_a_launcher_that_stumbles_over_a_message_says_so_to_who_waits_for_its_container(box: Box) -> None:
+    running = box.start(box.spec(_WAIT))
+    name = running.message["container"]
+    box.say({"t": "stop", "container": name, "grace_s": []})
+    refused = box.hear("refused", of=name).message
+    assert "cannot be followed" in refused["message"]
+    box.say({"t": "kill", "container": name})
+    assert box.finish(running).exited["cause"] == "killed"

@@ -168,15 +168,14 @@ class Launcher:
 
     def _obey(self, got: packet.Packet) -> None:
         message = got.message
+        about: Message = {name: message[name] for name in ("container", "exec") if name in message}
         try:
             self._carry_out(message, got.fds)
         except Error as problem:
-            about: Message = {name: message[name] for name in ("container", "exec") if name in message}
             self._tell({"t": "refused", **about, **problem.to_wire()})
-        except (KeyError, TypeError, ValueError) as problem:
-            self._tell(
-                {"t": "refused", **InvalidError(f"this message makes no sense: {problem!r}").to_wire()}
-            )
+        except Exception as problem:  # noqa: BLE001 - whatever it is: who asked waits for an answer, and asks for more
+            refused = InvalidError(f"this message makes no sense, or cannot be followed: {problem!r}")
+            self._tell({"t": "refused", **about, **refused.to_wire()})
         finally:
             for fd in got.fds:
                 os.close(fd)
