@@ -94,13 +94,13 @@ def run(loop: str, main: Callable[[], Coroutine[Any, Any, None]]) -> None:
         runner.run(main())
 
 
-@functools.cache
 def open_files() -> int:
     """How many descriptors this process has open, without those of objects that are garbage, as loops that are over."""
     gc.collect()
     return len(os.listdir("/dev/fd"))
 
 
+@functools.cache
 def warm_up() -> None:
     """Have every kind of loop run once: the first of uvloop opens descriptors that stay."""
     for loop in LOOPS:

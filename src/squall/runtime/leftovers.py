@@ -18,7 +18,7 @@ def remove_leftovers(directory: str, host: Host, instance: str) -> list[str]:
     # Before the directories: a container that starts meanwhile has its directory before its group.
     try:
         groups = groups_named(host.cgroup, prefix)
-        names = os.listdir(directory)
+        names = set(os.listdir(directory))
     except OSError:
         return []
     for name in names:
