@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
-from collections.abc import Callable
 from typing import Any
 
 from squall.model.call import Verb
 from squall.model.errors import (
     Error,
-    FrameError,
     FunctionNotFound,
     InvalidError,
     PermissionDeniedError,
@@ -36,109 +33,20 @@ from squall.server import (
 from squall.server.addressing import Asked
 from squall.server.answers import answer_later
 from squall.server.askers import Asker
+from squall.server.connection import Connection, Handler
 from squall.server.house import House
 from squall.server.listing import QUESTIONS
 from squall.server.permits import OWNER, Caller, CallerKind, refusal
-from squall.server.records import AppRecord, CallRecord, Worker
+from squall.server.records import CallRecord
 from squall.settings.version import PROTOCOL, VERSION
-from squall.wire.attachments import MOST_ATTACHED
 from squall.wire.channel import Channel
 from squall.wire.codec import Frame, Kind
-from squall.wire.session import Session
 from squall.wire.stream import Stream
-from squall.wire.transport_channel import TransportChannel
-
-Handler = Callable[["Connection", Stream, dict[str, Any], Frame], None]
-_log = logging.getLogger("squall.server")
-MOST_STREAMS = 1_000_000
-UNKNOWN_S = 10.0
-"""How long somebody from the network may take to say who it is."""
 
 
-class Connection:
-    """One connection: a client, or the agent with the containers behind it. caller: who it is, as far as that is known."""
-
-    def __init__(self, house: House, channel: Channel, caller: Caller = OWNER) -> None:
-        self.house = house
-        self.caller = caller
-        self.apps: list[AppRecord] = []
-        self.calls: set[CallId] = set()
-        self.is_agent = False
-        self.session = Session(channel, dialer=False, on_open=self.on_open, on_close=self.on_close)
-        self.session.stream_limit = MOST_STREAMS
-        self.session.on_route_error = self.on_route_error
-        house.connections.add(self)
-        house.touch()
-        if caller.kind is CallerKind.NOBODY:
-            house.later(UNKNOWN_S, self._put_out_unknown)
-        else:
-            self.let_in(caller)
-
-    def on_open(self, stream: Stream, head: dict[str, Any], frame: Frame) -> None:
-        """A stream was opened: to its handler. Containers may only ask for what containers need."""
-        name = str(head.get("t"))
-        handler = HANDLERS.get(name)
-        from_container = bool(stream.route)
-        wrong = refusal(self.caller, name, routed=from_container, known=HANDLERS.keys())
-        if wrong is None and from_container and not self.is_agent:
-            wrong = PermissionDeniedError("containers speak over their agent's connection, and this is none")
-        if wrong is not None:
-            stream.fail(wrong)
-        elif handler is None:
-            stream.fail(InvalidError(f"this server knows no message {name!r}"))
-        else:
-            try:
-                handler(self, stream, head, frame)
-            except Error as refused:
-                stream.fail(refused)
-            except (KeyError, TypeError, ValueError) as problem:
-                stream.fail(InvalidError(f"the message {name!r} is not as it should be: {problem!r}"))
-
-    def let_in(self, caller: Caller) -> None:
-        """Who speaks has said who it is: from now on files may come too."""
-        self.caller = caller
-        if isinstance(self.session.channel, TransportChannel):
-            self.session.channel.most_attached = MOST_ATTACHED
-
-    def put_out_unless(self, *, good: bool) -> None:
-        """Ends the connection of who may not be here any more."""
-        if not good:
-            self.session.close()
-
-    def _put_out_unknown(self) -> None:
-        """Who has not said who it is has had its time."""
-        self.put_out_unless(good=self.caller.kind is not CallerKind.NOBODY)
-
-    def on_close(self, error: Exception | None) -> None:
-        """The connection is gone: what lived by it ends, ephemeral apps after a grace."""
-        if isinstance(error, FrameError):
-            _log.warning("a connection (%s) broke the protocol: %s", self.caller.address or "here", error)
-        house = self.house
-        house.connections.discard(self)
-        for app in self.apps:
-            if app.stream is not None and not app.stream.live and app.gone_s is None:
-                app.gone_s = house.clock()
-                house.later(5.1, house.apps.sweep)
-        if self.is_agent:
-            house.nodes.left(self.session)
-        house.touch()
-
-    def on_route_error(self, route: int, error: FrameError) -> None:
-        """A container broke the protocol: it ends, and nobody else."""
-        known = self.house.nodes.container_on(self.session, route)
-        worker = self.house.calls.workers.get(known) if known is not None else None
-        if worker is not None:
-            self.house.containers.end_broken(worker, error)
-
-    @property
-    def is_gone(self) -> bool:
-        """Whether it has ended: what its streams hear then was made here."""
-        return self not in self.house.connections or self.session.channel.closed
-
-    def container(self, stream: Stream) -> Worker | None:
-        """The container that a routed stream comes from."""
-        known = self.house.nodes.container_on(self.session, stream.route)
-        return self.house.calls.workers.get(known) if known is not None else None
+def connect(house: House, channel: Channel, caller: Caller = OWNER) -> Connection:
+    """A connection over `channel`, its messages heard here. caller: who it is, as far as that is known."""
+    return Connection(house, channel, caller, HANDLERS)
 
 
 def hello(connection: Connection, stream: Stream, head: dict[str, Any], _frame: Frame) -> None:

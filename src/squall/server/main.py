@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 
 from squall.blobs.disk_blobs import DiskBlobs
-from squall.server.api import Connection
+from squall.server.api import connect
 from squall.server.house import House, Stores
 from squall.settings.event_loop import loop_factory
 from squall.settings.options import Options, read_options
@@ -50,9 +50,9 @@ async def serve(paths: StatePaths, options: Options) -> int:
         house = House(Stores(blobs, state, logs, paths), options, tasks)
 
         def on_socket(sock: socket.socket, _peer: Peer) -> None:
-            Connection(house, SocketChannel(sock))
+            connect(house, SocketChannel(sock))
 
-        house.connect = partial(Connection, house)
+        house.connect = partial(connect, house)
         # Before anybody comes: what is remembered of tokens decides who may.
         await house.access.reread()
         await house.deploys.load()

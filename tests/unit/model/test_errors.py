@@ -60,7 +60,6 @@ def test_each_error_has_what_people_and_programs_need(cls: type[Error]) -> None:
     assert len(cls.remedy) > 8
     assert cls is Error or "remedy" in vars(cls), "a remedy of its own"
     assert getattr(errors, cls.__name__) is cls
-    assert cls.__name__ in errors.__all__
 
 
 @pytest.mark.parametrize("cls", ALL, ids=lambda cls: cls.__name__)

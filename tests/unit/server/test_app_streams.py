@@ -12,7 +12,7 @@ from squall.model.errors import NotFoundError
 from squall.model.ids import APP, AppId, make_id
 from squall.model.jsonable import to_json
 from squall.server import preparing
-from squall.server.api import Connection
+from squall.server.api import connect
 from squall.wire.codec import Kind
 from squall.wire.memory_channel import pair
 from squall.wire.session import Session
@@ -32,7 +32,7 @@ def test_an_app_that_has_run_does_not_end_because_no_node_is_there(
             noun = {**to_json(function("f")), "app": app, "id": f"{app}/f"}
             heard: list[tuple[Kind, dict[str, Any]]] = []
             near, far = pair()
-            Connection(house, far)
+            connect(house, far)
             head = {"app": app, **({"again": True} if again else {})}
             Session(near, dialer=True).open(
                 "app",

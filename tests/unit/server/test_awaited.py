@@ -12,7 +12,7 @@ from squall.model.errors import FunctionNotFound, TooManyInputs
 from squall.model.ids import APP, CALL, AppId, CallId, FunctionId, make_id
 from squall.model.jsonable import to_json
 from squall.server import awaited, node_events, preparing
-from squall.server.api import Connection
+from squall.server.api import connect
 from squall.server.house import House
 from squall.wire.codec import Kind
 from squall.wire.memory_channel import pair
@@ -34,7 +34,7 @@ class Machine:
 
     def __init__(self, house: House, of: str = "outer") -> None:
         near, far = pair()
-        Connection(house, far)
+        connect(house, far)
         self.heard: list[tuple[Kind, dict[str, Any]]] = []
         self.session = Session(near, dialer=True, on_open=lambda stream, _head, _frame: stream.end({}))
         row = {"container": "co-old", "function": f"{APP_ID}/{of}", "pid": 7}
@@ -59,7 +59,7 @@ class Machine:
 
 def open_app(house: House) -> Session:
     near, far = pair()
-    Connection(house, far)
+    connect(house, far)
     nouns = [
         {**to_json(function(name)), "app": APP_ID, "id": f"{APP_ID}/{name}"} for name in ("outer", "inner")
     ]

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from squall.model.ids import CALL, CallId, make_id
-from squall.server.api import Connection
+from squall.server.api import connect
 from squall.server.house import House
 from squall.server.records import FunctionRecord
 from squall.wire.codec import Frame, Kind
@@ -23,7 +23,7 @@ class Caller:
 
     def __init__(self, house: House, call: CallId, record: FunctionRecord) -> None:
         near, far = pair()
-        Connection(house, far)
+        connect(house, far)
         self.heard: list[Kind] = []
         self.session = Session(near, dialer=True)
         head = {"call": call, "fn": record.function.id, "verb": "map", "start": 0, "d": [1, 1]}
@@ -71,7 +71,7 @@ def test_a_call_whose_client_has_all_its_outcomes_ends_where_it_is_sent_again(tm
             noun = function("f")
             record = house.calls.functions[noun.id] = FunctionRecord(noun)
             near, far = pair()
-            Connection(house, far)
+            connect(house, far)
             call = CallId(make_id(CALL, now_ms=1, randomness=bytes(10)))
             head = {
                 "call": call,
