@@ -38,6 +38,9 @@ def as_a_user_with_few_descriptors(work: Callable[[], None]) -> None:
                 os.setresgid(own, own, own)
                 os.setresuid(own, own, own)
             signal.alarm(30)  # it must not outlive a test that gives up
+            os.closerange(
+                3, resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+            )  # what other tests hold is not counted here
             resource.setrlimit(resource.RLIMIT_NOFILE, (_DESCRIPTORS, _DESCRIPTORS))
             work()
             code = 0
