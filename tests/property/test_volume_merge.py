@@ -154,7 +154,7 @@ class VolumeMachine(RuleBasedStateMachine):
 
 
 def test_any_commits_of_several_writers_leave_what_doing_them_by_hand_would() -> None:
-    run_state_machine_as_test(  # type: ignore[no-untyped-call]  # hypothesis has no annotation there
+    run_state_machine_as_test(
         VolumeMachine, settings=settings(max_examples=200, stateful_step_count=30, deadline=None)
     )
 
@@ -230,5 +230,7 @@ def test_a_file_that_only_lies_elsewhere_is_a_doubt_and_stays_as_others_wrote_it
     before, after = Manifest((root, small("a", 0))), Manifest((root, small("a", 9), small("b", 3)))
     head = Manifest((root, small("a", 20, mtime_ns=5)))
     assert [doubt.path for doubt in doubts(before, after)] == ["a"]
-    assert merge(before, after, head, same={"a"}) == Manifest((root, small("a", 20, mtime_ns=5), small("b", 3)))
+    assert merge(before, after, head, same={"a"}) == Manifest(
+        (root, small("a", 20, mtime_ns=5), small("b", 3))
+    )
     assert merge(before, after, head) == after
