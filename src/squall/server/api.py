@@ -30,6 +30,7 @@ from squall.server import (
     listing,
     secret_streams,
     sharing_streams,
+    volume_streams,
 )
 from squall.server.addressing import Asked
 from squall.server.answers import answer_later
@@ -375,6 +376,24 @@ def secret(connection: Connection, stream: Stream, head: dict[str, Any], frame: 
     answer_later(connection.house, stream, answer())
 
 
+def volume(connection: Connection, stream: Stream, head: dict[str, Any], _frame: Frame) -> None:
+    """Something about volumes."""
+    caller = connection.container(stream) if stream.route else None
+
+    async def answer() -> None:
+        found, payload = await volume_streams.answer(connection.house, head, caller)
+        if stream.live:
+            stream.end(found, payload)
+
+    answer_later(connection.house, stream, answer())
+
+
+def volume_ephemeral(connection: Connection, stream: Stream, head: dict[str, Any], _frame: Frame) -> None:
+    """A volume without a name, for as long as this stream lives."""
+    house = connection.house
+    answer_later(house, stream, volume_streams.ephemeral(house, Asker(stream), head))
+
+
 HANDLERS: dict[str, Handler] = {
     "hello": hello,
     "echo": echo,
@@ -395,4 +414,6 @@ HANDLERS: dict[str, Handler] = {
     **dict.fromkeys(image_names.QUESTIONS, image_name),
     **dict.fromkeys(sharing_streams.QUESTIONS, shared),
     **dict.fromkeys(secret_streams.QUESTIONS, secret),
+    "volume.ephemeral": volume_ephemeral,
+    **dict.fromkeys(volume_streams.QUESTIONS, volume),
 }
