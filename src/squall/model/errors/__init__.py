@@ -89,6 +89,7 @@ Error                              SQ-1000
         QueueFull                  SQ-1935
     ContainerExited                SQ-1405
     ContainerStartError            SQ-1406
+        VolumeMountRefused         SQ-1954
     SandboxTerminatedError         SQ-1407
     SandboxFilesystemError         SQ-1408
     SnapshotCreationError          SQ-1409
@@ -134,6 +135,7 @@ Error                              SQ-1000
     BucketFailed                   SQ-1919
     DatabaseFailed                 SQ-1923
     QueueEmpty                     SQ-1936
+    VolumeNotCommitted             SQ-1953
 
 `builtins.TimeoutError` also catches TimeoutError and what is below it, `builtins.ConnectionError` also ConnectionError
 and what is below it, `queue.Full` also QueueFull, `queue.Empty` also QueueEmpty. Codes go by hundreds: 10 asked and general, 11 settings, 12 values, 13 calls, 14 containers, 15 images,
@@ -302,6 +304,10 @@ from squall.model.errors.values import (
     SerializationError as SerializationError,
     SourceChanged as SourceChanged,
     SourceTooLarge as SourceTooLarge,
+)
+from squall.model.errors.volume_mounts import (
+    VolumeMountRefused as VolumeMountRefused,
+    VolumeNotCommitted as VolumeNotCommitted,
 )
 
 # The names that users of this field know.
