@@ -29,6 +29,7 @@ from squall.server import (
     image_streams,
     listing,
     sharing_streams,
+    volume_streams,
 )
 from squall.server.addressing import Asked
 from squall.server.answers import answer_later
@@ -350,6 +351,20 @@ def shared(connection: Connection, stream: Stream, head: dict[str, Any], frame: 
     answer_later(connection.house, stream, work)
 
 
+def volume(connection: Connection, stream: Stream, head: dict[str, Any], _frame: Frame) -> None:
+    """Something about volumes."""
+    caller = connection.container(stream) if stream.route else None
+
+    async def answer() -> None:
+        found = await volume_streams.answer(connection.house, head, caller)
+        if stream.live and isinstance(found, dict):
+            stream.end(found)
+        elif stream.live:
+            stream.end({}, json.dumps(found).encode())
+
+    answer_later(connection.house, stream, answer())
+
+
 HANDLERS: dict[str, Handler] = {
     "hello": hello,
     "echo": echo,
@@ -369,4 +384,5 @@ HANDLERS: dict[str, Handler] = {
     **dict.fromkeys(image_streams.MESSAGES, image),
     **dict.fromkeys(image_names.QUESTIONS, image_name),
     **dict.fromkeys(sharing_streams.QUESTIONS, shared),
+    **dict.fromkeys(volume_streams.QUESTIONS, volume),
 }
