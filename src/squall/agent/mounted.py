@@ -67,8 +67,16 @@ class Mounted:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """What was committed last: the version that came of it, and what was there."""
+
+    version: int
+    stamps: dict[str, Stamp] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Pending:
-    """A commit that the server may have been told of. number, generation: whose; stamps: what it keeps."""
+    """A commit that the server may have been told of. changes: the layer; base: on which version; stamps: what was there."""
 
     id: str
     changes: str
@@ -109,17 +117,18 @@ class MountedDirectory:
             int(generation) for name, _, generation in found if name == str(number) and generation.isdecimal()
         )
 
-    def seen(self, number: int, generation: int) -> dict[str, Stamp]:
-        """What was there when it was committed last."""
+    def seen(self, number: int, generation: int) -> Seen | None:
+        """What was there when it was committed last; None where it never was."""
         try:
-            rows = json.loads(self._beside(number, generation, "seen").read_text())
-            return stamps_from_json(rows)
-        except (OSError, ValueError, TypeError):
-            return {}
+            plain = json.loads(self._beside(number, generation, "seen").read_text())
+            return Seen(version=int(plain["version"]), stamps=stamps_from_json(plain["stamps"]))
+        except (OSError, ValueError, TypeError, KeyError):
+            return None
 
-    def note_seen(self, number: int, generation: int, stamps: Mapping[str, Stamp]) -> None:
+    def note_seen(self, number: int, generation: int, seen: Seen) -> None:
         """Keep that; what was pending is over."""
-        _write(self._beside(number, generation, "seen"), stamps_to_json(stamps))
+        plain = {"version": seen.version, "stamps": stamps_to_json(seen.stamps)}
+        _write(self._beside(number, generation, "seen"), plain)
         self.drop_pending(number, generation)
 
     def pending(self, number: int, generation: int) -> Pending | None:

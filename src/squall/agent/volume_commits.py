@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from squall import faults
-from squall.agent.mounted import InContainer, Mounted, MountedDirectory, Pending
+from squall.agent.mounted import InContainer, Mounted, MountedDirectory, Pending, Seen
 from squall.blobs.at_once import at_once
 from squall.blobs.blob_store import BlobStore
 from squall.blobs.digest import Digest
@@ -27,12 +27,13 @@ from squall.blobs.upper_walk import UpperWalk, look_at_upper
 from squall.blobs.walk import How
 from squall.context.fresh import fresh_id
 from squall.model.errors import BlobMissing, ConnectionLost
-from squall.model.ids import CONTAINER
+from squall.model.ids import COMMIT
 from squall.runtime.spec import UID_RANGE
-from squall.wire.codec import Frame
+from squall.wire.codec import MAX_PAYLOAD, Frame
 from squall.wire.session import Session
 
 _LOOKS: Final = 3
+_INLINE: Final = MAX_PAYLOAD // 4
 
 _KEPT = faults.declare("volume.kept", "what a container wrote is kept as blobs, and no commit names it")
 _TELLING = faults.declare("volume.telling", "a commit is noted, and the server was not told of it")
@@ -58,6 +59,7 @@ class Whose:
     mounted: Mounted
     number: int
     generation: int
+    lower: str
 
     @property
     def volume(self) -> InContainer:
@@ -68,6 +70,11 @@ class Whose:
         """The directory in which the container's writes are."""
         place = self.directory.place(self.number, self.generation)
         return place / ("upper" if self.volume.way == "overlay" else "own")
+
+    @property
+    def below(self) -> Path | None:
+        """What shows below that."""
+        return Path(self.lower) if self.volume.way == "overlay" else None
 
     @property
     def how(self) -> How:
@@ -91,7 +98,7 @@ async def commit(whose: Whose, stores: Stores) -> int | None:
     directory, number, generation = whose.directory, whose.number, whose.generation
     before = await asyncio.to_thread(directory.seen, number, generation)
     now, at_ns = await look_settled(whose)
-    changes = changes_of(before, now)
+    changes = changes_of({} if before is None else before.stamps, now)
     if not changes.any:
         return last
     async with stores.leases.held():
@@ -99,15 +106,15 @@ async def commit(whose: Whose, stores: Stores) -> int | None:
             whose.written,
             stores.blobs,
             how=whose.how,
-            walk=lambda root, how: UpperWalk(root, how, changes),
+            walk=lambda root, how: UpperWalk(root, how, changes, lower=whose.below),
         )
         faults.point(_KEPT)
         if stores.far:
             await _send(taken.manifest, stores)
         pending = Pending(
-            id=fresh_id(CONTAINER),
+            id=fresh_id(COMMIT),
             changes=taken.manifest,
-            base=whose.volume.version,
+            base=whose.volume.version if before is None else before.version,
             stamps=seen_after(now, at_ns),
         )
         await asyncio.to_thread(directory.note_pending, number, generation, pending)
@@ -150,17 +157,20 @@ async def _tell(whose: Whose, stores: Stores, pending: Pending) -> int:
     }
     answer = await ask(stores, "volume.commit", head)
     faults.point(_COMMITTED)
-    await asyncio.to_thread(whose.directory.note_seen, whose.number, whose.generation, pending.stamps)
+    seen = Seen(version=int(answer.head()["version"]), stamps=pending.stamps)
+    await asyncio.to_thread(whose.directory.note_seen, whose.number, whose.generation, seen)
     faults.point(_NOTED)
-    return int(answer.head()["version"])
+    return seen.version
 
 
-async def ask(stores: Stores, name: str, head: dict[str, Any], payload: bytes = b"") -> Frame:
+async def ask(
+    stores: Stores, name: str, head: dict[str, Any], payload: bytes = b"", *, fds: tuple[int, ...] = ()
+) -> Frame:
     """What the server answers. Raises ConnectionLost where there is none, or it goes."""
     session = stores.session()
     if session is None:
         raise ConnectionLost("the server cannot be reached just now")
-    return await session.ask(name, head, payload)
+    return await session.ask(name, head, payload, fds=fds)
 
 
 async def _send(manifest: Digest, stores: Stores) -> None:
@@ -173,9 +183,22 @@ async def _send(manifest: Digest, stores: Stores) -> None:
     reader.end()
 
     async def send(digest: Digest) -> None:
-        await ask(stores, "blob.put", {"digest": digest}, await stores.blobs.get(digest))
+        await _put(stores, digest, await stores.blobs.get(digest))
 
     wanted = sorted(chunks)
     answer = await ask(stores, "blobs.missing", {}, json.dumps(wanted).encode())
     await at_once(send, {Digest(text) for text in json.loads(bytes(answer.payload))})
     await send(manifest)
+
+
+async def _put(stores: Stores, digest: Digest, data: bytes) -> None:
+    if len(data) <= _INLINE:
+        await ask(stores, "blob.put", {"digest": digest}, data)
+        return
+    fd = os.memfd_create("squall-blob")
+    try:
+        with open(fd, "wb", closefd=False) as file:
+            file.write(data)
+        await ask(stores, "blob.put", {"digest": digest}, fds=(fd,))
+    finally:
+        os.close(fd)

@@ -93,7 +93,9 @@ def _is_other_directory(before: Stamp | None, now: Stamp) -> bool:
 
 def _is_told(path: str, missing: set[str], now: Mapping[str, Stamp]) -> bool:
     """Whether the going of a path has to be told: not where all that is around it is told to be something else, or gone."""
-    return all(above not in missing and (above not in now or now[above].kind == "d") for above in _above(path))
+    return all(
+        above not in missing and (above not in now or now[above].kind == "d") for above in _above(path)
+    )
 
 
 def _above(path: str) -> Iterator[str]:

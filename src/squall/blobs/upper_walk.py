@@ -42,10 +42,16 @@ def look_at_upper(root: Path, notes: Notes) -> dict[str, Stamp]:
 
 
 class UpperWalk(Walk):
-    """A Walk through an upper directory that gives `changes` alone, with whiteouts for what is gone, and what is around them."""
+    """A Walk through an upper directory that gives `changes` alone, with whiteouts for what is gone, and what is around them.
 
-    def __init__(self, root: Path, how: How, changes: UpperChanges) -> None:
+    lower: what the overlay shows below it. A directory that hides what is there is told as whiteouts of just that: what others
+    have put into it since is not what its writer removed.
+    """
+
+    def __init__(self, root: Path, how: How, changes: UpperChanges, *, lower: Path | None = None) -> None:
         self._changes = changes
+        self._lower = lower
+        self._hiding: set[str] = set()
         self._gone: dict[str, set[bytes]] = {}
         for one in changes.gone:
             above, _, name = one.rpartition("/")
@@ -55,7 +61,7 @@ class UpperWalk(Walk):
     def _inside(self, fd: int, path: str) -> Iterator[Found]:
         there = set(map(os.fsencode, os.listdir(fd)))
         # What is there again has come since it was looked at, and is told of next time.
-        gone = self._gone.get(path, set()) - there
+        gone = (self._gone.get(path, set()) | self._hidden(path)) - there
         for name in sorted(there | gone):
             inner = name.decode("utf-8", "surrogateescape")
             inner = f"{path}/{inner}" if path else inner
@@ -65,8 +71,23 @@ class UpperWalk(Walk):
                 yield from self._within(fd, name, path)
 
     def _is_opaque(self, path: str, xattrs: dict[str, bytes]) -> bool:
-        # What was hidden once is gone; what others have put there since is not to be.
-        return path in self._changes.fresh and super()._is_opaque(path, xattrs)
+        # What is in a directory that hides shows nothing of below either.
+        inherited = path.rpartition("/")[0] in self._hiding and path != ""
+        if path in self._changes.fresh and (inherited or super()._is_opaque(path, xattrs)):
+            self._hiding.add(path)
+        return False
+
+    def _hidden(self, path: str) -> set[bytes]:
+        """The names below that this directory hides."""
+        if self._lower is None or path not in self._hiding:
+            return set()
+        where = os.path.join(os.fsencode(self._lower), path.encode("utf-8", "surrogateescape"))
+        if os.path.realpath(where) != where:
+            return set()  # a link is no directory, and leads to none of the volume's
+        try:
+            return set(os.listdir(where))
+        except (FileNotFoundError, NotADirectoryError):
+            return set()
 
 
 def _stamp(seen: os.stat_result, kind: Kind) -> Stamp:

@@ -28,6 +28,7 @@ from squall.server import (
     image_names,
     image_streams,
     listing,
+    mounted_volumes,
     sharing_streams,
     volume_streams,
 )
@@ -351,6 +352,13 @@ def shared(connection: Connection, stream: Stream, head: dict[str, Any], frame: 
     answer_later(connection.house, stream, work)
 
 
+def volume_here(connection: Connection, stream: Stream, head: dict[str, Any], _frame: Frame) -> None:
+    """Something about a volume that a container has."""
+    session = connection.session
+    container = connection.house.nodes.container_on(session, stream.route) if stream.route else None
+    answer_later(connection.house, stream, mounted_volumes.pass_on(session, container, stream, head))
+
+
 def volume(connection: Connection, stream: Stream, head: dict[str, Any], _frame: Frame) -> None:
     """Something about volumes."""
     caller = connection.container(stream) if stream.route else None
@@ -385,4 +393,5 @@ HANDLERS: dict[str, Handler] = {
     **dict.fromkeys(image_names.QUESTIONS, image_name),
     **dict.fromkeys(sharing_streams.QUESTIONS, shared),
     **dict.fromkeys(volume_streams.QUESTIONS, volume),
+    "volume.here": volume_here,
 }

@@ -124,6 +124,11 @@ class StatePaths:
         return self.state / "heads"
 
     @property
+    def shown(self) -> Path:
+        """Which versions of volumes templates were shown."""
+        return self.state / "shown"
+
+    @property
     def mounted(self) -> Path:
         """What containers have written to volumes, a directory for each container, until it is committed."""
         return self.state / "mounted"

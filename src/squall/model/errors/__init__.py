@@ -314,6 +314,10 @@ from squall.model.errors.values import (
     SourceChanged as SourceChanged,
     SourceTooLarge as SourceTooLarge,
 )
+from squall.model.errors.volume_mounts import (
+    VolumeMountRefused as VolumeMountRefused,
+    VolumeNotCommitted as VolumeNotCommitted,
+)
 from squall.model.errors.volumes import (
     VolumeBusy as VolumeBusy,
     VolumeNotFound as VolumeNotFound,
@@ -323,10 +327,6 @@ from squall.model.errors.volumes import (
     VolumePathTaken as VolumePathTaken,
     VolumeReadOnly as VolumeReadOnly,
     VolumeVersionNotFound as VolumeVersionNotFound,
-)
-from squall.model.errors.volume_mounts import (
-    VolumeMountRefused as VolumeMountRefused,
-    VolumeNotCommitted as VolumeNotCommitted,
 )
 
 # The names that users of this field know.
