@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from squall.context.marks import batch_of, methods, together_of
@@ -18,6 +18,7 @@ from squall.model.resources import DEFAULT_CPU_MILLI, DEFAULT_MEMORY_MIB, Limits
 from squall.sdk.amounts import asks_of, limits_of
 from squall.sdk.batched import batch_of_class
 from squall.sdk.secret import Secret, checked_secrets, uses_of
+from squall.sdk.volume_option import volumes_of
 
 MAIN = "__squall_main__"
 LEAST_STARTUP_S = 60.0
@@ -37,6 +38,7 @@ class Declared:
     by_value: bool
     main: str | None
     secrets: tuple[Secret, ...] = ()
+    volumes: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def is_generator(self) -> bool:
@@ -93,6 +95,7 @@ def declare(
             **_together(raw, name),
             start_path=os.environ.get(START_PATH_VARIABLE, ""),
         )
+        volumes = volumes_of(options.get("volumes"))
     except (TypeError, ValueError) as wrong:
         raise InvalidError(f"{decorator} of {name!r}: {wrong}") from None
     return Declared(
@@ -103,6 +106,7 @@ def declare(
         by_value=by_value,
         main=MAIN if is_main and has_file else None,
         secrets=secrets,
+        volumes=volumes,
     )
 
 

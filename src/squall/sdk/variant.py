@@ -14,10 +14,12 @@ from squall.model.resources import Resources
 from squall.model.secret import SecretUse
 from squall.model.variant import Changes, merged, varied, with_changes
 from squall.sdk.amounts import asks_of, limits_of
+from squall.sdk.blocking import run_blocking
 from squall.sdk.calls import Target
 from squall.sdk.declare import env_of, retries_of
 from squall.sdk.function import Function
 from squall.sdk.secret import checked_secrets, uses_of
+from squall.sdk.volume_option import mounts_of, volumes_of
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -109,6 +111,8 @@ def _changes(given: Mapping[str, Any]) -> Changes:
         found["secrets"] = to_json(_named(given["secrets"]))
     if "timeout" in given:
         found["timeout_s"] = float(given["timeout"])
+    if "volumes" in given:
+        found["volumes"] = to_json(run_blocking(mounts_of(volumes_of(given["volumes"]))))
     return found
 
 

@@ -28,6 +28,7 @@ from squall.server import (
     image_names,
     image_streams,
     listing,
+    mounted_volumes,
     secret_streams,
     sharing_streams,
     volume_streams,
@@ -376,6 +377,13 @@ def secret(connection: Connection, stream: Stream, head: dict[str, Any], frame: 
     answer_later(connection.house, stream, answer())
 
 
+def volume_here(connection: Connection, stream: Stream, head: dict[str, Any], _frame: Frame) -> None:
+    """Something about a volume that a container has."""
+    session = connection.session
+    container = connection.house.nodes.container_on(session, stream.route) if stream.route else None
+    answer_later(connection.house, stream, mounted_volumes.pass_on(session, container, stream, head))
+
+
 def volume(connection: Connection, stream: Stream, head: dict[str, Any], _frame: Frame) -> None:
     """Something about volumes."""
     caller = connection.container(stream) if stream.route else None
@@ -416,4 +424,5 @@ HANDLERS: dict[str, Handler] = {
     **dict.fromkeys(secret_streams.QUESTIONS, secret),
     "volume.ephemeral": volume_ephemeral,
     **dict.fromkeys(volume_streams.QUESTIONS, volume),
+    "volume.here": volume_here,
 }

@@ -65,7 +65,9 @@ _VOLUME: Final = frozenset(
         *("volume.entries", "volume.read"),
     }
 )
-FROM_CONTAINERS: Final = _CALL | _SHARE | _VOLUME | {"serve", "blobs.missing", "blob.put", "function.scale"}
+FROM_CONTAINERS: Final = (
+    _CALL | _SHARE | _VOLUME | {"serve", "blobs.missing", "blob.put", "function.scale", "volume.here"}
+)
 """What code in a container may ask for, over its agent's connection."""
 
 _ANYBODY: Final = frozenset({"hello", "echo", "authority", "enroll"})

@@ -99,6 +99,7 @@ Error                              SQ-1000
         QueueFull                  SQ-1935
     ContainerExited                SQ-1405
     ContainerStartError            SQ-1406
+        VolumeMountRefused         SQ-1954
     SandboxTerminatedError         SQ-1407
     SandboxFilesystemError         SQ-1408
     SnapshotCreationError          SQ-1409
@@ -147,6 +148,7 @@ Error                              SQ-1000
     MasterKeyUnusable              SQ-1942
     SecretUnreadable               SQ-1943
     VolumeNotMounted               SQ-1951
+    VolumeNotCommitted             SQ-1953
 
 `builtins.TimeoutError` also catches TimeoutError and what is below it, `builtins.ConnectionError` also ConnectionError
 and what is below it, `queue.Full` also QueueFull, `queue.Empty` also QueueEmpty, `builtins.FileNotFoundError` also
@@ -323,6 +325,10 @@ from squall.model.errors.values import (
     SerializationError as SerializationError,
     SourceChanged as SourceChanged,
     SourceTooLarge as SourceTooLarge,
+)
+from squall.model.errors.volume_mounts import (
+    VolumeMountRefused as VolumeMountRefused,
+    VolumeNotCommitted as VolumeNotCommitted,
 )
 from squall.model.errors.volumes import (
     VolumeBusy as VolumeBusy,
