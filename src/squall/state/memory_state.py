@@ -9,6 +9,7 @@ from pathlib import Path
 from squall.model.call import CallState, OutcomeKind
 from squall.model.errors import CallConflict, FeatureUnavailable, StoreClosed
 from squall.model.ids import AppId, CallId, ContainerId, FunctionId, NodeId, TokenId
+from squall.model.usage import day_of
 from squall.state.deploy_store import MemoryDeploys
 from squall.state.records import (
     MOST_NAMINGS,
@@ -32,6 +33,8 @@ from squall.state.records import (
 )
 from squall.state.sharing.memory_sharing import MemorySharing
 from squall.state.spans import Span, holds, joined, runs, without
+from squall.state.usage_days import KEEP_S
+from squall.state.usage_store import MemoryUsage
 
 
 @dataclass(slots=True)
@@ -45,7 +48,7 @@ class _Call:
         return [(start, self.chunks[start].stop) for start in sorted(self.chunks)]
 
 
-class MemoryState(MemoryDeploys, MemorySharing):
+class MemoryState(MemoryUsage, MemoryDeploys, MemorySharing):
     """A StateStore in dicts."""
 
     def __init__(self) -> None:
@@ -231,6 +234,7 @@ class MemoryState(MemoryDeploys, MemorySharing):
         self._open()
         for one in batch:
             if isinstance(one, ContainerRecord):
+                self._count(one)
                 self._containers[one.id] = one
             elif isinstance(one, BusyRecord):
                 self._busy[one.container, one.call, one.since_s] = one
@@ -367,6 +371,7 @@ class MemoryState(MemoryDeploys, MemorySharing):
         for container in gone:
             del self._containers[container]
         self._busy = {key: one for key, one in self._busy.items() if one.at_s >= ended_before_s}
+        self._forget_days(day_of(ended_before_s - KEEP_S))
         called = {known.record.function for known in self._calls.values()}
         used = {one.app for one in self._functions.values() if one.id in called}
         apps = [app.id for app in self._apps.values() if _before(app.ended_s, ended_before_s)]

@@ -10,6 +10,7 @@ from typing import Final
 from squall.model.call import CallState
 from squall.model.errors import StoreClosed
 from squall.model.ids import AppId, CallId, FunctionId, NodeId, TokenId
+from squall.model.usage import day_of
 from squall.state import access_rows, call_rows, dead_rows, naming_rows, noun_rows, usage_rows
 from squall.state.connection import Connection, Database
 from squall.state.deploy_store import RowDeploys
@@ -34,12 +35,14 @@ from squall.state.records import (
     Usage,
 )
 from squall.state.sharing.row_sharing import RowSharing
+from squall.state.usage_days import KEEP_S
+from squall.state.usage_store import RowUsage
 from squall.state.write_behind import WriteBehind
 
 _SWEPT_AT_ONCE: Final = 200
 
 
-class RowState(RowDeploys, RowSharing):
+class RowState(RowDeploys, RowSharing, RowUsage):
     """A StateStore in a database.
 
     One thread writes, in group commits; others read, so that a long read holds up no commit. `free` is called once
@@ -220,6 +223,7 @@ class RowState(RowDeploys, RowSharing):
         while spent := await self._readers.read(lambda db: noun_rows.list_spent_apps(db, ended_before_s)):
             await asyncio.gather(*(self._writer.send(partial(noun_rows.drop_app, app=app)) for app in spent))
             apps += len(spent)
+        await self._writer.send(lambda db: usage_rows.drop_days(db, day_of(ended_before_s - KEEP_S)))
         names = await self._writer.send(lambda db: naming_rows.drop_deleted(db, ended_before_s))
         return Swept(calls=calls, containers=containers, apps=apps, names=names)
 

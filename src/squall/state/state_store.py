@@ -28,9 +28,10 @@ from squall.state.records import (
     Usage,
 )
 from squall.state.sharing.store import SharingStore
+from squall.state.usage_store import UsageStore
 
 
-class StateStore(DeployStore, SharingStore, Protocol):
+class StateStore(DeployStore, SharingStore, UsageStore, Protocol):
     """What outlives the server. What was awaited is on record, whole; what failed is not, not even in part.
 
     Every write may be sent again: the second time changes nothing. A writer that is cancelled may or may not have
