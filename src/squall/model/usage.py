@@ -65,7 +65,7 @@ class Spend:
     def times(self, share: float) -> Spend:
         """A share of it; a container is in none of its shares."""
         return Spend(
-            **{name: getattr(self, name) * share for name in _FIELDS if name != "containers"}  # type: ignore[arg-type]  # all but the count are floats
+            **{name: getattr(self, name) * share for name in _FIELDS if name != "containers"}
         )
 
     def minus(self, other: Spend) -> Spend:

@@ -18,6 +18,7 @@ from squall.sdk.calls import Target
 from squall.sdk.client import Client
 from squall.sdk.code import pickled_function
 from squall.sdk.deploying import Deploying, DeployWish
+from squall.sdk.environments import environment_of
 from squall.sdk.image import Image
 from squall.sdk.image_ship import ImageShip
 from squall.sdk.running import RunningApp
@@ -78,7 +79,8 @@ class AppRun:
     async def open(self) -> None:
         """Ships what the server lacks, opens the app, and points its functions at it."""
         described = await self._ship()
-        head = {"app": self.id, "name": self._name(), "root": self._root}
+        head = {"app": self.id, "name": self._name(), "root": self._root, "tags": self._app.tags}
+        head["environment"] = environment_of(None)
         installer = self._images.installer
         self._running = RunningApp(self._client, head, described, installer, self._watcher.on_event)
         self._watcher.step("image", "making the image ready")

@@ -60,9 +60,12 @@ _READ: Final = frozenset(
         "logs",
         "node.list",
         "listen.get",
+        "usage.report",
+        "usage.summary",
+        "budget.list",
     }
 )
-_ADMIN: Final = frozenset({"blobs.collect", "join", "node.renew"})
+_ADMIN: Final = frozenset({"blobs.collect", "budget.set", "budget.remove", "join", "node.renew"})
 _ADMIN_PREFIXES: Final = ("token.", "node.", "listen.")
 
 

@@ -234,7 +234,7 @@ class MemoryState(MemoryUsage, MemoryDeploys, MemorySharing):
         self._open()
         for one in batch:
             if isinstance(one, ContainerRecord):
-                self._count(one)
+                self._count_days(one)
                 self._containers[one.id] = one
             elif isinstance(one, BusyRecord):
                 self._busy[one.container, one.call, one.since_s] = one

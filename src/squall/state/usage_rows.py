@@ -42,6 +42,21 @@ def list_busy(db: Connection, call: CallId) -> tuple[BusyRecord, ...]:
     )
 
 
+def list_busy_in(db: Connection, containers: Sequence[ContainerId]) -> tuple[BusyRecord, ...]:
+    """For which calls these containers were busy."""
+    rows = db.each(
+        "SELECT container, call, since_s, busy_s, at_s FROM busy WHERE container = ?",
+        [(one,) for one in sorted(containers)],
+    )
+    found = [
+        BusyRecord(
+            container=ContainerId(container), call=CallId(call), since_s=since_s, busy_s=busy_s, at_s=at_s
+        )
+        for container, call, since_s, busy_s, at_s in rows
+    ]
+    return tuple(sorted(found, key=lambda one: (one.container, one.call, one.since_s)))
+
+
 def list_usage(db: Connection, since_s: float, until_s: float) -> tuple[Usage, ...]:
     """Sums of the containers that ended in a time, by function."""
     rows = db.execute(

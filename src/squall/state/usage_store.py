@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 from squall.model.budget import Budget
@@ -29,6 +30,10 @@ class UsageStore(Protocol):
         """What containers that ended in that time took, by the call that they worked on, "" for none."""
         ...
 
+    async def busy_in(self, containers: Sequence[ContainerId]) -> tuple[BusyRecord, ...]:
+        """For which calls these containers were busy, as far as the calls are over."""
+        ...
+
     async def record_budget(self, budget: Budget) -> None:
         """Records a budget, in place of one that is for the same."""
         ...
@@ -53,6 +58,9 @@ class RowUsage:
 
     async def call_spends(self, *, since_s: float, until_s: float) -> CallSpends:
         return await self._readers.read(lambda db: usage_rows.list_call_spends(db, since_s, until_s))
+
+    async def busy_in(self, containers: Sequence[ContainerId]) -> tuple[BusyRecord, ...]:
+        return await self._readers.read(lambda db: usage_rows.list_busy_in(db, containers))
 
     async def record_budget(self, budget: Budget) -> None:
         await self._writer.send(lambda db: budget_rows.put_budget(db, budget))
@@ -92,6 +100,11 @@ class MemoryUsage:
                 busy[one.container].append((one.call, one.busy_s))
         return by_calls((ended[name], rows) for name, rows in busy.items())
 
+    async def busy_in(self, containers: Sequence[ContainerId]) -> tuple[BusyRecord, ...]:
+        self._open()
+        asked = set(containers)
+        return tuple(one for _, one in sorted(self._busy.items()) if one.container in asked)
+
     async def record_budget(self, budget: Budget) -> None:
         self._open()
         self._budgets[budget.key] = budget
@@ -104,7 +117,7 @@ class MemoryUsage:
         self._open()
         return tuple(self._budgets[key] for key in sorted(self._budgets))
 
-    def _count(self, record: ContainerRecord) -> None:
+    def _count_days(self, record: ContainerRecord) -> None:
         """A container is recorded, the first time or again: the days have what it took once."""
         known = self._containers.get(record.id)
         for bucket, spend in days_of(record):

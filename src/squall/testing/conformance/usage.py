@@ -75,6 +75,8 @@ async def what_calls_took_adds_up_to_what_their_containers_took(store: StateStor
     ]
     store.history([_RAN, other, *rows])
     await store.flush()
+    assert await store.busy_in([other.id, ContainerId("co-none")]) == tuple(rows[3:5])
+    assert await store.busy_in([]) == ()
     found = await store.call_spends(since_s=0.0, until_s=2 * DAY_S)
     assert set(found) == {"", "fc-1", "fc-2", "fc-3"}
     shared = found["fc-1"][Bucket(0, _LABELS, "H100")]
