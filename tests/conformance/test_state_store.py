@@ -20,6 +20,7 @@ from squall.testing.conformance import (
     image_names,
     sharing,
     state_store,
+    usage,
     volumes,
 )
 
@@ -45,6 +46,7 @@ async def make(kind: str, directory: Path, address: str) -> StateStore:
         *deploys.CHECKS,
         *sharing.CHECKS,
         *volumes.CHECKS,
+        *usage.CHECKS,
     ],
     ids=lambda check: check.__name__,
 )

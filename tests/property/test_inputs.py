@@ -195,6 +195,22 @@ class LifeOfInputs(RuleBasedStateMachine):
             known.where[index] = ("leased", attempt, container)
 
     @rule(call=calls)
+    def rest(self, call: CallId) -> None:
+        count = self.line.rest(call)
+        line = self.line.calls.get(call)
+        if line is None:
+            assert count == 0
+            return
+        assert count == sum(map(len, line.resting))
+        # What was tried, and is to be tried again, is given out; the rest is not.
+        assert all(part.attempt != line.first for part in line.waiting)
+
+    @rule()
+    def wake(self) -> None:
+        self.line.wake()
+        assert self.line.resting == 0
+
+    @rule(call=calls)
     def drop(self, call: CallId) -> None:
         known = self.model.pop(call, Model())
         working = self.line.drop(call)
@@ -234,7 +250,7 @@ class LifeOfInputs(RuleBasedStateMachine):
         for call, known in self.model.items():
             line = self.line.calls[call]
             seen: dict[int, tuple[str, int, ContainerId | None]] = {}
-            for part in line.waiting:
+            for part in (*line.waiting, *line.resting):
                 assert len(part) > 0
                 self.see(seen, part, ("waiting", part.attempt, None))
             for container in CONTAINERS:
@@ -256,7 +272,9 @@ class LifeOfInputs(RuleBasedStateMachine):
     @invariant()
     def counters_are_exact(self) -> None:
         places = [place for known in self.model.values() for place, _, _ in known.where.values()]
-        assert self.line.waiting == places.count("waiting")
+        assert self.line.waiting + self.line.resting == places.count("waiting")
+        resting = [part for line in self.line.calls.values() for part in line.resting]
+        assert self.line.resting == sum(map(len, resting))
         stale = [len(part) for _, part in self.all_held() if not self.line.is_current(part)]
         assert self.line.leased == places.count("leased") + sum(stale)
         for line in self.line.calls.values():

@@ -30,7 +30,11 @@ COMMANDS = {
     "dict": ("squall.cli.shared_dict:dict_", "Make Dicts, look into them, clear and delete them."),
     "queue": ("squall.cli.shared_queue:queue", "Make Queues, look into them, clear and delete them."),
     "secret": ("squall.cli.secret:secret", "Make secrets, change, list and delete them."),
-    "usage": ("squall.cli.usage:usage", "Show what functions took: core-seconds, GiB-seconds, GPU-seconds."),
+    "usage": (
+        "squall.cli.usage:usage",
+        "Show what functions, apps, tags, calls and days took, and what it costs.",
+    ),
+    "budget": ("squall.cli.budget:budget", "Set, list and remove budgets: how much may be spent."),
     "image": ("squall.cli.image:image", "Build images, look at them, fetch them, send them, remove them."),
     "shell": ("squall.cli.shell:shell", "Open a shell in a running container, or in an image."),
     "doctor": ("squall.cli.doctor:doctor", "Look at this machine: what each feature gets here, and why."),

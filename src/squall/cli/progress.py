@@ -21,6 +21,7 @@ _REASONS = {
     "machines_returning": "the server is new, and waits a moment for the machines that run its containers",
     "crash_backoff": "its containers keep ending; the next one starts in a moment",
     "image_building": "its image is being built",
+    "budget_reached": "a budget is used up; `squall budget list` says which",
     "retry_delay": "it waits for its next try",
 }
 

@@ -31,6 +31,7 @@ class WaitReason(StrEnum):
     NO_NODE = "no_node"
     CRASHING = "crash_backoff"
     RETURNING = "machines_returning"
+    BUDGET = "budget_reached"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

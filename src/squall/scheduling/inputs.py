@@ -43,7 +43,8 @@ class CallLine:
     """One call's inputs: those waiting, and how far it has come.
 
     first: the number of first attempts; above 1 for a call that was dropped while containers had inputs of it in hand, and
-    that has come again: what they say of it still is about attempts before.
+    that has come again: what they say of it still is about attempts before. resting: inputs whose first attempt is not given out
+    for now; whoever counts takes them for waiting.
     """
 
     id: CallId
@@ -54,6 +55,7 @@ class CallLine:
     ended_count: int = 0
     waiting: deque[Segment] = field(default_factory=deque)
     waiting_count: int = 0
+    resting: deque[Segment] = field(default_factory=deque)
     delayed: set[int] = field(default_factory=set)
     losses: dict[int, int] = field(default_factory=dict)
     kills: dict[int, int] = field(default_factory=dict)
@@ -89,6 +91,7 @@ class FunctionLine:
         self.calls: dict[CallId, CallLine] = {}
         self.leases: dict[ContainerId, list[Lease]] = {}
         self.waiting = 0
+        self.resting = 0
         self.leased = 0
         self.fenced = 0
         self._turns: deque[CallId] = deque()
@@ -241,6 +244,8 @@ class FunctionLine:
         line = self.calls.get(segment.call)
         if line is None:
             return 0
+        rested = bool(line.resting)
+        self._wake(line)
         found: list[Segment] = []
         for waiting in list(line.waiting):
             low, high = max(waiting.start, segment.start), min(waiting.stop, segment.stop)
@@ -251,7 +256,31 @@ class FunctionLine:
             self.leases.setdefault(container, []).append(Lease(found))
         adopted = sum(map(len, found))
         self.leased += adopted
+        if rested:
+            self.rest(segment.call)
         return adopted
+
+    def rest(self, call: CallId) -> int:
+        """Inputs of a call that were never tried are not given out until `wake`; what is to be tried again is. How many rest."""
+        line = self.calls.get(call)
+        if line is None or not line.waiting:
+            return 0 if line is None else sum(map(len, line.resting))
+        resting = [part for part in line.waiting if part.attempt == line.first]
+        line.waiting = deque(part for part in line.waiting if part.attempt != line.first)
+        count = sum(map(len, resting))
+        # Those that were given back stand before those that have never been given out.
+        line.resting = deque(sorted((*line.resting, *resting), key=lambda part: part.start))
+        line.waiting_count -= count
+        self.waiting -= count
+        self.resting += count
+        if count and not line.waiting:
+            self._turns.remove(call)
+        return sum(map(len, line.resting))
+
+    def wake(self) -> None:
+        """What rests waits again."""
+        for line in self.calls.values():
+            self._wake(line)
 
     def drop(self, call: CallId) -> list[tuple[ContainerId, Segment]]:
         """Forgets a call (ended, cancelled): nothing of it waits, and who is still working on it is told to stop."""
@@ -259,6 +288,7 @@ class FunctionLine:
         if line is None:
             return []
         self.waiting -= line.waiting_count
+        self.resting -= sum(map(len, line.resting))
         if call in self._turns:
             self._turns.remove(call)
         working: list[tuple[ContainerId, Segment]] = []
@@ -279,7 +309,8 @@ class FunctionLine:
         """Whether some of these inputs stand in line."""
         line = self.calls.get(part.call)
         return line is not None and any(
-            max(part.start, waiting.start) < min(part.stop, waiting.stop) for waiting in line.waiting
+            max(part.start, waiting.start) < min(part.stop, waiting.stop)
+            for waiting in (*line.waiting, *line.resting)
         )
 
     def unknown(self, part: Segment) -> Segment:
@@ -318,6 +349,12 @@ class FunctionLine:
     def _current(self, part: Segment) -> CallLine | None:
         line = self.calls.get(part.call)
         return line if line is not None and part.attempt >= line.first else None
+
+    def _wake(self, line: CallLine) -> None:
+        resting, line.resting = line.resting, deque()
+        for part in resting:
+            self.resting -= len(part)
+            self._offer(line, part)
 
     def _offer(self, line: CallLine, segment: Segment, *, first: bool = False) -> None:
         if not line.waiting:

@@ -83,7 +83,8 @@ class AppRun:
     async def open(self) -> None:
         """Ships what the server lacks, opens the app, and points its functions at it."""
         described = await self._ship()
-        head = {"app": self.id, "name": self._name(), "root": self._root}
+        head = {"app": self.id, "name": self._name(), "root": self._root, "tags": self._app.tags}
+        head["environment"] = self._environment
         payload = self._payload(described)
         self._running = RunningApp(self._client, head, payload, self._watcher.on_event)
         self._watcher.step("image", "making the image ready")

@@ -8,6 +8,7 @@ from typing import Any
 
 from squall.model.call import Verb
 from squall.model.errors import (
+    BudgetReached,
     Error,
     FunctionNotFound,
     InvalidError,
@@ -31,6 +32,7 @@ from squall.server import (
     mounted_volumes,
     secret_streams,
     sharing_streams,
+    usage,
     volume_streams,
 )
 from squall.server.addressing import Asked
@@ -176,6 +178,8 @@ async def _record_inputs(
     if function is not None:
         function.entering += 1
     try:
+        if function is not None:
+            await house.budgets.admit_durable(function, record.id)
         await house.variants.keep(record.function)
         await house.durable.submit(record, stream, head, frame)
     finally:
@@ -186,7 +190,10 @@ async def _record_inputs(
 
 
 def _take_inputs(house: House, record: CallRecord, head: dict[str, Any], frame: Frame) -> None:
-    house.calls.admit(record.function, inputs=len(head.get("d", ())), size_bytes=len(frame.payload))
+    count = len(head.get("d", ()))
+    function = house.calls.admit(record.function, inputs=count, size_bytes=len(frame.payload))
+    inside = record.stream is not None and bool(record.stream.route)
+    house.budgets.admit(function, inputs=count, went=bool(head.get("again")), inside=inside)
     house.calls.submit(record, head, frame)
 
 
@@ -198,6 +205,10 @@ def _take_more(house: House, record: CallRecord, frame: Frame) -> None:
         return
     try:
         _take_inputs(house, record, head, frame)
+    except BudgetReached as refused:
+        # What was taken before is finished, and the rest is answered: a map is not cut off.
+        house.budgets.refuse(record, head, frame, refused)
+        return
     except TooManyInputs as refused:
         if stream is None or refused.retry_after_s is None:
             raise
@@ -262,6 +273,17 @@ def question(connection: Connection, stream: Stream, head: dict[str, Any], _fram
         found = await QUESTIONS[head["t"]](connection.house, head)
         if stream.live:
             stream.end({}, json.dumps(found).encode())
+
+    answer_later(connection.house, stream, answer())
+
+
+def usage_question(connection: Connection, stream: Stream, head: dict[str, Any], _frame: Frame) -> None:
+    """What was taken and what it costs, or something to be done to budgets."""
+
+    async def answer() -> None:
+        found = await usage.QUESTIONS[head["t"]](connection.house, head)
+        if stream.live:
+            stream.end({}, json.dumps(found, ensure_ascii=False).encode())
 
     answer_later(connection.house, stream, answer())
 
@@ -413,6 +435,7 @@ HANDLERS: dict[str, Handler] = {
     "logs": logs,
     "container.exec": container_exec,
     **dict.fromkeys(QUESTIONS, question),
+    **dict.fromkeys(usage.QUESTIONS, usage_question),
     **dict.fromkeys(deploy_streams.STREAMS, deploy),
     **dict.fromkeys(deploy_streams.QUESTIONS, deploy_question),
     **dict.fromkeys(blob_streams.QUESTIONS, blob),

@@ -44,6 +44,10 @@ async def _make_ready(house: House, record: AppRecord, stream: Stream, *, ran: b
         # Its calls go on where they can: each node on which a container is placed is made ready then.
         _log.warning("the app %s goes on, and no node is ready for it: %s", record.id, problem)
     _tell(stream, {"opened": record.id})
+    labels = next((one.labels for one in record.functions.values()), None)
+    warning = house.budgets.warning_for(labels) if labels is not None and not ran else None
+    if warning is not None:
+        _tell(stream, {"note": warning})
 
 
 async def _add_functions(

@@ -15,6 +15,7 @@ from squall.model.function import Function, Scaling
 from squall.model.ids import APP, AppId, FunctionId, is_id
 from squall.model.jsonable import from_json, to_json
 from squall.model.parameters import checked, key_of
+from squall.model.usage import Labels
 from squall.server.calls import Calls
 from squall.server.capacity import Capacity
 from squall.server.nodes import AgentNodes
@@ -73,6 +74,8 @@ class Apps:
                 self._clock(),
                 root=str(head.get("root", "")),
                 pid=head.get("pid"),
+                tags={str(key): str(value) for key, value in dict(head.get("tags", {})).items()},
+                run_in=str(head.get("environment", "")),
             )
             self.apps[app] = record
         record.stream, record.gone_s = stream, None
@@ -102,6 +105,9 @@ class Apps:
             known = self._calls.functions.get(function.id)
             if known is None:
                 known = self._calls.functions[function.id] = FunctionRecord(function)
+                known.labels = Labels.of(
+                    record.environment or record.run_in, record.name, function.name, record.tags
+                )
                 added.append(known)
                 self.added(known)
             record.functions[function.name] = known
@@ -132,7 +138,7 @@ class Apps:
             )
         bound = replace(function, id=asked, name=f"{function.name}@{key}", values=found)
         record = self._calls.functions[asked] = FunctionRecord(
-            bound, pickled=known.pickled, bounds=known.bounds
+            bound, pickled=known.pickled, bounds=known.bounds, labels=known.labels
         )
         app.functions[bound.name] = record
         self.added(record)

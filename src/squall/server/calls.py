@@ -119,6 +119,8 @@ class Calls:
                 self._doubt(record, call.id, len(sizes) + block.start - fresh, fresh)
         if self.returning:
             outlived.welcome(self, record, call)
+        if record.refused is not None and call.durable:
+            record.line.rest(call.id)
         self.feed(record)
         self._end_if_done(record, call)
 

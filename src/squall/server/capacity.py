@@ -17,7 +17,7 @@ from squall.model.resources import Resources
 from squall.scheduling.gpu_choice import wishes
 from squall.scheduling.inputs import Lease
 from squall.scheduling.plan import plan_capacity
-from squall.scheduling.scale import RAMP_S, Demand
+from squall.scheduling.scale import PLATFORM_MOST, RAMP_S, Demand
 from squall.scheduling.view import ContainerView, FunctionView, Hold, Retire, StartOne
 from squall.server import hands
 from squall.server.calls import SLOW_S, Calls
@@ -43,6 +43,7 @@ class Capacity:
         self.placed_on: Callable[[NodeId, FunctionRecord], None] = lambda _node, _record: None
         self.looked: Callable[[], None] = lambda: None
         self.returning_s: Callable[[], float] = lambda: 0.0
+        self.most_containers = PLATFORM_MOST
         self.keep: Callable[[NodeId], tuple[ContainerId, ...]] = lambda _node: ()
 
     def wake(self) -> None:
@@ -161,9 +162,15 @@ class Capacity:
 
     def _look(self, record: FunctionRecord, now: float, nodes: tuple[Node, ...]) -> FunctionView:
         crashing_s, returning_s = max(0.0, record.crashing_until_s - now), self.returning_s()
-        bounds = record.bounds
+        scaling = record.bounds or record.function.scaling
+        if scaling.max_containers is None and self.most_containers != PLATFORM_MOST:
+            # Without a ceiling of its own it has the platform's.
+            ceiling = max(self.most_containers, scaling.min_containers)
+            scaling = replace(scaling, max_containers=ceiling)
         return FunctionView(
-            function=record.function if bounds is None else replace(record.function, scaling=bounds),
+            function=record.function
+            if scaling is record.function.scaling
+            else replace(record.function, scaling=scaling),
             demand=self._demand(record, now),
             containers=tuple(
                 ContainerView(
@@ -188,7 +195,8 @@ class Capacity:
         line = record.line
         counted = [worker for worker in record.workers.values() if not worker.retiring and not worker.silent]
         return Demand(
-            waiting=record.pending,
+            # For what rests until a budget opens, also on record, there is to be no container.
+            waiting=record.pending if record.refused is None else line.waiting,
             leased=line.leased,
             mean_s=record.pace.mean_s,
             oldest_wait_s=now - record.waiting_since_s if line.waiting else 0.0,

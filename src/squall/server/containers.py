@@ -74,6 +74,7 @@ class Containers:
             created_s=now,
             idle_since_s=now,
             progress_s=now,
+            labels=record.labels,
         )
         record.workers[container] = worker
         self._calls.workers[container] = worker

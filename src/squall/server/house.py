@@ -17,6 +17,7 @@ from squall.model.errors import Error, NotFoundError
 from squall.model.function import Function
 from squall.model.ids import AppId, CallId, FunctionId, NodeId
 from squall.model.node import Node
+from squall.scheduling.budgets import Standing
 from squall.scheduling.liveness import Patience
 from squall.server.access import Access
 from squall.server.addressing import Addressing
@@ -24,6 +25,7 @@ from squall.server.apps import Apps
 from squall.server.awaited import Awaited
 from squall.server.awake import Awake
 from squall.server.backups import Backups
+from squall.server.budgets import Budgets
 from squall.server.calls import Calls
 from squall.server.capacity import Capacity
 from squall.server.collecting import Collecting
@@ -40,6 +42,7 @@ from squall.server.node_events import NodeEvents
 from squall.server.nodes import AgentNodes, Event
 from squall.server.pending import PendingLimits
 from squall.server.permits import Caller
+from squall.server.price_file import PriceFile
 from squall.server.records import AppRecord, FunctionRecord, Worker
 from squall.server.sharing import Sharing
 from squall.server.slow_starts import why_waits
@@ -108,6 +111,7 @@ class House:
         )
         self.capacity = Capacity(self.calls, self.nodes, clock=self.clock)
         self.containers = Containers(self.calls, clock=self.clock, wake=self._wake)
+        self.capacity.most_containers = int(options.most_containers)
         self.containers.largest_value = options.max_value_bytes
         self.containers.most_losses = int(options.lost_retries)
         self.containers.slow_start_s = options.slow_start_s
@@ -133,10 +137,14 @@ class House:
         self._began_s = self._idle_since_s = self.clock()
         self._tasks = tasks
         self._answers: set[asyncio.Task[None]] = set()
-        self._introduce(Ledger(stores.state, self.durable, clock=self.clock), Awake(loop))
+        self.ledger = Ledger(stores.state, self.durable, clock=self.clock)
+        prices = PriceFile(Path(options.price_file) if options.price_file else stores.paths.prices)
+        self.budgets = Budgets(stores.state, self.calls, self.ledger, prices)
+        self._introduce(Awake(loop))
 
-    def _introduce(self, ledger: Ledger, awake: Awake) -> None:
+    def _introduce(self, awake: Awake) -> None:
         """Has the parts know each other: who is told of what."""
+        self.budgets.tell = self._tell_budget
         self.access.on_change = self._put_out
         self.node_events.dead_after_s = self.options.dead_after_s
         self.node_events.joined = self._on_joined
@@ -153,10 +161,10 @@ class House:
         self.calls.on_dropped = self._note_dropped
         self.calls.on_stopped = self._note_stopped
         self.calls.on_lease = awake.touch
-        self.calls.on_over = ledger.call_over
+        self.calls.on_over = self.ledger.call_over
         self.nodes.listen(self.node_events.take)
         self.nodes.on_logs = self.logs.take
-        self.containers.lifted = ledger.container_over
+        self.containers.lifted = self.ledger.container_over
         self.containers.changed = self._tell_progress
         self.containers.broken = self.capacity.kill
         self.containers.secrets = self.vault.values_for
@@ -209,6 +217,7 @@ class House:
             self.backups.run(),
             self.sharing.forget_unclaimed(),
             self.ephemeral_volumes.forget_unclaimed(self.volumes.without_name),
+            self.budgets.run(),
         )
 
     def touch(self) -> None:
@@ -328,9 +337,18 @@ class House:
         versions = await self.state.versions()
         await self.vault.sweep({*self.apps.apps, *(row.app for row in versions)}, now_s=now_s)
 
+    def _tell_budget(self, standing: Standing, line: str) -> None:
+        """A budget is nearly used up, or is: the clients of the apps that it is for are told."""
+        for app in self.apps.apps.values():
+            labels = next((one.labels for one in app.functions.values()), None)
+            covered = labels is not None and standing.budget.scope.covers(labels)
+            if covered and app.stream is not None and app.stream.live:
+                app.stream.send({"note": line})
+
     def _on_function(self, record: FunctionRecord) -> None:
         if record.function.secrets:
             record.function = self.vault.used_by(record.function)
+        self.budgets.note(record)
         self.node_events.claim(record)
         record.entering += 1
         self.spawn(self._resume(record))

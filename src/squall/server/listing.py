@@ -11,6 +11,7 @@ import time
 from dataclasses import asdict
 from typing import Any
 
+from squall.model.container import WaitReason
 from squall.model.deploy import MAIN_ENVIRONMENT, DeployedName
 from squall.model.errors import ConnectionLost, Error, NotFoundError
 from squall.model.ids import AppId, CallId, ContainerId, FunctionId
@@ -78,6 +79,16 @@ def waiting(house: House) -> list[dict[str, Any]]:
             oldest_s = round(house.clock() - record.waiting_since_s, 3)
             row = {"function": name, "inputs": record.line.waiting, "reason": why.reason, "words": why.words}
             rows.append({**row, "oldest_s": oldest_s})
+        if record.refused is not None and record.line.resting + record.paged:
+            rows.append(
+                {
+                    "function": name,
+                    "inputs": record.line.resting + record.paged,
+                    "reason": WaitReason.BUDGET,
+                    "words": house.budgets.waits_in_words(record.refused),
+                    "oldest_s": 0.0,
+                }
+            )
     return rows
 
 
@@ -150,7 +161,7 @@ def _function_row(app: AppRecord, known: FunctionRecord) -> dict[str, Any]:
         "state": app.state,
         "containers": len(known.workers),
         "calls": len(known.line.calls),
-        "waiting": known.line.waiting + known.paged,
+        "waiting": known.pending,
     }
 
 

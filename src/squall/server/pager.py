@@ -162,7 +162,7 @@ class Pager:
 
     async def _fill(self, name: FunctionId) -> None:
         while (function := self._calls.functions.get(name)) is not None and self._has_room(function):
-            pages = self._next(name, HIGH - function.line.waiting)
+            pages = self._next(name, HIGH - function.line.waiting - function.line.resting)
             if not pages:
                 self._queues.pop(name, None)
                 return
@@ -186,6 +186,6 @@ class Pager:
         return found
 
     def _has_room(self, function: FunctionRecord, *, large: bool = False) -> bool:
-        waiting = function.line.waiting
+        waiting = function.line.waiting + function.line.resting
         full = large or self._calls.pending_bytes >= MOST_BYTES
         return waiting < (FEW if full else HIGH)

@@ -90,9 +90,14 @@ _READ: Final = frozenset(
         "node.list",
         "listen.get",
         "secret.list",
+        "usage.report",
+        "usage.summary",
+        "budget.list",
     }
 )
-_ADMIN: Final = frozenset({"blobs.collect", "join", "node.renew", "secret.rotate"})
+_ADMIN: Final = frozenset(
+    {"blobs.collect", "budget.set", "budget.remove", "join", "node.renew", "secret.rotate"}
+)
 _ADMIN_PREFIXES: Final = ("token.", "node.", "listen.")
 
 

@@ -11,7 +11,9 @@ from squall.model.function import Function, Scaling
 from squall.model.gpu import Gpus
 from squall.model.ids import AppId, CallId, ContainerId, FunctionId, NodeId
 from squall.model.resources import Resources
+from squall.model.usage import Labels
 from squall.scheduling.arrivals import Arrivals
+from squall.scheduling.budgets import Standing
 from squall.scheduling.chunk import Pace, chunk_size, may_prefetch
 from squall.scheduling.inputs import FunctionLine, Segment
 from squall.scheduling.starts import Starts
@@ -109,6 +111,7 @@ class Worker:
     used_cpu_s: float | None = None
     used_byte_s: float = 0.0
     earlier_byte_s: float = 0.0
+    labels: Labels = Labels()
 
     def used(self, cpu_s: float, byte_s: float, *, now_s: float) -> None:
         """Its agent says what it has taken so far; one that comes after another begins to sum anew."""
@@ -143,6 +146,7 @@ class FunctionRecord:
     batch_is_awaited: whether it is looked again when the first of a batch has waited long enough.
     entering: how many calls are being recorded, or brought back from the record. bounds: what holds in place of the function's own
     while its version comes or goes. unstartable: what it was last that kept its containers from starting, as whoever waited was told.
+    labels: whose it is. refused: the budget for which it takes no new inputs.
     """
 
     function: Function
@@ -173,6 +177,8 @@ class FunctionRecord:
     entering: int = 0
     bounds: Scaling | None = None
     unstartable: tuple[bytes, OutcomeKind] | None = None
+    labels: Labels = Labels()
+    refused: Standing | None = None
 
     @property
     def held_back(self) -> bool:
@@ -213,14 +219,14 @@ class FunctionRecord:
     @property
     def pending(self) -> int:
         """How many inputs wait for it, in line and on record."""
-        return self.line.waiting + self.paged
+        return self.line.waiting + self.line.resting + self.paged
 
 
 @dataclass(slots=True, eq=False)
 class AppRecord:
     """One app: ephemeral ones live as long as the client's stream, a version of a deployed one until another has its place.
 
-    version, environment, tag, tags: of a deployed one. variants: the names of those that were asked for, by what was asked.
+    version, environment, tag: of a deployed one; run_in: the environment of the client of one that is not. variants: the names of those that were asked for, by what was asked.
     """
 
     id: AppId
@@ -236,6 +242,7 @@ class AppRecord:
     installer: dict[str, Any] = field(default_factory=dict, repr=False)
     version: int = 0
     environment: str = ""
+    run_in: str = ""
     tag: str = ""
     tags: dict[str, str] = field(default_factory=dict)
     variants: dict[str, str] = field(default_factory=dict, repr=False)

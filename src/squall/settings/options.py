@@ -150,6 +150,17 @@ class Options:
     result_keep_s: float = _option(
         7 * DAY_S, least=60.0, most=365 * DAY_S, means="how long results of spawned calls can be fetched"
     )
+    most_containers: int = _option(
+        100,
+        least=1,
+        most=100_000,
+        means="containers of one function at once, where its `max_containers` is not set",
+    )
+    # costs
+    price_file: str = _text(
+        wrong=lambda value: "" if not value or Path(value).is_absolute() else "must be an absolute path",
+        means="the table of prices by which usage has a cost; where it is not set, prices.toml in the state directory",
+    )
     # liveness
     heartbeat_s: float = _option(
         1.0, least=0.05, most=60.0, means="between two signs of life on a connection between our processes"

@@ -35,6 +35,11 @@ class StatePaths:
         return self.state / "config.toml"
 
     @property
+    def prices(self) -> Path:
+        """The operator's table of prices, TOML, where there is one."""
+        return self.state / "prices.toml"
+
+    @property
     def database(self) -> Path:
         return self.state / "squall.db"
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from squall.model.call import CallState, OutcomeKind
 from squall.model.errors import CallConflict, FeatureUnavailable, StoreClosed
 from squall.model.ids import AppId, CallId, ContainerId, FunctionId, NodeId, TokenId
+from squall.model.usage import day_of
 from squall.state.deploy_store import MemoryDeploys
 from squall.state.records import (
     MOST_NAMINGS,
@@ -33,6 +34,8 @@ from squall.state.records import (
 from squall.state.secret_store import MemorySecrets
 from squall.state.sharing.memory_sharing import MemorySharing
 from squall.state.spans import Span, holds, joined, runs, without
+from squall.state.usage_days import KEEP_S
+from squall.state.usage_store import MemoryUsage
 from squall.state.volumes.memory_volumes import MemoryVolumes
 
 
@@ -47,7 +50,7 @@ class _Call:
         return [(start, self.chunks[start].stop) for start in sorted(self.chunks)]
 
 
-class MemoryState(MemoryDeploys, MemorySecrets, MemorySharing, MemoryVolumes):
+class MemoryState(MemoryUsage, MemoryDeploys, MemorySecrets, MemorySharing, MemoryVolumes):
     """A StateStore in dicts."""
 
     def __init__(self) -> None:
@@ -233,6 +236,7 @@ class MemoryState(MemoryDeploys, MemorySecrets, MemorySharing, MemoryVolumes):
         self._open()
         for one in batch:
             if isinstance(one, ContainerRecord):
+                self._count_days(one)
                 self._containers[one.id] = one
             elif isinstance(one, BusyRecord):
                 self._busy[one.container, one.call, one.since_s] = one
@@ -369,6 +373,7 @@ class MemoryState(MemoryDeploys, MemorySecrets, MemorySharing, MemoryVolumes):
         for container in gone:
             del self._containers[container]
         self._busy = {key: one for key, one in self._busy.items() if one.at_s >= ended_before_s}
+        self._forget_days(day_of(ended_before_s - KEEP_S))
         called = {known.record.function for known in self._calls.values()}
         used = {one.app for one in self._functions.values() if one.id in called}
         apps = [app.id for app in self._apps.values() if _before(app.ended_s, ended_before_s)]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from typing import Final
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import replace
+from typing import Any, Final
 
 from squall.model.ids import AppId, ContainerId, FunctionId
 from squall.state.connection import Connection
@@ -16,11 +17,12 @@ from squall.state.records import (
     LayerRecord,
     LayerState,
 )
+from squall.state.usage_rows import labels_in, labels_text, put_days
 
 _AT_ONCE: Final = 1_000
 _CONTAINER: Final = (
     "id, function, started_s, ended_s, reason, peak_memory_bytes, cpu_s,"
-    " cpu_kept_s, memory_byte_s, memory_kept_byte_s, gpu_s, gpu_type"
+    " cpu_kept_s, memory_byte_s, memory_kept_byte_s, gpu_s, gpu_type, labels"
 )
 
 
@@ -95,15 +97,27 @@ def drop_app(db: Connection, app: AppId) -> None:
 
 
 def put_containers(db: Connection, containers: Sequence[ContainerRecord]) -> None:
-    """Adds or replaces containers."""
+    """Adds or replaces containers, and counts what they took on their days."""
+    now = {one.id: one for one in containers}
+    was = list(_known(db, now))
+    # What stands fast of one that is on record is not replaced, and counts as it is there.
+    now |= {one.id: replace(now[one.id], function=one.function, started_s=one.started_s) for one in was}
+    put_days(db, was, now.values())
     later = ", ".join(f"{name} = excluded.{name}" for name in _CONTAINER.split(", ")[3:])
     db.executemany(
-        f"INSERT INTO containers ({_CONTAINER}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608 - our own columns
+        f"INSERT INTO containers ({_CONTAINER}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608 - our own columns
         f" ON CONFLICT (id) DO UPDATE SET {later}",
         [
             (
                 *(c.id, c.function, c.started_s, c.ended_s, c.reason, c.peak_memory_bytes, c.cpu_s),
-                *(c.cpu_kept_s, c.memory_byte_s, c.memory_kept_byte_s, c.gpu_s, c.gpu_type),
+                *(
+                    c.cpu_kept_s,
+                    c.memory_byte_s,
+                    c.memory_kept_byte_s,
+                    c.gpu_s,
+                    c.gpu_type,
+                    labels_text(c.labels),
+                ),
             )
             for c in containers
         ],
@@ -117,22 +131,44 @@ def list_containers(db: Connection, function: FunctionId | None, limit: int) -> 
         " WHERE CAST(:function AS TEXT) IS NULL OR function = :function ORDER BY no DESC LIMIT :limit",
         {"function": function, "limit": limit},
     )
-    return tuple(
-        ContainerRecord(
-            id=ContainerId(container),
-            function=FunctionId(of),
-            started_s=started_s,
-            ended_s=ended_s,
-            reason=reason,
-            peak_memory_bytes=peak,
-            cpu_s=cpu_s,
-            cpu_kept_s=cpu_kept_s,
-            memory_byte_s=memory_byte_s,
-            memory_kept_byte_s=memory_kept_byte_s,
-            gpu_s=gpu_s,
-            gpu_type=gpu_type,
-        )
-        for container, of, started_s, ended_s, reason, peak, cpu_s, cpu_kept_s, memory_byte_s, memory_kept_byte_s, gpu_s, gpu_type in rows
+    return tuple(map(_container, rows))
+
+
+def _known(db: Connection, names: Collection[ContainerId]) -> Iterator[ContainerRecord]:
+    for row in db.each(f"SELECT {_CONTAINER} FROM containers WHERE id = ?", [(name,) for name in names]):  # noqa: S608 - our own columns
+        yield _container(row)
+
+
+def _container(row: Sequence[Any]) -> ContainerRecord:
+    (
+        container,
+        of,
+        started_s,
+        ended_s,
+        reason,
+        peak,
+        cpu_s,
+        cpu_kept_s,
+        byte_s,
+        kept_byte_s,
+        gpu_s,
+        gpu_type,
+        labels,
+    ) = row
+    return ContainerRecord(
+        id=ContainerId(container),
+        function=FunctionId(of),
+        started_s=started_s,
+        ended_s=ended_s,
+        reason=reason,
+        peak_memory_bytes=peak,
+        cpu_s=cpu_s,
+        cpu_kept_s=cpu_kept_s,
+        memory_byte_s=byte_s,
+        memory_kept_byte_s=kept_byte_s,
+        gpu_s=gpu_s,
+        gpu_type=gpu_type,
+        labels=labels_in(labels),
     )
 
 

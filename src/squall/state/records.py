@@ -10,6 +10,7 @@ from typing import Any, Final
 from squall.model.access import Scope, TokenKind
 from squall.model.call import CANCELLED_CODE, CallState, OutcomeKind, Verb
 from squall.model.ids import AppId, CallId, ContainerId, FunctionId, NamingId, NodeId, TokenId
+from squall.model.usage import Labels
 
 MOST_NAMINGS: Final = 100
 """How many meanings are remembered of one name of an image."""
@@ -182,6 +183,7 @@ class ContainerRecord:
 
     cpu_s: core-seconds used; cpu_kept_s: those that were kept for it. memory_byte_s: used memory in bytes times seconds;
     memory_kept_byte_s: what was kept for it. gpu_s: its devices times seconds, of gpu_type. None: nobody counted.
+    labels: whose it was.
     """
 
     id: ContainerId
@@ -196,6 +198,7 @@ class ContainerRecord:
     memory_kept_byte_s: float | None = None
     gpu_s: float | None = None
     gpu_type: str = ""
+    labels: Labels = Labels()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,6 +10,7 @@ from typing import Final
 from squall.model.call import CallState
 from squall.model.errors import StoreClosed
 from squall.model.ids import AppId, CallId, FunctionId, NodeId, TokenId
+from squall.model.usage import day_of
 from squall.state import access_rows, call_rows, dead_rows, naming_rows, noun_rows, usage_rows
 from squall.state.connection import Connection, Database
 from squall.state.deploy_store import RowDeploys
@@ -35,13 +36,15 @@ from squall.state.records import (
 )
 from squall.state.secret_store import RowSecrets
 from squall.state.sharing.row_sharing import RowSharing
+from squall.state.usage_days import KEEP_S
+from squall.state.usage_store import RowUsage
 from squall.state.volumes.row_volumes import RowVolumes
 from squall.state.write_behind import WriteBehind
 
 _SWEPT_AT_ONCE: Final = 200
 
 
-class RowState(RowDeploys, RowSecrets, RowSharing, RowVolumes):
+class RowState(RowDeploys, RowSecrets, RowSharing, RowUsage, RowVolumes):
     """A StateStore in a database.
 
     One thread writes, in group commits; others read, so that a long read holds up no commit. `free` is called once
@@ -222,6 +225,7 @@ class RowState(RowDeploys, RowSecrets, RowSharing, RowVolumes):
         while spent := await self._readers.read(lambda db: noun_rows.list_spent_apps(db, ended_before_s)):
             await asyncio.gather(*(self._writer.send(partial(noun_rows.drop_app, app=app)) for app in spent))
             apps += len(spent)
+        await self._writer.send(lambda db: usage_rows.drop_days(db, day_of(ended_before_s - KEEP_S)))
         names = await self._writer.send(lambda db: naming_rows.drop_deleted(db, ended_before_s))
         return Swept(calls=calls, containers=containers, apps=apps, names=names)
 

@@ -5,6 +5,7 @@ Error                              SQ-1000
     ExecutionError                 SQ-1002
     FeatureUnavailable             SQ-1003
         ImageStepUnavailable       SQ-1502
+        TunnelUnavailable          SQ-1626
     InvalidError                   SQ-1010
         UsageError                 SQ-1020
         ParameterInvalid           SQ-1022
@@ -18,6 +19,9 @@ Error                              SQ-1000
         ImageDocumentInvalid       SQ-1518
         ListenRefused              SQ-1623
         NameInvalid                SQ-1030
+        PricesInvalid              SQ-1045
+        PricesMissing              SQ-1046
+        BudgetInvalid              SQ-1047
         SharedNameInvalid          SQ-1931
         DictKeyInvalid             SQ-1932
         SecretVariableMissing      SQ-1941
@@ -31,6 +35,7 @@ Error                              SQ-1000
         DeployedAppNotFound        SQ-1031
         VersionNotFound            SQ-1032
         EnvironmentNotFound        SQ-1033
+        BudgetNotFound             SQ-1048
         ImageNameNotFound          SQ-1530
         BlobMissing                SQ-1910
         BucketMissing              SQ-1915
@@ -55,6 +60,7 @@ Error                              SQ-1000
         NodeRefused                SQ-1621
     PermissionDeniedError          SQ-1015
         ScopeMissing               SQ-1625
+        TunnelRefused              SQ-1627
         LevelRefused               SQ-1700
         BucketRefused              SQ-1914
         DatabaseRefused            SQ-1921
@@ -97,6 +103,8 @@ Error                              SQ-1000
         LayerTooLarge              SQ-1517
         DictFull                   SQ-1934
         QueueFull                  SQ-1935
+        BudgetReached              SQ-1049
+        TooManyTunnels             SQ-1628
     ContainerExited                SQ-1405
     ContainerStartError            SQ-1406
         VolumeMountRefused         SQ-1954
@@ -184,6 +192,13 @@ from squall.model.errors.asked import (
     SourceFileNotFound as SourceFileNotFound,
     SourceImportError as SourceImportError,
     UsageError as UsageError,
+)
+from squall.model.errors.budgets import (
+    BudgetInvalid as BudgetInvalid,
+    BudgetNotFound as BudgetNotFound,
+    BudgetReached as BudgetReached,
+    PricesInvalid as PricesInvalid,
+    PricesMissing as PricesMissing,
 )
 from squall.model.errors.calls import (
     AppStopped as AppStopped,
@@ -311,6 +326,11 @@ from squall.model.errors.stores import (
     StateDirectoryReadOnly as StateDirectoryReadOnly,
     StoreClosed as StoreClosed,
     TreeInvalid as TreeInvalid,
+)
+from squall.model.errors.tunnels import (
+    TooManyTunnels as TooManyTunnels,
+    TunnelRefused as TunnelRefused,
+    TunnelUnavailable as TunnelUnavailable,
 )
 from squall.model.errors.values import (
     ArgumentNotSerializable as ArgumentNotSerializable,

@@ -8,6 +8,7 @@ from squall.model.errors import Error, by_code
 from squall.model.errors.root import facts_of
 from squall.model.explanations.access import ACCESS
 from squall.model.explanations.asked import ASKED
+from squall.model.explanations.budgets import BUDGETS
 from squall.model.explanations.calls import CALLS
 from squall.model.explanations.containers import CONTAINERS
 from squall.model.explanations.deploys import DEPLOYS
@@ -16,11 +17,13 @@ from squall.model.explanations.machine import MACHINE
 from squall.model.explanations.secrets import SECRETS
 from squall.model.explanations.sharing import SHARING
 from squall.model.explanations.stores import STORES
+from squall.model.explanations.tunnels import TUNNELS
 from squall.model.explanations.values import VALUES
 from squall.model.explanations.volume_mounts import VOLUME_MOUNTS
 
 EXPLANATIONS: Final = {
     **ASKED,
+    **BUDGETS,
     **DEPLOYS,
     **VALUES,
     **CALLS,
@@ -28,6 +31,7 @@ EXPLANATIONS: Final = {
     **MACHINE,
     **ACCESS,
     **STORES,
+    **TUNNELS,
     **SHARING,
     **SECRETS,
     **VOLUME_MOUNTS,

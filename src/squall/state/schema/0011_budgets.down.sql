@@ -1,0 +1,3 @@
+DROP TABLE budgets;
+DROP TABLE usage_days;
+ALTER TABLE containers DROP COLUMN labels;
