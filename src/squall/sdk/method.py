@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, Protocol
 
 from squall.context.marks import METHOD, hook_of
 from squall.model.errors import InvalidError
+from squall.sdk.autoscaler import Update
 from squall.sdk.calls import Target
 from squall.sdk.declare import Declared
 from squall.sdk.hooks import enter_here, enter_here_async
@@ -82,6 +83,11 @@ class BoundMethod(Generic[P, R]):
     def spawn_map(self) -> SpawnMap[R]:
         """See `squall.Function`."""
         return SpawnMap(self)
+
+    @property
+    def update_autoscaler(self) -> Update:
+        """Changes the bounds of its object's containers; see `squall.Function`."""
+        return Update(self.target)
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """Runs it here, like `.local`."""

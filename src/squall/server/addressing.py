@@ -8,7 +8,10 @@ from typing import Any
 
 from squall.model.deploy import MAIN_ENVIRONMENT, Address, DeployedName, VersionState
 from squall.model.errors import DeployedAppNotFound, FunctionNotFound, TooManyInputs, VersionNotFound
+from squall.model.function import Function
 from squall.model.ids import AppId, CallId, FunctionId, call_of_input
+from squall.model.jsonable import to_json
+from squall.model.parameters import POOL
 from squall.model.variant import MARK, split_changes
 from squall.server.calls import Calls
 from squall.server.held import GoOn, Held
@@ -177,6 +180,7 @@ def as_found(version: Version) -> Mapping[str, Any]:
         name: {
             "is_generator": known.function.is_generator,
             "root": known.function.code.root,
+            **_of_class(known.function),
         }
         for name, known in sorted(_declared(version).items())
     }
@@ -190,5 +194,16 @@ def as_found(version: Version) -> Mapping[str, Any]:
     }
 
 
+def _of_class(function: Function) -> dict[str, Any]:
+    """What its objects are made with, and its methods; nothing of a plain function."""
+    if not function.methods:
+        return {}
+    return {
+        "methods": {one.name: one.is_generator for one in function.methods},
+        "parameters": [to_json(one) for one in function.parameters],
+        "values": function.values,
+    }
+
+
 def _declared(version: Version) -> dict[str, FunctionRecord]:
-    return {name: known for name, known in version.app.functions.items() if MARK not in name}
+    return {name: known for name, known in version.app.functions.items() if not {MARK, POOL} & set(name)}
