@@ -19,6 +19,7 @@ from squall.sdk.amounts import Amount
 from squall.sdk.autoscaler import Update
 from squall.sdk.calls import Target
 from squall.sdk.declare import Declared, declare
+from squall.sdk.inspected import Inspected
 from squall.sdk.method import CLASS, BoundMethod, named
 from squall.sdk.parameter import declared_parameters, starting_values
 
@@ -28,7 +29,7 @@ _CHANGES = "__squall_changes__"
 _INIT = "__squall_init__"
 
 
-class Cls(Generic[T]):
+class Cls(Inspected, Generic[T]):
     """A class whose objects live in containers: one that `@app.cls()` decorates, or one of a deployed app.
 
     from_name(app, name): that of a deployed app, without its code. of(Model): that which is decorated, where a type checker does
@@ -95,11 +96,7 @@ class Cls(Generic[T]):
     @property
     def update_autoscaler(self) -> Update:
         """Changes the bounds of its containers, of each set of parameters; see `squall.Function`. A method's changes those of its object."""
-        return Update(self.class_target, all_sets=True)
-
-    def class_target(self) -> Target:
-        """Where calls go of objects that have no other parameters. Raises what `Function.target` raises."""
-        raise NotImplementedError
+        return Update(self.target, all_sets=True)
 
     def _varied(self, changes: Changes) -> Cls[T]:
         raise NotImplementedError
@@ -148,7 +145,7 @@ class DeclaredClass(Cls[T]):
         """How a method was declared."""
         return self._methods[name]
 
-    def class_target(self) -> Target:
+    def target(self) -> Target:
         """Where calls go of objects that have no other parameters. Raises ExecutionError while the app does not run."""
         if self._target is None:
             here = in_container()
@@ -166,7 +163,7 @@ class DeclaredClass(Cls[T]):
         changes: Changes = vars(instance).get(_CHANGES, {})
         values = _values_of(instance)
         return target_of_set(
-            self.class_target(),
+            self.target(),
             changes,
             values if values != self.declared.noun.values else None,
             method,
@@ -201,9 +198,9 @@ class VariedClass(Cls[T]):
         """Its name within its app."""
         return self._base.name
 
-    def class_target(self) -> Target:
+    def target(self) -> Target:
         """See `Cls`."""
-        return target_of_set(self._base.class_target(), self._changes, None, "")
+        return target_of_set(self._base.target(), self._changes, None, "")
 
     def _varied(self, changes: Changes) -> Cls[T]:
         return VariedClass(self._base, merged(self._changes, changes))

@@ -68,10 +68,10 @@ class FoundClass(Cls[Any]):
         found: dict[str, bool] = told["methods"]
         return found
 
-    def class_target(self) -> Target:
+    def target(self) -> Target:
         """See `Cls`."""
         self.methods()
-        return target_of_set(self._target(), self._changes, None, "")
+        return target_of_set(self._own_target(), self._changes, None, "")
 
     def target_with(self, args: tuple[Any, ...], kwargs: dict[str, Any], method: str) -> Target:
         """Where calls go of an object that is made with these parameters. Raises ParameterInvalid."""
@@ -80,10 +80,10 @@ class FoundClass(Cls[Any]):
         own = tuple(from_json(Parameter, one) for one in told["parameters"])
         values = parameters.bound(own, args, kwargs, of=self.name)
         return target_of_set(
-            self._target(), self._changes, values if values != told["values"] else None, method
+            self._own_target(), self._changes, values if values != told["values"] else None, method
         )
 
-    def _target(self) -> Target:
+    def _own_target(self) -> Target:
         told, asked = self._asked.told, self._asked
         return Target(
             str(Address(told["environment"], asked.app, asked.name, asked.version)), told["root"], None

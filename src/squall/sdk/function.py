@@ -14,23 +14,24 @@ from squall.context.current import in_container
 from squall.model import function as nouns
 from squall.model.errors import ExecutionError
 from squall.model.function import Retries
-from squall.sdk import autoscaler
 from squall.sdk.amounts import Amount
 from squall.sdk.calls import Target
 from squall.sdk.declare import Declared
+from squall.sdk.inspected import Inspected
 from squall.sdk.verbs import ForEach, Mapped, Remote, RemoteItems, Spawn, SpawnMap
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 
-class Function(Generic[P, R]):
+class Function(Inspected, Generic[P, R]):
     """A function that runs in containers; `@app.function()` makes it, and calling it plainly runs it here.
 
     remote(...): its value, from a container; a generator function's items. remote_gen(...): the items of a generator
     function, each as it is yielded. local(...): runs it here. map(xs, ...), starmap(tuples), for_each(xs): many inputs in
     one call. spawn(...), spawn_map(xs): a call whose outcomes are fetched later, a `FunctionCall`.
     from_name(app, name): the same of a deployed app, without its code. update_autoscaler(...): changes the bounds of its containers while the app runs.
+    info(), stats(), get_current_stats(), logs(): what it is, how much it has to do, and what it has printed.
     Each has an awaited form: `await f.remote.aio(...)`. They raise what the function raises, ExecutionError while the app
     does not run, and errors of `squall.model.errors` for what stopped it.
     """
@@ -50,7 +51,6 @@ class Function(Generic[P, R]):
         self.for_each = ForEach(self.map)
         self.spawn: Spawn[P, R] = Spawn(self)
         self.spawn_map: SpawnMap[R] = SpawnMap(self)
-        self.update_autoscaler = autoscaler.Update(self.target)
 
     @staticmethod
     def from_name(

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, Protocol
 
 from squall.context.marks import METHOD, hook_of
 from squall.model.errors import InvalidError
-from squall.sdk.autoscaler import Update
 from squall.sdk.calls import Target
 from squall.sdk.declare import Declared
 from squall.sdk.hooks import enter_here, enter_here_async
+from squall.sdk.inspected import Inspected
 from squall.sdk.verbs import ForEach, Mapped, Remote, RemoteItems, Spawn, SpawnMap
 
 P = ParamSpec("P")
@@ -30,7 +30,7 @@ class Owner(Protocol):
         """Where calls of an object's method go."""
 
 
-class BoundMethod(Generic[P, R]):
+class BoundMethod(Inspected, Generic[P, R]):
     """A method of one object: it is called remotely by the verbs of a `squall.Function`, and called plainly it runs here.
 
     `.local(...)` and a plain call run the enter hooks of the object first, once. In the container of the object, where they
@@ -83,11 +83,6 @@ class BoundMethod(Generic[P, R]):
     def spawn_map(self) -> SpawnMap[R]:
         """See `squall.Function`."""
         return SpawnMap(self)
-
-    @property
-    def update_autoscaler(self) -> Update:
-        """Changes the bounds of its object's containers; see `squall.Function`."""
-        return Update(self.target)
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """Runs it here, like `.local`."""

@@ -22,6 +22,7 @@ from squall.wire.codec import Frame
 from squall.wire.stream import Stream
 
 MOST_HELD = 10_000
+_CALLABLE = frozenset({VersionState.SERVING, VersionState.DRAINING})
 _DEEPEST = 100
 
 
@@ -80,13 +81,20 @@ class Addressing:
             raise self.unknown(name)
         if number is None or number == serving.row.number:
             return serving
-        callable_now = {VersionState.SERVING, VersionState.DRAINING}
-        there = [one for one in self.versions.values() if one.deployed == name and one.state in callable_now]
+        there = [one for one in self.versions.values() if one.deployed == name and one.state in _CALLABLE]
         for one in there:
             if one.row.number == number:
                 return one
-        numbers = ", ".join(str(one.row.number) for one in there)
-        raise VersionNotFound(
+        raise self.no_version(name, number)
+
+    def no_version(self, name: DeployedName, number: int) -> VersionNotFound:
+        """The error for a version that takes no calls, with those that do."""
+        numbers = ", ".join(
+            str(one.row.number)
+            for one in self.versions.values()
+            if one.deployed == name and one.state in _CALLABLE
+        )
+        return VersionNotFound(
             f"version {number} of {name} takes no calls; there is: {numbers}",
             remedy=f"go back to it with `squall app rollback {name.app} {number}`, or name no version",
         )

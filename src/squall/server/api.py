@@ -26,9 +26,11 @@ from squall.server import (
     blob_streams,
     call_questions,
     deploy_streams,
+    function_questions,
     image_names,
     image_streams,
     listing,
+    log_questions,
     sharing_streams,
 )
 from squall.server.addressing import Asked
@@ -297,7 +299,8 @@ def image(connection: Connection, stream: Stream, head: dict[str, Any], frame: F
 def logs(connection: Connection, stream: Stream, head: dict[str, Any], _frame: Frame) -> None:
     """What containers have printed."""
     stream.on_frame = lambda frame: stream.end({}) if frame.kind is Kind.CANCEL and stream.live else None
-    answer_later(connection.house, stream, listing.logs(connection.house, stream, head))
+    caller = connection.container(stream) if stream.route else None
+    answer_later(connection.house, stream, log_questions.logs(connection.house, stream, head, caller))
 
 
 def call_question(connection: Connection, stream: Stream, head: dict[str, Any], frame: Frame) -> None:
@@ -335,12 +338,15 @@ def deploy(connection: Connection, stream: Stream, head: dict[str, Any], frame: 
     answer_later(house, stream, deploy_streams.STREAMS[head["t"]](house, stream, head, payload))
 
 
+_BY_CALLER: dict[str, deploy_streams.Ask] = {**deploy_streams.QUESTIONS, **function_questions.QUESTIONS}
+
+
 def deploy_question(connection: Connection, stream: Stream, head: dict[str, Any], _frame: Frame) -> None:
-    """A question about what is deployed, or something to be done to environments."""
+    """A question about functions and what is deployed, or something to be done to environments."""
     caller = connection.container(stream) if stream.route else None
 
     async def answer() -> None:
-        found = await deploy_streams.QUESTIONS[head["t"]](connection.house, head, caller)
+        found = await _BY_CALLER[head["t"]](connection.house, head, caller)
         if stream.live:
             stream.end({}, json.dumps(found, ensure_ascii=False).encode())
 
@@ -380,7 +386,7 @@ HANDLERS: dict[str, Handler] = {
     "container.exec": container_exec,
     **dict.fromkeys(QUESTIONS, question),
     **dict.fromkeys(deploy_streams.STREAMS, deploy),
-    **dict.fromkeys(deploy_streams.QUESTIONS, deploy_question),
+    **dict.fromkeys(_BY_CALLER, deploy_question),
     **dict.fromkeys(blob_streams.QUESTIONS, blob),
     **dict.fromkeys(access_streams.QUESTIONS, access),
     **dict.fromkeys(call_questions.QUESTIONS, call_question),

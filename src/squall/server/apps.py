@@ -106,7 +106,7 @@ class Apps:
         client is told, so that it says so too when it opens its app again. Raises FunctionNotFound, ParameterInvalid, and
         ResourceExhaustedError beyond MOST_POOLS.
         """
-        of, pool, key = asked.partition(POOL)
+        of, pool, _key = asked.partition(POOL)
         if pool and asked in self._calls.functions:
             return asked
         known = self._calls.functions.get(FunctionId(of))
@@ -114,14 +114,12 @@ class Apps:
         if known is None or app is None:
             raise FunctionNotFound(f"there is no function {asked!r} here, or its app has stopped")
         function = known.function
-        found = checked(function.parameters, values, of=function.name)
+        bound = bound_to(function, values)
         if not pool:
-            if found == function.values:
+            asked = bound.id
+            if bound is function or asked in self._calls.functions:
                 return asked
-            key, asked = key_of(found), FunctionId(f"{asked}{POOL}{key_of(found)}")
-            if asked in self._calls.functions:
-                return asked
-        if key != key_of(found):
+        if asked != bound.id:
             raise InvalidError(f"{asked!r} is not the name of {function.name} with these parameters")
         pools = sum(name.startswith(f"{function.name}{POOL}") for name in app.functions)
         if pools >= MOST_POOLS:
@@ -129,7 +127,6 @@ class Apps:
                 f"{function.name} has {pools} sets of parameters, each with containers of its own, and may have no more",
                 remedy="what differs from call to call is better an argument of its methods",
             )
-        bound = replace(function, id=asked, name=f"{function.name}{POOL}{key}", values=found)
         record = self._calls.functions[asked] = FunctionRecord(
             bound, pickled=known.pickled, bounds=known.bounds
         )
@@ -248,6 +245,15 @@ class Apps:
             "tag": record.tag,
             "tags": record.tags,
         }
+
+
+def bound_to(function: Function, values: Any) -> Function:
+    """What a class is with these values of its parameters; itself, where it is made with them anyway. Raises ParameterInvalid."""
+    found = checked(function.parameters, values, of=function.name)
+    if found == function.values:
+        return function
+    more = f"{POOL}{key_of(found)}"
+    return replace(function, id=FunctionId(function.id + more), name=function.name + more, values=found)
 
 
 def _scaled(function: Function, changed: dict[str, Any]) -> Scaling:

@@ -44,7 +44,12 @@ _SHARE: Final = frozenset(
         *("queue.put", "queue.get", "queue.back", "queue.items"),
     }
 )
-FROM_CONTAINERS: Final = _CALL | _SHARE | {"serve", "blobs.missing", "blob.put", "function.scale"}
+FROM_CONTAINERS: Final = (
+    _CALL
+    | _SHARE
+    | {"serve", "blobs.missing", "blob.put"}
+    | {"function.scale", "function.info", "function.stats"}
+)
 """What code in a container may ask for, over its agent's connection."""
 
 _ANYBODY: Final = frozenset({"hello", "echo", "authority", "enroll"})
@@ -54,6 +59,10 @@ _READ: Final = frozenset(
         "status",
         "app.list",
         "function.list",
+        "function.info",
+        "function.stats",
+        "function.calls",
+        "function.variants",
         "app.history",
         "environment.list",
         "container.list",
