@@ -13,8 +13,10 @@ from squall.model.function import Function
 from squall.model.ids import AppId, CallId, FunctionId
 from squall.model.parameters import POOL
 from squall.model.variant import MARK, read_changes, split_changes, varied
+from squall.server import listing
 from squall.server.addressing import Asked
 from squall.server.apps import bound_to
+from squall.server.deploys import told_of
 from squall.server.house import House
 from squall.server.records import AppRecord, FunctionRecord, Worker
 from squall.server.slow_starts import why_waits
@@ -75,10 +77,29 @@ def options_of(function: Function) -> dict[str, Any]:
     }
 
 
+async def app_info(house: House, head: dict[str, Any], _caller: Worker | None) -> dict[str, Any]:
+    """An app, its functions, and what is on record of its version."""
+    app = app_of(house, head)
+    row = next(row for row in listing.apps(house) if row["id"] == app.id)
+    version = house.deploys.versions.get(app.id)
+    functions = [
+        {
+            "function": known.function.name,
+            "kind": "class" if known.function.methods else "function",
+            "containers": len(known.workers),
+            "calls": len(known.line.calls),
+            "waiting": known.pending,
+        }
+        for known in app.functions.values()
+    ]
+    return {"app": row, "functions": functions, "version": {} if version is None else told_of(version.row)}
+
+
 async def stats(house: House, head: dict[str, Any], caller: Worker | None) -> dict[str, Any]:
     """How much a function has to do; of an app without a `name`, all its functions. With `recent`, how its last calls ended."""
     if "fn" in head or "name" in head:
-        found = [asked_function(house, head, caller)]
+        app, known = asked_function(house, head, caller)
+        found = [(app, one) for one in (known, *(_others(app, known) if "name" in head else ()))]
     else:
         app = app_of(house, head)
         found = [(app, known) for known in app.functions.values()]
@@ -131,10 +152,10 @@ async def calls(house: House, head: dict[str, Any], caller: Worker | None) -> di
         raise InvalidError(f"from 1 to {MOST_CALLS} calls are told of at once, not {limit!r}")
     app, known = asked_function(house, head, caller)
     await house.state.flush()
-    homes = [app.id]
+    homes: dict[AppId, int | None] = {app.id: app.version or None}
     if app.version and head.get("version") is None:
         versions = await house.state.versions(environment=app.environment, name=app.name)
-        homes = [row.app for row in versions[:_VERSIONS]]
+        homes = {row.app: row.number for row in versions[:_VERSIONS]}
     names = [known.function.name, *(one.function.name for one in _others(app, known))]
     found: dict[CallId, records.CallRecord] = {}
     for home in homes:
@@ -146,15 +167,15 @@ async def calls(house: House, head: dict[str, Any], caller: Worker | None) -> di
                 if running.function == function and running.id not in found:
                     found[running.id] = house.durable.summary(running, CallState.OPEN)
     newest = sorted(found.values(), key=lambda one: one.created_s, reverse=True)[:limit]
-    return {"calls": [_call_row(house, one) for one in newest]}
+    return {"calls": [_call_row(one, homes) for one in newest]}
 
 
-def _call_row(house: House, call: records.CallRecord) -> dict[str, Any]:
-    version = house.deploys.versions.get(AppId(call.function.partition("/")[0]))
+def _call_row(call: records.CallRecord, homes: Mapping[AppId, int | None]) -> dict[str, Any]:
+    app, _, name = call.function.partition("/")
     return {
         "call": call.id,
-        "function": call.function.partition("/")[2],
-        "version": None if version is None else version.row.number,
+        "function": name,
+        "version": homes[AppId(app)],
         "verb": str(call.verb),
         "parent": call.parent,
         "state": str(call.state),
@@ -255,6 +276,7 @@ def _where(app: AppRecord, known: FunctionRecord) -> dict[str, Any]:
 
 
 QUESTIONS: Final[Mapping[str, Ask]] = {
+    "app.info": app_info,
     "function.info": info,
     "function.stats": stats,
     "function.calls": calls,

@@ -99,6 +99,7 @@ def container_row(house: House, worker: Worker) -> dict[str, Any]:
         "id": worker.id,
         "function": worker.function.partition("/")[2],
         "app": worker.function.partition("/")[0],
+        **_whose(house, worker),
         "state": worker.state,
         "pid": worker.pid,
         "launcher_pid": worker.launcher_pid,
@@ -112,6 +113,14 @@ def container_row(house: House, worker: Worker) -> dict[str, Any]:
         "inputs": sum(lease.count for lease in held),
         "age_s": round(house.clock() - worker.created_s, 3),
     }
+
+
+def _whose(house: House, worker: Worker) -> dict[str, Any]:
+    """The name of a container's app, and where it is deployed."""
+    app = house.apps.apps.get(AppId(worker.function.partition("/")[0]))
+    if app is None:
+        return {"app_name": None, "environment": None, "version": None}
+    return {"app_name": app.name, "environment": app.environment or None, "version": app.version or None}
 
 
 async def app_list(house: House, _head: dict[str, Any]) -> dict[str, Any]:

@@ -75,7 +75,10 @@ async def _of_app(house: House, head: dict[str, Any]) -> dict[str, Any]:
         return {"deployed": (name.environment, name.app)}
     if head.get("only_deployed"):
         raise house.addressing.unknown(name)
-    return {"app": _log_app(house, asked)}
+    app = _log_app(house, asked)
+    if app == asked and app not in house.log_apps() and app not in house.apps.apps:
+        house.apps.find(asked)
+    return {"app": app}
 
 
 async def _homes(house: House, wish: dict[str, Any]) -> list[AppId]:

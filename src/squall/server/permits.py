@@ -58,6 +58,7 @@ _READ: Final = frozenset(
     {
         "status",
         "app.list",
+        "app.info",
         "function.list",
         "function.info",
         "function.stats",
