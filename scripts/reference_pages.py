@@ -15,7 +15,7 @@ from squall.cli.main import squall as program
 from squall.runtime.cgroup_plan import Cgroups
 from squall.runtime.host import Host, SubordinateIds
 from squall.runtime.rungs import rungs
-from squall.sdk import deploy, function_call, image_verbs, verbs
+from squall.sdk import autoscaler, deploy, function_call, image_verbs, verbs
 from squall.sdk.image_declared import Chain
 from squall.sdk.shared_object import SharedObject
 
@@ -63,7 +63,7 @@ _VERBS: dict[type, dict[str, Any]] = {
         "spawn": verbs.Spawn.__call__,
         "spawn_map": verbs.SpawnMap.__call__,
         "remote_gen": verbs.RemoteItems.__call__,
-        "update_autoscaler": squall.Function._update_autoscaler,
+        "update_autoscaler": autoscaler.Update.__call__,
     },
     squall.Image: {
         "publish": image_verbs.Publish.__call__,

@@ -1,38 +1,42 @@
-"""`squall app`: list apps, look at versions of deployed ones, go back to one, stop them."""
+"""`squall app`: list apps, look at them and their versions, go back to one, stop them."""
 
+import re
 import time
 from importlib import import_module
 from typing import Any
 
 import click
 
-from squall.cli.asking import any_client, running_client
+from squall.cli.amounts import seconds_in
+from squall.cli.asking import any_client, follow, running_client
+from squall.cli.functions import ENVIRONMENT, place_of, show_stats, text_of
+from squall.cli.logs import LogPrinter
 from squall.cli.progress import RunWatcher
 from squall.cli.screen import age, plain, say, say_json, say_table
 from squall.cli.traces import say_traceback
 from squall.model.deploy import STRATEGIES
 from squall.sdk.environments import environment_of
 
-_ENVIRONMENT = click.option(
-    "--env",
-    "environment",
-    metavar="ENVIRONMENT",
-    help="Where it is deployed, if not in the one that is meant.",
-)
-
 
 @click.group()
 def app() -> None:
-    """List apps, look at versions of deployed ones, go back to one, stop them."""
+    """List apps, look at them and their versions, go back to one, stop them."""
 
 
 @app.command("list")
 @click.option("--env", "environment", metavar="ENVIRONMENT", help="Only what is deployed there.")
+@click.option(
+    "--tag",
+    "tags",
+    metavar="KEY[=VALUE]",
+    multiple=True,
+    help="Only those with this tag, and this value of it.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON list.")
-def list_apps(*, environment: str | None, as_json: bool) -> None:
+def list_apps(*, environment: str | None, tags: tuple[str, ...], as_json: bool) -> None:
     """List the apps that run, and each version of deployed ones that has something to do."""
     apps = any_client().request("app.list")["apps"]
-    apps = [row for row in apps if environment in {None, row["environment"]}]
+    apps = [row for row in apps if environment in {None, row["environment"]} and _has(row["tags"], tags)]
     if as_json:
         say_json(apps)
         return
@@ -50,9 +54,79 @@ def list_apps(*, environment: str | None, as_json: bool) -> None:
     say_table(rows, deployed if any(row["version"] for row in rows) else own, empty="no apps")
 
 
+def _has(tags: dict[str, str], wanted: tuple[str, ...]) -> bool:
+    """Whether an app has these tags."""
+    pairs = [one.partition("=") for one in wanted]
+    return all(key in tags and (not equals or tags[key] == value) for key, equals, value in pairs)
+
+
+@app.command("info")
+@click.argument("name", metavar="APP")
+@ENVIRONMENT
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def info(*, name: str, environment: str | None, as_json: bool) -> None:
+    """Show what an APP (its name or id) is, and its functions."""
+    told = any_client().request("app.info", place_of(name, environment))
+    if as_json:
+        say_json(told)
+        return
+    row = told["app"]
+    about = {
+        "id": row["id"],
+        "state": row["state"],
+        "environment": row["environment"],
+        "version": row["version"],
+        "tag": row["tag"],
+        "tags": row["tags"],
+        "strategy": told["version"].get("strategy"),
+        "by": told["version"].get("who"),
+        "age": age(time.time() - row["created"]),
+        "containers": row["containers"],
+        "calls": row["calls"],
+    }
+    say(f"{plain(row['name'])}: {'deployed' if row['version'] else 'runs as long as its program'}")
+    shown = [
+        {"name": key, "value": text_of(value)} for key, value in about.items() if value not in (None, "", {})
+    ]
+    say_table(shown, ("name", "value"), empty="")
+    columns = ("function", "kind", "containers", "calls", "waiting")
+    say_table(told["functions"], columns, empty="no functions")
+
+
+@app.command("stats")
+@click.argument("name", metavar="APP")
+@ENVIRONMENT
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON list.")
+def stats(*, name: str, environment: str | None, as_json: bool) -> None:
+    """Show how much each function of an APP (its name or id) has to do.
+
+    recent, failed: inputs of its last 1,000 calls, and those of them that returned nothing.
+    """
+    head = {**place_of(name, environment), "recent": True}
+    rows = any_client().request("function.stats", head)["functions"]
+    say_json(rows) if as_json else show_stats(rows)
+
+
+@app.command("logs")
+@click.argument("name", metavar="APP")
+@ENVIRONMENT
+@click.option("--version", type=click.IntRange(min=1), help="Only of this version.")
+@click.option("-f", "--follow", "following", is_flag=True, help="Go on as more is printed.")
+@click.option("--since", default="", metavar="AGE", help="Only what is not older: 30s, 10m, 2h, 1d.")
+@click.option("-n", "--lines", default=1000, show_default=True, help="At most so many lines of the past.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line.")
+def logs(*, name: str, environment: str | None, as_json: bool, **wish: Any) -> None:
+    """Show what the containers of an APP (its name or id) have printed; of a deployed one, of its last versions."""
+    head = {**place_of(name, environment), "follow": wish["following"], "lines": wish["lines"]}
+    head["since"] = time.time() - seconds_in("--since", wish["since"]) if wish["since"] else None
+    if wish["version"] is not None:
+        head["version"] = wish["version"]
+    follow(any_client(), "logs", head, LogPrinter(as_json=as_json, wanted=re.compile("")).take)
+
+
 @app.command("history")
 @click.argument("name", metavar="APP")
-@_ENVIRONMENT
+@ENVIRONMENT
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON list.")
 def show_history(*, name: str, environment: str | None, as_json: bool) -> None:
     """List the versions of a deployed APP, the newest first. The last 100 are kept."""
@@ -81,7 +155,7 @@ def _copied(row: dict[str, Any]) -> str:
 @app.command("rollback")
 @click.argument("name", metavar="APP")
 @click.argument("version", metavar="[VERSION]", required=False, type=click.IntRange(min=1))
-@_ENVIRONMENT
+@ENVIRONMENT
 @click.option(
     "--strategy",
     type=click.Choice(STRATEGIES),
@@ -125,7 +199,7 @@ def rollback(*, name: str, version: int | None, quiet: bool, as_json: bool, **wi
 
 @app.command("stop")
 @click.argument("name", metavar="APP")
-@_ENVIRONMENT
+@ENVIRONMENT
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def stop_app(*, name: str, environment: str | None, as_json: bool) -> None:
     """Stop an APP (its name or id): its calls are cancelled, its containers ended.

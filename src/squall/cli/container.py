@@ -16,10 +16,19 @@ def container() -> None:
 
 
 @container.command("list")
+@click.argument("app", metavar="APP", required=False)
+@click.option("--env", "environment", metavar="ENVIRONMENT", help="Only of apps that are deployed there.")
+@click.option("--function", default="", help="Only of this function, its variants and other parameters.")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON list.")
-def list_containers(*, as_json: bool) -> None:
-    """List the containers that run."""
-    containers = running_client().request("container.list")["containers"]
+def list_containers(*, app: str | None, environment: str | None, function: str, as_json: bool) -> None:
+    """List the containers that run, of every app or of one APP (its name or id)."""
+    containers = [
+        row
+        for row in running_client().request("container.list")["containers"]
+        if app in {None, row["app"], row["app_name"]}
+        and environment in {None, row["environment"]}
+        and (not function or re.split("[~@]", row["function"])[0] == function)
+    ]
     if as_json:
         say_json(containers)
     else:

@@ -1,14 +1,25 @@
-"""`squall function`: list the functions of apps."""
+"""`squall function`: list the functions of apps, look at one, change the bounds of its containers."""
+
+import re
+import time
+from typing import Any
 
 import click
 
-from squall.cli.asking import any_client
-from squall.cli.screen import say_json, say_table
+from squall.cli.amounts import seconds_in
+from squall.cli.asking import any_client, follow, running_client
+from squall.cli.functions import asked, on_function, show_stats, text_of
+from squall.cli.logs import LogPrinter
+from squall.cli.screen import age, plain, say, say_json, say_table
+from squall.model.errors import UsageError
+from squall.sdk.autoscaler import OPTIONS, changes
+
+_BOUNDS = tuple(OPTIONS)
 
 
 @click.group()
 def function() -> None:
-    """List the functions of apps."""
+    """List the functions of apps, look at one, change the bounds of its containers."""
 
 
 @function.command("list")
@@ -24,3 +35,155 @@ def list_functions(*, name: str | None, environment: str | None, as_json: bool) 
         return
     columns = ("function", "app", "environment", "version", "state", "containers", "calls", "waiting")
     say_table(rows, columns, empty="no functions")
+
+
+@function.command("info")
+@on_function
+def info(*, app: str, name: str, environment: str | None, version: int | None, as_json: bool) -> None:
+    """Show what a FUNCTION or a class of an APP was declared as, and what holds now.
+
+    Of its variables the names are shown, and no values.
+    """
+    told = any_client().request("function.info", asked(app, name, environment, version))
+    if as_json:
+        say_json(told)
+        return
+    where = (
+        f"{told['app']} in {told['environment']}, version {told['version']}"
+        if told["version"]
+        else told["app"]
+    )
+    say(f"{plain(told['function'])}: a {told['kind']} of {plain(where)}")
+    rows = [("state", told["state"]), ("containers", told["containers"]), ("module", told["module"])]
+    methods = [one + (" (yields)" if yields else "") for one, yields in told["methods"].items()]
+    rows += [("methods", methods), ("parameters", told["parameters"]), ("values", told["values"])]
+    rows += [*told["options"].items(), ("variants", told["variants"])]
+    shown = [
+        {"name": key, "value": text_of(value)} for key, value in rows if value not in (None, [], {}, False)
+    ]
+    say_table(shown, ("name", "value"), empty="")
+
+
+@function.command("stats")
+@on_function
+def stats(*, app: str, name: str, environment: str | None, version: int | None, as_json: bool) -> None:
+    """Show how much a FUNCTION of an APP has to do, with its variants and other parameters.
+
+    recent, failed: inputs of its last 1,000 calls, and those of them that returned nothing.
+    """
+    head = {**asked(app, name, environment, version), "recent": True}
+    rows = any_client().request("function.stats", head)["functions"]
+    say_json(rows) if as_json else show_stats(rows)
+
+
+@function.command("calls")
+@on_function
+@click.option(
+    "-n", "--lines", default=100, show_default=True, type=click.IntRange(1, 1000), help="At most so many."
+)
+def list_calls(
+    *, app: str, name: str, environment: str | None, version: int | None, as_json: bool, lines: int
+) -> None:
+    """List the calls of a FUNCTION of an APP, the newest first."""
+    head = {**asked(app, name, environment, version), "limit": lines}
+    rows = any_client().request("function.calls", head)["calls"]
+    if as_json:
+        say_json(rows)
+        return
+    now_s = time.time()
+    shown = [
+        {
+            **row,
+            "inputs": "?" if row["inputs"] is None else row["inputs"],
+            "ago": age(now_s - row["created_s"]),
+            "took": "" if row["ended_s"] is None else f"{row['ended_s'] - row['created_s']:.1f} s",
+        }
+        for row in rows
+    ]
+    columns = ("call", "function", "version", "verb", "state", "inputs", "done", "failed", "ago", "took")
+    say_table(shown, columns, empty="no calls")
+
+
+@function.command("logs")
+@on_function
+@click.option("-f", "--follow", "following", is_flag=True, help="Go on as more is printed.")
+@click.option("--since", default="", metavar="AGE", help="Only what is not older: 30s, 10m, 2h, 1d.")
+@click.option("-n", "--lines", default=1000, show_default=True, help="At most so many lines of the past.")
+def logs(
+    *, app: str, name: str, environment: str | None, version: int | None, as_json: bool, **wish: Any
+) -> None:
+    """Show what the containers of a FUNCTION of an APP have printed, of its variants and other parameters too."""
+    head = asked(app, name, environment, version)
+    head["function"] = head.pop("name")
+    head["since"] = time.time() - seconds_in("--since", wish["since"]) if wish["since"] else None
+    head |= {"follow": wish["following"], "lines": wish["lines"]}
+    follow(any_client(), "logs", head, LogPrinter(as_json=as_json, wanted=re.compile("")).take)
+
+
+@function.command("variants")
+@on_function
+def list_variants(
+    *, app: str, name: str, environment: str | None, version: int | None, as_json: bool
+) -> None:
+    """List what a FUNCTION of an APP is called as: with other options, or of a class with other parameters."""
+    rows = any_client().request("function.variants", asked(app, name, environment, version))["variants"]
+    if as_json:
+        say_json(rows)
+        return
+    shown = [{**row, "values": text_of(row["values"]), "changed": text_of(row["changed"])} for row in rows]
+    say_table(shown, ("function", "values", "containers", "calls", "waiting", "changed"), empty="")
+
+
+@function.group("autoscaler")
+def autoscaler() -> None:
+    """Look at the bounds of a function's containers, or change them."""
+
+
+@autoscaler.command("settings")
+@on_function
+def settings(*, app: str, name: str, environment: str | None, version: int | None, as_json: bool) -> None:
+    """Show within which bounds the containers of a FUNCTION of an APP come and go."""
+    _say_bounds(
+        any_client().request("function.info", asked(app, name, environment, version)), as_json=as_json
+    )
+
+
+@autoscaler.command("update")
+@on_function
+@click.option("--min-containers", type=click.IntRange(min=0), help="So many are kept alive.")
+@click.option("--max-containers", type=click.IntRange(min=1), help="Never more than so many.")
+@click.option(
+    "--buffer-containers", type=click.IntRange(min=0), help="So many idle ones on top, while there is load."
+)
+@click.option(
+    "--scaledown-window", type=float, metavar="SECONDS", help="A container goes after so long without work."
+)
+def update(
+    *,
+    app: str,
+    name: str,
+    environment: str | None,
+    version: int | None,
+    as_json: bool,
+    **bounds: float | None,
+) -> None:
+    """Change these bounds of a FUNCTION of an APP, until the app ends or is deployed again.
+
+    Of a class they hold for all of its parameters; what is not named stays.
+    """
+    changed = changes(bounds)
+    if not changed:
+        raise UsageError("nothing is to be changed", remedy="name a bound, such as `--min-containers 1`")
+    client = running_client()
+    head = asked(app, name, environment, version)
+    told = client.request("function.info", head)
+    client.request("function.scale", {"fn": told["id"], "scaling": changed, "sets": True})
+    _say_bounds(client.request("function.info", head), as_json=as_json)
+
+
+def _say_bounds(told: dict[str, Any], *, as_json: bool) -> None:
+    bounds = {name: told["options"][name] for name in _BOUNDS}
+    if as_json:
+        say_json({"function": told["function"], **bounds})
+    else:
+        say_table([{"function": told["function"], **bounds}], ("function", *_BOUNDS), empty="")

@@ -11,7 +11,7 @@ from typing import Any
 
 from squall.model.errors import EntrypointNotFound, SourceFileNotFound
 from squall.sdk.app import App
-from squall.sdk.cls import Cls
+from squall.sdk.cls import DeclaredClass
 from squall.sdk.entrypoint import Flag, LocalEntrypoint, flags_of
 from squall.sdk.function import Function
 from squall.sdk.method import BoundMethod
@@ -163,7 +163,7 @@ def _from_text(text: str) -> ModuleType:
 def _callables(app: App) -> Iterator[tuple[str, Callable[[], Any]]]:
     """What of an app can be called by its name: functions, and methods of an object that is made without parameters."""
     for name, one in app.functions.items():
-        if isinstance(one, Cls):
+        if isinstance(one, DeclaredClass):
             for method in one.methods():
                 yield f"{name}.{method}", partial(one.method_of_its_own, method)
         else:

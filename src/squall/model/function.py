@@ -167,6 +167,8 @@ class Function:
         if self.max_batch and (self.side_by_side or self.single_use):
             other = "@squall.concurrent" if self.side_by_side else "single_use_containers"
             raise ValueError(f"@squall.batched and {other} do not go together")
+        if self.max_batch and len(self.methods) > 1:
+            raise ValueError("containers that join calls have one method, and the class has more")
         for what, seconds in (("timeout", self.timeout_s), ("startup_timeout", self.startup_timeout_s)):
             if not 1.0 <= seconds <= MAX_TIMEOUT_S:
                 raise ValueError(f"{what} is between 1 and {MAX_TIMEOUT_S:g} seconds, not {seconds}")

@@ -17,6 +17,8 @@ MOST_BYTES = 16 * 1024
 """How much the values of one pool may have together, in their JSON form."""
 MOST_BITS = 63
 KEY_LENGTH = 12
+POOL = "@"
+"""Stands between the name of a class and the key of the values that its objects are made with."""
 _BYTES = "base64"
 
 

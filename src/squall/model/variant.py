@@ -19,7 +19,9 @@ MARK: Final = "~"
 _SIGN: Final = "?"
 # Of these, what is not changed stays; of the others, a change takes the place of all.
 _PARTS: Final = frozenset({"asks", "limits", "scaling", "env"})
-_WHOLE: Final = frozenset({"gpu", "retries", "timeout_s", "secrets", "volumes"})
+_TOGETHER: Final = frozenset({"max_inputs", "target_inputs"})
+_JOINED: Final = frozenset({"max_batch", "batch_wait_s"})
+_WHOLE: Final = frozenset({"gpu", "retries", "timeout_s", "secrets", "volumes"}) | _TOGETHER | _JOINED
 
 Changes = Mapping[str, Any]
 """Fields of a function that differ, in their JSON form."""
@@ -69,17 +71,29 @@ def varied(function: Function, changes: Changes) -> Function:
             plain[key] = {**to_json(getattr(function, key)), **value}
         else:
             raise InvalidError(f"with_options of {function.name!r}: {key} has parts, and {value!r} has none")
+    said = f"{_verb(changes)} of {function.name!r}"
+    if _JOINED & changes.keys() and not function.max_batch:
+        raise InvalidError(
+            f"{said}: its code takes one input, and a batch is a list of them",
+            remedy="decorate it with `@squall.batched(...)`, below `@app.function()` or `@squall.method()`",
+        )
     plain["scaling"] = {**plain.get("scaling", {}), "min_containers": 0}
     try:
         found = from_json(Function, plain)
     except (ValueError, TypeError) as wrong:
-        raise InvalidError(f"with_options of {function.name!r}: {wrong}") from None
+        raise InvalidError(f"{said}: {wrong}") from None
     if found.is_generator and found.retries is not None:
-        raise InvalidError(
-            f"with_options of {function.name!r}: a generator cannot be retried: its consumer has taken items already"
-        )
+        raise InvalidError(f"{said}: a generator cannot be retried: its consumer has taken items already")
     mark = hashlib.sha256(_written(changes).encode()).hexdigest()[:8]
     return replace(found, name=f"{function.name}{MARK}{mark}", id=FunctionId(f"{function.id}{MARK}{mark}"))
+
+
+def _verb(changes: Changes) -> str:
+    """How users call what was changed."""
+    keys = changes.keys()
+    if keys <= _TOGETHER:
+        return "with_concurrency"
+    return "with_batching" if keys <= _JOINED else "with_options"
 
 
 def _written(changes: Changes) -> str:

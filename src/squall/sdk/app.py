@@ -14,7 +14,7 @@ from squall.model.errors import AlreadyExistsError, DeployedAppNotFound, Invalid
 from squall.model.function import Retries
 from squall.sdk.amounts import Amount
 from squall.sdk.blocking import run_blocking, run_here
-from squall.sdk.cls import Cls, declare_class
+from squall.sdk.cls import DeclaredClass, declare_class
 from squall.sdk.declare import declare
 from squall.sdk.deploy import Deploy
 from squall.sdk.entrypoint import LocalEntrypoint
@@ -67,7 +67,7 @@ class App:
         self.secrets = checked_secrets("App", secrets)
         self.volumes = dict(volumes or {})
         self.include_source = include_source
-        # A `Function` or a `Cls` each.
+        # A `Function` or a `DeclaredClass` each.
         self.functions: dict[str, Any] = {}
         self.entrypoints: dict[str, LocalEntrypoint] = {}
         self._run: AppRun | None = None
@@ -253,7 +253,7 @@ class App:
             )
         return RunContext(self, watcher)
 
-    def _add(self, name: str, function: Function[Any, Any] | Cls) -> None:
+    def _add(self, name: str, function: Function[Any, Any] | DeclaredClass[Any]) -> None:
         known = self.functions.get(name)
         if known is not None and _place(known) != _place(function) and not _is_notebook():
             raise AlreadyExistsError(
@@ -340,7 +340,7 @@ def _checked_tags(tags: Mapping[str, str] | None) -> dict[str, str]:
     return dict(tags)
 
 
-def _place(function: Function[Any, Any] | Cls) -> tuple[str, str]:
+def _place(function: Function[Any, Any] | DeclaredClass[Any]) -> tuple[str, str]:
     raw = function.__squall_function__
     return (raw.__module__, raw.__qualname__)
 

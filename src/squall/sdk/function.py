@@ -14,11 +14,10 @@ from squall.context.current import in_container
 from squall.model import function as nouns
 from squall.model.errors import ExecutionError
 from squall.model.function import Retries
-from squall.sdk import autoscaler
 from squall.sdk.amounts import Amount
 from squall.sdk.calls import Target
 from squall.sdk.declare import Declared
-from squall.sdk.face import Face
+from squall.sdk.inspected import Inspected
 from squall.sdk.secret import Secret
 from squall.sdk.verbs import ForEach, Mapped, Remote, RemoteItems, Spawn, SpawnMap
 
@@ -26,13 +25,14 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-class Function(Generic[P, R]):
+class Function(Inspected, Generic[P, R]):
     """A function that runs in containers; `@app.function()` makes it, and calling it plainly runs it here.
 
     remote(...): its value, from a container; a generator function's items. remote_gen(...): the items of a generator
     function, each as it is yielded. local(...): runs it here. map(xs, ...), starmap(tuples), for_each(xs): many inputs in
     one call. spawn(...), spawn_map(xs): a call whose outcomes are fetched later, a `FunctionCall`.
     from_name(app, name): the same of a deployed app, without its code. update_autoscaler(...): changes the bounds of its containers while the app runs.
+    info(), stats(), get_current_stats(), logs(): what it is, how much it has to do, and what it has printed.
     Each has an awaited form: `await f.remote.aio(...)`. They raise what the function raises, ExecutionError while the app
     does not run, and errors of `squall.model.errors` for what stopped it.
     """
@@ -52,7 +52,6 @@ class Function(Generic[P, R]):
         self.for_each = ForEach(self.map)
         self.spawn: Spawn[P, R] = Spawn(self)
         self.spawn_map: SpawnMap[R] = SpawnMap(self)
-        self.update_autoscaler = Face(self._update_autoscaler)
 
     @staticmethod
     def from_name(
@@ -96,7 +95,29 @@ class Function(Generic[P, R]):
         that was looked up, its verbs do.
         """
         options = {name: value for name, value in locals().items() if name != "self"}
-        made: Function[P, R] = importlib.import_module("squall.sdk.variant").variant_of(self, options)
+        variant = importlib.import_module("squall.sdk.variant")
+        made: Function[P, R] = variant.variant_of(self, variant.options_changed(self.name, options))
+        return made
+
+    def with_concurrency(self, *, max_inputs: int, target_inputs: int | None = None) -> Function[P, R]:
+        """The same function in containers of its own that work on so many inputs at once; see `with_options`.
+
+        max_inputs, target_inputs: as in `squall.concurrent`, which it need not be decorated with. Raises InvalidError.
+        """
+        variant = importlib.import_module("squall.sdk.variant")
+        changes = variant.concurrency_changed(self.name, max_inputs, target_inputs)
+        made: Function[P, R] = variant.variant_of(self, changes)
+        return made
+
+    def with_batching(self, *, max_batch_size: int, wait_ms: float) -> Function[P, R]:
+        """The same function, which `squall.batched` decorates, with batches of another size in containers of its own; see `with_options`.
+
+        max_batch_size, wait_ms: as in `squall.batched`. Raises InvalidError.
+        """
+        variant = importlib.import_module("squall.sdk.variant")
+        made: Function[P, R] = variant.variant_of(
+            self, variant.batching_changed(self.name, max_batch_size, wait_ms)
+        )
         return made
 
     def __repr__(self) -> str:
@@ -142,27 +163,6 @@ class Function(Generic[P, R]):
     def spec(self) -> nouns.Function:
         """What the decorator declared."""
         return self.declared.noun
-
-    async def _update_autoscaler(
-        self,
-        *,
-        min_containers: int | None = None,
-        max_containers: int | None = None,
-        buffer_containers: int | None = None,
-        scaledown_window: float | None = None,
-    ) -> None:
-        """Changes how many containers there are, from now until the app ends; what is None stays as it is.
-
-        min_containers, max_containers, buffer_containers, scaledown_window: as in `App.function`. The declaration is not
-        changed. Raises InvalidError for what is out of bounds, also together with what stays; nothing is changed then.
-        """
-        given = {
-            "min_containers": min_containers,
-            "max_containers": max_containers,
-            "buffer_containers": buffer_containers,
-            "scaledown_window": scaledown_window,
-        }
-        await autoscaler.update(self.target(), autoscaler.changes(given))
 
     def run_as(self, target: Target | None) -> None:
         """Where calls go from now on: the app runs, or has ended (None)."""

@@ -12,6 +12,7 @@ from squall.model.errors import InvalidError
 from squall.sdk.calls import Target
 from squall.sdk.declare import Declared
 from squall.sdk.hooks import enter_here, enter_here_async
+from squall.sdk.inspected import Inspected
 from squall.sdk.verbs import ForEach, Mapped, Remote, RemoteItems, Spawn, SpawnMap
 
 P = ParamSpec("P")
@@ -29,7 +30,7 @@ class Owner(Protocol):
         """Where calls of an object's method go."""
 
 
-class BoundMethod(Generic[P, R]):
+class BoundMethod(Inspected, Generic[P, R]):
     """A method of one object: it is called remotely by the verbs of a `squall.Function`, and called plainly it runs here.
 
     `.local(...)` and a plain call run the enter hooks of the object first, once. In the container of the object, where they

@@ -69,16 +69,42 @@ class Variant(Function[P, R]):
         return Variant(self._base, merged(self._changes, changes))
 
 
-def variant_of(function: Function[P, R], options: Mapping[str, Any]) -> Variant[P, R]:
-    """The function with these options; None leaves one as it is. Raises InvalidError that names the option."""
-    try:
-        changes = _changes({name: value for name, value in options.items() if value is not None})
-    except (TypeError, ValueError) as wrong:
-        raise InvalidError(f"with_options of {function.name!r}: {wrong}") from None
+def variant_of(function: Function[P, R], changes: Changes) -> Variant[P, R]:
+    """The function with these changes. Raises InvalidError for what it cannot have, where its code is."""
     made = function.varied(changes) if isinstance(function, Variant) else Variant(function, changes)
     if hasattr(function, "declared"):
         made.spec  # noqa: B018 - what cannot be is said here, where its code is, and not at the first call
     return made
+
+
+def options_changed(name: str, options: Mapping[str, Any]) -> Changes:
+    """What `with_options` changes of the function, or class, of this name; None leaves one as it is. Raises InvalidError that names the option."""
+    try:
+        return _changes({option: value for option, value in options.items() if value is not None})
+    except (TypeError, ValueError) as wrong:
+        raise InvalidError(f"with_options of {name!r}: {wrong}") from None
+
+
+def concurrency_changed(name: str, max_inputs: int, target_inputs: int | None) -> Changes:
+    """What `with_concurrency` changes. Raises InvalidError."""
+    try:
+        target = None if target_inputs is None else _count("target_inputs", target_inputs)
+        return {"max_inputs": _count("max_inputs", max_inputs), "target_inputs": target}
+    except TypeError as wrong:
+        raise InvalidError(f"with_concurrency of {name!r}: {wrong}") from None
+
+
+def batching_changed(name: str, max_batch_size: int, wait_ms: float) -> Changes:
+    """What `with_batching` changes. Raises InvalidError."""
+    try:
+        most = _count("max_batch_size", max_batch_size)
+    except TypeError as wrong:
+        raise InvalidError(f"with_batching of {name!r}: {wrong}") from None
+    if most < 1:
+        raise InvalidError(f"with_batching of {name!r}: max_batch_size is a number from 1 on, not {most}")
+    if isinstance(wait_ms, bool) or not isinstance(wait_ms, int | float):
+        raise InvalidError(f"with_batching of {name!r}: wait_ms is a number of milliseconds, not {wait_ms!r}")
+    return {"max_batch": most, "batch_wait_s": wait_ms / 1e3}
 
 
 _SCALING = ("max_containers", "buffer_containers")

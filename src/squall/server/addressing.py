@@ -8,7 +8,10 @@ from typing import Any
 
 from squall.model.deploy import MAIN_ENVIRONMENT, Address, DeployedName, VersionState
 from squall.model.errors import DeployedAppNotFound, FunctionNotFound, TooManyInputs, VersionNotFound
+from squall.model.function import Function
 from squall.model.ids import AppId, CallId, FunctionId, call_of_input
+from squall.model.jsonable import to_json
+from squall.model.parameters import POOL
 from squall.model.variant import MARK, split_changes
 from squall.server.calls import Calls
 from squall.server.held import GoOn, Held
@@ -19,6 +22,7 @@ from squall.wire.codec import Frame
 from squall.wire.stream import Stream
 
 MOST_HELD = 10_000
+_CALLABLE = frozenset({VersionState.SERVING, VersionState.DRAINING})
 _DEEPEST = 100
 
 
@@ -77,13 +81,20 @@ class Addressing:
             raise self.unknown(name)
         if number is None or number == serving.row.number:
             return serving
-        callable_now = {VersionState.SERVING, VersionState.DRAINING}
-        there = [one for one in self.versions.values() if one.deployed == name and one.state in callable_now]
+        there = [one for one in self.versions.values() if one.deployed == name and one.state in _CALLABLE]
         for one in there:
             if one.row.number == number:
                 return one
-        numbers = ", ".join(str(one.row.number) for one in there)
-        raise VersionNotFound(
+        raise self.no_version(name, number)
+
+    def no_version(self, name: DeployedName, number: int) -> VersionNotFound:
+        """The error for a version that takes no calls, with those that do."""
+        numbers = ", ".join(
+            str(one.row.number)
+            for one in self.versions.values()
+            if one.deployed == name and one.state in _CALLABLE
+        )
+        return VersionNotFound(
             f"version {number} of {name} takes no calls; there is: {numbers}",
             remedy=f"go back to it with `squall app rollback {name.app} {number}`, or name no version",
         )
@@ -177,6 +188,7 @@ def as_found(version: Version) -> Mapping[str, Any]:
         name: {
             "is_generator": known.function.is_generator,
             "root": known.function.code.root,
+            **_of_class(known.function),
         }
         for name, known in sorted(_declared(version).items())
     }
@@ -190,5 +202,16 @@ def as_found(version: Version) -> Mapping[str, Any]:
     }
 
 
+def _of_class(function: Function) -> dict[str, Any]:
+    """What its objects are made with, and its methods; nothing of a plain function."""
+    if not function.methods:
+        return {}
+    return {
+        "methods": {one.name: one.is_generator for one in function.methods},
+        "parameters": [to_json(one) for one in function.parameters],
+        "values": function.values,
+    }
+
+
 def _declared(version: Version) -> dict[str, FunctionRecord]:
-    return {name: known for name, known in version.app.functions.items() if MARK not in name}
+    return {name: known for name, known in version.app.functions.items() if not {MARK, POOL} & set(name)}

@@ -16,9 +16,10 @@ from squall.model.errors import (
     TooManyInputs,
     VersionError,
 )
-from squall.model.ids import CALL, AppId, CallId, FunctionId, is_id, is_input_id
+from squall.model.ids import CALL, AppId, CallId, is_id, is_input_id
 from squall.model.jsonable import from_json, to_json
 from squall.model.node import Node
+from squall.model.parameters import POOL
 from squall.model.variant import read_changes, split_changes
 from squall.server import (
     access_streams,
@@ -26,9 +27,11 @@ from squall.server import (
     blob_streams,
     call_questions,
     deploy_streams,
+    function_questions,
     image_names,
     image_streams,
     listing,
+    log_questions,
     mounted_volumes,
     secret_streams,
     sharing_streams,
@@ -42,7 +45,7 @@ from squall.server.connection import Connection, Handler
 from squall.server.house import House
 from squall.server.listing import QUESTIONS
 from squall.server.permits import OWNER, Caller, CallerKind, refusal
-from squall.server.records import CallRecord
+from squall.server.records import CallRecord, FunctionRecord
 from squall.settings.version import PROTOCOL, VERSION
 from squall.wire.channel import Channel
 from squall.wire.codec import Frame, Kind
@@ -125,8 +128,6 @@ def call(connection: Connection, stream: Stream, head: dict[str, Any], frame: Fr
             raise wrong
     if _waits_for_its_app(connection, stream, head, frame):
         return
-    if "with" in head:
-        house.apps.bind(FunctionId(head["fn"]), head["with"])
     verb = Verb(head.get("verb", "remote"))
     parent = str(head.get("parent", ""))
     parent = parent if is_input_id(parent) else ""
@@ -136,6 +137,8 @@ def call(connection: Connection, stream: Stream, head: dict[str, Any], frame: Fr
         house.addressing.keep(held, stream, frame, connection.on_open)
         return
     function = house.addressing.function(head["fn"], asked)
+    if "with" in head:
+        function = house.apps.bind(function, head["with"])
     record = CallRecord(*(name, function, verb), stream=stream, parent=parent, created_s=house.clock())
     if verb.durable:
         record.stream = None
@@ -254,6 +257,8 @@ def function_scale(connection: Connection, stream: Stream, head: dict[str, Any],
         return
     caller = connection.container(stream) if stream.route else None
     name = connection.house.addressing.function(head["fn"], Asked(CallId(""), caller=caller))
+    if "with" in head:
+        name = connection.house.apps.bind(name, head["with"])
     record = connection.house.calls.functions.get(name)
     if record is None:
         raise FunctionNotFound(f"there is no function {head['fn']!r} here, or its app has stopped")
@@ -262,8 +267,23 @@ def function_scale(connection: Connection, stream: Stream, head: dict[str, Any],
         asking = connection.house.calls.functions.get(worker.function) if worker is not None else None
         if asking is None or asking.function.app != record.function.app:
             raise PermissionDeniedError("a container may scale the functions of its own app, and no others")
-    scaling = connection.house.apps.scale(record, head["scaling"])
-    stream.end({"scaling": to_json(scaling)})
+    house = connection.house
+    sets = [record, *(_sets_of(house, record) if head.get("sets") else ())]
+    scaling = house.apps.scale(sets, head["scaling"])
+
+    async def answer() -> None:
+        await house.variants.keep_scaling(sets)
+        if stream.live:
+            stream.end({"scaling": to_json(scaling)})
+
+    answer_later(house, stream, answer())
+
+
+def _sets_of(house: House, record: FunctionRecord) -> list[FunctionRecord]:
+    """A class with other values of its parameters, as far as somebody has called it."""
+    app = house.apps.apps[record.function.app]
+    own = f"{record.function.name}{POOL}"
+    return [one for name, one in app.functions.items() if name.startswith(own)]
 
 
 def question(connection: Connection, stream: Stream, head: dict[str, Any], _frame: Frame) -> None:
@@ -316,7 +336,8 @@ def image(connection: Connection, stream: Stream, head: dict[str, Any], frame: F
 def logs(connection: Connection, stream: Stream, head: dict[str, Any], _frame: Frame) -> None:
     """What containers have printed."""
     stream.on_frame = lambda frame: stream.end({}) if frame.kind is Kind.CANCEL and stream.live else None
-    answer_later(connection.house, stream, listing.logs(connection.house, stream, head))
+    caller = connection.container(stream) if stream.route else None
+    answer_later(connection.house, stream, log_questions.logs(connection.house, stream, head, caller))
 
 
 def call_question(connection: Connection, stream: Stream, head: dict[str, Any], frame: Frame) -> None:
@@ -354,12 +375,15 @@ def deploy(connection: Connection, stream: Stream, head: dict[str, Any], frame: 
     answer_later(house, stream, deploy_streams.STREAMS[head["t"]](house, stream, head, payload))
 
 
+_BY_CALLER: dict[str, deploy_streams.Ask] = {**deploy_streams.QUESTIONS, **function_questions.QUESTIONS}
+
+
 def deploy_question(connection: Connection, stream: Stream, head: dict[str, Any], _frame: Frame) -> None:
-    """A question about what is deployed, or something to be done to environments."""
+    """A question about functions and what is deployed, or something to be done to environments."""
     caller = connection.container(stream) if stream.route else None
 
     async def answer() -> None:
-        found = await deploy_streams.QUESTIONS[head["t"]](connection.house, head, caller)
+        found = await _BY_CALLER[head["t"]](connection.house, head, caller)
         if stream.live:
             stream.end({}, json.dumps(found, ensure_ascii=False).encode())
 
@@ -437,7 +461,7 @@ HANDLERS: dict[str, Handler] = {
     **dict.fromkeys(QUESTIONS, question),
     **dict.fromkeys(usage.QUESTIONS, usage_question),
     **dict.fromkeys(deploy_streams.STREAMS, deploy),
-    **dict.fromkeys(deploy_streams.QUESTIONS, deploy_question),
+    **dict.fromkeys(_BY_CALLER, deploy_question),
     **dict.fromkeys(blob_streams.QUESTIONS, blob),
     **dict.fromkeys(access_streams.QUESTIONS, access),
     **dict.fromkeys(call_questions.QUESTIONS, call_question),

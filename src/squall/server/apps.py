@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -14,7 +14,7 @@ from squall.model.errors import FunctionNotFound, InvalidError, NotFoundError, R
 from squall.model.function import Function, Scaling
 from squall.model.ids import APP, AppId, FunctionId, is_id
 from squall.model.jsonable import from_json, to_json
-from squall.model.parameters import checked, key_of
+from squall.model.parameters import POOL, checked, key_of
 from squall.model.usage import Labels
 from squall.server.calls import Calls
 from squall.server.capacity import Capacity
@@ -113,30 +113,34 @@ class Apps:
             record.functions[function.name] = known
         return added
 
-    def bind(self, asked: FunctionId, values: Any) -> None:
-        """Makes known what a class is with these values of its parameters: a function with containers of its own.
+    def bind(self, asked: FunctionId, values: Any) -> FunctionId:
+        """What a class is with these values of its parameters: a function with containers of its own, made where there is none.
 
-        Its id is that of the class, "@", and the key of the values. The client is told, so that it says so too when it opens
-        its app again. Raises FunctionNotFound, ParameterInvalid, and ResourceExhaustedError beyond MOST_POOLS.
+        asked: the id of the class, or with "@" and the key of the values behind it that of the function, as this gives it. The
+        client is told, so that it says so too when it opens its app again. Raises FunctionNotFound, ParameterInvalid, and
+        ResourceExhaustedError beyond MOST_POOLS.
         """
-        if asked in self._calls.functions:
-            return
-        of, _, key = asked.partition("@")
+        of, pool, _key = asked.partition(POOL)
+        if pool and asked in self._calls.functions:
+            return asked
         known = self._calls.functions.get(FunctionId(of))
         app = self.apps.get(known.function.app) if known is not None else None
         if known is None or app is None:
             raise FunctionNotFound(f"there is no function {asked!r} here, or its app has stopped")
         function = known.function
-        found = checked(function.parameters, values, of=function.name)
-        if key != key_of(found):
+        bound = bound_to(function, values)
+        if not pool:
+            asked = bound.id
+            if bound is function or asked in self._calls.functions:
+                return asked
+        if asked != bound.id:
             raise InvalidError(f"{asked!r} is not the name of {function.name} with these parameters")
-        pools = sum(name.startswith(f"{function.name}@") for name in app.functions)
+        pools = sum(name.startswith(f"{function.name}{POOL}") for name in app.functions)
         if pools >= MOST_POOLS:
             raise ResourceExhaustedError(
                 f"{function.name} has {pools} sets of parameters, each with containers of its own, and may have no more",
                 remedy="what differs from call to call is better an argument of its methods",
             )
-        bound = replace(function, id=asked, name=f"{function.name}@{key}", values=found)
         record = self._calls.functions[asked] = FunctionRecord(
             bound, pickled=known.pickled, bounds=known.bounds, labels=known.labels
         )
@@ -144,24 +148,22 @@ class Apps:
         self.added(record)
         if app.stream is not None and app.stream.live:
             app.stream.send({"bound": to_json(bound)})
+        return asked
 
-    def scale(self, known: FunctionRecord, changed: dict[str, Any]) -> Scaling:
-        """Changes bounds of a function's containers until its app ends, and gives all of them.
+    def scale(self, sets: Sequence[FunctionRecord], changed: dict[str, Any]) -> Scaling:
+        """Changes bounds of a function's containers until its app ends, and gives all of them. sets: it, and others alike.
 
         The client is told, so that it says so too when it opens its app again. Raises InvalidError for what is out of
         bounds; nothing is changed then.
         """
-        old = {field: value for field, value in asdict(known.function.scaling).items() if value is not None}
-        try:
-            scaling = from_json(Scaling, {**old, **changed})
-        except ValueError as problem:
-            raise InvalidError(f"{known.function.name} cannot be scaled so: {problem}") from problem
-        known.function = replace(known.function, scaling=scaling)
-        app = self.apps.get(known.function.app)
-        if app is not None and app.stream is not None and app.stream.live:
-            app.stream.send({"scaled": known.function.name, "scaling": to_json(scaling)})
+        changes = [(known, _scaled(known.function, changed)) for known in sets]
+        for known, scaling in changes:
+            known.function = replace(known.function, scaling=scaling)
+            app = self.apps.get(known.function.app)
+            if app is not None and app.stream is not None and app.stream.live:
+                app.stream.send({"scaled": known.function.name, "scaling": to_json(scaling)})
         self._capacity.wake()
-        return scaling
+        return changes[0][1]
 
     async def make_ready(
         self, record: AppRecord, functions: list[FunctionRecord], tell: Callable[[dict[str, Any]], None]
@@ -263,3 +265,21 @@ class Apps:
 
 async def _none_seen(_record: AppRecord, _functions: list[FunctionRecord]) -> None:
     """There are no secrets."""
+
+
+def bound_to(function: Function, values: Any) -> Function:
+    """What a class is with these values of its parameters; itself, where it is made with them anyway. Raises ParameterInvalid."""
+    found = checked(function.parameters, values, of=function.name)
+    if found == function.values:
+        return function
+    more = f"{POOL}{key_of(found)}"
+    return replace(function, id=FunctionId(function.id + more), name=function.name + more, values=found)
+
+
+def _scaled(function: Function, changed: dict[str, Any]) -> Scaling:
+    """Its bounds with these changes. Raises InvalidError."""
+    old = {field: value for field, value in asdict(function.scaling).items() if value is not None}
+    try:
+        return from_json(Scaling, {**old, **changed})
+    except ValueError as problem:
+        raise InvalidError(f"{function.name} cannot be scaled so: {problem}") from problem

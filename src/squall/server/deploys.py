@@ -118,7 +118,7 @@ class Deploys:
         app.environment, app.version, app.tag = row.environment, row.number, row.tag
         app.tags = content.get("tags", {})
         described = [
-            {**plain, "id": f"{row.app}/{plain['name']}", "app": row.app}
+            {**plain, **_scaled(content, plain), "id": f"{row.app}/{plain['name']}", "app": row.app}
             for plain in (*content["functions"], *content.get("variants", ()))
         ]
         self._apps.take(app, described)
@@ -278,6 +278,12 @@ class Deploys:
                 row.why or f"version {row.number} of {row.deployed} was stopped", version=row.number
             )
         stream.end(told_of(row))
+
+
+def _scaled(content: dict[str, Any], plain: dict[str, Any]) -> dict[str, Any]:
+    """The bounds of a function that were changed since it was deployed."""
+    changed = content.get("scaled", {}).get(plain["name"])
+    return {} if changed is None else {"scaling": changed}
 
 
 def told_of(row: VersionRecord) -> dict[str, Any]:

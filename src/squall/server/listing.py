@@ -14,16 +14,14 @@ from typing import Any
 from squall.model.container import WaitReason
 from squall.model.deploy import MAIN_ENVIRONMENT, DeployedName
 from squall.model.errors import ConnectionLost, Error, NotFoundError
-from squall.model.ids import AppId, CallId, ContainerId, FunctionId
+from squall.model.ids import AppId, CallId
 from squall.server.house import House
 from squall.server.records import AppRecord, FunctionRecord, Worker
 from squall.server.slow_starts import why_waits
 from squall.settings.version import PROTOCOL, VERSION
-from squall.state.log_lines import LogFilter
 from squall.wire.codec import Frame, Kind
 from squall.wire.stream import Stream
 
-LOG_BATCH = 256
 AGENT_ANSWERS_S = 2.0
 
 
@@ -112,6 +110,7 @@ def container_row(house: House, worker: Worker) -> dict[str, Any]:
         "id": worker.id,
         "function": worker.function.partition("/")[2],
         "app": worker.function.partition("/")[0],
+        **_whose(house, worker),
         "state": worker.state,
         "pid": worker.pid,
         "launcher_pid": worker.launcher_pid,
@@ -125,6 +124,14 @@ def container_row(house: House, worker: Worker) -> dict[str, Any]:
         "inputs": sum(lease.count for lease in held),
         "age_s": round(house.clock() - worker.created_s, 3),
     }
+
+
+def _whose(house: House, worker: Worker) -> dict[str, Any]:
+    """The name of a container's app, and where it is deployed."""
+    app = house.apps.apps.get(AppId(worker.function.partition("/")[0]))
+    if app is None:
+        return {"app_name": None, "environment": None, "version": None}
+    return {"app_name": app.name, "environment": app.environment or None, "version": app.version or None}
 
 
 async def app_list(house: House, _head: dict[str, Any]) -> dict[str, Any]:
@@ -250,57 +257,6 @@ def pass_up(down: Stream, frame: Frame) -> None:
         down.cancel()
     elif frame.kind is Kind.DATA and down.live:
         down.send(frame.head(), frame.payload)
-
-
-async def logs(house: House, stream: Stream, head: dict[str, Any]) -> None:
-    """What containers have printed, and with "follow" what they print from now on."""
-    app, container = head.get("app"), head.get("container")
-    names = [_log_app(house, str(app))] if app else house.log_apps()
-    function = head.get("function")
-    wanted = LogFilter(
-        container=ContainerId(str(container)) if container else None,
-        since_s=head.get("since"),
-    )
-    if head.get("follow"):
-        wish = {"app": names[0] if app else None, "function": function, "container": container}
-        house.logs.follow(stream, wish)
-    for name in names:
-        rows: list[Any] = []
-        async for entry in house.log_store.read(name, wanted, tail=int(head.get("lines") or 1000)):
-            if function and entry.function.partition("/")[2] != function:
-                continue
-            rows.append(entry)
-            if len(rows) == LOG_BATCH:
-                _send_rows(stream, rows)
-                rows = []
-        _send_rows(stream, rows)
-    if not head.get("follow") and stream.live:
-        stream.end({})
-
-
-def _send_rows(stream: Stream, entries: list[Any]) -> None:
-    """Sends entries, those of one container together."""
-    start = 0
-    for place in range(1, len(entries) + 1):
-        if place < len(entries) and entries[place].container == entries[start].container:
-            continue
-        part = entries[start:place]
-        texts = [entry.text.encode("utf-8", "surrogateescape") for entry in part]
-        rows = [[entry.stream, len(text), entry.at_s] for entry, text in zip(part, texts, strict=True)]
-        if stream.live:
-            name = FunctionId(part[0].function).partition("/")[2]
-            stream.send({"log": name, "container": part[0].container, "L": rows}, *texts)
-        start = place
-
-
-def _log_app(house: House, name: str) -> AppId:
-    for record in reversed(house.apps.apps.values()):
-        if name in (record.id, record.name):
-            return record.id
-    for row in reversed(house.apps.ended):
-        if name in (row["id"], row["name"]):
-            return AppId(row["id"])
-    return AppId(name)
 
 
 async def call_info(house: House, head: dict[str, Any]) -> dict[str, Any]:

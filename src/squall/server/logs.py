@@ -7,6 +7,8 @@ from typing import Any, Protocol
 
 from squall.model.errors import ChannelClosed
 from squall.model.ids import AppId, ContainerId, FunctionId
+from squall.model.parameters import POOL
+from squall.model.variant import MARK
 from squall.server.log_redaction import HELD_S, LogRedaction
 from squall.server.records import AppRecord, Worker
 from squall.server.vault import Vault
@@ -71,16 +73,17 @@ class Logs:
         for follower, wish in list(self._followers.items()):
             if not follower.live:
                 del self._followers[follower]
-            elif all(
-                wish.get(key) in (None, value)
-                for key, value in (("app", app_id), ("function", function), ("container", container))
+            elif (
+                _fits(wish, app_id, app)
+                and is_of(function, wish.get("function"))
+                and (wish.get("container") in (None, container))
             ):
                 _send(follower, {"log": function, "container": container, "L": rows}, payload)
         if app_id:
             self._house.log_store.append(app_id, entries)
 
     def follow(self, stream: Stream, wish: dict[str, Any]) -> None:
-        """Sends every further record that fits: wish names an app, a function, a container, or nothing."""
+        """Sends every further record that fits: wish names an app or a deployed one, a function, a container, or nothing."""
         self._followers[stream] = wish
 
     def _origin(self, container: ContainerId, head: dict[str, Any]) -> tuple[AppId, str]:
@@ -88,6 +91,17 @@ class Logs:
         function = worker.function if worker is not None else str(head.get("function", ""))
         app, _, name = function.partition("/")
         return AppId(app), name
+
+
+def is_of(name: str, function: str | None) -> bool:
+    """Whether a name is that of a function, of one of its variants, or of a class with other parameters; None: of any."""
+    return not function or name == function or name.startswith((function + MARK, function + POOL))
+
+
+def _fits(wish: dict[str, Any], app_id: AppId, app: AppRecord | None) -> bool:
+    if "deployed" in wish:
+        return app is not None and bool(app.version) and (app.environment, app.name) == wish["deployed"]
+    return wish.get("app") in (None, app_id)
 
 
 def _send(stream: Stream, head: dict[str, Any], payload: memoryview) -> None:

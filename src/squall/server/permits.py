@@ -66,7 +66,11 @@ _VOLUME: Final = frozenset(
     }
 )
 FROM_CONTAINERS: Final = (
-    _CALL | _SHARE | _VOLUME | {"serve", "blobs.missing", "blob.put", "function.scale", "volume.here"}
+    _CALL
+    | _SHARE
+    | _VOLUME
+    | {"serve", "blobs.missing", "blob.put", "volume.here"}
+    | {"function.scale", "function.info", "function.stats"}
 )
 """What code in a container may ask for, over its agent's connection."""
 
@@ -82,7 +86,12 @@ _READ: Final = frozenset(
     {
         "status",
         "app.list",
+        "app.info",
         "function.list",
+        "function.info",
+        "function.stats",
+        "function.calls",
+        "function.variants",
         "app.history",
         "environment.list",
         "container.list",

@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
 
 from squall.model.errors import InvalidError, ResourceExhaustedError
 from squall.model.ids import AppId, FunctionId
 from squall.model.jsonable import to_json
+from squall.model.parameters import POOL
 from squall.model.variant import MARK, read_changes, varied
 from squall.server.apps import Apps
 from squall.server.records import AppRecord, FunctionRecord
 from squall.state.state_store import StateStore
 
 MOST_VARIANTS = 100
+
+Content = dict[str, Any]
 
 
 class Variants:
@@ -42,7 +48,8 @@ class Variants:
             raise InvalidError(f"{known.function.name} is a variant, and has none itself")
         function = varied(known.function, read_changes(text))
         if function.name not in app.functions:
-            there = [name for name in app.functions if name.startswith(known.function.name + MARK)]
+            own = known.function.name + MARK
+            there = [name for name in app.functions if name.startswith(own) and POOL not in name]
             if len(there) >= MOST_VARIANTS:
                 raise ResourceExhaustedError(
                     f"{known.function.name} has {len(there)} variants, and each has containers of its own",
@@ -53,19 +60,42 @@ class Variants:
         return function.name
 
     async def keep(self, function: FunctionId) -> None:
-        """Has a variant of a deployed app on record, before a call of it is. Raises what the store raises."""
+        """Has a variant of a deployed app on record, or a class with other parameters, before a call of it is. Raises what the store raises."""
         app, _, name = function.partition("/")
         record = self._apps.apps.get(AppId(app))
-        if MARK not in name or record is None or not record.version or function in self._kept:
+        if not {MARK, POOL} & set(name) or record is None or not record.version or function in self._kept:
             return
+        described = to_json(record.functions[name].function)
+        plain = {key: value for key, value in described.items() if key not in {"id", "app"}}
         async with self._keeping:
-            version = await self._state.version(AppId(app))
-            if version is None or function in self._kept:
-                return
-            content = json.loads(version.content)
-            variants = {one["name"]: one for one in content.get("variants", ())}
-            described = to_json(record.functions[name].function)
-            variants[name] = {key: value for key, value in described.items() if key not in {"id", "app"}}
-            content["variants"] = list(variants.values())
-            await self._state.set_version_content(AppId(app), json.dumps(content, ensure_ascii=False))
-            self._kept.add(function)
+            if function not in self._kept and await self._change(
+                AppId(app), partial(_with_variant, name, plain)
+            ):
+                self._kept.add(function)
+
+    async def keep_scaling(self, records: Sequence[FunctionRecord]) -> None:
+        """Has the bounds of functions of one deployed app on record, until it is deployed again. Raises what the store raises."""
+        app = self._apps.apps.get(records[0].function.app)
+        if app is None or not app.version:
+            return
+        for one in records:
+            await self.keep(one.function.id)
+        bounds = {one.function.name: to_json(one.function.scaling) for one in records}
+        async with self._keeping:
+            await self._change(app.id, lambda content: {"scaled": {**content.get("scaled", {}), **bounds}})
+
+    async def _change(self, app: AppId, more: Callable[[Content], Content]) -> bool:
+        """Changes a part of what a version is made of; whether it is on record."""
+        version = await self._state.version(app)
+        if version is None:
+            return False
+        content = json.loads(version.content)
+        await self._state.set_version_content(
+            app, json.dumps({**content, **more(content)}, ensure_ascii=False)
+        )
+        return True
+
+
+def _with_variant(name: str, plain: Content, content: Content) -> Content:
+    variants = {one["name"]: one for one in content.get("variants", ())}
+    return {"variants": list({**variants, name: plain}.values())}

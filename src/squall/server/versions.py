@@ -152,9 +152,10 @@ def content_of(described: dict[str, Any], root: str) -> str:
 
 
 def without_variants(content: str) -> str:
-    """The same content, for a version that nobody has called yet with other options."""
+    """The same content, for a version that nobody has called yet with other options, nor given other bounds."""
     kept = json.loads(content)
-    kept.pop("variants", None)
+    for later in ("variants", "scaled"):
+        kept.pop(later, None)
     return json.dumps(kept, ensure_ascii=False)
 
 

@@ -49,7 +49,7 @@ class Desk:
         return self.apps.apps[APP].functions["f"]
 
     async def scale(self, **changed: Any) -> Scaling:
-        scaling = self.apps.scale(self.record, changed)
+        scaling = self.apps.scale([self.record], changed)
         await settle()
         return scaling
 
