@@ -18,6 +18,7 @@ from squall.testing.conformance import (
     contract,
     deploys,
     image_names,
+    secrets,
     sharing,
     state_store,
     usage,
@@ -47,6 +48,7 @@ async def make(kind: str, directory: Path, address: str) -> StateStore:
         *sharing.CHECKS,
         *volumes.CHECKS,
         *usage.CHECKS,
+        *secrets.CHECKS,
     ],
     ids=lambda check: check.__name__,
 )

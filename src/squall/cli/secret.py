@@ -47,20 +47,14 @@ def secret() -> None:
 @click.option("--force", is_flag=True, help="Replace it where it is there, with all its variables.")
 @_ENVIRONMENT
 @_JSON
-def create(
-    *,
-    name: str,
-    variables: tuple[str, ...],
-    file: str | None,
-    force: bool,
-    environment: str | None,
-    as_json: bool,
-) -> None:
+def create(*, name: str, variables: tuple[str, ...], file: str | None, force: bool, **how: Any) -> None:
     """Make the secret NAME of these VARIABLEs, whose values are asked for."""
     values = _values(name, variables, file)
     any_client()
-    made = run_blocking(put(name, values, how="replace" if force else "new", environment_name=environment))
-    _say_made("created" if made.version == 1 else "replaced", made, as_json=as_json)
+    made = run_blocking(
+        put(name, values, how="replace" if force else "new", environment_name=how["environment"])
+    )
+    _say_made("created" if made.version == 1 else "replaced", made, as_json=how["as_json"])
 
 
 @secret.command("update")

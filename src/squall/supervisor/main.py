@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -77,6 +78,8 @@ def _settle() -> None:
         os.setsid()
     os.chdir("/")
     os.umask(0o077)
+    # A dump of the server, or of a container, would hold values of secrets. Whoever wants one may raise it again.
+    resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
     os.closerange(3, os.sysconf("SC_OPEN_MAX"))
 
 
