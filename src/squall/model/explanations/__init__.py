@@ -16,6 +16,7 @@ from squall.model.explanations.machine import MACHINE
 from squall.model.explanations.sharing import SHARING
 from squall.model.explanations.stores import STORES
 from squall.model.explanations.values import VALUES
+from squall.model.explanations.volumes import VOLUMES
 
 EXPLANATIONS: Final = {
     **ASKED,
@@ -27,6 +28,7 @@ EXPLANATIONS: Final = {
     **ACCESS,
     **STORES,
     **SHARING,
+    **VOLUMES,
 }
 
 __all__ = ["EXPLANATIONS", "Explanation", "explain", "page"]
