@@ -20,6 +20,7 @@ from squall.model.explanations.stores import STORES
 from squall.model.explanations.tunnels import TUNNELS
 from squall.model.explanations.values import VALUES
 from squall.model.explanations.volume_mounts import VOLUME_MOUNTS
+from squall.model.explanations.volumes import VOLUMES
 
 EXPLANATIONS: Final = {
     **ASKED,
@@ -35,6 +36,7 @@ EXPLANATIONS: Final = {
     **SHARING,
     **SECRETS,
     **VOLUME_MOUNTS,
+    **VOLUMES,
 }
 
 __all__ = ["EXPLANATIONS", "Explanation", "explain", "page"]
