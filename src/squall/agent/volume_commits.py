@@ -154,6 +154,7 @@ async def _tell(whose: Whose, stores: Stores, pending: Pending) -> int:
         "base": pending.base,
         "changes": pending.changes,
         "id": pending.id,
+        "forced": True,
     }
     answer = await ask(stores, "volume.commit", head)
     faults.point(_COMMITTED)
