@@ -155,6 +155,7 @@ async def _tell(whose: Whose, stores: Stores, pending: Pending) -> int:
         "changes": pending.changes,
         "id": pending.id,
         "forced": True,
+        "who": f"container {whose.mounted.container}",
     }
     answer = await ask(stores, "volume.commit", head)
     faults.point(_COMMITTED)

@@ -364,13 +364,17 @@ def volume(connection: Connection, stream: Stream, head: dict[str, Any], _frame:
     caller = connection.container(stream) if stream.route else None
 
     async def answer() -> None:
-        found = await volume_streams.answer(connection.house, head, caller)
-        if stream.live and isinstance(found, dict):
-            stream.end(found)
-        elif stream.live:
-            stream.end({}, json.dumps(found).encode())
+        found, payload = await volume_streams.answer(connection.house, head, caller)
+        if stream.live:
+            stream.end(found, payload)
 
     answer_later(connection.house, stream, answer())
+
+
+def volume_ephemeral(connection: Connection, stream: Stream, head: dict[str, Any], _frame: Frame) -> None:
+    """A volume without a name, for as long as this stream lives."""
+    house = connection.house
+    answer_later(house, stream, volume_streams.ephemeral(house, Asker(stream), head))
 
 
 HANDLERS: dict[str, Handler] = {
@@ -392,6 +396,7 @@ HANDLERS: dict[str, Handler] = {
     **dict.fromkeys(image_streams.MESSAGES, image),
     **dict.fromkeys(image_names.QUESTIONS, image_name),
     **dict.fromkeys(sharing_streams.QUESTIONS, shared),
+    "volume.ephemeral": volume_ephemeral,
     **dict.fromkeys(volume_streams.QUESTIONS, volume),
     "volume.here": volume_here,
 }

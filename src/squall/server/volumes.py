@@ -50,18 +50,18 @@ Change = Callable[[Manifest], Manifest]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Commit:
-    """What somebody changed of a volume.
+    """What somebody wants changed of a volume. id: made by its sender. who, why: for people.
 
     base: the number of the version that it began with. changes: the digest of a layer, which laid over that version
     gives what its writer has now. since: the layer that the writer's last commit had, "" for its first; so the changes may be all
-    of them since the base each time, and only what is new is written again. id: made by its sender. forced: its bytes
-    are on disk for certain.
+    of them since the base each time, and only what is new is written again. Without these three in `Volumes.change`.
+    forced: its bytes are on disk for certain.
     """
 
     volume: VolumeId
     id: CommitId
-    base: int
-    changes: Digest
+    base: int = 0
+    changes: Digest = Digest("")
     since: str = ""
     forced: bool = False
     who: str = ""
@@ -102,6 +102,14 @@ class Volumes:
                 remedy="delete some with `squall volume delete NAME`",
             )
         return opened
+
+    async def drop(self, of: str) -> None:
+        """Removes a volume with all its versions, if it is there."""
+        await self.state.drop_volume(VolumeId(of))
+
+    async def without_name(self) -> list[str]:
+        """The ephemeral ones."""
+        return [volume.id for volume, _ in await self.state.volumes() if not volume.name]
 
     async def head(self, of: VolumeId) -> VolumeVersion:
         """The newest version of a volume. Raises VolumeNotFound."""

@@ -41,8 +41,8 @@ class Pools:
         """Nobody has one; nor an address."""
         self.released.append(function)
 
-    def ended(self, container: str, end: Any) -> bool:
-        """None is a build's."""
+    def ended(self, container: str, end: Any = None) -> bool:
+        """None is a build's, and none has a volume."""
         return False
 
     def adopt(self, launcher: str, addresses: Any) -> None:
@@ -59,6 +59,7 @@ def containers_of(pools: Pools, folder: Path) -> Containers:
         templates=Templates(nothing, Options(), cores=2),
         record=TemplateRecord(folder / "templates.json"),
         network=nothing,
+        volumes=nothing,
     )
     return Containers(means, Options())
 
