@@ -41,12 +41,26 @@ class Pools:
         """Nobody has one; nor an address."""
         self.released.append(function)
 
-    def ended(self, container: str, end: Any = None) -> bool:
-        """None is a build's, and none has a volume."""
+    def ended(self, container: str, end: Any) -> bool:
+        """None is a build's."""
         return False
 
     def adopt(self, launcher: str, addresses: Any) -> None:
         """No container has ever been joined."""
+
+
+class NoVolumes:
+    """What there is where no function mounts any."""
+
+    async def placed(self, _function: Any, spec: Any) -> Any:
+        """Nothing has a place."""
+        return spec
+
+    async def adopt(self, _present: Any, **_known: Any) -> None:
+        """Nothing is left of any."""
+
+    def ended(self, container: str) -> None:
+        """Nothing of it is to be committed."""
 
 
 def containers_of(pools: Pools, folder: Path) -> Containers:
@@ -59,7 +73,7 @@ def containers_of(pools: Pools, folder: Path) -> Containers:
         templates=Templates(nothing, Options(), cores=2),
         record=TemplateRecord(folder / "templates.json"),
         network=nothing,
-        volumes=nothing,
+        volumes=cast("Any", NoVolumes()),
     )
     return Containers(means, Options())
 
