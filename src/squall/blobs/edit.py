@@ -8,7 +8,8 @@ from dataclasses import replace
 from squall.blobs.lookup import missing
 from squall.blobs.manifest import ROOT, Attributes, Directory, Entry, Hardlink, Inode, Manifest
 from squall.blobs.path_names import names_in
-from squall.model.errors import VolumePathInvalid, VolumePathTaken
+from squall.blobs.stack import stack
+from squall.model.errors import TreeInvalid, VolumePathInvalid, VolumePathTaken
 
 _OPEN_TO_OTHERS = 0o755
 
@@ -69,6 +70,27 @@ def moved(tree: Manifest, source: str, target: str, *, into: bool = False) -> Ma
     for one in (source, *paths.below(source)):
         paths.move(one, f"{goal}{one.removeprefix(source)}")
     return paths.manifest()
+
+
+def uploaded(tree: Manifest, layer: Manifest, *, force: bool) -> Manifest:
+    """With the files of a layer, and the directories that they lie in, which stay as they are where they are there.
+
+    force: a file takes the place of a file, or of a link. Raises VolumePathTaken, and TreeInvalid for a layer that hides something.
+    """
+    if not layer.whole:
+        raise TreeInvalid("what is uploaded hides nothing of what is there")
+    there = {entry.path: entry for entry in tree.entries}
+    put: list[Entry] = []
+    for entry in layer.entries:
+        old = there.get(entry.path)
+        if isinstance(old, Directory) and isinstance(entry, Directory):
+            put.append(old)
+            continue
+        if isinstance(old, Directory) or (old is not None and (isinstance(entry, Directory) or not force)):
+            what = "directory" if isinstance(old, Directory) else "file"
+            raise VolumePathTaken(f"there is a {what} at {entry.path!r} already", path=entry.path)
+        put.append(entry)
+    return stack(tree, Manifest(tuple(put)))
 
 
 class _Paths:

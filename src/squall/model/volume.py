@@ -23,6 +23,9 @@ MOST_MOUNTS: Final = 64
 MOST_LABELS: Final = 1_000
 """Versions of one volume that have a name."""
 
+MOST_AT_ONCE: Final = 1_000
+"""Paths of one message."""
+
 LONGEST_PATH: Final = 4_000
 LONGEST_NAME: Final = 255
 """Of a path, and of one name along it, in bytes: as much as a manifest keeps."""

@@ -62,7 +62,7 @@ _VOLUME: Final = frozenset(
             "volume.snapshot",
             "volume.unlabel",
         ),
-        *("volume.entries", "volume.read"),
+        *("volume.entries", "volume.read", "volume.free"),
     }
 )
 FROM_CONTAINERS: Final = (

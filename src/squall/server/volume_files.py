@@ -9,19 +9,16 @@ from typing import Any, Final
 from squall.blobs.blob_store import PART_BYTES, BlobStore
 from squall.blobs.digest import Digest
 from squall.blobs.edit import copied, moved, removed
-from squall.blobs.lookup import inode_at, inside, place_of, resolve
+from squall.blobs.lookup import at, inode_at, inside, place_of, resolve
 from squall.blobs.manifest import Directory, Entry, Fifo, File, Inode, Manifest, Part, Symlink
-from squall.model.errors import InvalidError, VolumePathInvalid
-from squall.model.volume import check_volume_id, inner_path
+from squall.model.errors import InvalidError, VolumePathInvalid, VolumePathTaken
+from squall.model.volume import MOST_AT_ONCE, check_volume_id, inner_path
 from squall.server.volumes import Change, Volumes
 
 Head = dict[str, Any]
 
 MOST_ENTRIES: Final = 1_000
 """Of one answer."""
-
-MOST_PATHS: Final = 1_000
-"""Of one change."""
 
 
 async def entries(volumes: Volumes, head: Head, which: int | str | None) -> tuple[Head, bytes]:
@@ -72,12 +69,19 @@ async def read(volumes: Volumes, blobs: BlobStore, head: Head, which: int | str 
     return {"version": version.number, "size": found.size}, b"".join(parts)
 
 
+async def check_free(volumes: Volumes, head: Head) -> None:
+    """Raises VolumePathTaken where the newest version has something at one of these paths."""
+    version = await volumes.head(check_volume_id(head["volume"]))
+    tree = await volumes.trees.get(Digest(version.manifest))
+    for path in _paths(head):
+        if at(tree, path) is not None:
+            raise VolumePathTaken(f"there is something at {path!r} already", path=path)
+
+
 def change_of(head: Head) -> Change:
     """What a message asks to be done to a tree. Raises InvalidError, VolumePathInvalid."""
-    paths = [inner_path(path) for path in head["paths"]]
+    paths = _paths(head)
     recursive, into = bool(head.get("recursive")), bool(head.get("into"))
-    if not 0 < len(paths) <= MOST_PATHS:
-        raise InvalidError(f"a change is of 1 to {MOST_PATHS} paths, and not of {len(paths)}")
     match head["do"]:
         case "remove":
             return lambda tree: _removed(tree, paths, recursive=recursive)
@@ -89,6 +93,13 @@ def change_of(head: Head) -> Change:
             return lambda tree: _moved(tree, paths, target, into=into or len(paths) > 1)
         case other:
             raise InvalidError(f"a path can be copied, moved or removed: {other!r:.90} is none of that")
+
+
+def _paths(head: Head) -> list[str]:
+    paths = [inner_path(path) for path in head["paths"]]
+    if not 0 < len(paths) <= MOST_AT_ONCE:
+        raise InvalidError(f"a message has 1 to {MOST_AT_ONCE} paths, and not {len(paths)}")
+    return paths
 
 
 def _removed(tree: Manifest, paths: list[str], *, recursive: bool) -> Manifest:

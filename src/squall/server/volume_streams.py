@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
 from squall.blobs.digest import Digest, is_digest
+from squall.blobs.edit import uploaded
 from squall.model.deploy import MAIN_ENVIRONMENT, check_name
 from squall.model.errors import (
     AlreadyExistsError,
@@ -23,7 +24,7 @@ from squall.server.askers import Asker
 from squall.server.house import House
 from squall.server.records import Worker
 from squall.server.volumes import Commit
-from squall.state.volumes.records import VolumeRecord, VolumeVersion
+from squall.state.volumes.records import VolumeLabel, VolumeRecord, VolumeVersion
 
 Head = dict[str, Any]
 Told = tuple[Head, bytes]
@@ -72,6 +73,23 @@ async def commit(house: House, head: Head, caller: Worker | None) -> Told:
         raise InvalidError("changes are named by the digest of their manifest")
     asked = commit_of(head, caller, base=_number(head["base"]), changes=Digest(changes), since=since)
     return told(await house.volumes.commit(asked)), b""
+
+
+async def upload(house: House, head: Head, caller: Worker | None) -> Told:
+    """The files of a layer come into a volume, whatever else has changed there; with `force` in the place of others."""
+    changes = str(head["changes"])
+    if not is_digest(changes):
+        raise InvalidError("what is uploaded is named by the digest of its manifest")
+    layer = await house.volumes.trees.get(Digest(changes))
+    force = bool(head.get("force"))
+    asked = commit_of(head, caller)
+    return told(await house.volumes.change(asked, lambda tree: uploaded(tree, layer, force=force))), b""
+
+
+async def free(house: House, head: Head, _caller: Worker | None) -> Told:
+    """Nothing is at any of these paths, or the answer is that something is."""
+    await volume_files.check_free(house.volumes, head)
+    return {}, b""
 
 
 async def edit(house: House, head: Head, caller: Worker | None) -> Told:
@@ -143,8 +161,8 @@ async def snapshot(house: House, head: Head, _caller: Worker | None) -> Told:
     """A version gets a name, and stays for as long as it has it. Raises AlreadyExistsError, VolumeVersionNotFound."""
     of, label = check_volume_id(head["volume"]), check_label(head["label"])
     version = await house.volumes.version(of, _which(head.get("version")))
-    given = await house.state.put_label(of, label, version.number, at_s=time.time(), most=MOST_LABELS)
-    if not given:
+    wanted = VolumeLabel(volume=of, label=label, number=version.number, at_s=time.time())
+    if not await house.state.put_label(wanted, most=MOST_LABELS):
         held = await house.state.volume_label(of, label)
         if held is None:
             raise ResourceExhaustedError(
@@ -255,6 +273,8 @@ QUESTIONS: Final[Mapping[str, Ask]] = {
     "volume.open": open_volume,
     "volume.head": newest,
     "volume.commit": commit,
+    "volume.upload": upload,
+    "volume.free": free,
     "volume.edit": edit,
     "volume.rollback": rollback,
     "volume.list": rows,

@@ -17,6 +17,7 @@ from squall.model.explanations.sharing import SHARING
 from squall.model.explanations.stores import STORES
 from squall.model.explanations.values import VALUES
 from squall.model.explanations.volume_mounts import VOLUME_MOUNTS
+from squall.model.explanations.volumes import VOLUMES
 
 EXPLANATIONS: Final = {
     **ASKED,
@@ -29,6 +30,7 @@ EXPLANATIONS: Final = {
     **STORES,
     **SHARING,
     **VOLUME_MOUNTS,
+    **VOLUMES,
 }
 
 __all__ = ["EXPLANATIONS", "Explanation", "explain", "page"]

@@ -8,7 +8,7 @@ from typing import Final
 
 from squall.model.ids import CommitId, VolumeId
 from squall.state.state_store import StateStore
-from squall.state.volumes.records import Keeping, Put, PutVersion, VolumeRecord, VolumeVersion
+from squall.state.volumes.records import Keeping, Put, PutVersion, VolumeLabel, VolumeRecord, VolumeVersion
 
 Check = Callable[[StateStore], Awaitable[None]]
 
@@ -34,6 +34,10 @@ def _version(parent: int, *, commit: str, at_s: float | None = None) -> VolumeVe
     )
 
 
+def _label(name: str, number: int, *, at_s: float) -> VolumeLabel:
+    return VolumeLabel(volume=_OF, label=name, number=number, at_s=at_s)
+
+
 async def _made(store: StateStore, versions: int = 0) -> list[VolumeVersion]:
     await store.open_volume(_VOLUME, _FIRST, most=_MOST)
     made = [_version(parent, commit=f"cm-{parent + 1}") for parent in range(versions)]
@@ -57,7 +61,7 @@ async def a_volume_is_made_once_and_found_by_its_name(store: StateStore) -> None
 
 async def volumes_are_listed_with_their_heads_and_there_are_only_so_many(store: StateStore) -> None:
     heads = await _made(store, 2)
-    assert await store.put_label(_OF, "good", 2, at_s=1.0, most=9)
+    assert await store.put_label(_label("good", 2, at_s=1.0), most=9)
     unnamed = VolumeRecord(id=VolumeId("vo-2"), created_s=2.0)
     before = VolumeRecord(id=VolumeId("vo-3"), name="aaa", created_s=3.0)
     for one in (unnamed, before):
@@ -95,7 +99,7 @@ async def a_commit_that_is_sent_again_is_one_commit(store: StateStore) -> None:
 
 async def a_volume_goes_with_all_its_versions_and_a_new_one_begins_anew(store: StateStore) -> None:
     await _made(store, 2)
-    await store.put_label(_OF, "good", 1, at_s=1.0, most=9)
+    await store.put_label(_label("good", 1, at_s=1.0), most=9)
     assert await store.drop_volume(_OF)
     assert not await store.drop_volume(_OF)
     assert await store.put_version(_version(2, commit="cm-3")) == PutVersion(put=Put.GONE)
@@ -121,12 +125,12 @@ async def a_volume_gets_a_name_that_no_other_one_has(store: StateStore) -> None:
 
 async def a_version_has_names_and_each_name_is_of_one_version(store: StateStore) -> None:
     (_, one, two) = await _made(store, 2)
-    assert await store.put_label(_OF, "good", 1, at_s=1.0, most=2)
-    assert await store.put_label(_OF, "good", 1, at_s=2.0, most=2)
-    assert not await store.put_label(_OF, "good", 2, at_s=1.0, most=2)
-    assert not await store.put_label(_OF, "none", 7, at_s=1.0, most=2)
-    assert await store.put_label(_OF, "also", 1, at_s=1.0, most=2)
-    assert not await store.put_label(_OF, "third", 2, at_s=1.0, most=2)
+    assert await store.put_label(_label("good", 1, at_s=1.0), most=2)
+    assert await store.put_label(_label("good", 1, at_s=2.0), most=2)
+    assert not await store.put_label(_label("good", 2, at_s=1.0), most=2)
+    assert not await store.put_label(_label("none", 7, at_s=1.0), most=2)
+    assert await store.put_label(_label("also", 1, at_s=1.0), most=2)
+    assert not await store.put_label(_label("third", 2, at_s=1.0), most=2)
     named = replace(one, labels=("also", "good"))
     assert await store.volume_label(_OF, "good") == await store.volume_version(_OF, 1) == named
     assert await store.volume_history(_OF, most=9) == (two, named, _FIRST)
@@ -137,7 +141,7 @@ async def a_version_has_names_and_each_name_is_of_one_version(store: StateStore)
 
 async def old_versions_go_but_for_the_head_and_those_with_a_name(store: StateStore) -> None:
     kept = await _made(store, 5)
-    await store.put_label(_OF, "good", 1, at_s=1.0, most=9)
+    await store.put_label(_label("good", 1, at_s=1.0), most=9)
     nothing = Keeping(most=1, before_s=0.0, young_s=0.0)
     assert await store.prune_versions(nothing) == 0
     # Version n was the head until 10 * (n + 1): 0 until 10, 4 until 50.
