@@ -154,6 +154,8 @@ async def _tell(whose: Whose, stores: Stores, pending: Pending) -> int:
         "base": pending.base,
         "changes": pending.changes,
         "id": pending.id,
+        "forced": True,
+        "who": f"container {whose.mounted.container}",
     }
     answer = await ask(stores, "volume.commit", head)
     faults.point(_COMMITTED)

@@ -17,7 +17,7 @@ def volumes_of(given: Any) -> dict[str, Any]:
         raise TypeError(f"volumes is a dict of paths and volumes, not {given!r:.90}")
     found: dict[str, Any] = {}
     for path, volume in given.items():
-        if not hasattr(volume, "mounted_at"):
+        if not hasattr(volume, "mount_at"):
             raise TypeError(f"volumes[{path!r}] is a squall.Volume, not {volume!r:.90}")
         if mount_path(path) in found:
             raise InvalidError(f"two volumes are to be mounted at {mount_path(path)}")
@@ -27,4 +27,4 @@ def volumes_of(given: Any) -> dict[str, Any]:
 
 async def mounts_of(volumes: Mapping[str, Any]) -> tuple[VolumeMount, ...]:
     """The mounts, once each volume is found, or made where it may be. Raises VolumeNotFound, VolumePathInvalid."""
-    return check_mounts([await volume.mounted_at(path) for path, volume in volumes.items()])
+    return check_mounts([await volume.mount_at(path) for path, volume in volumes.items()])

@@ -221,6 +221,8 @@ def commit_of(head: Head, caller: Worker | None, **what: Any) -> Commit:
         id=CommitId(given),
         who=who,
         why=words(head.get("why")),
+        # A machine puts blobs with care; code in a container is not taken at its word.
+        forced=caller is None and head.get("forced") is True,
         **what,
     )
 
