@@ -64,9 +64,7 @@ class Spend:
 
     def times(self, share: float) -> Spend:
         """A share of it; a container is in none of its shares."""
-        return Spend(
-            **{name: getattr(self, name) * share for name in _FIELDS if name != "containers"}
-        )
+        return Spend(**{name: getattr(self, name) * share for name in _FIELDS if name != "containers"})
 
     def minus(self, other: Spend) -> Spend:
         """What it is more than another."""
