@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from squall.sdk.secret import Secret as Secret
     from squall.sdk.shared_dict import Dict as Dict
     from squall.sdk.shared_queue import Queue as Queue
+    from squall.sdk.tunnel import forward as forward
 
     __version__: str
 
@@ -47,6 +48,7 @@ _HOMES = {
     "enable_output": "squall.sdk.output",
     "enter": "squall.sdk.hooks",
     "exit": "squall.sdk.hooks",
+    "forward": "squall.sdk.tunnel",
     "is_local": "squall.sdk.inside",
     "method": "squall.sdk.method",
     "parameter": "squall.sdk.parameter",

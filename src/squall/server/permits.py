@@ -44,7 +44,9 @@ _SHARE: Final = frozenset(
         *("queue.put", "queue.get", "queue.back", "queue.items"),
     }
 )
-FROM_CONTAINERS: Final = _CALL | _SHARE | {"serve", "blobs.missing", "blob.put", "function.scale"}
+FROM_CONTAINERS: Final = (
+    _CALL | _SHARE | {"serve", "blobs.missing", "blob.put", "function.scale", "tunnel.open"}
+)
 """What code in a container may ask for, over its agent's connection."""
 
 _ANYBODY: Final = frozenset({"hello", "echo", "authority", "enroll"})
