@@ -20,10 +20,12 @@ if TYPE_CHECKING:
         is_local as is_local,
     )
     from squall.sdk.method import method as method
+    from squall.sdk.output import enable_output as enable_output
     from squall.sdk.parameter import parameter as parameter
     from squall.sdk.secret import Secret as Secret
     from squall.sdk.shared_dict import Dict as Dict
     from squall.sdk.shared_queue import Queue as Queue
+    from squall.sdk.tunnel import forward as forward
     from squall.sdk.volume import Volume as Volume
 
     __version__: str
@@ -47,8 +49,10 @@ _HOMES = {
     "concurrent": "squall.sdk.concurrent",
     "current_function_call_id": "squall.sdk.inside",
     "current_input_id": "squall.sdk.inside",
+    "enable_output": "squall.sdk.output",
     "enter": "squall.sdk.hooks",
     "exit": "squall.sdk.hooks",
+    "forward": "squall.sdk.tunnel",
     "is_local": "squall.sdk.inside",
     "method": "squall.sdk.method",
     "parameter": "squall.sdk.parameter",

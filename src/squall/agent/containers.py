@@ -75,7 +75,7 @@ class Means:
 class Containers:
     """What runs here. tell: an event to the server; send_logs: records of output; both drop while there is none.
 
-    lost: told that a launcher is gone, with all that it held.
+    lost: told that a launcher is gone, with all that it held; gone: of each container that is.
     """
 
     def __init__(self, means: Means, options: Options) -> None:
@@ -86,6 +86,7 @@ class Containers:
         self.send_logs: SendLogs = lambda _head, _texts: None
         self.gpus = GpuRoom()
         self.lost: Callable[[], None] = lambda: None
+        self.gone: Callable[[str], None] = lambda _container: None
         self.meter = Meter(asyncio.get_running_loop().time)
         self._pools = means.pools
         self._images = means.images
@@ -436,6 +437,8 @@ class Containers:
         self.send_logs({"t": "logs", "container": "template", "function": function, "L": [row]}, [data])
 
     def _report_end(self, container: str, end: ContainerEnd) -> None:
+        self.gone(container)
+        self.gpus.give_back(container)
         self._ended.add(container)
         self._let_go(container)
         event = {"t": "event", "event": "ended", "container": container, "end": to_json(end)}

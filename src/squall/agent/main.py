@@ -39,6 +39,7 @@ from squall.agent.sandboxes import BuildSandboxes
 from squall.agent.template_record import TemplateRecord
 from squall.agent.templates import Templates
 from squall.agent.tidying import Tidying
+from squall.agent.tunnels import Tunnels
 from squall.agent.volumes import open_volumes
 from squall.blobs.checkout import Checkouts
 from squall.blobs.directory_renderer import DirectoryRenderer
@@ -206,6 +207,9 @@ class Agent:
         self._containers = Containers(means, self._options)
         shells = ImageShells(self._images, builds, self._paths)
         self._image_service = ImageService(self._images, self._containers, stores, shells, self._paths)
+        remote = self._dialing.joined is not None
+        self._tunnels = Tunnels(self._options, self._containers.present.get, remote=remote)
+        self._containers.gone = self._tunnels.container_gone
         self._containers.gpus = gpus
         gpus.changed = self._tell_changed
         self._containers.tell = self._tell
@@ -326,15 +330,16 @@ class Agent:
             _log.error("the server does not let this machine join: %s", Error.from_wire(frame.head()))
 
     def _on_open(self, stream: Stream, head: dict[str, Any], frame: Frame) -> None:
-        handler = {"prepare": self._prepare, "exec": self._exec, "launchers": self._launchers}.get(
-            str(head.get("t"))
-        )
+        handlers = {"prepare": self._prepare, "exec": self._exec, "launchers": self._launchers}
+        handler = handlers.get(str(head.get("t")))
         if head.get("t") == "image.record":
             self._elsewhere.give_record(stream, head, frame)
         elif head.get("t") == "blob.get":
             self._spawn(self._elsewhere.give_blob(stream, head), stream)
         elif head.get("t") == "volumes":
             self._spawn(self._volumes.obey(stream, head), stream)
+        elif head.get("t") == "tunnel":
+            self._spawn(self._tunnels.open(stream, head), stream)
         elif self._image_service.knows(head.get("t")):
             self._image_service.open(stream, head, frame)
         elif handler is None:

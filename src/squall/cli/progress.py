@@ -2,15 +2,17 @@
 
 import contextlib
 import sys
-import threading
 import time
-from collections.abc import Iterator
-from typing import Any, TextIO, cast
+from collections.abc import Iterator, Sequence
+from typing import Any, TextIO
 
 import click
 
-from squall.cli.screen import coloured, plain
-from squall.sdk.watch import Output, describe_note
+from squall.cli.screen import plain
+from squall.sdk.map_progress import LINE_EVERY_S, MapSeen, ended_in_words
+from squall.sdk.output import ToldLines, bars_text
+from squall.sdk.status_line import StatusLine, is_lively
+from squall.sdk.watch import describe_note
 
 _MARKS = {"done": ("✓", "green"), "note": ("!", "yellow"), "wait": ("…", "yellow"), "fail": ("✗", "red")}
 _REASONS = {
@@ -26,53 +28,22 @@ _REASONS = {
 }
 
 
-class Around:
-    """The program's own stream while a status line may stand on the terminal: the line makes way for what is written."""
-
-    def __init__(self, inner: TextIO, watcher: "RunWatcher") -> None:
-        self._inner = inner
-        self._watcher = watcher
-
-    def write(self, text: str) -> int:
-        """Writes, with the status line out of the way."""
-        return self._watcher.write_around(self._inner, text)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._inner, name)
-
-
 class RunWatcher:
     """A `squall.sdk.watch.Watcher` for the command line. On a terminal a status line stays below all output."""
 
     def __init__(self, *, quiet: bool = False, stream: TextIO | None = None) -> None:
-        self._stream = stream or sys.stderr
+        stream = stream or sys.stderr
         self._quiet = quiet
-        self._live = not quiet and coloured(self._stream)
-        self._output = Output()
-        self._status = ""
-        self._lock = threading.RLock()
+        self._live = not quiet and is_lively(stream)
+        self._status = StatusLine(stream, live=self._live)
+        self._lines = ToldLines()
+        self._bars: Sequence[MapSeen] = ()
         self._running: dict[str, tuple[int, int]] = {}
         self._started = time.monotonic()
         self._open = False
         self._failed = False
-        self._own_at_start = True
-        self._drawn = False
         if self._live and sys.stdout.isatty():
-            sys.stdout, sys.stderr = (
-                cast("TextIO", Around(sys.stdout, self)),
-                cast("TextIO", Around(sys.stderr, self)),
-            )
-
-    def write_around(self, stream: TextIO, text: str) -> int:
-        """Writes to the terminal where the status line stood, and puts it back below once the line is ended."""
-        with self._lock:
-            self._clear()
-            count = stream.write(text)
-            self._own_at_start = text.endswith("\n") if text else self._own_at_start
-            stream.flush()
-            self._draw()
-            self._stream.flush()
-        return count
+            self._status.take_streams()
 
     def step(self, name: str, text: str) -> None:
         """See Watcher."""
@@ -95,13 +66,10 @@ class RunWatcher:
     def on_event(self, head: dict[str, Any], payload: memoryview) -> None:
         """See Watcher."""
         if "log" in head:
-            with self._lock:
-                self._clear()
-                self._output.write(head, payload)
-                self._draw()
+            self._status.write_output(head, payload)
         elif "containers" in head:
             self._running[head["containers"]] = (head["running"], head["starting"])
-            self._show(self._count())
+            self._show_progress()
         elif "waiting" in head:
             reason = head.get("words") or _REASONS.get(head["reason"], head["reason"])
             self._line("wait", f"{head['waiting']} inputs of {head['function']} wait: {reason}")
@@ -109,6 +77,20 @@ class RunWatcher:
             self.note(describe_note(head["note"]))
         elif head.get("build", {}).get("line"):
             self._line("", plain(head["build"]["line"]))
+
+    def maps(self, running: Sequence[MapSeen], ended: MapSeen | None) -> None:
+        """See ShowsMaps."""
+        if self._quiet:
+            return
+        if not self._live:
+            for line in self._lines.lines(running, ended, now_s=time.monotonic()):
+                self._line("", plain(line))
+            return
+        self._bars = running
+        self._show_progress()
+        if ended is not None and ended.took_s >= LINE_EVERY_S:
+            failed = ended.failed or (ended.total is not None and ended.done < ended.total)
+            self._line("note" if failed else "done", plain(ended_in_words(ended)))
 
     @contextlib.contextmanager
     def judging(self) -> Iterator[None]:
@@ -138,6 +120,15 @@ class RunWatcher:
         self._show("")
         self._line("note", "interrupted: what was running has been cancelled")
 
+    def _show_progress(self) -> None:
+        count = self._count()
+        if self._bars:
+            beside = f"  {count}" if count else ""
+            bars = bars_text(self._bars, width=self._status.width - len(beside))
+            self._show(plain(bars) + beside)
+        else:
+            self._show(count)
+
     def _count(self) -> str:
         running = sum(pair[0] for pair in self._running.values())
         total = running + sum(pair[1] for pair in self._running.values())
@@ -151,35 +142,7 @@ class RunWatcher:
             text = f"{click.style(sign, fg=colour)} {text}" if sign else f"  {text}"
         else:
             text = f"{time.strftime('%H:%M:%S')} {text}"
-        with self._lock:
-            self._clear()
-            self._stream.write(text + "\n")
-            self._draw()
-            self._stream.flush()
+        self._status.write_line(text)
 
     def _show(self, text: str) -> None:
-        if not self._live:
-            return
-        with self._lock:
-            self._clear()
-            self._status = text
-            self._draw()
-            self._stream.flush()
-
-    def _clear(self) -> None:
-        if self._drawn:
-            self._stream.write("\r\x1b[2K")
-            self._stream.flush()
-            self._drawn = False
-
-    def _draw(self) -> None:
-        """Only where a line begins: what has been written of one must stay readable."""
-        if (
-            self._live
-            and self._status
-            and not self._drawn
-            and self._own_at_start
-            and self._output.at_line_start
-        ):
-            self._drawn = True
-            self._stream.write(click.style(f"⠿ {self._status}", fg="cyan"))
+        self._status.show(text)

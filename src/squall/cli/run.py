@@ -10,6 +10,7 @@ from squall.cli.flags import command_for
 from squall.cli.progress import RunWatcher
 from squall.cli.target import Target, find_target, load_target
 from squall.cli.traces import say_traceback
+from squall.sdk.map_progress import begin_showing, end_showing
 
 
 @click.command(
@@ -61,6 +62,7 @@ def run(*, target: str | None, arguments: tuple[str, ...], **wish: Any) -> int:
         list(arguments)
     )
     watcher = RunWatcher(quiet=wish["quiet"])
+    begin_showing(watcher)
     try:
         with chosen.app.run(watcher=watcher), watcher.judging():
             result = chosen.call(flags)
@@ -74,6 +76,7 @@ def run(*, target: str | None, arguments: tuple[str, ...], **wish: Any) -> int:
             return 1
         raise
     finally:
+        end_showing(watcher)
         watcher.put_away()
     if result is not None and chosen.shows_result:
         click.echo(result if isinstance(result, str) else repr(result))

@@ -44,6 +44,7 @@ class RunnerLink:
         self._read_elsewhere = False
         self._watch: Watch | None = None
         self.on_serve: Callable[[Head, Frame], None] = lambda _head, _frame: None
+        self.on_tunnel: Callable[[Frame], None] = lambda _frame: None
         self.holding: Callable[[], Head] = dict
 
     def listen(self, on_frame: Callable[[Any], None] | None) -> None:
@@ -166,9 +167,12 @@ class RunnerLink:
             if frame.kind == Kind.DATA:
                 self.on_serve(frame.head(), frame)
         elif frame.kind == Kind.OPEN:
-            if frame.head().get("t") == "resync" and self._channel is not None:
+            word = frame.head().get("t")
+            if word == "resync" and self._channel is not None:
                 # The agent reached another server: say again what is in hand.
                 self._resume(self._channel)
+            elif word == "tunnel":
+                self.on_tunnel(frame)
         elif self._listener is not None:
             self._listener(frame)
 

@@ -17,7 +17,7 @@ from typing import Any
 from squall.context import current
 from squall.model.function import Function
 from squall.model.jsonable import from_json
-from squall.runner import load, place, preload, raised, stdio
+from squall.runner import load, place, preload, raised, stdio, tunnels
 from squall.runner.batches import BatchRunner
 from squall.runner.callee import Callees, make_object
 from squall.runner.leased import LeasedInput
@@ -54,6 +54,7 @@ class _Container:
     def __init__(self, control: socket.socket) -> None:
         self._link = RunnerLink(control)
         self._link.on_serve = self._on_serve
+        self._link.on_tunnel = tunnels.take
         self._link.holding = self._holding
         self._given: SimpleQueue[tuple[Head, Frame]] = SimpleQueue()
         self._runner: InputRunner | SideBySide | None = None

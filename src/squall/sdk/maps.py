@@ -17,6 +17,7 @@ from squall.sdk.boundary import boundary
 from squall.sdk.calls import Packed, Target, parent
 from squall.sdk.client import post
 from squall.sdk.inputs import Ahead, Input, collect
+from squall.sdk.map_progress import begin_map
 from squall.sdk.outcome import Failure, outcomes_in
 from squall.sdk.patience import Patience
 from squall.wire import payload
@@ -158,6 +159,16 @@ class MapCall:
             and self._bytes < OUTSTANDING_BYTES
             and self._fds < OUTSTANDING_FDS
         )
+
+    @property
+    def progress(self) -> tuple[int, int]:
+        """How many inputs were taken up, and how many have ended."""
+        return self._next, self._ended_count
+
+    @property
+    def function(self) -> str:
+        """The id or address of the function."""
+        return self._target.function
 
     def stop(self) -> None:
         """The consumer has gone: what is left is cancelled."""
@@ -332,13 +343,18 @@ def results(call: MapCall, *, ordered: bool, keep_errors: bool) -> Iterator[Any]
     """
     line = _Line(call, ordered=ordered, keep_errors=keep_errors)
     finished = False
+    bar = begin_map(call, call.function)
     try:
         more = call.feed()
         while (found := call.arrived(wait=not (more and call.may_feed))) is not None:
+            if bar is not None:
+                bar.moved(found)
             yield from line.values(found)
             more = more and call.feed()
         finished = True
     finally:
+        if bar is not None:
+            bar.over()
         if not finished:
             call.stop()
 
@@ -351,6 +367,7 @@ async def results_async(call: MapCall, *, ordered: bool, keep_errors: bool) -> A
     some = asyncio.Event()
     loop = asyncio.get_running_loop()
     call.on_ready = lambda: loop.call_soon_threadsafe(some.set)
+    bar = begin_map(call, call.function)
     async with Ahead(call.inputs, some.set) as ahead:
         try:
             while True:
@@ -363,12 +380,16 @@ async def results_async(call: MapCall, *, ordered: bool, keep_errors: bool) -> A
                 if found is None:
                     finished = True
                     return
+                if bar is not None:
+                    bar.moved(found)
                 for value in line.values(found):
                     yield value
                 if not found and not (call.may_feed and ahead.ready):
                     await some.wait()
         finally:
             call.on_ready = lambda: None
+            if bar is not None:
+                bar.over()
             if not finished:
                 call.stop()
 

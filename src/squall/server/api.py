@@ -46,6 +46,7 @@ from squall.server.house import House
 from squall.server.listing import QUESTIONS
 from squall.server.permits import OWNER, Caller, CallerKind, refusal
 from squall.server.records import CallRecord, FunctionRecord
+from squall.server.tunnels import open_tunnel
 from squall.settings.version import PROTOCOL, VERSION
 from squall.wire.channel import Channel
 from squall.wire.codec import Frame, Kind
@@ -324,6 +325,12 @@ def container_exec(connection: Connection, stream: Stream, head: dict[str, Any],
     answer_later(connection.house, stream, listing.container_exec(connection.house, stream, head))
 
 
+def tunnel(connection: Connection, stream: Stream, head: dict[str, Any], _frame: Frame) -> None:
+    """A way to a port of the container that asks."""
+    worker = connection.container(stream) if stream.route else None
+    answer_later(connection.house, stream, open_tunnel(connection.house, worker, stream, head))
+
+
 def image(connection: Connection, stream: Stream, head: dict[str, Any], frame: Frame) -> None:
     """A question about images, or something to be done to them."""
     answer_later(
@@ -458,6 +465,7 @@ HANDLERS: dict[str, Handler] = {
     "function.scale": function_scale,
     "logs": logs,
     "container.exec": container_exec,
+    "tunnel.open": tunnel,
     **dict.fromkeys(QUESTIONS, question),
     **dict.fromkeys(usage.QUESTIONS, usage_question),
     **dict.fromkeys(deploy_streams.STREAMS, deploy),

@@ -70,7 +70,7 @@ FROM_CONTAINERS: Final = (
     | _SHARE
     | _VOLUME
     | {"serve", "blobs.missing", "blob.put", "volume.here"}
-    | {"function.scale", "function.info", "function.stats"}
+    | {"function.scale", "function.info", "function.stats", "tunnel.open"}
 )
 """What code in a container may ask for, over its agent's connection."""
 

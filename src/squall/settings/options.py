@@ -4,7 +4,7 @@ import os
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
-from ipaddress import IPv4Network
+from ipaddress import IPv4Network, ip_address
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,14 @@ def _text(default: str = "", *, wrong: Callable[[str], str], means: str) -> Any:
 
 def _one_of(*words: str) -> Callable[[str], str]:
     return lambda value: "" if value in words else f"must be one of {', '.join(words)}, not {value!r}"
+
+
+def _no_address(value: str) -> str:
+    try:
+        ip_address(value)
+    except ValueError as problem:
+        return f"must be an address of this machine: {problem}"
+    return ""
 
 
 def _no_environment(value: str) -> str:
@@ -244,6 +252,25 @@ class Options:
     network_deny: str = _networks(
         most=64,
         means="networks that no container may reach, as 10.0.0.0/8,192.168.0.0/16; none but the usual ones",
+    )
+    tunnels: int = _option(
+        256,
+        least=0,
+        most=10_000,
+        means="tunnels to ports in containers that this machine opens; 0 means none",
+    )
+    tunnel_address: str = _text(
+        "127.0.0.1",
+        wrong=lambda value: _no_address(value),
+        means="the address of this machine at which tunnels listen; at one that is not loopback, others come to them",
+    )
+    tunnel_certificate: str = _text(
+        wrong=lambda value: "" if not value or Path(value).is_absolute() else "must be an absolute path",
+        means="a file with the certificate, and those above it, by which tunnels are encrypted (PEM)",
+    )
+    tunnel_key: str = _text(
+        wrong=lambda value: "" if not value or Path(value).is_absolute() else "must be an absolute path",
+        means="a file with the key of that certificate, where it is not in the same file",
     )
     # images
     layers_keep_bytes: int = _option(
