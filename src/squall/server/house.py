@@ -29,6 +29,7 @@ from squall.server.collecting import Collecting
 from squall.server.containers import Containers
 from squall.server.deploys import Deploys
 from squall.server.durable import Durable
+from squall.server.environments import Environments
 from squall.server.image_names import ImageNames
 from squall.server.ledger import Ledger
 from squall.server.listening import Listening
@@ -112,6 +113,7 @@ class House:
         self.deploys = Deploys(self.apps, self.capacity, stores.state, stores.blobs, self.addressing)
         self.image_names = ImageNames(stores.state, self.apps.find_image)
         self.sharing = Sharing(stores.state, later=self.later, spawn=self.spawn)
+        self.environments = Environments(stores.state, self.deploys, self.sharing)
         self.logs = Logs(self)
         self.node_events = NodeEvents(self.calls, self.capacity, self.containers, self.later)
         self.awaited = Awaited(self.node_events.awaits)
