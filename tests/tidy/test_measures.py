@@ -14,7 +14,8 @@ MAX_PARAMETERS = 5
 MANY_PARAMETERS = {
     "src/squall/sdk/app.py App.function": "every option of a function",
     "src/squall/sdk/app.py App.cls": "the same, of a class",
-    "src/squall/sdk/function.py Function.with_options": "every option that a variant may change",
+    "src/squall/sdk/cls.py Cls.with_options": "every option that a variant may change",
+    "src/squall/sdk/function.py Function.with_options": "the same",
     "src/squall/sdk/image.py Image.from_dockerfile": "every option of a build by Dockerfile",
     "src/squall/sdk/image_commands.py Runs.run_function": "every option of a step",
     "src/squall/sdk/image_installs.py Installs.micromamba_install": "every option of a step of conda",

@@ -438,7 +438,6 @@ class Containers:
 
     def _report_end(self, container: str, end: ContainerEnd) -> None:
         self.gone(container)
-        self.gpus.give_back(container)
         self._ended.add(container)
         self._let_go(container)
         event = {"t": "event", "event": "ended", "container": container, "end": to_json(end)}

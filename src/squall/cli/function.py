@@ -39,12 +39,12 @@ def list_functions(*, name: str | None, environment: str | None, as_json: bool) 
 
 @function.command("info")
 @on_function
-def info(*, app: str, name: str, environment: str | None, version: int | None, as_json: bool) -> None:
+def info(*, as_json: bool, **where: Any) -> None:
     """Show what a FUNCTION or a class of an APP was declared as, and what holds now.
 
     Of its variables the names are shown, and no values.
     """
-    told = any_client().request("function.info", asked(app, name, environment, version))
+    told = any_client().request("function.info", asked(**where))
     if as_json:
         say_json(told)
         return
@@ -54,7 +54,11 @@ def info(*, app: str, name: str, environment: str | None, version: int | None, a
         else told["app"]
     )
     say(f"{plain(told['function'])}: a {told['kind']} of {plain(where)}")
-    rows = [("state", told["state"]), ("containers", told["containers"]), ("module", told["module"])]
+    rows: list[tuple[str, Any]] = [
+        ("state", told["state"]),
+        ("containers", told["containers"]),
+        ("module", told["module"]),
+    ]
     methods = [one + (" (yields)" if yields else "") for one, yields in told["methods"].items()]
     rows += [("methods", methods), ("parameters", told["parameters"]), ("values", told["values"])]
     rows += [*told["options"].items(), ("variants", told["variants"])]
@@ -66,12 +70,12 @@ def info(*, app: str, name: str, environment: str | None, version: int | None, a
 
 @function.command("stats")
 @on_function
-def stats(*, app: str, name: str, environment: str | None, version: int | None, as_json: bool) -> None:
+def stats(*, as_json: bool, **where: Any) -> None:
     """Show how much a FUNCTION of an APP has to do, with its variants and other parameters.
 
     recent, failed: inputs of its last 1,000 calls, and those of them that returned nothing.
     """
-    head = {**asked(app, name, environment, version), "recent": True}
+    head = {**asked(**where), "recent": True}
     rows = any_client().request("function.stats", head)["functions"]
     say_json(rows) if as_json else show_stats(rows)
 
@@ -81,11 +85,9 @@ def stats(*, app: str, name: str, environment: str | None, version: int | None, 
 @click.option(
     "-n", "--lines", default=100, show_default=True, type=click.IntRange(1, 1000), help="At most so many."
 )
-def list_calls(
-    *, app: str, name: str, environment: str | None, version: int | None, as_json: bool, lines: int
-) -> None:
+def list_calls(*, as_json: bool, lines: int, **where: Any) -> None:
     """List the calls of a FUNCTION of an APP, the newest first."""
-    head = {**asked(app, name, environment, version), "limit": lines}
+    head = {**asked(**where), "limit": lines}
     rows = any_client().request("function.calls", head)["calls"]
     if as_json:
         say_json(rows)
@@ -109,24 +111,20 @@ def list_calls(
 @click.option("-f", "--follow", "following", is_flag=True, help="Go on as more is printed.")
 @click.option("--since", default="", metavar="AGE", help="Only what is not older: 30s, 10m, 2h, 1d.")
 @click.option("-n", "--lines", default=1000, show_default=True, help="At most so many lines of the past.")
-def logs(
-    *, app: str, name: str, environment: str | None, version: int | None, as_json: bool, **wish: Any
-) -> None:
+def logs(*, as_json: bool, following: bool, since: str, lines: int, **where: Any) -> None:
     """Show what the containers of a FUNCTION of an APP have printed, of its variants and other parameters too."""
-    head = asked(app, name, environment, version)
+    head = asked(**where)
     head["function"] = head.pop("name")
-    head["since"] = time.time() - seconds_in("--since", wish["since"]) if wish["since"] else None
-    head |= {"follow": wish["following"], "lines": wish["lines"]}
+    head["since"] = time.time() - seconds_in("--since", since) if since else None
+    head |= {"follow": following, "lines": lines}
     follow(any_client(), "logs", head, LogPrinter(as_json=as_json, wanted=re.compile("")).take)
 
 
 @function.command("variants")
 @on_function
-def list_variants(
-    *, app: str, name: str, environment: str | None, version: int | None, as_json: bool
-) -> None:
+def list_variants(*, as_json: bool, **where: Any) -> None:
     """List what a FUNCTION of an APP is called as: with other options, or of a class with other parameters."""
-    rows = any_client().request("function.variants", asked(app, name, environment, version))["variants"]
+    rows = any_client().request("function.variants", asked(**where))["variants"]
     if as_json:
         say_json(rows)
         return
@@ -141,11 +139,9 @@ def autoscaler() -> None:
 
 @autoscaler.command("settings")
 @on_function
-def settings(*, app: str, name: str, environment: str | None, version: int | None, as_json: bool) -> None:
+def settings(*, as_json: bool, **where: Any) -> None:
     """Show within which bounds the containers of a FUNCTION of an APP come and go."""
-    _say_bounds(
-        any_client().request("function.info", asked(app, name, environment, version)), as_json=as_json
-    )
+    _say_bounds(any_client().request("function.info", asked(**where)), as_json=as_json)
 
 
 @autoscaler.command("update")
@@ -158,24 +154,16 @@ def settings(*, app: str, name: str, environment: str | None, version: int | Non
 @click.option(
     "--scaledown-window", type=float, metavar="SECONDS", help="A container goes after so long without work."
 )
-def update(
-    *,
-    app: str,
-    name: str,
-    environment: str | None,
-    version: int | None,
-    as_json: bool,
-    **bounds: float | None,
-) -> None:
+def update(*, as_json: bool, **given: Any) -> None:
     """Change these bounds of a FUNCTION of an APP, until the app ends or is deployed again.
 
     Of a class they hold for all of its parameters; what is not named stays.
     """
-    changed = changes(bounds)
+    changed = changes({name: given.pop(name) for name in OPTIONS})
     if not changed:
         raise UsageError("nothing is to be changed", remedy="name a bound, such as `--min-containers 1`")
     client = running_client()
-    head = asked(app, name, environment, version)
+    head = asked(**given)
     told = client.request("function.info", head)
     client.request("function.scale", {"fn": told["id"], "scaling": changed, "sets": True})
     _say_bounds(client.request("function.info", head), as_json=as_json)

@@ -88,5 +88,5 @@ def text_of(value: Any) -> str:
     if isinstance(value, list | tuple):
         return ", ".join(map(text_of, value))
     if isinstance(value, dict):
-        return ", ".join(f"{key}={text_of(one)}" for key, one in value.items())
+        return ", ".join(f"{key}={text_of(one) or 'none'}" for key, one in value.items())
     return "" if value is None else str(value)

@@ -24,7 +24,7 @@ COMMANDS = {
     "logs": ("squall.cli.logs:logs", "Show what containers, or our own processes, have printed."),
     "app": ("squall.cli.app:app", "List apps, look at them and their versions, stop them."),
     "function": ("squall.cli.function:function", "List the functions of apps, look at one, scale it."),
-    "environment": ("squall.cli.environment:environment", "Make, list and delete environments."),
+    "environment": ("squall.cli.environment:environment", "Make, list, rename and delete environments."),
     "container": ("squall.cli.container:container", "List containers, look into them, stop them."),
     "call": ("squall.cli.call:call", "List inputs of spawned calls that failed, and have them run again."),
     "dict": ("squall.cli.shared_dict:dict_", "Make Dicts, look into them, clear and delete them."),

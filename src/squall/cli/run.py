@@ -10,6 +10,7 @@ from squall.cli.flags import command_for
 from squall.cli.progress import RunWatcher
 from squall.cli.target import Target, find_target, load_target
 from squall.cli.traces import say_traceback
+from squall.sdk.environments import VARIABLE, environment_of
 from squall.sdk.map_progress import begin_showing, end_showing
 
 
@@ -26,6 +27,12 @@ from squall.sdk.map_progress import begin_showing, end_showing
     "--start-path",
     type=click.Choice(["spare", "pooled", "on_demand", "parked", "exec"]),
     help="Start every container in this way or not at all: for diagnosis.",
+)
+@click.option(
+    "--env",
+    "environment",
+    metavar="ENVIRONMENT",
+    help="Where names are looked up, if not in the one that is meant.",
 )
 @click.option("--detach", is_flag=True, help="Not here: `squall deploy` has an app stay.")
 @click.option("-h", "--help", "wants_help", is_flag=True, help="Show this, or the flags of TARGET.")
@@ -49,6 +56,8 @@ def run(*, target: str | None, arguments: tuple[str, ...], **wish: Any) -> int:
         )
     if wish["start_path"]:
         os.environ["SQUALL_START_PATH"] = wish["start_path"]
+    if wish["environment"] is not None:
+        os.environ[VARIABLE] = environment_of(wish["environment"])
     try:
         module = load_target(find_target(target, is_module=wish["module"]))
     except (Exception, SystemExit) as error:

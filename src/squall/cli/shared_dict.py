@@ -8,7 +8,7 @@ import click
 
 from squall.cli.asking import any_client
 from squall.cli.screen import plain, say, say_json, say_table
-from squall.cli.sharing import delete_objects, jsonable, make_object, short, show_objects
+from squall.cli.sharing import IN_ENVIRONMENT, delete_objects, jsonable, make_object, short, show_objects
 from squall.model.errors import NotFoundError, UsageError
 from squall.model.shared import SharedKind
 from squall.sdk.blocking import run_blocking
@@ -27,29 +27,32 @@ def dict_() -> None:
 
 @dict_.command("create")
 @click.argument("name", metavar="NAME")
+@IN_ENVIRONMENT
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def create(*, name: str, as_json: bool) -> None:
+def create(*, name: str, environment: str | None, as_json: bool) -> None:
     """Make the Dict NAME, where there is none."""
-    make_object(Dict.objects, name, as_json=as_json)
+    make_object(Dict.objects, name, environment, as_json=as_json)
 
 
 @dict_.command("list")
+@IN_ENVIRONMENT
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON list.")
-def list_(*, as_json: bool) -> None:
+def list_(*, environment: str | None, as_json: bool) -> None:
     """List the Dicts, and how much each holds."""
-    show_objects(SharedKind.DICT, ("name", "len", "size", "age"), as_json=as_json)
+    show_objects(SharedKind.DICT, ("name", "len", "size", "age"), environment, as_json=as_json)
 
 
 @dict_.command("get")
 @click.argument("name", metavar="NAME")
 @click.argument("key", metavar="KEY")
 @click.option("--literal", is_flag=True, help="KEY is written as in Python: 17, ('user', 17).")
+@IN_ENVIRONMENT
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def get(*, name: str, key: str, literal: bool, as_json: bool) -> None:
+def get(*, name: str, key: str, literal: bool, environment: str | None, as_json: bool) -> None:
     """Show the value of a KEY, which is a string unless --literal says otherwise."""
     asked = _literal(key) if literal else key
     any_client()
-    found = run_blocking(Dict.from_name(name).packed_value(asked))
+    found = run_blocking(Dict.from_name(name, environment_name=environment).packed_value(asked))
     if found is None:
         raise NotFoundError(
             f"the Dict {name!r} has no key {asked!r}", remedy=f"look at `squall dict items {name} --keys`"
@@ -67,11 +70,12 @@ def get(*, name: str, key: str, literal: bool, as_json: bool) -> None:
     "-n", "--lines", default=100, show_default=True, type=click.IntRange(1), help="At most so many."
 )
 @click.option("--keys", "only_keys", is_flag=True, help="Only the keys.")
+@IN_ENVIRONMENT
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON list.")
-def items(*, name: str, lines: int, only_keys: bool, as_json: bool) -> None:
+def items(*, name: str, lines: int, only_keys: bool, environment: str | None, as_json: bool) -> None:
     """Show keys and their values."""
     any_client()
-    found = Dict.from_name(name)
+    found = Dict.from_name(name, environment_name=environment)
     entries = list(islice(PagesFace(found.packed_entries)(look=only_keys), lines))
     if as_json:
         say_json([_entry(key, value, only_keys=only_keys) for key, value in entries])
@@ -87,11 +91,12 @@ def items(*, name: str, lines: int, only_keys: bool, as_json: bool) -> None:
 
 @dict_.command("clear")
 @click.argument("name", metavar="NAME")
+@IN_ENVIRONMENT
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def clear(*, name: str, as_json: bool) -> None:
+def clear(*, name: str, environment: str | None, as_json: bool) -> None:
     """Remove all keys of a Dict."""
     any_client()
-    Dict.from_name(name).clear()
+    Dict.from_name(name, environment_name=environment).clear()
     if as_json:
         say_json({"cleared": name})
     else:
@@ -100,10 +105,11 @@ def clear(*, name: str, as_json: bool) -> None:
 
 @dict_.command("delete")
 @click.argument("names", metavar="NAME...", nargs=-1, required=True)
+@IN_ENVIRONMENT
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def delete(*, names: tuple[str, ...], as_json: bool) -> None:
+def delete(*, names: tuple[str, ...], environment: str | None, as_json: bool) -> None:
     """Delete Dicts with all that they hold."""
-    delete_objects(Dict.objects, names, as_json=as_json)
+    delete_objects(Dict.objects, names, environment, as_json=as_json)
 
 
 def _entry(key: Any, value: bytes, *, only_keys: bool) -> dict[str, Any]:

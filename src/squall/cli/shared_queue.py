@@ -6,7 +6,7 @@ import click
 
 from squall.cli.asking import any_client
 from squall.cli.screen import plain, say, say_json, say_table
-from squall.cli.sharing import delete_objects, jsonable, make_object, short, show_objects
+from squall.cli.sharing import IN_ENVIRONMENT, delete_objects, jsonable, make_object, short, show_objects
 from squall.model.errors import UsageError
 from squall.model.shared import MOST_AT_ONCE, SharedKind
 from squall.sdk.face import PagesFace
@@ -26,28 +26,35 @@ def queue() -> None:
 
 @queue.command("create")
 @click.argument("name", metavar="NAME")
+@IN_ENVIRONMENT
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def create(*, name: str, as_json: bool) -> None:
+def create(*, name: str, environment: str | None, as_json: bool) -> None:
     """Make the Queue NAME, where there is none."""
-    make_object(Queue.objects, name, as_json=as_json)
+    make_object(Queue.objects, name, environment, as_json=as_json)
 
 
 @queue.command("list")
+@IN_ENVIRONMENT
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON list.")
-def list_(*, as_json: bool) -> None:
+def list_(*, environment: str | None, as_json: bool) -> None:
     """List the Queues, how much each holds, and how many wait there for items or for room."""
-    show_objects(SharedKind.QUEUE, ("name", "len", "partitions", "size", "age", "waits"), as_json=as_json)
+    show_objects(
+        SharedKind.QUEUE, ("name", "len", "partitions", "size", "age", "waits"), environment, as_json=as_json
+    )
 
 
 @queue.command("peek")
 @click.argument("name", metavar="NAME")
 @_PARTITION
 @click.option("-n", "--lines", default=1, show_default=True, type=click.IntRange(1), help="At most so many.")
+@IN_ENVIRONMENT
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON list.")
-def peek(*, name: str, partition: str | None, lines: int, as_json: bool) -> None:
+def peek(*, name: str, partition: str | None, lines: int, environment: str | None, as_json: bool) -> None:
     """Show the first items, which stay in the Queue."""
     any_client()
-    fetched = PagesFace(Queue.from_name(name).packed_items)(partition, most=min(lines, MOST_AT_ONCE))
+    fetched = PagesFace(Queue.from_name(name, environment_name=environment).packed_items)(
+        partition, most=min(lines, MOST_AT_ONCE)
+    )
     found = [plain_value(value) for value in islice(fetched, lines)]
     if as_json:
         say_json([jsonable(value) for value in found])
@@ -60,12 +67,13 @@ def peek(*, name: str, partition: str | None, lines: int, as_json: bool) -> None
 @click.argument("name", metavar="NAME")
 @_PARTITION
 @click.option("--total", is_flag=True, help="Of all partitions together.")
+@IN_ENVIRONMENT
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def len_(*, name: str, partition: str | None, total: bool, as_json: bool) -> None:
+def len_(*, name: str, partition: str | None, total: bool, environment: str | None, as_json: bool) -> None:
     """Show how many items there are."""
     _check_one("--total", partition, wanted=total)
     any_client()
-    count = Queue.from_name(name).len(partition=partition, total=total)
+    count = Queue.from_name(name, environment_name=environment).len(partition=partition, total=total)
     if as_json:
         say_json({"name": name, "partition": partition, "total": total, "len": count})
     else:
@@ -76,12 +84,13 @@ def len_(*, name: str, partition: str | None, total: bool, as_json: bool) -> Non
 @click.argument("name", metavar="NAME")
 @_PARTITION
 @click.option("--all", "every", is_flag=True, help="Of all partitions.")
+@IN_ENVIRONMENT
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def clear(*, name: str, partition: str | None, every: bool, as_json: bool) -> None:
+def clear(*, name: str, partition: str | None, every: bool, environment: str | None, as_json: bool) -> None:
     """Remove the items of a partition."""
     _check_one("--all", partition, wanted=every)
     any_client()
-    Queue.from_name(name).clear(partition=partition, all=every)
+    Queue.from_name(name, environment_name=environment).clear(partition=partition, all=every)
     if as_json:
         say_json({"cleared": name, "partition": partition, "all": every})
     else:
@@ -90,10 +99,11 @@ def clear(*, name: str, partition: str | None, every: bool, as_json: bool) -> No
 
 @queue.command("delete")
 @click.argument("names", metavar="NAME...", nargs=-1, required=True)
+@IN_ENVIRONMENT
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def delete(*, names: tuple[str, ...], as_json: bool) -> None:
+def delete(*, names: tuple[str, ...], environment: str | None, as_json: bool) -> None:
     """Delete Queues with all that they hold."""
-    delete_objects(Queue.objects, names, as_json=as_json)
+    delete_objects(Queue.objects, names, environment, as_json=as_json)
 
 
 def _check_one(flag: str, partition: str | None, *, wanted: bool) -> None:

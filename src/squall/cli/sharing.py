@@ -6,24 +6,31 @@ import time
 from collections.abc import Sequence
 from typing import Any, Final
 
+import click
+
 from squall.cli.amounts import size_text
 from squall.cli.asking import any_client
 from squall.cli.screen import age, plain, say, say_json, say_table
 from squall.model.shared import SharedKind
 from squall.sdk.blocking import run_blocking
+from squall.sdk.environments import environment_of
 from squall.sdk.lanes import ask
 from squall.sdk.shared_object import Objects
 
+IN_ENVIRONMENT: Final = click.option(
+    "--env", "environment", metavar="ENVIRONMENT", help="Where it is, if not in the one that is meant."
+)
 _SHORT: Final = reprlib.Repr()
 _SHORT.maxstring = _SHORT.maxlong = 60
 _SHORT.maxother = 120
 _SHORT.maxtuple = _SHORT.maxlist = _SHORT.maxdict = _SHORT.maxset = 8
 
 
-def show_objects(kind: SharedKind, columns: Sequence[str], *, as_json: bool) -> None:
+def show_objects(kind: SharedKind, columns: Sequence[str], environment: str | None, *, as_json: bool) -> None:
     """List the objects of a kind that have a name."""
     any_client()
-    rows = json.loads(bytes(run_blocking(ask("shared.list", {"kind": str(kind)})).payload))
+    head = {"kind": str(kind), "environment": environment_of(environment)}
+    rows = json.loads(bytes(run_blocking(ask("shared.list", head)).payload))
     if as_json:
         say_json(rows)
         return
@@ -35,18 +42,20 @@ def show_objects(kind: SharedKind, columns: Sequence[str], *, as_json: bool) -> 
     say_table(shown, columns, empty=f"no {kind.word}s: `squall {kind} create NAME` makes one")
 
 
-def make_object(objects: Objects[Any], name: str, *, as_json: bool) -> None:
+def make_object(objects: Objects[Any], name: str, environment: str | None, *, as_json: bool) -> None:
     """Make an object where there is none of this name."""
     any_client()
-    objects.create(name)
+    objects.create(name, environment_name=environment)
     _say_done("created", name, as_json=as_json)
 
 
-def delete_objects(objects: Objects[Any], names: Sequence[str], *, as_json: bool) -> None:
+def delete_objects(
+    objects: Objects[Any], names: Sequence[str], environment: str | None, *, as_json: bool
+) -> None:
     """Remove objects with all that they hold."""
     any_client()
     for name in names:
-        objects.delete(name)
+        objects.delete(name, environment_name=environment)
         if not as_json:
             _say_done("deleted", name, as_json=False)
     if as_json:

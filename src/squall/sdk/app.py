@@ -240,19 +240,26 @@ class App:
             self._add(name, function)
         return self
 
-    def run(self, *, watcher: Watcher | None = None, detach: bool = False) -> RunContext:
+    def run(
+        self,
+        *,
+        watcher: Watcher | None = None,
+        detach: bool = False,
+        environment_name: str | None = None,
+    ) -> RunContext:
         """A context in which the functions can be called remotely: `with app.run():` or `async with app.run():`.
 
         A server is started when none runs. At the end, calls and containers of the app end with it. watcher: what is
-        told of progress. detach: not in this version. Raises InvalidError inside a container, ServerNotStarted, and the
-        errors of source and images that cannot be had.
+        told of progress. detach: not in this version. environment_name: where its containers look names up (SQUALL_ENVIRONMENT,
+        else main). Raises InvalidError inside a container, ServerNotStarted, EnvironmentNotFound, and the errors of source and
+        images that cannot be had.
         """
         if detach:
             raise InvalidError(
                 "an app that outlives its client is deployed, not run",
                 remedy="use `app.deploy()`, or leave `detach` out",
             )
-        return RunContext(self, watcher)
+        return RunContext(self, watcher, environment_name)
 
     def _add(self, name: str, function: Function[Any, Any] | DeclaredClass[Any]) -> None:
         known = self.functions.get(name)
@@ -275,10 +282,11 @@ class App:
 class RunContext:
     """What `app.run()` gives: a context manager, blocking and asynchronous."""
 
-    def __init__(self, app: App, watcher: Watcher | None) -> None:
+    def __init__(self, app: App, watcher: Watcher | None, environment: str | None = None) -> None:
         self._app = app
         # A container declares its app too, and opens none: each fork of a template would pay for what that takes.
-        self._run: AppRun = importlib.import_module("squall.sdk.session").AppRun(app, watcher)
+        session = importlib.import_module("squall.sdk.session")
+        self._run: AppRun = session.AppRun(app, watcher, environment)
 
     def __enter__(self) -> App:
         """Opens the app; returns when its functions can be called."""

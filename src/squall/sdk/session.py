@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from squall.context.fresh import fresh_id
 from squall.model import function as nouns
-from squall.model.deploy import Address
+from squall.model.deploy import MAIN_ENVIRONMENT, Address, check_name
 from squall.model.errors import PythonVersionMismatch
 from squall.model.ids import APP, AppId, FunctionId
 from squall.model.image import SOURCE_ROOT
@@ -18,7 +18,7 @@ from squall.sdk.calls import Target
 from squall.sdk.client import Client
 from squall.sdk.code import pickled_function
 from squall.sdk.deploying import Deploying, DeployWish
-from squall.sdk.environments import environment_of
+from squall.sdk.environments import VARIABLE as ENVIRONMENT_VARIABLE, environment_of
 from squall.sdk.image import Image
 from squall.sdk.image_ship import ImageShip
 from squall.sdk.running import RunningApp
@@ -43,7 +43,7 @@ class _App(Protocol):
 class AppRun:
     """One run of an app."""
 
-    def __init__(self, app: _App, watcher: Watcher | None) -> None:
+    def __init__(self, app: _App, watcher: Watcher | None, environment: str | None = None) -> None:
         self._app = app
         self._watcher = watcher if watcher is not None else PlainWatcher()
         self._client = Client.here()
@@ -55,8 +55,9 @@ class AppRun:
         self._cache = SourceCache(None)
         self._digest: str | None = None
         self._names = set(app.functions)
-        # That of its secrets, where they name none.
-        self._environment = environment_of(None)
+        self._asked = None if environment is None else check_name("an environment", environment)
+        # Of an app that runs; where one is deployed, the server knows.
+        self._environment = ""
 
     def prepare(self) -> None:
         """What needs no server beside starting one: the source is walked, images are read."""
@@ -82,6 +83,7 @@ class AppRun:
 
     async def open(self) -> None:
         """Ships what the server lacks, opens the app, and points its functions at it."""
+        self._environment = environment_of(self._asked)
         described = await self._ship()
         head = {"app": self.id, "name": self._name(), "root": self._root, "tags": self._app.tags}
         head["environment"] = self._environment
@@ -194,7 +196,14 @@ class AppRun:
                 for one in noun.secrets
             ),
             volumes=await mounts_of(declared.volumes),
+            env=self._env(noun),
         )
+
+    def _env(self, noun: nouns.Function) -> dict[str, str]:
+        """Its variables, and where its containers look names up, unless that is said."""
+        if self._environment in {"", MAIN_ENVIRONMENT}:
+            return noun.env
+        return {ENVIRONMENT_VARIABLE: self._environment, **noun.env}
 
     def _all_images(self) -> list[Image]:
         return list(dict.fromkeys(_image(function) for function in self._app.functions.values()))

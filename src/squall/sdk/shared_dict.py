@@ -47,9 +47,14 @@ class Dict(SharedObject):
     objects: ClassVar[Objects[Dict]]
 
     def __init__(
-        self, name: str | None = None, *, create: bool = False, object_id: str | None = None
+        self,
+        name: str | None = None,
+        *,
+        create: bool = False,
+        object_id: str | None = None,
+        environment: str | None = None,
     ) -> None:
-        super().__init__(name, create=create, object_id=object_id)
+        super().__init__(name, create=create, object_id=object_id, environment=environment)
         self.get = Face(self._get)
         self.put = Face(self._put)
         self.pop = Face(self._pop)

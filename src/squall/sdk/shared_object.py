@@ -11,9 +11,9 @@ from types import TracebackType
 from typing import Any, ClassVar, Generic, Self, TypeVar
 
 from squall.context.fresh import fresh_id
+from squall.model.deploy import check_name as check_environment_name
 from squall.model.errors import ConnectionLost, Error, InvalidError, SharedValueTooLarge
 from squall.model.shared import (
-    MAIN,
     MOST_AT_ONCE,
     MOST_BYTES_AT_ONCE,
     MOST_VALUE_BYTES,
@@ -22,6 +22,7 @@ from squall.model.shared import (
 )
 from squall.sdk.blocking import run_blocking, run_here
 from squall.sdk.client import Client
+from squall.sdk.environments import environment_of
 from squall.sdk.face import Face
 from squall.sdk.lanes import ask
 from squall.wire.codec import Frame, Kind
@@ -39,23 +40,38 @@ class SharedObject:
     _kind: ClassVar[SharedKind]
 
     def __init__(
-        self, name: str | None = None, *, create: bool = False, object_id: str | None = None
+        self,
+        name: str | None = None,
+        *,
+        create: bool = False,
+        object_id: str | None = None,
+        environment: str | None = None,
     ) -> None:
         self.name = name
         self._create = create
         self._id = object_id
+        self._environment = environment
 
     def __repr__(self) -> str:
         return f"{self._kind.word}({self.name or self._id!r})"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Its name is all that travels, or its id where it has none."""
-        return _handle, (type(self), self.name, self._create, None if self.name else self._id)
+        """Its name is all that travels, and where it is looked up; or its id where it has none."""
+        environment = self._environment
+        if self.name and environment is None:
+            # What is meant here, and not where it comes to; a container's own is known to the server.
+            environment = environment_of(None) or None
+        return _handle, (type(self), self.name, self._create, None if self.name else self._id, environment)
 
     async def _of(self) -> dict[str, Any]:
-        """The head that names it. Raises SharedNotFound."""
+        """The head that names it. Raises SharedNotFound, EnvironmentNotFound."""
         if self._id is None:
-            head = {"kind": str(self._kind), "name": self.name, "create": self._create}
+            head = {
+                "kind": str(self._kind),
+                "name": self.name,
+                "create": self._create,
+                "environment": environment_of(self._environment),
+            }
             self._id = str((await ask("shared.find", head)).head()["id"])
         return {"of": self._id}
 
@@ -69,10 +85,11 @@ class SharedObject:
     ) -> Self:
         """The one of this name. It is looked for when it is first used, and then made where it may be and is missing.
 
-        name: letters, digits and `._-`, 64 at most. Raises SharedNameInvalid; what is done first raises SharedNotFound.
+        name: letters, digits and `._-`, 64 at most. environment_name: where it is (SQUALL_ENVIRONMENT, else main; in a container that
+        of its own app). Raises SharedNameInvalid, NameInvalid; what is done first raises SharedNotFound, EnvironmentNotFound.
         """
-        check_environment(environment_name)
-        return cls(check_name(name, f"a {cls._kind.word}"), create=create_if_missing)
+        asked = check_name(name, f"a {cls._kind.word}")
+        return cls(asked, create=create_if_missing, environment=_checked(environment_name))
 
     @classmethod
     def ephemeral(cls, *, environment_name: str | None = None) -> Ephemeral[Self]:
@@ -80,7 +97,7 @@ class SharedObject:
 
         It may be passed to functions meanwhile.
         """
-        check_environment(environment_name)
+        _checked(environment_name)  # without a name it is in none
         return Ephemeral(
             "shared.ephemeral",
             {"kind": str(cls._kind)},
@@ -89,17 +106,19 @@ class SharedObject:
         )
 
 
-def _handle(cls: type[O], name: str | None, create: bool, object_id: str | None) -> O:  # noqa: FBT001 - as `__reduce__` says it
-    return cls(name, create=create, object_id=object_id)
+def _handle(
+    cls: type[O],
+    name: str | None,
+    create: bool,  # noqa: FBT001 - as `__reduce__` says it
+    object_id: str | None,
+    environment: str | None = None,
+) -> O:
+    return cls(name, create=create, object_id=object_id, environment=environment)
 
 
-def check_environment(name: str | None) -> None:
-    """Raises InvalidError for an environment that is none."""
-    if name not in {None, MAIN}:
-        raise InvalidError(
-            f"there is no environment {name!r:.90}: so far {MAIN!r} is the only one",
-            remedy="leave `environment_name` out",
-        )
+def _checked(environment: str | None) -> str | None:
+    """The environment, if it is named at all. Raises NameInvalid."""
+    return None if environment is None else check_environment_name("an environment", environment)
 
 
 class Ephemeral(Generic[T]):
@@ -216,8 +235,8 @@ class Objects(Generic[O]):
 
     async def _list(self, *, environment_name: str | None = None) -> list[SharedInfo]:
         """Each that has a name, by its name."""
-        check_environment(environment_name)
-        frame = await ask("shared.list", {"kind": str(self._cls._kind)})
+        environment = environment_of(environment_name)
+        frame = await ask("shared.list", {"kind": str(self._cls._kind), "environment": environment})
         return [
             SharedInfo(
                 name=row["name"],
@@ -235,9 +254,12 @@ class Objects(Generic[O]):
         self, name: str, *, allow_missing: bool = False, environment_name: str | None = None
     ) -> None:
         """Removes one with all that it holds. Raises SharedNotFound."""
-        check_environment(environment_name)
         kind = self._cls._kind
-        head = {"kind": str(kind), "name": check_name(name, f"a {kind.word}")}
+        head = {
+            "kind": str(kind),
+            "name": check_name(name, f"a {kind.word}"),
+            "environment": environment_of(environment_name),
+        }
         try:
             await ask("shared.delete", head)
         except Error as problem:

@@ -37,9 +37,14 @@ class Queue(SharedObject):
     objects: ClassVar[Objects[Queue]]
 
     def __init__(
-        self, name: str | None = None, *, create: bool = False, object_id: str | None = None
+        self,
+        name: str | None = None,
+        *,
+        create: bool = False,
+        object_id: str | None = None,
+        environment: str | None = None,
     ) -> None:
-        super().__init__(name, create=create, object_id=object_id)
+        super().__init__(name, create=create, object_id=object_id, environment=environment)
         self.put = Face(self._put)
         self.put_many = Face(self._put_many)
         self.get = Face(self._get)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from squall.model.deploy import MAIN_ENVIRONMENT, Address, DeployedName, VersionState
@@ -22,7 +22,6 @@ from squall.wire.codec import Frame
 from squall.wire.stream import Stream
 
 MOST_HELD = 10_000
-_CALLABLE = frozenset({VersionState.SERVING, VersionState.DRAINING})
 _DEEPEST = 100
 
 
@@ -67,8 +66,18 @@ class Addressing:
 
     def name_of(self, environment: str, app: str, caller: Worker | None) -> DeployedName:
         """The deployed app that is meant; one whose environment is not said is in that of the caller's own app."""
+        return DeployedName(environment or self.environment_of(caller), app)
+
+    def environment_of(self, caller: Worker | None) -> str:
+        """The environment of a container's own app; main where it is of none that is deployed, or a client asks."""
         own = self.version_of(caller.function) if caller is not None else None
-        return DeployedName(environment or (own.row.environment if own else MAIN_ENVIRONMENT), app)
+        return own.row.environment if own else MAIN_ENVIRONMENT
+
+    def rename(self, environment: str, new: str) -> None:
+        """An environment has another name."""
+        for kept in (self.serving, self._held):
+            for name in [name for name in kept if name.environment == environment]:
+                kept[replace(name, environment=new)] = kept.pop(name)  # type: ignore[assignment]  # each keeps its own
 
     def version_of(self, function: FunctionId) -> Version | None:
         """The version that a function belongs to, if it is one of a deployed app."""
@@ -81,20 +90,13 @@ class Addressing:
             raise self.unknown(name)
         if number is None or number == serving.row.number:
             return serving
-        there = [one for one in self.versions.values() if one.deployed == name and one.state in _CALLABLE]
+        callable_now = {VersionState.SERVING, VersionState.DRAINING}
+        there = [one for one in self.versions.values() if one.deployed == name and one.state in callable_now]
         for one in there:
             if one.row.number == number:
                 return one
-        raise self.no_version(name, number)
-
-    def no_version(self, name: DeployedName, number: int) -> VersionNotFound:
-        """The error for a version that takes no calls, with those that do."""
-        numbers = ", ".join(
-            str(one.row.number)
-            for one in self.versions.values()
-            if one.deployed == name and one.state in _CALLABLE
-        )
-        return VersionNotFound(
+        numbers = ", ".join(str(one.row.number) for one in there)
+        raise VersionNotFound(
             f"version {number} of {name} takes no calls; there is: {numbers}",
             remedy=f"go back to it with `squall app rollback {name.app} {number}`, or name no version",
         )

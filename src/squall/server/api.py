@@ -414,8 +414,16 @@ def shared(connection: Connection, stream: Stream, head: dict[str, Any], frame: 
     """Something about Dicts and Queues."""
     if "wait" in head and head["wait"] != 0:
         _make_way(connection, stream)
-    work = sharing_streams.answer(connection.house.sharing, Asker(stream), head, bytes(frame.payload))
-    answer_later(connection.house, stream, work)
+    house, payload = connection.house, bytes(frame.payload)
+    caller = connection.container(stream) if stream.route else None
+
+    async def answer() -> None:
+        if head["t"] in sharing_streams.BY_NAME:
+            head["environment"] = await house.environments.meant(head.get("environment"), caller)
+        await sharing_streams.answer(house.sharing, asker, head, payload)
+
+    asker = Asker(stream)
+    answer_later(house, stream, answer())
 
 
 def secret(connection: Connection, stream: Stream, head: dict[str, Any], frame: Frame) -> None:

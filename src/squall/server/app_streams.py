@@ -26,14 +26,18 @@ def open_app(
     house.awaited.release(record.id)
     stream.on_frame = lambda frame: _on_frame(house, record, stream, frame, is_gone=is_gone)
     ran = head.get("again") is True
-    answer_later(house, stream, _make_ready(house, record, stream, ran=ran))
+    # Where its containers look names up, which they say themselves; one that is not there is said before they start.
+    answer_later(house, stream, _make_ready(house, record, stream, head.get("environment"), ran=ran))
     return record
 
 
-async def _make_ready(house: House, record: AppRecord, stream: Stream, *, ran: bool) -> None:
+async def _make_ready(
+    house: House, record: AppRecord, stream: Stream, environment: object, *, ran: bool
+) -> None:
     """Makes an app's functions ready; one that cannot be made ready ends, unless it ran before its connection was lost."""
     apps = house.apps
     try:
+        await house.environments.meant(environment, None)
         await apps.make_ready(record, list(record.functions.values()), partial(_tell, stream))
     except (Error, OSError) as problem:
         if not ran:

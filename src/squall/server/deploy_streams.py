@@ -16,9 +16,6 @@ from squall.model.deploy import (
     check_tag,
 )
 from squall.model.errors import (
-    AlreadyExistsError,
-    ConflictError,
-    EnvironmentNotFound,
     InvalidError,
     VersionNotFound,
 )
@@ -28,7 +25,7 @@ from squall.server.deploys import told_of
 from squall.server.house import House
 from squall.server.records import Worker
 from squall.server.versions import content_of, without_variants
-from squall.state.deploy_records import EnvironmentRecord, VersionRecord
+from squall.state.deploy_records import VersionRecord
 from squall.wire.stream import Stream
 
 Ask = Callable[[House, dict[str, Any], Worker | None], Awaitable[dict[str, Any]]]
@@ -100,11 +97,7 @@ def _earlier(name: DeployedName, rows: tuple[VersionRecord, ...], number: Any) -
 async def _place(house: House, head: dict[str, Any]) -> DeployedName:
     """Where something is deployed. Raises NameInvalid, EnvironmentNotFound."""
     app = check_name("an app", head.get("name"))
-    environment = check_name("an environment", head.get("environment") or MAIN_ENVIRONMENT)
-    there = await _environments(house)
-    if environment not in there:
-        raise EnvironmentNotFound(f"there is no environment {environment!r}; there is: {', '.join(there)}")
-    return DeployedName(environment, app)
+    return DeployedName(await house.environments.meant(head.get("environment"), None), app)
 
 
 def _row(head: dict[str, Any], name: DeployedName, **what: Any) -> VersionRecord:
@@ -145,52 +138,31 @@ async def history(house: House, head: dict[str, Any], _caller: Worker | None) ->
     return {"app": name.app, "environment": name.environment, "versions": [told_of(row) for row in rows]}
 
 
-async def _environments(house: House) -> list[str]:
-    return sorted({MAIN_ENVIRONMENT, *(one.name for one in await house.state.environments())})
-
-
 async def environments(house: House, _head: dict[str, Any], _caller: Worker | None) -> dict[str, Any]:
-    """Every environment, with what is deployed there."""
-    apps = house.addressing.serving
-    return {
-        "environments": [
-            {"name": name, "apps": sorted(one.app for one in apps if one.environment == name)}
-            for name in await _environments(house)
-        ]
-    }
+    """Every environment, with what is deployed there, and how much else is in it."""
+    rows = []
+    for name in await house.environments.names():
+        inside = await house.environments.contents(name)
+        apps = sorted(one.app for one in house.addressing.serving if one.environment == name)
+        kept = {kind: len(names) for kind, names in inside.items() if kind != "app"}
+        rows.append({"name": name, "apps": apps, **kept})
+    return {"environments": rows}
 
 
 async def environment_create(house: House, head: dict[str, Any], _caller: Worker | None) -> dict[str, Any]:
-    """Makes an environment. Raises NameInvalid, AlreadyExistsError."""
-    name = check_name("an environment", head.get("name"))
-    made = EnvironmentRecord(name=name, created_s=time.time())
-    if name == MAIN_ENVIRONMENT or not await house.state.record_environment(made):
-        raise AlreadyExistsError(
-            f"there is an environment {name!r} already", remedy="use it, or choose another name"
-        )
-    return {"name": name}
+    """Makes an environment."""
+    return {"name": await house.environments.create(head.get("name"))}
+
+
+async def environment_update(house: House, head: dict[str, Any], _caller: Worker | None) -> dict[str, Any]:
+    """Gives an environment another name."""
+    return {"name": await house.environments.rename(head.get("name"), head.get("new"))}
 
 
 async def environment_delete(house: House, head: dict[str, Any], _caller: Worker | None) -> dict[str, Any]:
-    """Forgets an environment and the history of its apps. Raises EnvironmentNotFound, ConflictError while one is deployed."""
-    name = str(head.get("name"))
-    if name == MAIN_ENVIRONMENT:
-        raise InvalidError(
-            "the environment main is always there", remedy="stop its apps: `squall app stop APP`"
-        )
-    there = await _environments(house)
-    if name not in there:
-        raise EnvironmentNotFound(f"there is no environment {name!r}; there is: {', '.join(there)}")
-    if not await house.state.drop_environment(name):
-        inside = sorted(
-            {one.deployed.app for one in house.deploys.versions.values() if one.row.environment == name}
-        )
-        raise ConflictError(
-            f"the environment {name} has apps: {', '.join(inside) or 'some that are just ending'}",
-            remedy=f"stop them first: `squall app stop APP --env {name}`",
-        )
-    await house.vault.forget_environment(name)
-    return {"name": name}
+    """Forgets an environment and the history of its apps, with `contents` all that is in it."""
+    with_contents = bool(head.get("contents"))
+    return {"name": await house.environments.delete(head.get("name"), with_contents=with_contents)}
 
 
 STREAMS: Final[Mapping[str, Callable[[House, Stream, dict[str, Any], bytes], Coroutine[Any, Any, None]]]] = {
@@ -202,5 +174,6 @@ QUESTIONS: Final[Mapping[str, Ask]] = {
     "app.history": history,
     "environment.list": environments,
     "environment.create": environment_create,
+    "environment.update": environment_update,
     "environment.delete": environment_delete,
 }

@@ -265,6 +265,16 @@ class Deploys:
         self.addressing.release(name)
         return containers
 
+    def rename(self, environment: str, new: str) -> None:
+        """An environment has another name: its apps are found there from now on, and not under the old one."""
+        for version in self.versions.values():
+            if version.row.environment == environment:
+                version.row = replace(version.row, environment=new)
+                version.app.environment = new
+        self._moving = {_renamed(name, environment, new) for name in self._moving}
+        self.addressing.rename(environment, new)
+        self._capacity.wake()
+
     def rest(self) -> None:
         """The server ends with what it runs: containers go, and calls on record go on with the next server."""
         for version in self.versions.values():
@@ -284,6 +294,10 @@ def _scaled(content: dict[str, Any], plain: dict[str, Any]) -> dict[str, Any]:
     """The bounds of a function that were changed since it was deployed."""
     changed = content.get("scaled", {}).get(plain["name"])
     return {} if changed is None else {"scaling": changed}
+
+
+def _renamed(name: DeployedName, environment: str, new: str) -> DeployedName:
+    return replace(name, environment=new) if name.environment == environment else name
 
 
 def told_of(row: VersionRecord) -> dict[str, Any]:

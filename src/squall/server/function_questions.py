@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 from squall.model.call import CallState
@@ -92,7 +93,8 @@ async def app_info(house: House, head: dict[str, Any], _caller: Worker | None) -
         }
         for known in app.functions.values()
     ]
-    return {"app": row, "functions": functions, "version": {} if version is None else told_of(version.row)}
+    told = {} if version is None else told_of(replace(version.row, state=version.state))
+    return {"app": row, "functions": functions, "version": told}
 
 
 async def stats(house: House, head: dict[str, Any], caller: Worker | None) -> dict[str, Any]:

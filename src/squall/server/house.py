@@ -32,6 +32,7 @@ from squall.server.collecting import Collecting
 from squall.server.containers import Containers
 from squall.server.deploys import Deploys
 from squall.server.durable import Durable
+from squall.server.environments import Environments
 from squall.server.ephemerals import Ephemerals
 from squall.server.image_names import ImageNames
 from squall.server.ledger import Ledger
@@ -125,6 +126,7 @@ class House:
         self.sharing = Sharing(stores.state, later=self.later, spawn=self.spawn)
         self.volumes = Volumes(stores.state, stores.blobs)
         self.ephemeral_volumes = Ephemerals(self.volumes.drop, later=self.later, spawn=self.spawn)
+        self.environments = Environments(stores.state, self.deploys, self.sharing)
         self.logs = Logs(self)
         self.node_events = NodeEvents(self.calls, self.capacity, self.containers, self.later)
         self.awaited = Awaited(self.node_events.awaits)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any, Final
 
 from squall.model.deploy import MAIN_ENVIRONMENT, Address, DeployedName
+from squall.model.errors import VersionNotFound
 from squall.model.ids import AppId, ContainerId, FunctionId
 from squall.server.function_questions import asked_function
 from squall.server.house import House
-from squall.server.logs import is_of
 from squall.server.records import Worker
 from squall.state.log_lines import LogEntry, LogFilter
 from squall.wire.stream import Stream
@@ -30,16 +30,14 @@ async def logs(house: House, stream: Stream, head: dict[str, Any], caller: Worke
         house.logs.follow(stream, wish)
     container = head.get("container")
     wanted = LogFilter(
-        container=ContainerId(str(container)) if container else None, since_s=head.get("since")
+        container=ContainerId(str(container)) if container else None,
+        name=wish["function"] or None,
+        since_s=head.get("since"),
     )
     left, parts = int(head.get("lines") or 1000), list[list[LogEntry]]()
     # From the newest version on backwards, as far as so many lines go back; they are sent in their order.
     for name in reversed(homes):
-        rows = [
-            entry
-            async for entry in house.log_store.read(name, wanted, tail=left)
-            if is_of(entry.function.partition("/")[2], wish["function"])
-        ]
+        rows = [entry async for entry in house.log_store.read(name, wanted, tail=left)]
         parts.append(rows)
         left -= len(rows) if "deployed" in wish else 0
         if left <= 0:
@@ -70,7 +68,10 @@ async def _of_app(house: House, head: dict[str, Any]) -> dict[str, Any]:
         for row in rows:
             if row.number == number:
                 return {"app": row.app}
-        raise house.addressing.unknown(name) if not rows else house.addressing.no_version(name, number)
+        if not rows:
+            raise house.addressing.unknown(name)
+        there = ", ".join(str(row.number) for row in reversed(rows))
+        raise VersionNotFound(f"{name} has no version {number}; it has had: {there}")
     if rows:
         return {"deployed": (name.environment, name.app)}
     if head.get("only_deployed"):

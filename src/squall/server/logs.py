@@ -7,12 +7,10 @@ from typing import Any, Protocol
 
 from squall.model.errors import ChannelClosed
 from squall.model.ids import AppId, ContainerId, FunctionId
-from squall.model.parameters import POOL
-from squall.model.variant import MARK
 from squall.server.log_redaction import HELD_S, LogRedaction
 from squall.server.records import AppRecord, Worker
 from squall.server.vault import Vault
-from squall.state.log_lines import LogEntry, LogStream
+from squall.state.log_lines import LogEntry, LogStream, is_of
 from squall.state.log_store import LogStore
 from squall.wire.stream import Stream
 
@@ -75,7 +73,7 @@ class Logs:
                 del self._followers[follower]
             elif (
                 _fits(wish, app_id, app)
-                and is_of(function, wish.get("function"))
+                and (not wish.get("function") or is_of(function, str(wish["function"])))
                 and (wish.get("container") in (None, container))
             ):
                 _send(follower, {"log": function, "container": container, "L": rows}, payload)
@@ -91,11 +89,6 @@ class Logs:
         function = worker.function if worker is not None else str(head.get("function", ""))
         app, _, name = function.partition("/")
         return AppId(app), name
-
-
-def is_of(name: str, function: str | None) -> bool:
-    """Whether a name is that of a function, of one of its variants, or of a class with other parameters; None: of any."""
-    return not function or name == function or name.startswith((function + MARK, function + POOL))
 
 
 def _fits(wish: dict[str, Any], app_id: AppId, app: AppRecord | None) -> bool:

@@ -75,21 +75,30 @@ class Sharing:
 
     # -- objects
 
-    async def find(self, kind: SharedKind, name: Any, *, create: bool) -> SharedRecord:
+    async def find(
+        self, kind: SharedKind, name: Any, environment: str = MAIN, *, create: bool
+    ) -> SharedRecord:
         """The object of this name, made where it is not there and may be. Raises SharedNotFound, SharedNameInvalid."""
         asked = check_name(name, f"a {kind.word}")
-        found = await self.state.shared(kind, MAIN, asked)
+        found = await self.state.shared(kind, environment, asked)
         if found is None and create:
             found = await self._opened(
-                SharedRecord(id=SharedId(fresh_id(kind.prefix)), kind=kind, name=asked, created_s=time.time())
+                SharedRecord(
+                    id=SharedId(fresh_id(kind.prefix)),
+                    kind=kind,
+                    name=asked,
+                    environment=environment,
+                    created_s=time.time(),
+                )
             )
         if found is None:
-            raise SharedNotFound(f"there is no {kind.word} {asked!r}", name=asked)
+            where = "" if environment == MAIN else f" in the environment {environment}"
+            raise SharedNotFound(f"there is no {kind.word} {asked!r}{where}", name=asked)
         return found
 
-    async def delete(self, kind: SharedKind, name: Any) -> SharedRecord:
+    async def delete(self, kind: SharedKind, name: Any, environment: str = MAIN) -> SharedRecord:
         """Removes an object with all that it holds; whoever waits at it is told. Raises SharedNotFound."""
-        found = await self.find(kind, name, create=False)
+        found = await self.find(kind, name, environment, create=False)
         await self._drop(found.id)
         return found
 

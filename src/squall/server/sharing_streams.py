@@ -12,6 +12,7 @@ from squall.model.errors import InvalidError, SharedValueTooLarge
 from squall.model.ids import LANE, LaneId, SharedId, is_id
 from squall.model.shared import (
     LONGEST_TTL_S,
+    MAIN,
     MOST_AT_ONCE,
     MOST_BYTES_AT_ONCE,
     MOST_KEY_BYTES,
@@ -55,19 +56,24 @@ async def answer(sharing: Sharing, asker: Asker, head: Head, payload: bytes) -> 
 
 async def find(sharing: Sharing, asker: Asker, head: Head, _payload: bytes) -> None:
     """The id of an object; with `create` it is made where it is not there."""
-    found = await sharing.find(SharedKind(head["kind"]), head["name"], create=bool(head.get("create")))
+    create = bool(head.get("create"))
+    found = await sharing.find(SharedKind(head["kind"]), head["name"], _environment(head), create=create)
     _end(asker, {"id": found.id})
 
 
 async def rows(sharing: Sharing, asker: Asker, head: Head, _payload: bytes) -> None:
-    """Every object of a kind that has a name, and how much each holds."""
-    found = await sharing.objects(SharedKind(head["kind"]))
-    _end(asker, {}, json.dumps([_row(sharing, one) for one in found if one.shared.name]).encode())
+    """Every object of a kind that has a name in an environment, and how much each holds."""
+    found = [
+        one
+        for one in await sharing.objects(SharedKind(head["kind"]))
+        if one.shared.name and one.shared.environment == _environment(head)
+    ]
+    _end(asker, {}, json.dumps([_row(sharing, one) for one in found]).encode())
 
 
 async def delete(sharing: Sharing, asker: Asker, head: Head, _payload: bytes) -> None:
     """An object goes, with all that it holds."""
-    gone = await sharing.delete(SharedKind(head["kind"]), head["name"])
+    gone = await sharing.delete(SharedKind(head["kind"]), head["name"], _environment(head))
     _end(asker, {"id": gone.id})
 
 
@@ -191,6 +197,11 @@ async def queue_items(sharing: Sharing, asker: Asker, head: Head, _payload: byte
     _end(asker, {"N": [item.no for item in found], "V": _lengths(values)}, b"".join(values))
 
 
+def _environment(head: Head) -> str:
+    """Where names are looked up; whoever passes a message on here has seen that it is there."""
+    return str(head.get("environment") or MAIN)
+
+
 def _end(asker: Asker, head: Head, *payload: bytes) -> None:
     """Answers who still wants to know."""
     if asker.stream.live:
@@ -260,6 +271,9 @@ def _cut(payload: bytes, lengths: Sequence[Any]) -> list[bytes]:
         ends.append(ends[-1] + length)
     return [payload[start:stop] for start, stop in pairwise(ends)]
 
+
+BY_NAME: Final = frozenset({"shared.find", "shared.list", "shared.delete"})
+"""Messages that say names, which are looked up in an environment."""
 
 QUESTIONS: Final[dict[str, Ask]] = {
     "shared.find": find,

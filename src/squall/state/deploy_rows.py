@@ -13,6 +13,9 @@ from squall.state.deploy_records import MOST_VERSIONS, EnvironmentRecord, Versio
 _COLUMNS: Final = (
     "app, environment, name, number, state, created_s, ended_s, strategy, tag, who, copy_of, why, functions"
 )
+# Tables with a column `environment`, besides that of versions: what is kept there by its name.
+_KEPT: Final = ("shared_objects",)
+_IN_ENVIRONMENTS: Final = ("versions", *_KEPT)
 _OPEN: Final = tuple(str(state) for state in VersionState if state.open)
 
 
@@ -109,11 +112,29 @@ def list_environments(db: Connection) -> tuple[EnvironmentRecord, ...]:
     return tuple(EnvironmentRecord(name=name, created_s=created_s) for name, created_s in rows)
 
 
+def put_environment_name(db: Connection, name: str, new: str) -> bool:
+    """Gives an environment another name, everywhere in one step; whether it was there, and none of the new name."""
+    taken = db.execute("SELECT 1 FROM environments WHERE name = ?", (new,)).fetchone()
+    if taken or db.execute("UPDATE environments SET name = ? WHERE name = ?", (new, name)).rowcount != 1:
+        return False
+    for table in _IN_ENVIRONMENTS:
+        db.execute(f"UPDATE {table} SET environment = ? WHERE environment = ?", (new, name))  # noqa: S608 - our own names
+    return True
+
+
 def drop_environment(db: Connection, name: str) -> bool:
-    """Removes an environment and what is remembered of its apps, unless one of them has something to do; whether it was there."""
+    """Removes an environment and what is remembered of its apps, unless one of them has something to do, or anything else is in it.
+
+    Whether it was there.
+    """
     (busy,) = db.execute(
         "SELECT count(*) FROM versions WHERE environment = ? AND state IN (?, ?, ?)", (name, *_OPEN)
     ).fetchone()
+    for table in _KEPT:
+        busy += db.execute(
+            f"SELECT count(*) FROM {table} WHERE environment = ? AND name <> ''",  # noqa: S608 - our own names
+            (name,),
+        ).fetchone()[0]
     if busy or db.execute("DELETE FROM environments WHERE name = ?", (name,)).rowcount != 1:
         return False
     db.execute("DELETE FROM versions WHERE environment = ?", (name,))

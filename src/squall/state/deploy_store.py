@@ -60,8 +60,15 @@ class DeployStore(Protocol):
         """The environments that were made, by name."""
         ...
 
+    async def rename_environment(self, name: str, new: str) -> bool:
+        """Gives an environment another name, and with it all that is in it; whether it was there, and none of the new name."""
+        ...
+
     async def drop_environment(self, name: str) -> bool:
-        """Forgets an environment with all that was deployed there; whether it was there, and nothing in it has anything to do."""
+        """Forgets an environment with all that was deployed there.
+
+        Whether it was there, nothing in it has anything to do, and nothing is kept there by its name.
+        """
         ...
 
 
@@ -103,6 +110,9 @@ class RowDeploys:
 
     async def environments(self) -> tuple[EnvironmentRecord, ...]:
         return await self._readers.read(deploy_rows.list_environments)
+
+    async def rename_environment(self, name: str, new: str) -> bool:
+        return await self._writer.send(lambda db: deploy_rows.put_environment_name(db, name, new))
 
     async def drop_environment(self, name: str) -> bool:
         return await self._writer.send(lambda db: deploy_rows.drop_environment(db, name))
@@ -181,10 +191,20 @@ class MemoryDeploys:
         self._open()
         return tuple(self._environments[name] for name in sorted(self._environments))
 
+    async def rename_environment(self, name: str, new: str) -> bool:
+        self._open()
+        if name not in self._environments or new in self._environments:
+            return False
+        self._environments[new] = replace(self._environments.pop(name), name=new)
+        for one in [one for one in self._versions.values() if one.environment == name]:
+            self._versions[one.app] = replace(one, environment=new)
+        self._move_kept(name, new)
+        return True
+
     async def drop_environment(self, name: str) -> bool:
         self._open()
         inside = [one for one in self._versions.values() if one.environment == name]
-        if name not in self._environments or any(one.state.open for one in inside):
+        if name not in self._environments or any(one.state.open for one in inside) or self._keeps(name):
             return False
         del self._environments[name]
         for one in inside:
@@ -193,4 +213,12 @@ class MemoryDeploys:
 
     def _open(self) -> None:
         """Raises StoreClosed; see `MemoryState`."""
+        raise NotImplementedError
+
+    def _move_kept(self, name: str, new: str) -> None:
+        """Has what is kept in one environment be in another; see `MemoryState`."""
+        raise NotImplementedError
+
+    def _keeps(self, environment: str) -> bool:
+        """Whether anything is kept there by its name; see `MemoryState`."""
         raise NotImplementedError

@@ -9,6 +9,8 @@ from enum import StrEnum
 from typing import Any
 
 from squall.model.ids import ContainerId, FunctionId
+from squall.model.parameters import POOL
+from squall.model.variant import MARK
 
 
 class LogStream(StrEnum):
@@ -33,17 +35,24 @@ class LogEntry:
     text: str
 
 
+def is_of(name: str, function: str) -> bool:
+    """Whether a name is that of a function, of one of its variants, or of a class with other parameters."""
+    return name == function or name.startswith((function + MARK, function + POOL))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LogFilter:
-    """Which entries are asked for; None takes all. since_s: seconds since 1970."""
+    """Which entries are asked for; None takes all. name: see `is_of`. since_s: seconds since 1970."""
 
     function: FunctionId | None = None
+    name: str | None = None
     container: ContainerId | None = None
     since_s: float | None = None
 
     def takes(self, entry: LogEntry) -> bool:
         return (
             (self.function is None or entry.function == self.function)
+            and (self.name is None or is_of(entry.function.partition("/")[2], self.name))
             and (self.container is None or entry.container == self.container)
             and (self.since_s is None or entry.at_s >= self.since_s)
         )

@@ -403,6 +403,12 @@ class MemoryState(MemoryUsage, MemoryDeploys, MemorySecrets, MemorySharing, Memo
     async def close(self) -> None:
         self._closed = True
 
+    def _move_kept(self, name: str, new: str) -> None:
+        self.move_shared(name, new)
+
+    def _keeps(self, environment: str) -> bool:
+        return self.shares(environment)
+
     def _open(self) -> None:
         if self._closed:
             raise StoreClosed

@@ -173,7 +173,7 @@ def test_commands_are_completed() -> None:
     }
     argv = [sys.executable, "-m", "squall"]
     said = subprocess.run(argv, env=environ, capture_output=True, text=True, check=False).stdout
-    assert said == "plain,stop\n"
+    assert said == "plain,stats\nplain,stop\n"
 
 
 def test_completion_of_an_unknown_shell_is_refused(

@@ -49,6 +49,7 @@ Error                              SQ-1000
     ConflictError                  SQ-1013
         SourceChanged              SQ-1211
         DeploySuperseded           SQ-1035
+        EnvironmentNotEmpty        SQ-1040
         MachineJoined              SQ-1624
         CallConflict               SQ-1903
         DatabaseBusy               SQ-1922
@@ -234,6 +235,7 @@ from squall.model.errors.deploys import (
     DeployedAppNotFound as DeployedAppNotFound,
     DeployFailed as DeployFailed,
     DeploySuperseded as DeploySuperseded,
+    EnvironmentNotEmpty as EnvironmentNotEmpty,
     EnvironmentNotFound as EnvironmentNotFound,
     NameInvalid as NameInvalid,
     VersionNotFound as VersionNotFound,

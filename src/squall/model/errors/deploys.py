@@ -4,6 +4,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import Final
+
 from squall.model.errors.asked import ConflictError, InvalidError, NotFoundError
 from squall.model.errors.root import Error
 
@@ -49,3 +52,25 @@ class DeploySuperseded(ConflictError):
 
     code, status = "SQ-1035", 409
     remedy = "look at `squall app history APP`, and deploy again if yours is to serve"
+
+
+class EnvironmentNotEmpty(ConflictError):
+    """The environment that is to be deleted has things in it that would go with it."""
+
+    code, status = "SQ-1040", 409
+    remedy = "delete it with them: `squall environment delete NAME --with-contents`"
+    inside: dict[str, list[str]] | None = None
+
+    @classmethod
+    def of(cls, name: str, inside: Mapping[str, Sequence[str]]) -> EnvironmentNotEmpty:
+        """The error for an environment with these things in it, by their kind."""
+        told = "; ".join(
+            f"{_KINDS.get(kind, kind)} {', '.join(names)}" for kind, names in inside.items() if names
+        )
+        return cls(
+            f"the environment {name} has things in it: {told}",
+            inside={kind: list(names) for kind, names in inside.items()},
+        )
+
+
+_KINDS: Final = {"dict": "the Dicts", "queue": "the Queues", "secret": "the Secrets", "volume": "the Volumes"}

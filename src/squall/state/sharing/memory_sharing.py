@@ -77,6 +77,16 @@ class MemorySharing:
         """Raises StoreClosed; see `MemoryState`."""
         raise NotImplementedError
 
+    def move_shared(self, name: str, new: str) -> None:
+        """Has what is in one environment be in another."""
+        for one in list(self._shared.values()):
+            if one.environment == name:
+                self._shared[one.id] = replace(one, environment=new)
+
+    def shares(self, environment: str) -> bool:
+        """Whether anything has a name there."""
+        return any(one.name and one.environment == environment for one in self._shared.values())
+
     async def open_shared(self, wanted: SharedRecord, *, most: int) -> SharedRecord | None:
         self._open()
         known = self._shared.get(wanted.id) or self._named(wanted.kind, wanted.environment, wanted.name)

@@ -8,8 +8,10 @@ from dataclasses import replace
 from typing import Final
 
 from squall.model.deploy import VersionState
-from squall.model.ids import AppId
+from squall.model.ids import AppId, SharedId
+from squall.model.shared import SharedKind
 from squall.state.deploy_records import MOST_VERSIONS, EnvironmentRecord, VersionRecord
+from squall.state.sharing.records import SharedRecord
 from squall.state.state_store import StateStore
 
 Check = Callable[[StateStore], Awaitable[None]]
@@ -97,6 +99,34 @@ async def versions_recorded_at_once_each_have_a_number(store: StateStore) -> Non
     assert sorted(numbers) == list(range(1, 31))
 
 
+async def an_environment_with_another_name_has_what_it_had(store: StateStore) -> None:
+    for name in ("staging", "dev"):
+        await store.record_environment(EnvironmentRecord(name=name, created_s=1.0))
+    await store.record_version(_other(1, environment="staging"))
+    kept = SharedRecord(
+        id=SharedId("di-1"), kind=SharedKind.DICT, name="kept", environment="staging", created_s=1.0
+    )
+    await store.open_shared(kept, most=10)
+    assert not await store.rename_environment("staging", "dev")
+    assert not await store.rename_environment("none", "more")
+    assert await store.rename_environment("staging", "test")
+    assert [one.name for one in await store.environments()] == ["dev", "test"]
+    assert [one.environment for one in await store.versions()] == ["test"]
+    assert await store.shared(SharedKind.DICT, "staging", "kept") is None
+    assert await store.shared(SharedKind.DICT, "test", "kept") == replace(kept, environment="test")
+
+
+async def an_environment_in_which_something_is_kept_stays(store: StateStore) -> None:
+    await store.record_environment(EnvironmentRecord(name="staging", created_s=1.0))
+    kept = SharedRecord(
+        id=SharedId("di-1"), kind=SharedKind.DICT, name="kept", environment="staging", created_s=1.0
+    )
+    await store.open_shared(kept, most=10)
+    assert not await store.drop_environment("staging")
+    await store.drop_shared(kept.id)
+    assert await store.drop_environment("staging")
+
+
 async def environments_come_and_go(store: StateStore) -> None:
     staging, dev = (
         EnvironmentRecord(name="staging", created_s=1.0),
@@ -126,6 +156,8 @@ CHECKS: Final[tuple[Check, ...]] = (
     what_a_version_is_made_of_can_be_added_to,
     only_the_last_versions_are_kept,
     versions_recorded_at_once_each_have_a_number,
+    an_environment_with_another_name_has_what_it_had,
+    an_environment_in_which_something_is_kept_stays,
     environments_come_and_go,
 )
 """Each takes a fresh, empty store, and raises AssertionError where the store is none of ours."""
