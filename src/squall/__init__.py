@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from squall.model.function import Retries as Retries
+    from squall.model.schedule import Cron as Cron, Period as Period
     from squall.sdk.app import App as App
     from squall.sdk.batched import batched as batched
     from squall.sdk.concurrent import concurrent as concurrent
@@ -31,10 +32,12 @@ if TYPE_CHECKING:
 # The imports above say the same to type checkers; a test compares the two.
 _HOMES = {
     "App": "squall.sdk.app",
+    "Cron": "squall.model.schedule",
     "Dict": "squall.sdk.shared_dict",
     "Function": "squall.sdk.function",
     "FunctionCall": "squall.sdk.function_call",
     "Image": "squall.sdk.image",
+    "Period": "squall.model.schedule",
     "Queue": "squall.sdk.shared_queue",
     "Retries": "squall.model.function",
     "Secret": "squall.sdk.secret",

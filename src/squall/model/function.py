@@ -9,6 +9,7 @@ from squall.model.gpu import Gpus
 from squall.model.ids import AppId, FunctionId
 from squall.model.parameters import Parameter
 from squall.model.resources import DEFAULT_CPU_MILLI, DEFAULT_MEMORY_MIB, Limits, Resources
+from squall.model.schedule import Schedule
 
 MAX_TIMEOUT_S = 86_400.0
 MOST_INPUTS = 1000
@@ -108,6 +109,7 @@ class Function:
     containers can be had, None for all of them.
     max_batch: how many inputs are joined into one call of it at most, 0 for none; batch_wait_s: how long the first of them waits for
     others.
+    schedule: when it is called by itself, once its app is deployed.
     start_path: the only way in which its containers may start, for tests and diagnosis; "" for the best there is.
     """
 
@@ -139,6 +141,7 @@ class Function:
     target_inputs: int | None = None
     max_batch: int = 0
     batch_wait_s: float = 0.0
+    schedule: Schedule | None = None
 
     def __post_init__(self) -> None:
         if self.level not in LEVELS:
@@ -153,6 +156,8 @@ class Function:
             )
         if self.single_use and self.side_by_side:
             raise ValueError("a single-use container works on one input, and max_inputs says more")
+        if self.schedule is not None and (self.may_yield or self.methods):
+            raise ValueError("a schedule is for a function that returns once: no generator, no class")
         if not 0 <= self.max_batch <= MOST_INPUTS:
             raise ValueError(f"max_batch_size is between 1 and {MOST_INPUTS}, not {self.max_batch}")
         if not 0.0 <= self.batch_wait_s <= MOST_BATCH_WAIT_S:

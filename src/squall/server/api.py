@@ -28,6 +28,7 @@ from squall.server import (
     image_names,
     image_streams,
     listing,
+    schedule_streams,
     sharing_streams,
 )
 from squall.server.addressing import Asked
@@ -318,11 +319,11 @@ def deploy(connection: Connection, stream: Stream, head: dict[str, Any], frame: 
 
 
 def deploy_question(connection: Connection, stream: Stream, head: dict[str, Any], _frame: Frame) -> None:
-    """A question about what is deployed, or something to be done to environments."""
+    """A question about what is deployed and scheduled, or something to be done to environments."""
     caller = connection.container(stream) if stream.route else None
 
     async def answer() -> None:
-        found = await deploy_streams.QUESTIONS[head["t"]](connection.house, head, caller)
+        found = await _OF_DEPLOYS[head["t"]](connection.house, head, caller)
         if stream.live:
             stream.end({}, json.dumps(found, ensure_ascii=False).encode())
 
@@ -350,6 +351,8 @@ def shared(connection: Connection, stream: Stream, head: dict[str, Any], frame: 
     answer_later(connection.house, stream, work)
 
 
+_OF_DEPLOYS = {**deploy_streams.QUESTIONS, **schedule_streams.QUESTIONS}
+
 HANDLERS: dict[str, Handler] = {
     "hello": hello,
     "echo": echo,
@@ -362,7 +365,7 @@ HANDLERS: dict[str, Handler] = {
     "container.exec": container_exec,
     **dict.fromkeys(QUESTIONS, question),
     **dict.fromkeys(deploy_streams.STREAMS, deploy),
-    **dict.fromkeys(deploy_streams.QUESTIONS, deploy_question),
+    **dict.fromkeys(_OF_DEPLOYS, deploy_question),
     **dict.fromkeys(blob_streams.QUESTIONS, blob),
     **dict.fromkeys(access_streams.QUESTIONS, access),
     **dict.fromkeys(call_questions.QUESTIONS, call_question),

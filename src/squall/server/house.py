@@ -38,6 +38,7 @@ from squall.server.nodes import AgentNodes, Event
 from squall.server.pending import PendingLimits
 from squall.server.permits import Caller
 from squall.server.records import FunctionRecord, Worker
+from squall.server.schedules import Schedules
 from squall.server.sharing import Sharing
 from squall.server.slow_starts import why_waits
 from squall.server.sweeps import Sweeps
@@ -120,6 +121,7 @@ class House:
         self.backups = Backups(stores.state, backup_directory(stores.paths.database), options)
         self.durable = Durable(stores.state, stores.blobs, self.calls)
         self.durable.keep_s = options.result_keep_s
+        self.schedules = Schedules(stores.state, self.durable, self.addressing)
         self.started_s = time.time()
         self._began_s = self._idle_since_s = self.clock()
         self._tasks = tasks
@@ -137,6 +139,8 @@ class House:
         self.capacity.looked = self._looked
         self.deploys.spawn, self.deploys.answer = self.spawn, self.answer
         self.deploys.clock, self.deploys.later = self.clock, self.later
+        self.schedules.clock, self.schedules.warm = self.clock, self.capacity.expect
+        self.deploys.served = self.schedules.changed
         self.capacity.placed_on = self._make_ready_on
         self.capacity.returning_s = self._returning_s
         self.apps.added = self._on_function
@@ -194,6 +198,7 @@ class House:
             self.collecting.run(),
             self.backups.run(),
             self.sharing.forget_unclaimed(),
+            self.schedules.run(),
         )
 
     def touch(self) -> None:

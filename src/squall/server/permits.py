@@ -56,6 +56,7 @@ _READ: Final = frozenset(
         "function.list",
         "app.history",
         "environment.list",
+        "schedule.list",
         "container.list",
         "logs",
         "node.list",

@@ -27,10 +27,11 @@ from squall.state.records import (
     TokenRecord,
     Usage,
 )
+from squall.state.schedule_store import ScheduleStore
 from squall.state.sharing.store import SharingStore
 
 
-class StateStore(DeployStore, SharingStore, Protocol):
+class StateStore(DeployStore, ScheduleStore, SharingStore, Protocol):
     """What outlives the server. What was awaited is on record, whole; what failed is not, not even in part.
 
     Every write may be sent again: the second time changes nothing. A writer that is cancelled may or may not have

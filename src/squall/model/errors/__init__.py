@@ -18,6 +18,7 @@ Error                              SQ-1000
         ImageDocumentInvalid       SQ-1518
         ListenRefused              SQ-1623
         NameInvalid                SQ-1030
+        ScheduleInvalid            SQ-1036
         SharedNameInvalid          SQ-1931
         DictKeyInvalid             SQ-1932
     NotFoundError                  SQ-1011
@@ -28,6 +29,7 @@ Error                              SQ-1000
         DeployedAppNotFound        SQ-1031
         VersionNotFound            SQ-1032
         EnvironmentNotFound        SQ-1033
+        ScheduleNotFound           SQ-1037
         ImageNameNotFound          SQ-1530
         BlobMissing                SQ-1910
         BucketMissing              SQ-1915
@@ -205,6 +207,8 @@ from squall.model.errors.deploys import (
     DeploySuperseded as DeploySuperseded,
     EnvironmentNotFound as EnvironmentNotFound,
     NameInvalid as NameInvalid,
+    ScheduleInvalid as ScheduleInvalid,
+    ScheduleNotFound as ScheduleNotFound,
     VersionNotFound as VersionNotFound,
 )
 from squall.model.errors.images import (
