@@ -41,7 +41,8 @@ def put_ticks(db: Connection, schedule: ScheduleRecord, ticks: Sequence[TickReco
     """Adds ticks, and where the schedule stands then; the instants that nobody had taken before."""
     new = tuple(one.at_s for one in ticks if _put_tick(db, one))
     (floor_s,) = db.execute(
-        _FLOOR(*_key(schedule.key), TickState.TAKEN, *_key(schedule.key)),
+        _FLOOR,
+        (*_key(schedule.key), TickState.TAKEN, *_key(schedule.key)),
     ).fetchone()
     db.execute(
         f"DELETE FROM ticks WHERE {_OF} AND at_s <= ? AND state <> ?",  # noqa: S608 - names of columns
