@@ -102,6 +102,7 @@ class Schedules:
         self._addressing = addressing
         self._known: dict[ScheduleKey, _Known] = {}
         self._woken = asyncio.Event()
+        self._loaded = False
         self._stale = self._unsent = True
 
     def changed(self) -> None:
@@ -111,7 +112,6 @@ class Schedules:
 
     async def run(self) -> None:
         """Calls what is due, for ever. Waits for the next instant, and looks at the clock every LOOK_S on the way there."""
-        await self._load()
         while True:
             try:
                 wait_s = await self.look()
@@ -129,6 +129,9 @@ class Schedules:
 
     async def look(self) -> float | None:
         """Look, plan, call. Seconds until it has to look again; None: not before something is deployed."""
+        if not self._loaded:
+            await self._load()
+            self._loaded = True
         if self._stale:
             self._stale = False
             try:
@@ -147,19 +150,21 @@ class Schedules:
             if one.run or one.missed or one.seen_s < known.record.seen_s
         ]
         for start in range(0, len(work), AT_ONCE):
-            await asyncio.gather(*work[start : start + AT_ONCE])
+            told = await asyncio.gather(*work[start : start + AT_ONCE], return_exceptions=True)
+            # Not before all are over: what is gone on with is not to meet what still goes on.
+            for problem in filter(None, told):
+                raise problem
         return self._prepare(self.wall())
 
     # -- what there is
 
     async def _load(self) -> None:
         """What an earlier server has left."""
+        ticks = _by_key(await self._state.ticks())
         for record in await self._state.schedules():
-            known = _Known(record, from_json(Schedule, json.loads(record.rule)))
-            self._known[record.key] = known
-        for tick in await self._state.ticks():
-            if tick.key in self._known:
-                self._known[tick.key].taken.add(tick.at_s)
+            schedule = from_json(Schedule, json.loads(record.rule))
+            taken = {tick.at_s for tick in ticks.get(record.key, ())}
+            self._known[record.key] = _Known(record, schedule, taken)
 
     async def _take_over(self) -> None:
         """Schedules are those of the versions that serve; what stays the same goes on where it was."""
@@ -186,17 +191,26 @@ class Schedules:
             return
         now_s = round(self.wall(), 3)
         if known is None:
-            record = ScheduleRecord(
-                key=key, rule=rule, salt=os.urandom(16).hex(), anchor_s=now_s, seen_s=now_s
-            )
+            record = await self._new(key, rule, now_s)
         elif same_times(known.schedule, schedule):
             record = replace(known.record, rule=rule)
         else:
             record = replace(known.record, rule=rule, anchor_s=now_s, seen_s=now_s)
         await self._state.record_schedule(record)
-        ticks = await self._state.ticks(key) if known is None else ()
-        taken = known.taken if known is not None else {tick.at_s for tick in ticks}
-        self._known[key] = _Known(record, schedule, taken, known.last if known is not None else _last(ticks))
+        ticks = await self._state.ticks(key)
+        self._known[key] = _Known(record, schedule, {tick.at_s for tick in ticks}, _last(ticks))
+
+    async def _new(self, key: ScheduleKey, rule: str, now_s: float) -> ScheduleRecord:
+        """A schedule that begins now. Ticks may be left of one that the function had before its app was stopped."""
+        ticks = await self._state.ticks(key)
+        return ScheduleRecord(
+            key=key,
+            rule=rule,
+            salt=os.urandom(16).hex(),
+            anchor_s=now_s,
+            seen_s=now_s,
+            floor_s=ticks[-1].at_s if len(ticks) >= MOST_TICKS else 0.0,
+        )
 
     async def _serves(self, name: DeployedName) -> bool:
         """Whether a version of it is to serve, though this server could not take it up."""
@@ -233,8 +247,9 @@ class Schedules:
     async def _go_on(self) -> None:
         """Calls for ticks that are on record, and of which nobody knows what became: the server ended, or the disk was full."""
         ticks = await self._state.ticks()
-        for known in self._known.values():
-            known.last = _last([tick for tick in ticks if tick.key == known.record.key])
+        by_key = _by_key(ticks)
+        for key, known in self._known.items():
+            known.last = _last(by_key.get(key, ()))
         for tick in reversed(ticks):
             if tick.state is TickState.TAKEN:
                 await self._call(self._known.get(tick.key), tick)
@@ -326,11 +341,10 @@ class Schedules:
 
     async def rows(self) -> list[dict[str, Any]]:
         """Every schedule, its next instant and its last ticks, for people and programs."""
-        ticks = await self._state.ticks()
+        ticks = _by_key(await self._state.ticks())
         now_s = self.wall()
         return [
-            self._row(key, known, [tick for tick in ticks if tick.key == key], now_s)
-            for key, known in sorted(self._known.items())
+            self._row(key, known, ticks.get(key, []), now_s) for key, known in sorted(self._known.items())
         ]
 
     def _row(self, key: ScheduleKey, known: _Known, ticks: list[TickRecord], now_s: float) -> dict[str, Any]:
@@ -363,6 +377,13 @@ def call_of(key: ScheduleKey, at_s: float, salt: str) -> CallId:
     text = f"{salt} {key.deployed.environment} {key.deployed.app} {key.function} {at_s.hex()}"
     drawn = hashlib.sha256(text.encode()).digest()[:10]
     return CallId(make_id(CALL, now_ms=int(at_s * 1000), randomness=drawn))
+
+
+def _by_key(ticks: Iterable[TickRecord]) -> dict[ScheduleKey, list[TickRecord]]:
+    found: dict[ScheduleKey, list[TickRecord]] = {}
+    for tick in ticks:
+        found.setdefault(tick.key, []).append(tick)
+    return found
 
 
 def _last(ticks: Iterable[TickRecord]) -> CallId | None:
