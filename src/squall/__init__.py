@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from squall.model.function import Retries as Retries
+    from squall.model.schedule import Cron as Cron, Period as Period
     from squall.sdk.app import App as App
     from squall.sdk.batched import batched as batched
     from squall.sdk.cls import Cls as Cls
@@ -36,10 +37,12 @@ if TYPE_CHECKING:
 _HOMES = {
     "App": "squall.sdk.app",
     "Cls": "squall.sdk.cls",
+    "Cron": "squall.model.schedule",
     "Dict": "squall.sdk.shared_dict",
     "Function": "squall.sdk.function",
     "FunctionCall": "squall.sdk.function_call",
     "Image": "squall.sdk.image",
+    "Period": "squall.model.schedule",
     "Queue": "squall.sdk.shared_queue",
     "Retries": "squall.model.function",
     "Secret": "squall.sdk.secret",

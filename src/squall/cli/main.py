@@ -24,6 +24,10 @@ COMMANDS = {
     "logs": ("squall.cli.logs:logs", "Show what containers, or our own processes, have printed."),
     "app": ("squall.cli.app:app", "List apps, look at them and their versions, stop them."),
     "function": ("squall.cli.function:function", "List the functions of apps, look at one, scale it."),
+    "schedule": (
+        "squall.cli.schedule:schedule",
+        "List what is called by itself, and what became of it; call it now.",
+    ),
     "environment": ("squall.cli.environment:environment", "Make, list, rename and delete environments."),
     "container": ("squall.cli.container:container", "List containers, look into them, stop them."),
     "call": ("squall.cli.call:call", "List inputs of spawned calls that failed, and have them run again."),

@@ -9,6 +9,7 @@ from squall.model.gpu import Gpus
 from squall.model.ids import AppId, FunctionId
 from squall.model.parameters import Parameter
 from squall.model.resources import DEFAULT_CPU_MILLI, DEFAULT_MEMORY_MIB, Limits, Resources
+from squall.model.schedule import Schedule
 from squall.model.secret import SecretUse
 from squall.model.volume import VolumeMount, check_mounts
 
@@ -112,6 +113,7 @@ class Function:
     others.
     secrets: what its containers are given of secrets, of which a later one wins; their values are no part of it.
     volumes: what of volumes its containers have, by their paths.
+    schedule: when it is called by itself, once its app is deployed.
     start_path: the only way in which its containers may start, for tests and diagnosis; "" for the best there is.
     """
 
@@ -145,6 +147,7 @@ class Function:
     batch_wait_s: float = 0.0
     secrets: tuple[SecretUse, ...] = ()
     volumes: tuple[VolumeMount, ...] = ()
+    schedule: Schedule | None = None
 
     def __post_init__(self) -> None:
         if self.level not in LEVELS:
@@ -160,6 +163,8 @@ class Function:
             )
         if self.single_use and self.side_by_side:
             raise ValueError("a single-use container works on one input, and max_inputs says more")
+        if self.schedule is not None and (self.may_yield or self.methods):
+            raise ValueError("a schedule is for a function that returns once: no generator, no class")
         if not 0 <= self.max_batch <= MOST_INPUTS:
             raise ValueError(f"max_batch_size is between 1 and {MOST_INPUTS}, not {self.max_batch}")
         if not 0.0 <= self.batch_wait_s <= MOST_BATCH_WAIT_S:

@@ -24,7 +24,7 @@ class Demand:
     waiting, leased: inputs. mean_s: seconds an input takes, None while unknown. oldest_wait_s: how long the first
     of the line has waited. containers: alive or starting; starting: those of them that take no inputs yet. slots:
     inputs a container takes at once; target_inputs: how many of them it is meant to have, None for all.
-    arrivals_per_s: see `Arrivals`. quiet_s: seconds since the last outcome, or since work began, 0 while none is done. start_s, start_core_s: see `Starts`; None while unknown.
+    arrivals_per_s: see `Arrivals`. quiet_s: seconds since the last outcome, or since work began, 0 while none is done. expected: calls that are to come soon. start_s, start_core_s: see `Starts`; None while unknown.
     """
 
     waiting: int = 0
@@ -39,6 +39,7 @@ class Demand:
     quiet_s: float = 0.0
     start_s: float | None = None
     start_core_s: float | None = None
+    expected: int = 0
 
     @property
     def in_hand(self) -> int:
@@ -71,6 +72,7 @@ def desired_containers(demand: Demand, scaling: Scaling, *, cores: int) -> int:
         wanted = _ramp(demand, cores) if mean_s is None else _to_drain(demand, mean_s, cores)
         wanted = max(1, min(most, wanted), min(most, demand.containers)) + scaling.buffer_containers
         wanted = min(wanted, demand.ready + most_starting(demand.start_core_s, cores=cores))
+    wanted = max(wanted, ceil(demand.expected / demand.aim))
     ceiling = scaling.max_containers if scaling.max_containers is not None else PLATFORM_MOST
     return max(scaling.min_containers, min(ceiling, wanted))
 

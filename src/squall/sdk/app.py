@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar, dataclass_t
 from squall.context import current
 from squall.model.errors import AlreadyExistsError, DeployedAppNotFound, InvalidError
 from squall.model.function import Retries
+from squall.model.schedule import Cron, Period
 from squall.sdk.amounts import Amount
 from squall.sdk.blocking import run_blocking, run_here
 from squall.sdk.cls import DeclaredClass, declare_class
@@ -102,6 +103,7 @@ class App:
         on_lost: str | None = None,
         block_network: bool = False,
         level: str | None = None,
+        schedule: Cron | Period | None = None,
         serialized: bool = False,
         include_source: bool | None = None,
         **later: Any,
@@ -126,6 +128,8 @@ class App:
         on_lost: "fail" ends an input that may have begun when its container was lost; "rerun" runs it again ("rerun").
         block_network: its containers have loopback and no other network (False).
         level: what keeps its containers apart, "process" to "gvisor" ("sandbox"); refused at once where it cannot be given.
+        schedule: when it is called by itself, once the app is deployed: a `squall.Cron` or a `squall.Period` (never). Not for
+            generators, nor with parameters that have no default.
         serialized: its code travels by value, as in notebooks, not as a module (False).
         include_source: whether the source ships (the app's).
 
@@ -360,6 +364,11 @@ def _is_notebook() -> bool:
 
 def _refuse_later(options: Mapping[str, Any]) -> None:
     for name in options:
+        if name == "schedule":
+            raise InvalidError(
+                "a class has no schedule: nobody would say which of its methods is called",
+                remedy="give it to an `@app.function` that calls the method",
+            )
         if name in _LATER:
             raise InvalidError(
                 f"@app.function({name}=...) is not there yet: {_LATER[name]}", remedy="leave it out for now"
@@ -368,7 +377,6 @@ def _refuse_later(options: Mapping[str, Any]) -> None:
 
 
 _LATER = {
-    "schedule": "schedules come with deployed apps",
     "enable_memory_snapshot": "templates are chosen by themselves",
     "region": "this machine is the only place",
     "cloud": "this machine is the only place",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import sys
 from collections.abc import Callable, Mapping
@@ -15,6 +16,7 @@ from squall.model.function import Code, Retries, Scaling
 from squall.model.gpu import parse_gpus
 from squall.model.ids import AppId, FunctionId
 from squall.model.resources import DEFAULT_CPU_MILLI, DEFAULT_MEMORY_MIB, Limits, Resources
+from squall.model.schedule import Schedule, schedule_of
 from squall.sdk.amounts import asks_of, limits_of
 from squall.sdk.batched import batch_of_class
 from squall.sdk.secret import Secret, checked_secrets, uses_of
@@ -93,6 +95,7 @@ def declare(
             block_network=_flag("block_network", options.get("block_network")),
             secrets=uses_of(secrets),
             **_together(raw, name),
+            schedule=_schedule(raw, options.get("schedule"), is_generator=is_generator),
             start_path=os.environ.get(START_PATH_VARIABLE, ""),
         )
         volumes = volumes_of(options.get("volumes"))
@@ -108,6 +111,24 @@ def declare(
         secrets=secrets,
         volumes=volumes,
     )
+
+
+def _schedule(raw: Callable[..., Any], given: Any, *, is_generator: bool) -> Schedule | None:
+    schedule = schedule_of(given)
+    if schedule is None:
+        return None
+    if is_generator:
+        raise ValueError("a generator has no schedule: nobody takes what it yields")
+    needed = [
+        name
+        for name, one in inspect.signature(raw).parameters.items()
+        if one.default is one.empty and one.kind not in {one.VAR_POSITIONAL, one.VAR_KEYWORD}
+    ]
+    if needed:
+        raise ValueError(
+            f"nobody gives a scheduled function arguments, and {', '.join(needed)} {'has' if len(needed) == 1 else 'have'} no default"
+        )
+    return schedule
 
 
 def _together(raw: Any, name: str) -> dict[str, Any]:

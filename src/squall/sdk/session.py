@@ -94,6 +94,11 @@ class AppRun:
         for function in self._app.functions.values():
             self._point(function, f"{self.id}/{function.declared.name}")
         self._watcher.opened(self._name(), sorted(self._app.functions))
+        for function in self._app.functions.values():
+            if (schedule := function.declared.noun.schedule) is not None:
+                self._watcher.note(
+                    f"{function.declared.name} is called by itself once its app is deployed: {schedule}"
+                )
         begin_watching(self._watcher)
 
     async def deploy(self, wish: DeployWish) -> dict[str, Any]:

@@ -33,6 +33,7 @@ from squall.server import (
     listing,
     log_questions,
     mounted_volumes,
+    schedule_streams,
     secret_streams,
     sharing_streams,
     usage,
@@ -382,11 +383,15 @@ def deploy(connection: Connection, stream: Stream, head: dict[str, Any], frame: 
     answer_later(house, stream, deploy_streams.STREAMS[head["t"]](house, stream, head, payload))
 
 
-_BY_CALLER: dict[str, deploy_streams.Ask] = {**deploy_streams.QUESTIONS, **function_questions.QUESTIONS}
+_BY_CALLER: dict[str, deploy_streams.Ask] = {
+    **deploy_streams.QUESTIONS,
+    **function_questions.QUESTIONS,
+    **schedule_streams.QUESTIONS,
+}
 
 
 def deploy_question(connection: Connection, stream: Stream, head: dict[str, Any], _frame: Frame) -> None:
-    """A question about functions and what is deployed, or something to be done to environments."""
+    """A question about functions and what is deployed and scheduled, or something to be done to environments."""
     caller = connection.container(stream) if stream.route else None
 
     async def answer() -> None:

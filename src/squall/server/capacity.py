@@ -102,6 +102,11 @@ class Capacity:
         self._calls.next_look_s = math.inf if due_s is None else now + due_s
         return due_s
 
+    def expect(self, record: FunctionRecord, until_s: float) -> None:
+        """A function is to have a container ready, for a call that is to come."""
+        record.expected_until_s = max(record.expected_until_s, until_s)
+        self.wake()
+
     def retire(self, worker: Worker) -> None:
         """A container gets no more inputs, and goes when it has none in hand."""
         worker.retiring = True
@@ -208,6 +213,7 @@ class Capacity:
             quiet_s=now - record.heard_s if line.leased else 0.0,
             start_s=record.starts.wall_s,
             start_core_s=record.starts.core_s,
+            expected=int(now < record.expected_until_s),
         )
 
     def _used(self) -> dict[NodeId, Resources]:
@@ -264,6 +270,8 @@ class Capacity:
             function = record.function
             if record.line.waiting:
                 due.append(max(record.not_before_s, now + RAMP_S))
+            elif now < record.expected_until_s:
+                due.append(record.expected_until_s)
             elif record.wait_reason == WaitReason.RETURNING:
                 due.append(now + self.returning_s())
             elif record.wait_reason == WaitReason.CRASHING:

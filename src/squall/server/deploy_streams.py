@@ -24,6 +24,7 @@ from squall.server.addressing import as_found
 from squall.server.deploys import told_of
 from squall.server.house import House
 from squall.server.records import Worker
+from squall.server.schedule_streams import check_schedules
 from squall.server.versions import content_of, without_variants
 from squall.state.deploy_records import VersionRecord
 from squall.wire.stream import Stream
@@ -39,6 +40,7 @@ _SERVED: Final = frozenset(
 async def deploy(house: House, stream: Stream, head: dict[str, Any], payload: bytes) -> None:
     """A version of an app, as its client describes it."""
     described = json.loads(payload)
+    check_schedules(described["functions"])
     name = await _place(house, head)
     row = _row(
         head,

@@ -36,7 +36,7 @@ _DRAINED = faults.declare("deploy.drained", "a version has ended its calls, and 
 class Deploys:
     """Every deployed app. spawn: runs work beside everything else, to its end; answer: work that the server's end breaks off.
 
-    Woken with the control path: `look` is called whenever containers have been planned.
+    served: called when another version of an app serves, or none. Woken with the control path: `look` is called whenever containers have been planned.
     """
 
     def __init__(
@@ -47,6 +47,7 @@ class Deploys:
         self.answer: Callable[[Coroutine[Any, Any, None]], object] = _not_yet
         self.clock: Callable[[], float] = time.monotonic
         self.later: Callable[..., object] = lambda _delay_s, _callback: None
+        self.served: Callable[[], None] = lambda: None
         self._moving: set[DeployedName] = set()
         self._apps = apps
         self._capacity = capacity
@@ -224,6 +225,7 @@ class Deploys:
         version.error = None
         version.bound(Stage.OWN)
         self.addressing.serving[version.deployed] = version
+        self.served()
         self.addressing.release(version.deployed)
         _answer(version, told_of(replace(version.row, state=VersionState.SERVING)))
         self._capacity.wake()
@@ -263,6 +265,7 @@ class Deploys:
                 if version.stream is not None and version.stream.live:
                     version.stream.fail(DeployFailed(f"{name} was stopped while it was being deployed"))
         self.addressing.release(name)
+        self.served()
         return containers
 
     def rename(self, environment: str, new: str) -> None:

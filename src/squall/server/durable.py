@@ -102,7 +102,9 @@ class Durable:
 
     # -- in
 
-    async def submit(self, call: CallRecord, stream: Stream, head: dict[str, Any], frame: Frame) -> None:
+    async def submit(
+        self, call: CallRecord, stream: Stream | None, head: dict[str, Any], frame: Frame
+    ) -> None:
         """Records inputs of a call, answers, and lets them run. Sent again, it changes nothing.
 
         Raises FunctionNotFound, TooManyInputs, ValueError, DiskFull and its like; nothing has been accepted then.
@@ -120,7 +122,9 @@ class Durable:
             for fd in fds:
                 os.close(fd)
 
-    async def _submit(self, call: CallRecord, stream: Stream, head: dict[str, Any], frame: Frame) -> None:
+    async def _submit(
+        self, call: CallRecord, stream: Stream | None, head: dict[str, Any], frame: Frame
+    ) -> None:
         sizes, start, fds = head.get("d", []), head.get("start", 0), frame.fds
         self._calls.admit(call.function, inputs=len(sizes), size_bytes=measure(sizes, fds=len(fds)))
         block = Block.read(start, sizes, frame.payload, fds=len(fds))
@@ -140,7 +144,8 @@ class Durable:
         faults.point(_TAKEN)
         await self._store.record_call(record, chunks)
         faults.point(_RECORDED)
-        stream.end({"call": call.id})
+        if stream is not None:
+            stream.end({"call": call.id})
         faults.point(_ANSWERED)
         if call.id in self._pager:
             self._pager.extend(call.id, start, start + len(sizes), head.get("total"))

@@ -45,6 +45,7 @@ from squall.server.pending import PendingLimits
 from squall.server.permits import Caller
 from squall.server.price_file import PriceFile
 from squall.server.records import AppRecord, FunctionRecord, Worker
+from squall.server.schedules import Schedules
 from squall.server.sharing import Sharing
 from squall.server.slow_starts import why_waits
 from squall.server.sweeps import Sweeps
@@ -135,6 +136,7 @@ class House:
         self.backups = Backups(stores.state, backup_directory(stores.paths.database), options)
         self.durable = Durable(stores.state, stores.blobs, self.calls)
         self.durable.keep_s = options.result_keep_s
+        self.schedules = Schedules(stores.state, self.durable, self.addressing)
         self.started_s = time.time()
         self._began_s = self._idle_since_s = self.clock()
         self._tasks = tasks
@@ -156,6 +158,8 @@ class House:
         self.capacity.looked = self._looked
         self.deploys.spawn, self.deploys.answer = self.spawn, self.answer
         self.deploys.clock, self.deploys.later = self.clock, self.later
+        self.schedules.clock, self.schedules.warm = self.clock, self.capacity.expect
+        self.deploys.served = self.schedules.changed
         self.capacity.placed_on = self._make_ready_on
         self.capacity.returning_s = self._returning_s
         self.apps.added = self._on_function
@@ -220,6 +224,7 @@ class House:
             self.sharing.forget_unclaimed(),
             self.ephemeral_volumes.forget_unclaimed(self.volumes.without_name),
             self.budgets.run(),
+            self.schedules.run(),
         )
 
     def touch(self) -> None:

@@ -94,6 +94,7 @@ _READ: Final = frozenset(
         "function.variants",
         "app.history",
         "environment.list",
+        "schedule.list",
         "container.list",
         "logs",
         "node.list",

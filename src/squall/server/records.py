@@ -144,7 +144,8 @@ class FunctionRecord:
     that have a template of it ready, and those that hold its image. heard_s: when the last outcome came, or when work
     began after none. unready: how many containers in a row could not load the code; until unready_until_s none is kept alive. paged: how many inputs of it wait on record, and are not in line yet.
     batch_is_awaited: whether it is looked again when the first of a batch has waited long enough.
-    entering: how many calls are being recorded, or brought back from the record. bounds: what holds in place of the function's own
+    entering: how many calls are being recorded, or brought back from the record. expected_until_s: until when a container is wanted
+    for a call that is to come. bounds: what holds in place of the function's own
     while its version comes or goes. unstartable: what it was last that kept its containers from starting, as whoever waited was told.
     labels: whose it is. refused: the budget for which it takes no new inputs.
     """
@@ -175,6 +176,7 @@ class FunctionRecord:
     paged: int = 0
     batch_is_awaited: bool = False
     entering: int = 0
+    expected_until_s: float = 0.0
     bounds: Scaling | None = None
     unstartable: tuple[bytes, OutcomeKind] | None = None
     labels: Labels = Labels()

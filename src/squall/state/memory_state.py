@@ -31,6 +31,7 @@ from squall.state.records import (
     TokenRecord,
     Usage,
 )
+from squall.state.schedule_store import MemorySchedules
 from squall.state.secret_store import MemorySecrets
 from squall.state.sharing.memory_sharing import MemorySharing
 from squall.state.spans import Span, holds, joined, runs, without
@@ -50,7 +51,7 @@ class _Call:
         return [(start, self.chunks[start].stop) for start in sorted(self.chunks)]
 
 
-class MemoryState(MemoryUsage, MemoryDeploys, MemorySecrets, MemorySharing, MemoryVolumes):
+class MemoryState(MemoryUsage, MemoryDeploys, MemorySchedules, MemorySecrets, MemorySharing, MemoryVolumes):
     """A StateStore in dicts."""
 
     def __init__(self) -> None:

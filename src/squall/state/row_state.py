@@ -34,6 +34,7 @@ from squall.state.records import (
     TokenRecord,
     Usage,
 )
+from squall.state.schedule_store import RowSchedules
 from squall.state.secret_store import RowSecrets
 from squall.state.sharing.row_sharing import RowSharing
 from squall.state.usage_days import KEEP_S
@@ -44,7 +45,7 @@ from squall.state.write_behind import WriteBehind
 _SWEPT_AT_ONCE: Final = 200
 
 
-class RowState(RowDeploys, RowSecrets, RowSharing, RowUsage, RowVolumes):
+class RowState(RowDeploys, RowSchedules, RowSecrets, RowSharing, RowUsage, RowVolumes):
     """A StateStore in a database.
 
     One thread writes, in group commits; others read, so that a long read holds up no commit. `free` is called once

@@ -27,13 +27,14 @@ from squall.state.records import (
     TokenRecord,
     Usage,
 )
+from squall.state.schedule_store import ScheduleStore
 from squall.state.secret_store import SecretStore
 from squall.state.sharing.store import SharingStore
 from squall.state.usage_store import UsageStore
 from squall.state.volumes.store import VolumeStore
 
 
-class StateStore(DeployStore, SecretStore, SharingStore, UsageStore, VolumeStore, Protocol):
+class StateStore(DeployStore, ScheduleStore, SecretStore, SharingStore, UsageStore, VolumeStore, Protocol):
     """What outlives the server. What was awaited is on record, whole; what failed is not, not even in part.
 
     Every write may be sent again: the second time changes nothing. A writer that is cancelled may or may not have

@@ -22,6 +22,7 @@ Error                              SQ-1000
         PricesInvalid              SQ-1045
         PricesMissing              SQ-1046
         BudgetInvalid              SQ-1047
+        ScheduleInvalid            SQ-1036
         SharedNameInvalid          SQ-1931
         DictKeyInvalid             SQ-1932
         SecretVariableMissing      SQ-1941
@@ -36,6 +37,7 @@ Error                              SQ-1000
         VersionNotFound            SQ-1032
         EnvironmentNotFound        SQ-1033
         BudgetNotFound             SQ-1048
+        ScheduleNotFound           SQ-1037
         ImageNameNotFound          SQ-1530
         BlobMissing                SQ-1910
         BucketMissing              SQ-1915
@@ -238,6 +240,8 @@ from squall.model.errors.deploys import (
     EnvironmentNotEmpty as EnvironmentNotEmpty,
     EnvironmentNotFound as EnvironmentNotFound,
     NameInvalid as NameInvalid,
+    ScheduleInvalid as ScheduleInvalid,
+    ScheduleNotFound as ScheduleNotFound,
     VersionNotFound as VersionNotFound,
 )
 from squall.model.errors.images import (

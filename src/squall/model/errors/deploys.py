@@ -74,3 +74,17 @@ class EnvironmentNotEmpty(ConflictError):
 
 
 _KINDS: Final = {"dict": "the Dicts", "queue": "the Queues", "secret": "the Secrets", "volume": "the Volumes"}
+
+
+class ScheduleInvalid(InvalidError):
+    """A schedule does not hold together, or the function cannot have one."""
+
+    code, status = "SQ-1036", 400
+    remedy = "five fields `minute hour day month weekday` as in squall.Cron('5 4 * * *'), or squall.Period(hours=1)"
+
+
+class ScheduleNotFound(NotFoundError):
+    """No deployed function of that name has a schedule."""
+
+    code, status = "SQ-1037", 404
+    remedy = "`squall schedule list` shows those that there are"

@@ -52,4 +52,20 @@ deleted where that is asked for. Apps that are deployed there are stopped before
         """$ squall dict list --env staging
 $ squall environment delete staging --with-contents""",
     ),
+    "SQ-1036": Explanation(
+        """A schedule is checked where it is written: the fields of an expression and their numbers, the period, the policies. Whether
+the time zone exists, and whether such a day ever comes, is checked when the app is deployed. Nobody gives a scheduled function
+arguments, so it has none without a default, and nobody takes what a generator yields.""",
+        """@app.function(schedule=squall.Cron("0 25 * * *"))   # no hour 25
+def nightly(): ...
+
+@app.function(schedule=squall.Cron("0 2 * * *", timezone="Europe/Berlin"))
+def nightly(): ...""",
+    ),
+    "SQ-1037": Explanation(
+        """Schedules belong to functions of deployed apps, each in one environment. One that was run with `squall run` has none, and
+one whose app was stopped has none any more.""",
+        """$ squall schedule list
+$ squall schedule list jobs --env staging""",
+    ),
 }
