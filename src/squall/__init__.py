@@ -7,6 +7,7 @@ if TYPE_CHECKING:
     from squall.model.function import Retries as Retries
     from squall.sdk.app import App as App
     from squall.sdk.batched import batched as batched
+    from squall.sdk.bucket_mount import CloudBucketMount as CloudBucketMount
     from squall.sdk.concurrent import concurrent as concurrent
     from squall.sdk.function import Function as Function
     from squall.sdk.function_call import FunctionCall as FunctionCall
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 # The imports above say the same to type checkers; a test compares the two.
 _HOMES = {
     "App": "squall.sdk.app",
+    "CloudBucketMount": "squall.sdk.bucket_mount",
     "Dict": "squall.sdk.shared_dict",
     "Function": "squall.sdk.function",
     "FunctionCall": "squall.sdk.function_call",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from squall.model.bucket_mount import BucketMount
 from squall.model.gpu import Gpus
 from squall.model.ids import AppId, FunctionId
 from squall.model.parameters import Parameter
@@ -108,6 +109,7 @@ class Function:
     containers can be had, None for all of them.
     max_batch: how many inputs are joined into one call of it at most, 0 for none; batch_wait_s: how long the first of them waits for
     others.
+    buckets: those that its containers see as folders.
     start_path: the only way in which its containers may start, for tests and diagnosis; "" for the best there is.
     """
 
@@ -139,6 +141,7 @@ class Function:
     target_inputs: int | None = None
     max_batch: int = 0
     batch_wait_s: float = 0.0
+    buckets: tuple[BucketMount, ...] = ()
 
     def __post_init__(self) -> None:
         if self.level not in LEVELS:

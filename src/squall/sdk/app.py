@@ -94,6 +94,7 @@ class App:
         single_use_containers: bool = False,
         on_lost: str | None = None,
         block_network: bool = False,
+        volumes: Mapping[str, Any] | None = None,
         level: str | None = None,
         serialized: bool = False,
         include_source: bool | None = None,
@@ -116,6 +117,7 @@ class App:
         single_use_containers: a fresh container for each input (False).
         on_lost: "fail" ends an input that may have begun when its container was lost; "rerun" runs it again ("rerun").
         block_network: its containers have loopback and no other network (False).
+        volumes: what shows at which path of its containers: a `squall.CloudBucketMount` (nothing).
         level: what keeps its containers apart, "process" to "gvisor" ("sandbox"); refused at once where it cannot be given.
         serialized: its code travels by value, as in notebooks, not as a module (False).
         include_source: whether the source ships (the app's).
@@ -156,6 +158,7 @@ class App:
         single_use_containers: bool = False,
         on_lost: str | None = None,
         block_network: bool = False,
+        volumes: Mapping[str, Any] | None = None,
         level: str | None = None,
         serialized: bool = False,
         include_source: bool | None = None,
@@ -345,7 +348,6 @@ def _refuse_later(options: Mapping[str, Any]) -> None:
 
 _LATER = {
     "secrets": "secrets come with deployed apps",
-    "volumes": "volumes come with deployed apps",
     "schedule": "schedules come with deployed apps",
     "enable_memory_snapshot": "templates are chosen by themselves",
     "region": "this machine is the only place",

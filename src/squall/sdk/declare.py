@@ -17,6 +17,7 @@ from squall.model.ids import AppId, FunctionId
 from squall.model.resources import DEFAULT_CPU_MILLI, DEFAULT_MEMORY_MIB, Limits, Resources
 from squall.sdk.amounts import asks_of, limits_of
 from squall.sdk.batched import batch_of_class
+from squall.sdk.bucket_mount import buckets_of
 
 MAIN = "__squall_main__"
 LEAST_STARTUP_S = 60.0
@@ -84,6 +85,7 @@ def declare(
             level=str(options.get("level") or "sandbox"),
             single_use=bool(options.get("single_use_containers")),
             on_lost=_word("on_lost", options.get("on_lost"), "rerun"),
+            buckets=buckets_of(options.get("volumes")),
             block_network=_flag("block_network", options.get("block_network")),
             **_together(raw, name),
             start_path=os.environ.get(START_PATH_VARIABLE, ""),

@@ -90,6 +90,11 @@ class StatePaths:
         return self.run / "launchers"
 
     @property
+    def buckets(self) -> Path:
+        """A directory for each process that serves a bucket, with its sockets."""
+        return self.run / "buckets"
+
+    @property
     def layers(self) -> Path:
         return self.state / "layers"
 
@@ -159,6 +164,7 @@ class StatePaths:
             self.access,
             self.run,
             self.launchers,
+            self.buckets,
             self.layers,
             self.images,
             self.builds,

@@ -5,6 +5,7 @@ Error                              SQ-1000
     ExecutionError                 SQ-1002
     FeatureUnavailable             SQ-1003
         ImageStepUnavailable       SQ-1502
+        BucketMountUnavailable     SQ-1961
     InvalidError                   SQ-1010
         UsageError                 SQ-1020
         ParameterInvalid           SQ-1022
@@ -20,6 +21,7 @@ Error                              SQ-1000
         NameInvalid                SQ-1030
         SharedNameInvalid          SQ-1931
         DictKeyInvalid             SQ-1932
+        BucketMountInvalid         SQ-1960
     NotFoundError                  SQ-1011
         FunctionNotFound           SQ-1016
         EntrypointNotFound         SQ-1017
@@ -89,6 +91,7 @@ Error                              SQ-1000
         QueueFull                  SQ-1935
     ContainerExited                SQ-1405
     ContainerStartError            SQ-1406
+        BucketMountFailed          SQ-1962
     SandboxTerminatedError         SQ-1407
     SandboxFilesystemError         SQ-1408
     SnapshotCreationError          SQ-1409
@@ -168,6 +171,11 @@ from squall.model.errors.asked import (
     SourceFileNotFound as SourceFileNotFound,
     SourceImportError as SourceImportError,
     UsageError as UsageError,
+)
+from squall.model.errors.bucket_mounts import (
+    BucketMountFailed as BucketMountFailed,
+    BucketMountInvalid as BucketMountInvalid,
+    BucketMountUnavailable as BucketMountUnavailable,
 )
 from squall.model.errors.calls import (
     AppStopped as AppStopped,

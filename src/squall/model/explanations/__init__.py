@@ -8,6 +8,7 @@ from squall.model.errors import Error, by_code
 from squall.model.errors.root import facts_of
 from squall.model.explanations.access import ACCESS
 from squall.model.explanations.asked import ASKED
+from squall.model.explanations.bucket_mounts import BUCKET_MOUNTS
 from squall.model.explanations.calls import CALLS
 from squall.model.explanations.containers import CONTAINERS
 from squall.model.explanations.deploys import DEPLOYS
@@ -27,6 +28,7 @@ EXPLANATIONS: Final = {
     **ACCESS,
     **STORES,
     **SHARING,
+    **BUCKET_MOUNTS,
 }
 
 __all__ = ["EXPLANATIONS", "Explanation", "explain", "page"]
