@@ -23,6 +23,7 @@ LATE_IMPORTS = {
     "src/squall/agent/dialing.py": "cryptography is an extra: who has one machine alone does not have it",
     "src/squall/server/access_streams.py": "the same",
     "src/squall/server/listening.py": "the same",
+    "src/squall/server/vault.py": "cryptography is an extra: who has no secrets does not need it",
     "src/squall/state/postgres_connection.py": "asyncpg is an extra: who keeps the record in a file does not have it",
     "src/squall/images/conda/inside.py": "py-rattler is there in the sandbox of a step alone",
     "src/squall/images/oci/compression.py": "what reads zstd is there or not, depending on Python and on what is installed",

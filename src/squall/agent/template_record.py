@@ -23,7 +23,7 @@ _LONGEST = 256
 _LONGEST_MODULE = 64
 _TOO_MUCH = 2**60
 # What a template is made of. Times, retries and bounds may change without it being another.
-_MADE_OF = ("code", "image", "client_python", "env", "limits", "level", "block_network", "gpu")
+_MADE_OF = ("code", "image", "client_python", "env", "limits", "level", "block_network", "gpu", "secrets")
 
 
 def version_of(function: Function) -> str:

@@ -84,6 +84,8 @@ class Templates:
         if not _can_be_forked(spec):
             return function.start_path
         asked = self._asked.get(link.name)
+        if asked is not None and asked.function.secrets != function.secrets:
+            self._renew(asked, function)
         if asked is None:
             asked = self._note(link, function, spec)
             self._later(ALONE_S, lambda: self._ask_if_new(asked))
@@ -197,6 +199,16 @@ class Templates:
                 hint = f"; {message['hint']}" if message.get("hint") else ""
                 text = f"squall: {function.name} starts without a template: {message['why']}{hint}\n"
                 self.printed(function.id, "e", text)
+
+    def _renew(self, asked: _Asked, function: Function) -> None:
+        """Its secrets have other variables than when its template looked whether the code reads one: it looks again."""
+        asked.function = function
+        if asked.state in {"ready", "refused"}:
+            asked.link.tell("drop_template")
+            self._take(
+                asked,
+                {"t": "template", "state": "gone", "why": "the function's secrets have other variables"},
+            )
 
     def _note(self, link: LauncherLink, function: Function, spec: SandboxSpec) -> _Asked:
         asked = _Asked(function, spec, link, asyncio.get_running_loop().time(), derives=link.rested)

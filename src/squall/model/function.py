@@ -10,6 +10,7 @@ from squall.model.gpu import Gpus
 from squall.model.ids import AppId, FunctionId
 from squall.model.parameters import Parameter
 from squall.model.resources import DEFAULT_CPU_MILLI, DEFAULT_MEMORY_MIB, Limits, Resources
+from squall.model.secret import SecretUse
 
 MAX_TIMEOUT_S = 86_400.0
 MOST_INPUTS = 1000
@@ -110,6 +111,7 @@ class Function:
     max_batch: how many inputs are joined into one call of it at most, 0 for none; batch_wait_s: how long the first of them waits for
     others.
     buckets: those that its containers see as folders.
+    secrets: what its containers are given of secrets, of which a later one wins; their values are no part of it.
     start_path: the only way in which its containers may start, for tests and diagnosis; "" for the best there is.
     """
 
@@ -142,6 +144,7 @@ class Function:
     max_batch: int = 0
     batch_wait_s: float = 0.0
     buckets: tuple[BucketMount, ...] = ()
+    secrets: tuple[SecretUse, ...] = ()
 
     def __post_init__(self) -> None:
         if self.level not in LEVELS:

@@ -13,11 +13,12 @@ NamingId = NewType("NamingId", str)
 TokenId = NewType("TokenId", str)
 SharedId = NewType("SharedId", str)
 LaneId = NewType("LaneId", str)
+SecretId = NewType("SecretId", str)
 
 APP, FUNCTION, CALL, CONTAINER, NODE, BUILD, NAMING, TOKEN = "ap", "fu", "fc", "co", "no", "bu", "na", "to"
-DICT, QUEUE, LANE = "di", "qu", "la"
+DICT, QUEUE, LANE, SECRET = "di", "qu", "la", "sc"
 _HEX = frozenset("0123456789abcdef")
-_PREFIXES = frozenset({APP, FUNCTION, CALL, CONTAINER, NODE, BUILD, NAMING, TOKEN, DICT, QUEUE, LANE})
+_PREFIXES = frozenset({APP, FUNCTION, CALL, CONTAINER, NODE, BUILD, NAMING, TOKEN, DICT, QUEUE, LANE, SECRET})
 
 
 def make_id(prefix: str, *, now_ms: int, randomness: bytes) -> str:

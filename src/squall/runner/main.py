@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import os
 import signal
 import socket
@@ -69,12 +70,13 @@ class _Container:
             id=str(head["container"]), function=function.id, app=function.app, link=self._link
         )
         current.enter_container(here)
+        payload = _take_secrets(head, frame)
         os.environ.update({str(key): str(value) for key, value in head.get("env", {}).items()})
         started = time.perf_counter()
         try:
             call_user, made = preload.preloaded(function) or (None, None)
             if call_user is None:
-                pickled = bytes(frame.payload) if head.get("pickled") else None
+                pickled = payload if head.get("pickled") else None
                 call_user = load.load(function.code, pickled=pickled, source_dir=source)
             if made is None:
                 made = make_object(function, call_user)
@@ -141,6 +143,18 @@ class _Container:
                 self._runner.stop()
             else:
                 self._given.put((head, frame))
+
+
+def _take_secrets(head: Head, frame: Frame) -> bytes:
+    """Sets the variables of secrets, which stand behind what else the frame has; that, alone."""
+    size = int(head.get("secrets", 0))
+    payload = bytes(frame.payload)
+    if not size:
+        return payload
+    values: dict[str, str] = json.loads(payload[-size:])
+    os.environ.update(values)
+    raised.hide(values.values())
+    return payload[:-size]
 
 
 def _kind(function: Function) -> type[InputRunner | SideBySide]:

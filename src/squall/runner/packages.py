@@ -12,6 +12,7 @@ from typing import Any
 from squall.model.function import Function
 from squall.model.jsonable import from_json
 from squall.runner.place import OURS, own_names, take_place
+from squall.runner.secret_reads import noted
 
 _without: list[frozenset[str]] = []
 
@@ -32,8 +33,9 @@ def ahead(asked: Mapping[str, Any]) -> list[str]:
     # The user's own modules are not theirs to find, and change from version to version.
     sys.path[:] = [place for place in sys.path if place and not _is_below(place, source)]
     try:
-        for name in names:
-            importlib.import_module(name)
+        with noted(from_json(Function, asked["function"])):
+            for name in names:
+                importlib.import_module(name)
     finally:
         sys.path[:] = before
     if names:

@@ -12,7 +12,7 @@ from typing import Any
 from squall.context import current
 from squall.model.function import Function
 from squall.model.jsonable import from_json
-from squall.runner import load
+from squall.runner import load, secret_reads
 from squall.runner.callee import make_object, snap_hooks
 from squall.runner.packages import without_packages
 from squall.runner.place import OURS, take_place
@@ -60,22 +60,31 @@ def preload(asked: Mapping[str, Any]) -> dict[str, Any]:
     pickled = asked.get("pickled")
     current.enter_container(current.Container(id="", function=function.id, app=function.app, link=None))
     before = without_packages()
+    with secret_reads.noted(function):
+        call_user, hooks, made, refused = _loaded(function, pickled, source)
+    read = secret_reads.read_of(function)
+    if read:
+        return secret_reads.refusal(read)
+    if refused is not None or call_user is None:
+        return refused or {}
+    _done.append(Preloaded(function=function, call_user=call_user, made=made))
+    return {"t": "ready", "modules": _packages(before, source), "hooks": hooks}
+
+
+def _loaded(
+    function: Function, pickled: bytes | None, source: str
+) -> tuple[Callable[..., Any] | None, list[str], Any, dict[str, Any] | None]:
+    """The user's function or class, its hooks, and its object where hooks of it have run; last, why there is none of that."""
     try:
         call_user = load.load(function.code, pickled=pickled, source_dir=source)
     except current.NotInTemplateError:
-        return _REMOTE_CALL
+        return None, [], None, _REMOTE_CALL
     except BaseException as error:  # noqa: BLE001 - the user's code ends here
-        return {
-            "t": "refused",
-            "reason": "import",
-            "why": f"{type(error).__name__} while the code was imported",
-        }
+        why = f"{type(error).__name__} while the code was imported"
+        return None, [], None, {"t": "refused", "reason": "import", "why": why}
     hooks = snap_hooks(call_user) if function.methods else []
     made, refused = _made(function, call_user) if hooks else (None, None)
-    if refused is not None:
-        return refused
-    _done.append(Preloaded(function=function, call_user=call_user, made=made))
-    return {"t": "ready", "modules": _packages(before, source), "hooks": hooks}
+    return call_user, hooks, made, refused
 
 
 def preloaded(function: Function) -> tuple[Callable[..., Any], Any] | None:

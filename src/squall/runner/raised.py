@@ -6,11 +6,13 @@ import json
 import os
 import sys
 import traceback
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
 from squall.model.errors import Error
 from squall.model.raised import HEAD_LIMIT_BYTES, STR_FAILED, Node, Raised
+from squall.model.redaction import Redactor
 from squall.runner.frames import FrameLimits, Places, python_version
 from squall.runner.parts import Parts, cut, is_plain
 
@@ -67,6 +69,9 @@ _SYNTAX: Final = (
 )
 
 
+_redactor: list[Redactor] = []
+
+
 def describe(exc: BaseException, *, source_root: str) -> tuple[dict[str, Any], bytes | None]:
     """What was raised, as a JSON-safe head of at most 48 KiB and, where JSON cannot say it, a pickled payload.
 
@@ -82,9 +87,23 @@ def describe(exc: BaseException, *, source_root: str) -> tuple[dict[str, Any], b
             head = _Tree(limits, source_root, parts).head(exc)
             if len(json.dumps(head)) <= HEAD_LIMIT_BYTES:
                 break
-        return dict(head), parts.pack()
+        return _hidden(dict(head), parts.pack())
     except BaseException as hostile:  # noqa: BLE001 - attributes of a foreign class may raise anything, each time they are read
         return dict(_bare(exc, hostile)), None
+
+
+def hide(values: Iterable[str]) -> None:
+    """Has every description from now on be without these values, which are a container's secrets."""
+    _redactor.append(Redactor(values))
+
+
+def _hidden(head: dict[str, Any], payload: bytes | None) -> tuple[dict[str, Any], bytes | None]:
+    """The same without secrets. What is pickled cannot be changed, and is left out where it has one."""
+    for redactor in _redactor:
+        head = redactor.plain(head)
+        if payload is not None and redactor.hide(payload) != payload:
+            payload = None
+    return head, payload
 
 
 def _bare(exc: BaseException, hostile: BaseException) -> Raised:

@@ -18,6 +18,7 @@ from squall.model.resources import DEFAULT_CPU_MILLI, DEFAULT_MEMORY_MIB, Limits
 from squall.sdk.amounts import asks_of, limits_of
 from squall.sdk.batched import batch_of_class
 from squall.sdk.bucket_mount import buckets_of
+from squall.sdk.secret import Secret, checked_secrets, uses_of
 
 MAIN = "__squall_main__"
 LEAST_STARTUP_S = 60.0
@@ -28,7 +29,7 @@ _DEFAULT = Resources(cpu_milli=DEFAULT_CPU_MILLI, memory_mib=DEFAULT_MEMORY_MIB)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Declared:
-    """A function as declared: its noun without an app, its image, and how its code travels."""
+    """A function as declared: its noun without an app, its image, its secrets with their values, and how its code travels."""
 
     name: str
     noun: nouns.Function
@@ -36,6 +37,7 @@ class Declared:
     raw: Callable[..., Any]
     by_value: bool
     main: str | None
+    secrets: tuple[Secret, ...] = ()
 
     @property
     def is_generator(self) -> bool:
@@ -59,6 +61,8 @@ def declare(
     by_value = (
         bool(options.get("serialized")) or "<locals>" in qualname or "<lambda>" in qualname or not has_file
     )
+    decorator = "@app.cls" if isinstance(raw, type) else "@app.function"
+    secrets = checked_secrets(f"{decorator} of {name!r}", options.get("secrets"))
     try:
         noun = nouns.Function(
             id=FunctionId(name),
@@ -87,11 +91,11 @@ def declare(
             on_lost=_word("on_lost", options.get("on_lost"), "rerun"),
             buckets=buckets_of(options.get("volumes")),
             block_network=_flag("block_network", options.get("block_network")),
+            secrets=uses_of(secrets),
             **_together(raw, name),
             start_path=os.environ.get(START_PATH_VARIABLE, ""),
         )
     except (TypeError, ValueError) as wrong:
-        decorator = "@app.cls" if isinstance(raw, type) else "@app.function"
         raise InvalidError(f"{decorator} of {name!r}: {wrong}") from None
     return Declared(
         name=name,
@@ -100,6 +104,7 @@ def declare(
         raw=raw,
         by_value=by_value,
         main=MAIN if is_main and has_file else None,
+        secrets=secrets,
     )
 
 

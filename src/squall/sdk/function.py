@@ -7,7 +7,7 @@ import functools
 import importlib
 import inspect
 import sys
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar
 
 from squall.context.current import in_container
@@ -19,6 +19,7 @@ from squall.sdk.amounts import Amount
 from squall.sdk.calls import Target
 from squall.sdk.declare import Declared
 from squall.sdk.face import Face
+from squall.sdk.secret import Secret
 from squall.sdk.verbs import ForEach, Mapped, Remote, RemoteItems, Spawn, SpawnMap
 
 P = ParamSpec("P")
@@ -76,6 +77,7 @@ class Function(Generic[P, R]):
         memory: Amount = None,
         gpu: str | list[str] | None = None,
         env: Mapping[str, str] | None = None,
+        secrets: Sequence[Secret] | None = None,
         retries: int | Retries | None = None,
         max_containers: int | None = None,
         buffer_containers: int | None = None,
@@ -88,7 +90,7 @@ class Function(Generic[P, R]):
         containers, in every program. It keeps none without need, whatever `min_containers` the function has.
 
         cpu, memory, gpu, env, retries, max_containers, buffer_containers, scaledown_window, timeout: as in `App.function`; env is put
-        over the function's own, retries=0 takes them away. Raises InvalidError for values that cannot be; for a function
+        over the function's own, retries=0 takes them away. secrets: in place of the function's own, and each has a name. Raises InvalidError for values that cannot be; for a function
         that was looked up, its verbs do.
         """
         options = {name: value for name, value in locals().items() if name != "self"}

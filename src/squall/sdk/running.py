@@ -22,20 +22,15 @@ Watch = Callable[[Event, memoryview], None]
 class RunningApp:
     """One app's stream: opened again on every new connection, until it is closed.
 
-    watch: gets what the server tells (logs, progress), on the client's loop.
+    described: what the server is told of it; watch: gets what the server tells (logs, progress), on the client's loop.
     """
 
     rank = 0
 
-    def __init__(
-        self, client: Client, head: Event, functions: list[Any], installer: Event, watch: Watch
-    ) -> None:
+    def __init__(self, client: Client, head: Event, described: dict[str, Any], watch: Watch) -> None:
         self._client = client
         self._head = head
-        self._described: dict[str, Any] = {
-            "functions": [to_json(function) for function in functions],
-            "installer": installer,
-        }
+        self._described = described
         self._watch = watch
         self._stream: Stream | None = None
         # Whether a server had it ready once: what has run does not end because a node is not ready now.
@@ -54,15 +49,19 @@ class RunningApp:
             await self.close()
             raise
 
-    async def add(self, function: Any) -> None:
-        """Makes one more function known, and waits until its image and source are ready."""
+    async def add(self, function: Any, secrets: dict[str, dict[str, str]]) -> None:
+        """Makes one more function known, and waits until its image and source are ready. secrets: values that come with it."""
         described = to_json(function)
         self._described["functions"].append(described)
+        if secrets:
+            self._described["secrets"] = self._described.get("secrets", {}) | secrets
         number = len(self._described["functions"])
         added = self._added[number] = asyncio.get_running_loop().create_future()
         # Where its connection has just ended, the next one is told of all functions.
         if self._stream is not None and self._stream.live and not self._client.is_torn:
-            self._stream.send({"functions": number}, json.dumps({"functions": [described]}).encode())
+            self._stream.send(
+                {"functions": number}, json.dumps({"functions": [described], "secrets": secrets}).encode()
+            )
         try:
             await added
         finally:

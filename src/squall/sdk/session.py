@@ -18,9 +18,11 @@ from squall.sdk.calls import Target
 from squall.sdk.client import Client
 from squall.sdk.code import pickled_function
 from squall.sdk.deploying import Deploying, DeployWish
+from squall.sdk.environments import environment_of
 from squall.sdk.image import Image
 from squall.sdk.image_ship import ImageShip
 from squall.sdk.running import RunningApp
+from squall.sdk.secret import travelling
 from squall.sdk.ship import LocalTree, ship_bytes, ship_tree
 from squall.sdk.source import Source, source_of_file, with_outside
 from squall.sdk.source_cache import SourceCache
@@ -52,6 +54,8 @@ class AppRun:
         self._cache = SourceCache(None)
         self._digest: str | None = None
         self._names = set(app.functions)
+        # That of its secrets, where they name none.
+        self._environment = environment_of(None)
 
     def prepare(self) -> None:
         """What needs no server beside starting one: the source is walked, images are read."""
@@ -79,8 +83,8 @@ class AppRun:
         """Ships what the server lacks, opens the app, and points its functions at it."""
         described = await self._ship()
         head = {"app": self.id, "name": self._name(), "root": self._root}
-        installer = self._images.installer
-        self._running = RunningApp(self._client, head, described, installer, self._watcher.on_event)
+        payload = self._payload(described)
+        self._running = RunningApp(self._client, head, payload, self._watcher.on_event)
         self._watcher.step("image", "making the image ready")
         await self._running.open()
         for function in self._app.functions.values():
@@ -90,18 +94,25 @@ class AppRun:
 
     async def deploy(self, wish: DeployWish) -> dict[str, Any]:
         """Ships what the server lacks, deploys the app, and points its functions at what is deployed; what the server says of it."""
+        self._environment = wish.environment
         described = await self._ship()
         head = {"app": self.id, "root": self._root, **dataclasses.asdict(wish)}
-        payload = {
-            "functions": [to_json(one) for one in described],
-            "installer": self._images.installer,
-            "tags": self._app.tags,
-        }
+        payload = self._payload(described) | {"tags": self._app.tags}
         self._watcher.step("image", "making the image ready")
         told = await Deploying(self._client, "deploy", head, payload, self._watcher.on_event).outcome()
         for function in self._app.functions.values():
             self._point(function, str(Address(wish.environment, wish.name, function.declared.name)))
         return told
+
+    def _payload(self, described: list[nouns.Function]) -> dict[str, Any]:
+        """What the server is told of an app: its functions, and apart from them the values that its secrets bring."""
+        told: dict[str, Any] = {
+            "functions": [to_json(one) for one in described],
+            "installer": self._images.installer,
+        }
+        secrets = [one for function in self._app.functions.values() for one in function.declared.secrets]
+        values = travelling(secrets)
+        return told | {"secrets": values} if values else told
 
     @property
     def _root(self) -> str:
@@ -134,7 +145,7 @@ class AppRun:
         if declared.name in self._names:
             function.declared = dataclasses.replace(declared, name=f"{declared.name}.{len(self._names)}")
         self._names.add(function.declared.name)
-        await self._running.add(await self._describe(function))
+        await self._running.add(await self._describe(function), travelling(function.declared.secrets))
         self._point(function, f"{self.id}/{function.declared.name}")
 
     async def close(self) -> None:
@@ -174,6 +185,12 @@ class AppRun:
             code=code,
             image=self._images.recipe(_image(function)),
             client_python=self._images.python,
+            secrets=tuple(
+                dataclasses.replace(one, environment=self._environment)
+                if one.name and not one.environment
+                else one
+                for one in noun.secrets
+            ),
         )
 
     def _all_images(self) -> list[Image]:

@@ -11,11 +11,13 @@ from squall.model.errors import InvalidError
 from squall.model.gpu import parse_gpus
 from squall.model.jsonable import to_json
 from squall.model.resources import Resources
+from squall.model.secret import SecretUse
 from squall.model.variant import Changes, merged, varied, with_changes
 from squall.sdk.amounts import asks_of, limits_of
 from squall.sdk.calls import Target
 from squall.sdk.declare import env_of, retries_of
 from squall.sdk.function import Function
+from squall.sdk.secret import checked_secrets, uses_of
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -103,9 +105,21 @@ def _changes(given: Mapping[str, Any]) -> Changes:
     if "retries" in given:
         retries = retries_of(given["retries"], is_generator=False)
         found["retries"] = None if retries is None else to_json(retries)
+    if "secrets" in given:
+        found["secrets"] = to_json(_named(given["secrets"]))
     if "timeout" in given:
         found["timeout_s"] = float(given["timeout"])
     return found
+
+
+def _named(secrets: Any) -> tuple[SecretUse, ...]:
+    uses = uses_of(checked_secrets("with_options", secrets))
+    if any(not use.name for use in uses):
+        raise InvalidError(
+            "with_options takes secrets that have a name: values go to the server with an app, and this is none",
+            remedy='write `Secret.from_name("NAME")`, and make it with `squall secret create NAME`',
+        )
+    return uses
 
 
 def _count(what: str, given: Any) -> int:

@@ -18,7 +18,7 @@ from squall.model.errors import (
 from squall.model.ids import CALL, AppId, CallId, FunctionId, is_id, is_input_id
 from squall.model.jsonable import from_json, to_json
 from squall.model.node import Node
-from squall.model.variant import split_changes
+from squall.model.variant import read_changes, split_changes
 from squall.server import (
     access_streams,
     app_streams,
@@ -28,6 +28,7 @@ from squall.server import (
     image_names,
     image_streams,
     listing,
+    secret_streams,
     sharing_streams,
 )
 from squall.server.addressing import Asked
@@ -112,6 +113,7 @@ def call(connection: Connection, stream: Stream, head: dict[str, Any], frame: Fr
     name = CallId(head["call"])
     if not is_id(name, CALL):
         raise InvalidError(f"{name!r} is no id of a call")
+    _check_changes(stream, head["fn"])
     if split_changes(head["fn"])[1] and not stream.route:
         # Whoever may only call may not have containers of another size either.
         wrong = refusal(connection.caller, "function.scale", routed=False, known=HANDLERS.keys())
@@ -145,6 +147,16 @@ def call(connection: Connection, stream: Stream, head: dict[str, Any], frame: Fr
     if verb is Verb.REMOTE:
         head.setdefault("total", 1)
     _take_inputs(house, record, head, frame)
+
+
+def _check_changes(stream: Stream, function: str) -> None:
+    """Code in a container has no other secrets than its app gives it: it may not give any to a function that it calls."""
+    changes = split_changes(function)[1]
+    if changes and stream.route and "secrets" in read_changes(changes):
+        raise PermissionDeniedError(
+            "a container may not give a function other secrets than its app does",
+            remedy="declare a function with these secrets, and call that",
+        )
 
 
 def _waits_for_its_app(connection: Connection, stream: Stream, head: dict[str, Any], frame: Frame) -> bool:
@@ -224,6 +236,7 @@ def _on_call_frame(connection: Connection, record: CallRecord, stream: Stream, f
 
 def function_scale(connection: Connection, stream: Stream, head: dict[str, Any], frame: Frame) -> None:
     """Other bounds for a function's containers; a container may set those of its own app's functions."""
+    _check_changes(stream, head["fn"])
     if _waits_for_its_app(connection, stream, head, frame):
         return
     caller = connection.container(stream) if stream.route else None
@@ -350,6 +363,18 @@ def shared(connection: Connection, stream: Stream, head: dict[str, Any], frame: 
     answer_later(connection.house, stream, work)
 
 
+def secret(connection: Connection, stream: Stream, head: dict[str, Any], frame: Frame) -> None:
+    """Something about secrets."""
+    payload = bytes(frame.payload)
+
+    async def answer() -> None:
+        found = await secret_streams.QUESTIONS[str(head["t"])](connection.house, head, payload)
+        if stream.live:
+            stream.end({}, json.dumps(found).encode())
+
+    answer_later(connection.house, stream, answer())
+
+
 HANDLERS: dict[str, Handler] = {
     "hello": hello,
     "echo": echo,
@@ -369,4 +394,5 @@ HANDLERS: dict[str, Handler] = {
     **dict.fromkeys(image_streams.MESSAGES, image),
     **dict.fromkeys(image_names.QUESTIONS, image_name),
     **dict.fromkeys(sharing_streams.QUESTIONS, shared),
+    **dict.fromkeys(secret_streams.QUESTIONS, secret),
 }

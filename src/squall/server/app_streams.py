@@ -62,8 +62,9 @@ def _on_frame(
     house: House, record: AppRecord, stream: Stream, frame: Frame, *, is_gone: Callable[[], bool]
 ) -> None:
     if frame.kind is Kind.DATA and "functions" in frame.head():
-        described = json.loads(bytes(frame.payload))["functions"]
-        added = house.apps.add_functions(record, described)
+        described = json.loads(bytes(frame.payload))
+        house.apps.secrets(record.id, described.get("secrets", {}))
+        added = house.apps.add_functions(record, described["functions"])
         work = _add_functions(house, record, stream, added, frame.head()["functions"])
         answer_later(house, stream, work)
     elif frame.kind in (Kind.END, Kind.CANCEL):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -30,7 +30,11 @@ MOST_POOLS = 1000
 
 
 class Apps:
-    """Every app that runs here."""
+    """Every app that runs here.
+
+    secrets: takes the values that an app brings; see_secrets: has them on record, and sees that functions have what they ask
+    for. added, stopped: told of a function that is new, and of an app that has ended.
+    """
 
     def __init__(
         self,
@@ -45,6 +49,9 @@ class Apps:
         self.ended: list[dict[str, Any]] = []
         self.preparing = Preparing(nodes)
         self.added: Callable[[FunctionRecord], None] = lambda _record: None
+        self.secrets: Callable[[AppId, Mapping[str, Any]], None] = lambda _app, _values: None
+        self.see_secrets: Callable[[AppRecord, list[FunctionRecord]], Awaitable[None]] = _none_seen
+        self.stopped: Callable[[AppRecord], None] = lambda _record: None
         self._calls = calls
         self._capacity = capacity
         self._blobs = blobs
@@ -71,6 +78,7 @@ class Apps:
         record.stream, record.gone_s = stream, None
         described = json.loads(bytes(frame.payload))
         record.installer = described.get("installer", {})
+        self.secrets(app, described.get("secrets", {}))
         self.add_functions(record, described["functions"])
         return record
 
@@ -154,8 +162,9 @@ class Apps:
     ) -> None:
         """Has images built and sources laid out on a node, telling the client what happens.
 
-        Raises ImageBuildError and its like, NotFoundError when the source was not sent.
+        Raises ImageBuildError and its like, SecretNotFound and its like, NotFoundError when the source was not sent.
         """
+        await self.see_secrets(record, functions)
         await self.preparing.await_node(tell)
         for known in functions:
             code = known.function.code
@@ -191,6 +200,7 @@ class Apps:
         self._capacity.tell()
         self.ended.append(self.describe(record))
         del self.ended[:-200]
+        self.stopped(record)
         if record.stream is not None and record.stream.live:
             record.stream.end({"stopped": why})
         return told
@@ -243,3 +253,7 @@ class Apps:
             "tag": record.tag,
             "tags": record.tags,
         }
+
+
+async def _none_seen(_record: AppRecord, _functions: list[FunctionRecord]) -> None:
+    """There are no secrets."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Callable
 from dataclasses import replace
@@ -9,7 +10,8 @@ from typing import Any, Final
 
 from squall.model.call import OutcomeKind
 from squall.model.container import ContainerEnd
-from squall.model.errors import FunctionNeverStarts, StartupTimeout, TooManyFiles
+from squall.model.errors import Error, FunctionNeverStarts, StartupTimeout, TooManyFiles
+from squall.model.function import Function
 from squall.model.ids import ContainerId
 from squall.model.jsonable import to_json
 from squall.scheduling.inputs import Segment, singles
@@ -44,7 +46,8 @@ class Containers:
     """The life of every container as the server sees it.
 
     changed: told the function when something changed. say: a line for the log of a container's function, such as where the
-    time of a start went that took slow_start_s seconds or more; 0: none does.
+    time of a start went that took slow_start_s seconds or more; 0: none does. secrets: the variables of a function's secrets, as they
+    are now. let_go: has output go on that is held back, before an outcome does.
     """
 
     def __init__(self, calls: Calls, *, clock: Callable[[], float], wake: Callable[[], None]) -> None:
@@ -58,6 +61,8 @@ class Containers:
         self.lifted: Callable[[Worker, ContainerEnd], None] = lambda _worker, _end: None
         self.slow_start_s = 10.0
         self.say: Callable[[Worker, str], None] = lambda _worker, _line: None
+        self.secrets: Callable[[Function], dict[str, str]] = lambda _function: {}
+        self.let_go: Callable[[ContainerId], None] = lambda _container: None
 
     def expect(self, container: ContainerId, record: FunctionRecord) -> Worker:
         """A container that has been wanted, or that an agent already has: not ready yet."""
@@ -164,6 +169,7 @@ class Containers:
         head = frame.head()
         match head.get("t"):
             case "out":
+                self.let_go(worker.id)
                 self._calls.finish(worker, head, frame)
             case "item":
                 self._calls.item(worker, head, frame)
@@ -187,6 +193,12 @@ class Containers:
             self._calls.feed(record)
 
     def _send_function(self, record: FunctionRecord, worker: Worker) -> None:
+        """Gives a container its function, and, as nobody has before, its secrets."""
+        try:
+            secrets = self.secrets(record.function)
+        except Error as problem:
+            self._cannot_begin(record, worker, problem)
+            return
         function = replace(record.function, image={}, client_python={})
         head = {
             "t": "function",
@@ -197,10 +209,21 @@ class Containers:
         }
         if worker.stream is None:
             return
+        payload = []
         if record.pickled is not None:
-            worker.stream.send({**head, "pickled": True}, record.pickled)
-        else:
-            worker.stream.send(head)
+            head["pickled"] = True
+            payload.append(record.pickled)
+        if secrets:
+            payload.append(json.dumps(secrets).encode())
+            head["secrets"] = len(payload[-1])
+        worker.stream.send(head, *payload)
+
+    def _cannot_begin(self, record: FunctionRecord, worker: Worker, error: Error) -> None:
+        """What a container needs cannot be given to it: whoever waits for the function is told, and it goes."""
+        worker.retiring = True
+        self._note_unready(record)
+        self._calls.fail_waiting(record, error_text(error))
+        self._wake()
 
     def _is_ready(self, worker: Worker, head: dict[str, Any]) -> None:
         """The user's code is loaded."""
@@ -231,11 +254,14 @@ class Containers:
         if head.get("missing"):
             described["missing_module"] = head["missing"]
         worker.retiring = True
-        # Those that are kept alive come again, later each time; whoever calls meanwhile is not kept waiting.
-        record.unready += 1
-        record.unready_until_s = self._clock() + min(MOST_UNREADY_S, 0.1 * 2.0 ** min(record.unready, 20))
+        self._note_unready(record)
         self._calls.fail_waiting(record, write_head(described), OutcomeKind.RAISED)
         self._wake()
+
+    def _note_unready(self, record: FunctionRecord) -> None:
+        """Those that are kept alive come again, later each time; whoever calls meanwhile is not kept waiting."""
+        record.unready += 1
+        record.unready_until_s = self._clock() + min(MOST_UNREADY_S, 0.1 * 2.0 ** min(record.unready, 20))
 
     def _note_missing(self, record: FunctionRecord, worker: Worker, head: dict[str, Any]) -> None:
         """Inputs that were on their way to a container when its connection was lost have never reached it.

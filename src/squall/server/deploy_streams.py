@@ -50,6 +50,8 @@ async def deploy(house: House, stream: Stream, head: dict[str, Any], payload: by
         functions=tuple(sorted(str(one["name"]) for one in described["functions"])),
         content=content_of(described, str(head.get("root", ""))),
     )
+    house.vault.take(row.app, described.get("secrets", {}))
+    await house.vault.keep(row.app, row.environment)
     await house.deploys.deploy(row, stream)
 
 
@@ -68,6 +70,7 @@ async def rollback(house: House, stream: Stream, head: dict[str, Any], _payload:
         functions=old.functions,
         content=without_variants(content.content),
     )
+    await house.vault.copy(old.app, row.app, row.environment)
     await house.deploys.deploy(row, stream)
 
 
@@ -186,6 +189,7 @@ async def environment_delete(house: House, head: dict[str, Any], _caller: Worker
             f"the environment {name} has apps: {', '.join(inside) or 'some that are just ending'}",
             remedy=f"stop them first: `squall app stop APP --env {name}`",
         )
+    await house.vault.forget_environment(name)
     return {"name": name}
 
 

@@ -8,6 +8,7 @@ import logging
 import time
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from squall.blobs.blob_store import LocalBlobStore
@@ -33,15 +34,17 @@ from squall.server.image_names import ImageNames
 from squall.server.ledger import Ledger
 from squall.server.listening import Listening
 from squall.server.logs import Logs
+from squall.server.master_keys import MasterKeys
 from squall.server.node_events import NodeEvents
 from squall.server.nodes import AgentNodes, Event
 from squall.server.pending import PendingLimits
 from squall.server.permits import Caller
-from squall.server.records import FunctionRecord, Worker
+from squall.server.records import AppRecord, FunctionRecord, Worker
 from squall.server.sharing import Sharing
 from squall.server.slow_starts import why_waits
 from squall.server.sweeps import Sweeps
 from squall.server.variants import Variants
+from squall.server.vault import Vault
 from squall.settings.options import Options
 from squall.settings.paths import StatePaths
 from squall.state.log_store import LogStore
@@ -90,6 +93,8 @@ class House:
         )
         self.connections: set[Any] = set()
         self.access = Access(stores.state)
+        key_file = Path(options.master_key_file) if options.master_key_file else stores.paths.master_key
+        self.vault = Vault(stores.state, MasterKeys(key_file))
         self.listening = Listening(stores.paths, self.access, self._let_in)
         self.connect: Callable[[Channel, Caller], object] = lambda channel, _caller: channel.close()
         self.nodes = AgentNodes(clock=self.clock)
@@ -115,7 +120,7 @@ class House:
         self.logs = Logs(self)
         self.node_events = NodeEvents(self.calls, self.capacity, self.containers, self.later)
         self.awaited = Awaited(self.node_events.awaits)
-        self.sweeps = Sweeps(stores.state, stores.logs, options)
+        self.sweeps = Sweeps(stores.state, stores.logs, options, self._sweep_secrets)
         self.collecting = Collecting(stores.blobs, stores.state, stores.paths, options, self.running)
         self.backups = Backups(stores.state, backup_directory(stores.paths.database), options)
         self.durable = Durable(stores.state, stores.blobs, self.calls)
@@ -150,6 +155,11 @@ class House:
         self.containers.lifted = ledger.container_over
         self.containers.changed = self._tell_progress
         self.containers.broken = self.capacity.kill
+        self.containers.secrets = self.vault.values_for
+        self.containers.let_go = self.logs.let_go
+        self.apps.secrets, self.apps.see_secrets = self.vault.take, self._see_secrets
+        self.apps.stopped = self._forget_secrets
+        self.vault.changed = self._secrets_changed
 
     def end_all(self) -> None:
         """The server shall go, and what runs here with it."""
@@ -287,7 +297,35 @@ class House:
         """The apps whose output may be asked for: those that run, and those that ended since the server started."""
         return [*(AppId(row["id"]) for row in self.apps.ended), *self.apps.apps]
 
+    async def _see_secrets(self, app: AppRecord, functions: list[FunctionRecord]) -> None:
+        """An app is made ready: what its functions ask for is there, and what it brought is on record."""
+        for record in functions:
+            self.vault.check(record.function)
+        await self.vault.keep(app.id, app.environment)
+
+    def _secrets_changed(self) -> None:
+        for record in self.calls.functions.values():
+            if record.function.secrets:
+                record.function = self.vault.used_by(record.function)
+
+    def _forget_secrets(self, app: AppRecord) -> None:
+        """What came with an app goes with it; a version of a deployed one may be gone back to."""
+        if app.kind == "ephemeral":
+            self.spawn(self._forget_secrets_of(app.id))
+
+    async def _forget_secrets_of(self, app: AppId) -> None:
+        try:
+            await self.vault.forget([app])
+        except Error as problem:
+            _log.warning("the secrets that came with %s are still on record: %s", app, problem)
+
+    async def _sweep_secrets(self, now_s: float) -> None:
+        versions = await self.state.versions()
+        await self.vault.sweep({*self.apps.apps, *(row.app for row in versions)}, now_s=now_s)
+
     def _on_function(self, record: FunctionRecord) -> None:
+        if record.function.secrets:
+            record.function = self.vault.used_by(record.function)
         self.node_events.claim(record)
         record.entering += 1
         self.spawn(self._resume(record))

@@ -7,7 +7,9 @@ from typing import Any, Protocol
 
 from squall.model.errors import ChannelClosed
 from squall.model.ids import AppId, ContainerId, FunctionId
+from squall.server.log_redaction import HELD_S, LogRedaction
 from squall.server.records import AppRecord, Worker
+from squall.server.vault import Vault
 from squall.state.log_lines import LogEntry, LogStream
 from squall.state.log_store import LogStore
 from squall.wire.stream import Stream
@@ -17,22 +19,46 @@ class _House(Protocol):
     calls: Any
     apps: Any
     log_store: LogStore
+    vault: Vault
+    later: Any
 
 
 class Logs:
-    """Takes records from agents: to the app's client, to whoever follows, and to the log store."""
+    """Takes records from agents: to the app's client, to whoever follows, and to the log store, without values of secrets."""
 
     def __init__(self, house: _House) -> None:
         self._house = house
+        self._redaction = LogRedaction(house.vault.redactor)
         self._followers: dict[Stream, dict[str, Any]] = {}
 
     def take(self, head: dict[str, Any], payload: memoryview) -> None:
         """Records of one container: "L" is a list of [stream, bytes, seconds since 1970]; text in the payload."""
         container = ContainerId(head["container"])
         app_id, function = self._origin(container, head)
+        rows, payload = self._redaction.take(app_id, container, head["L"], payload)
+        if self._redaction.holds(container):
+            self._house.later(HELD_S, self.let_go, container, head)
+        self._pass_on(container, (app_id, function), rows, payload)
+
+    def let_go(self, container: ContainerId, head: dict[str, Any] | None = None) -> None:
+        """What was held back of a container's output, as it may have been the beginning of a secret, goes on as it is."""
+        if self._redaction.holds(container):
+            whose = self._origin(container, head or {})
+            self._pass_on(container, whose, *self._redaction.let_go(container))
+
+    def _pass_on(
+        self,
+        container: ContainerId,
+        whose: tuple[AppId, str],
+        rows: list[list[Any]],
+        payload: memoryview,
+    ) -> None:
+        app_id, function = whose
+        if not rows:
+            return
         at = 0
         entries: list[LogEntry] = []
-        for tag, size, when in head["L"]:
+        for tag, size, when in rows:
             text = bytes(payload[at : at + size]).decode("utf-8", "surrogateescape")
             at += size
             stream = LogStream.STDOUT if tag == "o" else LogStream.STDERR
@@ -40,7 +66,7 @@ class Logs:
             entries.append(LogEntry(at_s=when, container=container, function=name, stream=stream, text=text))
         app: AppRecord | None = self._house.apps.apps.get(app_id)
         if app is not None and app.stream is not None and app.stream.live:
-            _send(app.stream, {"log": function, "container": container, "L": head["L"]}, payload)
+            _send(app.stream, {"log": function, "container": container, "L": rows}, payload)
             self._house.calls.has_printed(app_id)
         for follower, wish in list(self._followers.items()):
             if not follower.live:
@@ -49,7 +75,7 @@ class Logs:
                 wish.get(key) in (None, value)
                 for key, value in (("app", app_id), ("function", function), ("container", container))
             ):
-                _send(follower, {"log": function, "container": container, "L": head["L"]}, payload)
+                _send(follower, {"log": function, "container": container, "L": rows}, payload)
         if app_id:
             self._house.log_store.append(app_id, entries)
 

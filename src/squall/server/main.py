@@ -55,6 +55,7 @@ async def serve(paths: StatePaths, options: Options) -> int:
         house.connect = partial(connect, house)
         # Before anybody comes: what is remembered of tokens decides who may.
         await house.access.reread()
+        await house.vault.load()
         await house.deploys.load()
         endpoint = listen(paths.server_socket, on_socket)
         loop = asyncio.get_running_loop()

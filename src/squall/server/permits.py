@@ -60,9 +60,10 @@ _READ: Final = frozenset(
         "logs",
         "node.list",
         "listen.get",
+        "secret.list",
     }
 )
-_ADMIN: Final = frozenset({"blobs.collect", "join", "node.renew"})
+_ADMIN: Final = frozenset({"blobs.collect", "join", "node.renew", "secret.rotate"})
 _ADMIN_PREFIXES: Final = ("token.", "node.", "listen.")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 from squall.model.errors import Error
@@ -26,12 +27,19 @@ class SweptLogs(Protocol):
 
 
 class Sweeps:
-    """Removes ended calls, old logs, and what was cleared in Dicts and Queues."""
+    """Removes ended calls, old logs, what was cleared in Dicts and Queues, and secrets that came with apps of which nothing is left."""
 
-    def __init__(self, state: StateStore, logs: SweptLogs, options: Options) -> None:
+    def __init__(
+        self,
+        state: StateStore,
+        logs: SweptLogs,
+        options: Options,
+        secrets: Callable[[float], Awaitable[None]] | None = None,
+    ) -> None:
         self._state = state
         self._logs = logs
         self._keep_s = options.result_keep_s
+        self._secrets = secrets
 
     async def run(self) -> None:
         """Sweeps for ever."""
@@ -48,3 +56,5 @@ class Sweeps:
         await self._state.sweep(ended_before_s=now_s - self._keep_s)
         await tidy(self._state)
         await self._logs.sweep()
+        if self._secrets is not None:
+            await self._secrets(now_s)

@@ -207,6 +207,11 @@ class Options:
         means="a file that holds the database's password; where it is not set, PGPASSWORD, PGPASSFILE and ~/.pgpass "
         "are looked at",
     )
+    master_key_file: str = _text(
+        wrong=lambda value: "" if not value or Path(value).is_absolute() else "must be an absolute path",
+        means="a file with the master key of secrets: 32 bytes in base64, a line for each key, the first is used; where it is "
+        "not set, one in the state directory, made when it is first needed",
+    )
     sqlite_synchronous: str = _text(
         "full",
         wrong=_one_of("normal", "full"),

@@ -53,6 +53,16 @@ class StatePaths:
         return self.access / "joined.json"
 
     @property
+    def keys(self) -> Path:
+        """What secrets are sealed with; in no backup of the record."""
+        return self.state / "keys"
+
+    @property
+    def master_key(self) -> Path:
+        """The master key, where the owner has not said that it is elsewhere."""
+        return self.keys / "master"
+
+    @property
     def run(self) -> Path:
         """Sockets, the lock, and what lives as long as the processes do."""
         return self.state / "run"
@@ -162,6 +172,7 @@ class StatePaths:
         return (
             self.state,
             self.access,
+            self.keys,
             self.run,
             self.launchers,
             self.buckets,

@@ -30,6 +30,7 @@ from squall.state.records import (
     TokenRecord,
     Usage,
 )
+from squall.state.secret_store import MemorySecrets
 from squall.state.sharing.memory_sharing import MemorySharing
 from squall.state.spans import Span, holds, joined, runs, without
 
@@ -45,7 +46,7 @@ class _Call:
         return [(start, self.chunks[start].stop) for start in sorted(self.chunks)]
 
 
-class MemoryState(MemoryDeploys, MemorySharing):
+class MemoryState(MemoryDeploys, MemorySecrets, MemorySharing):
     """A StateStore in dicts."""
 
     def __init__(self) -> None:

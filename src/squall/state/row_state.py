@@ -33,13 +33,14 @@ from squall.state.records import (
     TokenRecord,
     Usage,
 )
+from squall.state.secret_store import RowSecrets
 from squall.state.sharing.row_sharing import RowSharing
 from squall.state.write_behind import WriteBehind
 
 _SWEPT_AT_ONCE: Final = 200
 
 
-class RowState(RowDeploys, RowSharing):
+class RowState(RowDeploys, RowSecrets, RowSharing):
     """A StateStore in a database.
 
     One thread writes, in group commits; others read, so that a long read holds up no commit. `free` is called once

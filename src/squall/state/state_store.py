@@ -1,4 +1,4 @@
-"""State store: the durable record of apps, calls, outcomes, containers, layers, names of images, Dicts and Queues, and of who may come in."""
+"""State store: the durable record of apps, calls, outcomes, containers, layers, names of images, Dicts and Queues, secrets, and of who may come in."""
 
 from __future__ import annotations
 
@@ -27,10 +27,11 @@ from squall.state.records import (
     TokenRecord,
     Usage,
 )
+from squall.state.secret_store import SecretStore
 from squall.state.sharing.store import SharingStore
 
 
-class StateStore(DeployStore, SharingStore, Protocol):
+class StateStore(DeployStore, SecretStore, SharingStore, Protocol):
     """What outlives the server. What was awaited is on record, whole; what failed is not, not even in part.
 
     Every write may be sent again: the second time changes nothing. A writer that is cancelled may or may not have

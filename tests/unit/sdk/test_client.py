@@ -75,7 +75,7 @@ def test_what_was_wanted_while_a_connection_ended_is_said_on_the_next_one(
         door = Door(ends_early, noticed)
         client = Client(Home(door))  # type: ignore[arg-type]  # a server in this process has no address
         monkeypatch.setattr(client_module, "_here", client)
-        app = RunningApp(client, {}, [], {}, lambda _event, _payload: None)
+        app = RunningApp(client, {}, {"functions": [], "installer": {}}, lambda _event, _payload: None)
         call = OneCall(Target("f", None, None), (1,), {})
         done = asyncio.Event()
         call.on_done = done.set

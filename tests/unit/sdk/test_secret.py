@@ -12,7 +12,8 @@ import pytest
 
 from squall.context import current
 from squall.model.errors import InvalidError
-from squall.sdk.secret import LONGEST, Secret, checked_secrets, values_of
+from squall.model.secret import LONGEST
+from squall.sdk.secret import Secret, checked_secrets, values_of
 
 VALUE = "the-value-itself"
 

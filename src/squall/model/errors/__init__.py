@@ -22,6 +22,8 @@ Error                              SQ-1000
         SharedNameInvalid          SQ-1931
         DictKeyInvalid             SQ-1932
         BucketMountInvalid         SQ-1960
+        SecretVariableMissing      SQ-1941
+        SecretValueGiven           SQ-1944
     NotFoundError                  SQ-1011
         FunctionNotFound           SQ-1016
         EntrypointNotFound         SQ-1017
@@ -34,6 +36,7 @@ Error                              SQ-1000
         BlobMissing                SQ-1910
         BucketMissing              SQ-1915
         SharedNotFound             SQ-1930
+        SecretNotFound             SQ-1940
     AlreadyExistsError             SQ-1012
     ConflictError                  SQ-1013
         SourceChanged              SQ-1211
@@ -137,6 +140,8 @@ Error                              SQ-1000
     BucketFailed                   SQ-1919
     DatabaseFailed                 SQ-1923
     QueueEmpty                     SQ-1936
+    MasterKeyUnusable              SQ-1942
+    SecretUnreadable               SQ-1943
 
 `builtins.TimeoutError` also catches TimeoutError and what is below it, `builtins.ConnectionError` also ConnectionError
 and what is below it, `queue.Full` also QueueFull, `queue.Empty` also QueueEmpty. Codes go by hundreds: 10 asked and general, 11 settings, 12 values, 13 calls, 14 containers, 15 images,
@@ -266,6 +271,13 @@ from squall.model.errors.root import (
     SquallError as SquallError,
     by_code as by_code,
     from_wire as from_wire,
+)
+from squall.model.errors.secrets import (
+    MasterKeyUnusable as MasterKeyUnusable,
+    SecretNotFound as SecretNotFound,
+    SecretUnreadable as SecretUnreadable,
+    SecretValueGiven as SecretValueGiven,
+    SecretVariableMissing as SecretVariableMissing,
 )
 from squall.model.errors.sharing import (
     DictFull as DictFull,

@@ -14,6 +14,7 @@ from squall.model.explanations.containers import CONTAINERS
 from squall.model.explanations.deploys import DEPLOYS
 from squall.model.explanations.explanation import Explanation
 from squall.model.explanations.machine import MACHINE
+from squall.model.explanations.secrets import SECRETS
 from squall.model.explanations.sharing import SHARING
 from squall.model.explanations.stores import STORES
 from squall.model.explanations.values import VALUES
@@ -29,6 +30,7 @@ EXPLANATIONS: Final = {
     **STORES,
     **SHARING,
     **BUCKET_MOUNTS,
+    **SECRETS,
 }
 
 __all__ = ["EXPLANATIONS", "Explanation", "explain", "page"]
