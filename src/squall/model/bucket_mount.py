@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from squall.model.errors import BucketMountInvalid
+from squall.model.secret import SecretUse
+
 _BUCKET: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]|\.(?!\.)){1,61}[a-z0-9]")
 _LONGEST: Final = 512
+KEYS: Final = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
+"""The variables that a secret must have to open a bucket."""
+BESIDE_KEYS: Final = ("AWS_SESSION_TOKEN", "AWS_REGION", "AWS_DEFAULT_REGION")
+"""Those that it may have beside them."""
+MOST_BUCKETS: Final = 16
+"""In one container."""
 # What containers need to be what they are.
 _TAKEN: Final = frozenset(
     {"app", "bin", "dev", "etc", "lib", "lib64", "proc", "root", "sbin", "sys", "tmp", "usr"}
@@ -18,7 +28,7 @@ _TAKEN: Final = frozenset(
 class BucketMount:
     """One bucket at one path. Its keys are no part of it, only which secret has them.
 
-    path: absolute, without a slash at its end. prefix: what lies below it is shown, and nothing else is reached; without
+    path: absolute, without a slash at its end. secret: that of its keys; None where nobody needs any. prefix: what lies below it is shown, and nothing else is reached; without
     slashes at its ends. endpoint: the service, None for that of AWS. force_path_style: the bucket is named by the path
     of each request, never by its host.
     """
@@ -27,7 +37,7 @@ class BucketMount:
     bucket: str
     endpoint: str | None = None
     prefix: str = ""
-    secret: str | None = None
+    secret: SecretUse | None = None
     read_only: bool = False
     requester_pays: bool = False
     force_path_style: bool = False
@@ -50,6 +60,20 @@ def check_mount_path(path: str) -> None:
         raise ValueError(f"{path[:80]!r} is no absolute path of a folder: write `/data`")
     if len(names) == 1 and names[0] in _TAKEN:
         raise ValueError(f"nothing can be mounted over {path}: choose a folder of its own, such as `/data`")
+
+
+def check_buckets(mounts: Sequence[BucketMount], beside: Sequence[str]) -> None:
+    """Raises BucketMountInvalid where one lies at, in or around another, or one of the paths `beside`."""
+    paths = [mount.path for mount in mounts]
+    if len(mounts) > MOST_BUCKETS:
+        raise BucketMountInvalid(f"a container has at most {MOST_BUCKETS} buckets, and not {len(mounts)}")
+    for at, one in enumerate(paths):
+        for other in (*paths[:at], *beside):
+            if f"{other}/".startswith(f"{one}/") or f"{one}/".startswith(f"{other}/"):
+                raise BucketMountInvalid(
+                    f"a bucket is mounted at {one}, and something else at {other}",
+                    remedy="mount each at a directory of its own, none within another's",
+                )
 
 
 def _names_a_folder(name: str) -> bool:

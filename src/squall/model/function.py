@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from squall.model.bucket_mount import BucketMount
+from squall.model.bucket_mount import BucketMount, check_buckets
 from squall.model.gpu import Gpus
 from squall.model.ids import AppId, FunctionId
 from squall.model.parameters import Parameter
 from squall.model.resources import DEFAULT_CPU_MILLI, DEFAULT_MEMORY_MIB, Limits, Resources
 from squall.model.secret import SecretUse
+from squall.model.volume import VolumeMount, check_mounts
 
 MAX_TIMEOUT_S = 86_400.0
 MOST_INPUTS = 1000
@@ -112,6 +113,7 @@ class Function:
     others.
     buckets: those that its containers see as folders.
     secrets: what its containers are given of secrets, of which a later one wins; their values are no part of it.
+    volumes: what of volumes its containers have, by their paths.
     start_path: the only way in which its containers may start, for tests and diagnosis; "" for the best there is.
     """
 
@@ -145,12 +147,15 @@ class Function:
     batch_wait_s: float = 0.0
     buckets: tuple[BucketMount, ...] = ()
     secrets: tuple[SecretUse, ...] = ()
+    volumes: tuple[VolumeMount, ...] = ()
 
     def __post_init__(self) -> None:
         if self.level not in LEVELS:
             raise ValueError(f"level is one of {', '.join(map(repr, LEVELS))}, not {self.level!r}")
         if self.on_lost not in ON_LOST:
             raise ValueError(f"on_lost is one of {', '.join(map(repr, ON_LOST))}, not {self.on_lost!r}")
+        check_mounts(self.volumes)
+        check_buckets(self.buckets, [mount.path for mount in self.volumes])
         if not 1 <= self.max_inputs <= MOST_INPUTS:
             raise ValueError(f"max_inputs is between 1 and {MOST_INPUTS}, not {self.max_inputs}")
         if self.target_inputs is not None and not 1 <= self.target_inputs <= self.max_inputs:

@@ -14,11 +14,16 @@ TokenId = NewType("TokenId", str)
 SharedId = NewType("SharedId", str)
 LaneId = NewType("LaneId", str)
 SecretId = NewType("SecretId", str)
+VolumeId = NewType("VolumeId", str)
+CommitId = NewType("CommitId", str)
 
 APP, FUNCTION, CALL, CONTAINER, NODE, BUILD, NAMING, TOKEN = "ap", "fu", "fc", "co", "no", "bu", "na", "to"
 DICT, QUEUE, LANE, SECRET = "di", "qu", "la", "sc"
+VOLUME, COMMIT = "vo", "cm"
 _HEX = frozenset("0123456789abcdef")
-_PREFIXES = frozenset({APP, FUNCTION, CALL, CONTAINER, NODE, BUILD, NAMING, TOKEN, DICT, QUEUE, LANE, SECRET})
+_PREFIXES = frozenset(
+    {APP, FUNCTION, CALL, CONTAINER, NODE, BUILD, NAMING, TOKEN, DICT, QUEUE, LANE, SECRET, VOLUME, COMMIT}
+)
 
 
 def make_id(prefix: str, *, now_ms: int, randomness: bytes) -> str:

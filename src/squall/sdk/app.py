@@ -45,7 +45,8 @@ class App:
     """Functions that are run together, and what they have in common.
 
     name: how it is listed; without one, that of the directory. image, include_source: what its functions have unless they
-    say otherwise (this machine's image; the source ships). secrets: what all its functions are given. tags: words about it that are shown where it is listed, once it is
+    say otherwise (this machine's image; the source ships). secrets: what all its functions are given. volumes: what all its functions mount, by
+    the paths. tags: words about it that are shown where it is listed, once it is
     deployed. deploy(...): has it stay; see `squall.sdk.deploy.Deploy`. version: the number under which it was deployed or found.
     """
 
@@ -55,6 +56,7 @@ class App:
         *,
         image: Image | None = None,
         secrets: Sequence[Secret] = (),
+        volumes: Mapping[str, Any] | None = None,
         tags: Mapping[str, str] | None = None,
         include_source: bool = True,
     ) -> None:
@@ -64,6 +66,7 @@ class App:
         self.deploy: Deploy[App] = Deploy(self)
         self.image = image
         self.secrets = checked_secrets("App", secrets)
+        self.volumes = dict(volumes or {})
         self.include_source = include_source
         # A `Function` or a `Cls` each.
         self.functions: dict[str, Any] = {}
@@ -88,6 +91,7 @@ class App:
         ephemeral_disk: int | None = None,
         env: Mapping[str, str] | None = None,
         secrets: Sequence[Secret] = (),
+        volumes: Mapping[str, Any] | None = None,
         timeout: float | None = None,
         startup_timeout: float | None = None,
         retries: int | Retries | None = None,
@@ -98,7 +102,6 @@ class App:
         single_use_containers: bool = False,
         on_lost: str | None = None,
         block_network: bool = False,
-        volumes: Mapping[str, Any] | None = None,
         level: str | None = None,
         serialized: bool = False,
         include_source: bool | None = None,
@@ -114,6 +117,7 @@ class App:
         ephemeral_disk: MiB that a container may write (no limit).
         env: plain environment variables.
         secrets: variables of `squall.Secret`s, on top of the app's; of one in several the last counts, and what `env` says before all.
+        volumes: `squall.Volume`s and `squall.CloudBucketMount`s by the paths at which they are mounted, beside those of the app ({}).
         timeout: seconds that an attempt may take, 1 to 86400 (300).
         startup_timeout: seconds that importing its code may take (as timeout, at least 60).
         retries: how often an input that raised is tried again, 0 to 10, or a `squall.Retries` (0). Not for generators.
@@ -122,7 +126,6 @@ class App:
         single_use_containers: a fresh container for each input (False).
         on_lost: "fail" ends an input that may have begun when its container was lost; "rerun" runs it again ("rerun").
         block_network: its containers have loopback and no other network (False).
-        volumes: what shows at which path of its containers: a `squall.CloudBucketMount` (nothing).
         level: what keeps its containers apart, "process" to "gvisor" ("sandbox"); refused at once where it cannot be given.
         serialized: its code travels by value, as in notebooks, not as a module (False).
         include_source: whether the source ships (the app's).
@@ -133,6 +136,7 @@ class App:
         _refuse_later(later)
         options["image"] = image if image is not None else self.image
         options["secrets"] = (*self.secrets, *checked_secrets("@app.function", secrets))
+        options["volumes"] = {**self.volumes, **(volumes or {})}
 
         def decorate(raw: Callable[..., Any]) -> Any:
             _check_raw(raw)
@@ -155,6 +159,7 @@ class App:
         ephemeral_disk: int | None = None,
         env: Mapping[str, str] | None = None,
         secrets: Sequence[Secret] = (),
+        volumes: Mapping[str, Any] | None = None,
         timeout: float | None = None,
         startup_timeout: float | None = None,
         retries: int | Retries | None = None,
@@ -165,7 +170,6 @@ class App:
         single_use_containers: bool = False,
         on_lost: str | None = None,
         block_network: bool = False,
-        volumes: Mapping[str, Any] | None = None,
         level: str | None = None,
         serialized: bool = False,
         include_source: bool | None = None,
@@ -184,6 +188,7 @@ class App:
         _refuse_later(later)
         options["image"] = image if image is not None else self.image
         options["secrets"] = (*self.secrets, *checked_secrets("@app.cls", secrets))
+        options["volumes"] = {**self.volumes, **(volumes or {})}
 
         def decorate(raw: type[T]) -> type[T]:
             made = declare_class(raw, options)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
-from squall.model.bucket_mount import BucketMount
+from squall.model.bucket_mount import KEYS, BucketMount
 from squall.model.errors import BucketMountInvalid, BucketMountUnavailable
-from squall.sdk.secret import Secret
+from squall.model.secret import SecretUse
+from squall.sdk.secret import Secret, uses_of
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,7 @@ class CloudBucketMount:
                 path=path,
                 bucket=self.bucket_name,
                 endpoint=self.bucket_endpoint_url and self.bucket_endpoint_url.rstrip("/"),
+                secret=self._use(),
                 prefix=(self.key_prefix or "").removesuffix("/"),
                 read_only=self.read_only,
                 requester_pays=self.requester_pays,
@@ -78,39 +80,32 @@ class CloudBucketMount:
         except ValueError as wrong:
             raise self._wrong(str(wrong)) from None
 
+    def _use(self) -> SecretUse | None:
+        if self.secret is None:
+            return None
+        uses = uses_of([self.secret])
+        if not uses:
+            return None
+        use = uses[0]
+        if use.name:
+            return replace(use, required=tuple(dict.fromkeys((*use.required, *KEYS))))
+        missing = [name for name in KEYS if name not in use.variables]
+        if missing:
+            raise self._wrong(f"its secret has no {' and no '.join(missing)}")
+        return use
+
     def _wrong(self, why: str) -> BucketMountInvalid:
         return BucketMountInvalid(f"CloudBucketMount: {why}")
 
 
-def buckets_of(volumes: Any) -> tuple[BucketMount, ...]:
-    """The buckets among the `volumes` of a function. Raises InvalidError."""
-    if volumes is None:
-        return ()
-    if not isinstance(volumes, Mapping):
-        raise BucketMountInvalid("volumes is a dict of paths and what is mounted there")
-    found = []
-    for path, what in volumes.items():
-        if not isinstance(path, str) or not isinstance(what, CloudBucketMount):
-            raise BucketMountInvalid(
-                f"volumes has a {type(what).__name__} at {path!r}: it takes squall.CloudBucketMount(...)"
-            )
-        found.append(what.noun(_plain(path)))
-    check_apart([mount.path for mount in found])
-    return tuple(found)
+def buckets_of(mounts: Mapping[str, CloudBucketMount]) -> tuple[BucketMount, ...]:
+    """What a function says of its buckets. Raises BucketMountInvalid."""
+    return tuple(mount.noun(path) for path, mount in sorted(mounts.items()))
 
 
-def check_apart(paths: list[str]) -> None:
-    """Raises InvalidError where one mount would lie at or below another."""
-    for one in paths:
-        for other in paths:
-            if one is not other and f"{other}/".startswith(f"{one}/"):
-                raise BucketMountInvalid(
-                    f"volumes: {other} lies below {one}, where something else is mounted"
-                )
-
-
-def _plain(path: str) -> str:
-    return path.rstrip("/") or path
+def keys_of(mounts: Mapping[str, CloudBucketMount]) -> tuple[Secret, ...]:
+    """The secrets of these buckets."""
+    return tuple(mount.secret for mount in mounts.values() if mount.secret is not None)
 
 
 def _is_endpoint(text: Any) -> bool:

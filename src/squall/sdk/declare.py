@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from squall.context.marks import batch_of, methods, together_of
@@ -17,8 +17,9 @@ from squall.model.ids import AppId, FunctionId
 from squall.model.resources import DEFAULT_CPU_MILLI, DEFAULT_MEMORY_MIB, Limits, Resources
 from squall.sdk.amounts import asks_of, limits_of
 from squall.sdk.batched import batch_of_class
-from squall.sdk.bucket_mount import buckets_of
+from squall.sdk.bucket_mount import buckets_of, keys_of
 from squall.sdk.secret import Secret, checked_secrets, uses_of
+from squall.sdk.volume_option import split
 
 MAIN = "__squall_main__"
 LEAST_STARTUP_S = 60.0
@@ -38,6 +39,7 @@ class Declared:
     by_value: bool
     main: str | None
     secrets: tuple[Secret, ...] = ()
+    volumes: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def is_generator(self) -> bool:
@@ -64,6 +66,7 @@ def declare(
     decorator = "@app.cls" if isinstance(raw, type) else "@app.function"
     secrets = checked_secrets(f"{decorator} of {name!r}", options.get("secrets"))
     try:
+        volumes, buckets = split(options.get("volumes"))
         noun = nouns.Function(
             id=FunctionId(name),
             app=AppId(""),
@@ -89,7 +92,7 @@ def declare(
             level=str(options.get("level") or "sandbox"),
             single_use=bool(options.get("single_use_containers")),
             on_lost=_word("on_lost", options.get("on_lost"), "rerun"),
-            buckets=buckets_of(options.get("volumes")),
+            buckets=buckets_of(buckets),
             block_network=_flag("block_network", options.get("block_network")),
             secrets=uses_of(secrets),
             **_together(raw, name),
@@ -104,7 +107,8 @@ def declare(
         raw=raw,
         by_value=by_value,
         main=MAIN if is_main and has_file else None,
-        secrets=secrets,
+        secrets=(*secrets, *keys_of(buckets)),
+        volumes=volumes,
     )
 
 

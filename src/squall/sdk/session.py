@@ -14,6 +14,7 @@ from squall.model.errors import PythonVersionMismatch
 from squall.model.ids import APP, AppId, FunctionId
 from squall.model.image import SOURCE_ROOT
 from squall.model.jsonable import to_json
+from squall.model.secret import SecretUse
 from squall.sdk.calls import Target
 from squall.sdk.client import Client
 from squall.sdk.code import pickled_function
@@ -26,6 +27,7 @@ from squall.sdk.secret import travelling
 from squall.sdk.ship import LocalTree, ship_bytes, ship_tree
 from squall.sdk.source import Source, source_of_file, with_outside
 from squall.sdk.source_cache import SourceCache
+from squall.sdk.volume_option import mounts_of
 from squall.sdk.watch import PlainWatcher, Watcher, begin_watching, end_watching
 from squall.settings.paths import find_state
 
@@ -185,13 +187,19 @@ class AppRun:
             code=code,
             image=self._images.recipe(_image(function)),
             client_python=self._images.python,
-            secrets=tuple(
-                dataclasses.replace(one, environment=self._environment)
-                if one.name and not one.environment
-                else one
-                for one in noun.secrets
+            secrets=tuple(map(self._placed, noun.secrets)),
+            buckets=tuple(
+                one if one.secret is None else dataclasses.replace(one, secret=self._placed(one.secret))
+                for one in noun.buckets
             ),
+            volumes=await mounts_of(declared.volumes),
         )
+
+    def _placed(self, use: SecretUse) -> SecretUse:
+        """A secret that has a name, with the environment in which it is."""
+        if not use.name or use.environment:
+            return use
+        return dataclasses.replace(use, environment=self._environment)
 
     def _all_images(self) -> list[Image]:
         return list(dict.fromkeys(_image(function) for function in self._app.functions.values()))

@@ -28,8 +28,10 @@ from squall.server import (
     image_names,
     image_streams,
     listing,
+    mounted_volumes,
     secret_streams,
     sharing_streams,
+    volume_streams,
 )
 from squall.server.addressing import Asked
 from squall.server.answers import answer_later
@@ -152,10 +154,10 @@ def call(connection: Connection, stream: Stream, head: dict[str, Any], frame: Fr
 def _check_changes(stream: Stream, function: str) -> None:
     """Code in a container has no other secrets than its app gives it: it may not give any to a function that it calls."""
     changes = split_changes(function)[1]
-    if changes and stream.route and "secrets" in read_changes(changes):
+    if changes and stream.route and {"secrets", "buckets"} & read_changes(changes).keys():
         raise PermissionDeniedError(
-            "a container may not give a function other secrets than its app does",
-            remedy="declare a function with these secrets, and call that",
+            "a container may not give a function other secrets or buckets than its app does",
+            remedy="declare a function with these, and call that",
         )
 
 
@@ -375,6 +377,39 @@ def secret(connection: Connection, stream: Stream, head: dict[str, Any], frame: 
     answer_later(connection.house, stream, answer())
 
 
+def volume_here(connection: Connection, stream: Stream, head: dict[str, Any], _frame: Frame) -> None:
+    """Something about a volume that a container has."""
+    session = connection.session
+    container = connection.house.nodes.container_on(session, stream.route) if stream.route else None
+    answer_later(connection.house, stream, mounted_volumes.pass_on(session, container, stream, head))
+
+
+def volume(connection: Connection, stream: Stream, head: dict[str, Any], _frame: Frame) -> None:
+    """Something about volumes."""
+    caller = connection.container(stream) if stream.route else None
+
+    async def answer() -> None:
+        found = await volume_streams.answer(connection.house, head, caller)
+        if stream.live and isinstance(found, dict):
+            stream.end(found)
+        elif stream.live:
+            stream.end({}, json.dumps(found).encode())
+
+    answer_later(connection.house, stream, answer())
+
+
+def bucket_keys(connection: Connection, stream: Stream, head: dict[str, Any], _frame: Frame) -> None:
+    """The keys of a bucket, for an agent: containers never have them."""
+    if not connection.is_agent:
+        raise PermissionDeniedError("the keys of buckets are for machines that run containers")
+    record = connection.house.calls.functions.get(FunctionId(str(head.get("function"))))
+    mounts = () if record is None else record.function.buckets
+    mount = next((one for one in mounts if one.path == head.get("path")), None)
+    if record is None or mount is None:
+        raise FunctionNotFound(f"no function {head.get('function')!r} has a bucket at {head.get('path')!r}")
+    stream.end({}, json.dumps(connection.house.vault.keys_for(record.function, mount)).encode())
+
+
 HANDLERS: dict[str, Handler] = {
     "hello": hello,
     "echo": echo,
@@ -395,4 +430,7 @@ HANDLERS: dict[str, Handler] = {
     **dict.fromkeys(image_names.QUESTIONS, image_name),
     **dict.fromkeys(sharing_streams.QUESTIONS, shared),
     **dict.fromkeys(secret_streams.QUESTIONS, secret),
+    "bucket.keys": bucket_keys,
+    **dict.fromkeys(volume_streams.QUESTIONS, volume),
+    "volume.here": volume_here,
 }

@@ -45,6 +45,7 @@ from squall.server.slow_starts import why_waits
 from squall.server.sweeps import Sweeps
 from squall.server.variants import Variants
 from squall.server.vault import Vault
+from squall.server.volumes import Volumes
 from squall.settings.options import Options
 from squall.settings.paths import StatePaths
 from squall.state.log_store import LogStore
@@ -117,6 +118,7 @@ class House:
         self.deploys = Deploys(self.apps, self.capacity, stores.state, stores.blobs, self.addressing)
         self.image_names = ImageNames(stores.state, self.apps.find_image)
         self.sharing = Sharing(stores.state, later=self.later, spawn=self.spawn)
+        self.volumes = Volumes(stores.state, stores.blobs)
         self.logs = Logs(self)
         self.node_events = NodeEvents(self.calls, self.capacity, self.containers, self.later)
         self.awaited = Awaited(self.node_events.awaits)

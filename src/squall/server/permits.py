@@ -44,11 +44,22 @@ _SHARE: Final = frozenset(
         *("queue.put", "queue.get", "queue.back", "queue.items"),
     }
 )
-FROM_CONTAINERS: Final = _CALL | _SHARE | {"serve", "blobs.missing", "blob.put", "function.scale"}
+_VOLUME: Final = frozenset({"volume.open", "volume.head", "volume.commit"})
+FROM_CONTAINERS: Final = (
+    _CALL | _SHARE | _VOLUME | {"serve", "blobs.missing", "blob.put", "function.scale", "volume.here"}
+)
 """What code in a container may ask for, over its agent's connection."""
 
 _ANYBODY: Final = frozenset({"hello", "echo", "authority", "enroll"})
-_NODES: Final = frozenset({"join", "node.renew", "blob.get", "blobs.missing", "image.record"})
+_NODES: Final = frozenset(
+    {
+        *("join", "node.renew", "blob.get", "blobs.missing", "image.record"),
+        # A machine opens buckets for its containers, which never have the keys.
+        "bucket.keys",
+        # A machine takes what its containers wrote into volumes to the server.
+        *("blob.put", "volume.head", "volume.commit"),
+    }
+)
 _READ: Final = frozenset(
     {
         "status",
@@ -63,7 +74,7 @@ _READ: Final = frozenset(
         "secret.list",
     }
 )
-_ADMIN: Final = frozenset({"blobs.collect", "join", "node.renew", "secret.rotate"})
+_ADMIN: Final = frozenset({"blobs.collect", "join", "node.renew", "secret.rotate", "bucket.keys"})
 _ADMIN_PREFIXES: Final = ("token.", "node.", "listen.")
 
 

@@ -33,6 +33,7 @@ from squall.state.records import (
 from squall.state.secret_store import MemorySecrets
 from squall.state.sharing.memory_sharing import MemorySharing
 from squall.state.spans import Span, holds, joined, runs, without
+from squall.state.volumes.memory_volumes import MemoryVolumes
 
 
 @dataclass(slots=True)
@@ -46,7 +47,7 @@ class _Call:
         return [(start, self.chunks[start].stop) for start in sorted(self.chunks)]
 
 
-class MemoryState(MemoryDeploys, MemorySecrets, MemorySharing):
+class MemoryState(MemoryDeploys, MemorySecrets, MemorySharing, MemoryVolumes):
     """A StateStore in dicts."""
 
     def __init__(self) -> None:

@@ -63,6 +63,7 @@ def containers_of(pools: Pools, folder: Path) -> Containers:
         record=TemplateRecord(folder / "templates.json"),
         network=nothing,
         buckets=nothing,
+        volumes=nothing,
     )
     return Containers(means, Options())
 

@@ -24,6 +24,7 @@ Error                              SQ-1000
         BucketMountInvalid         SQ-1960
         SecretVariableMissing      SQ-1941
         SecretValueGiven           SQ-1944
+        VolumePathInvalid          SQ-1946
     NotFoundError                  SQ-1011
         FunctionNotFound           SQ-1016
         EntrypointNotFound         SQ-1017
@@ -37,13 +38,18 @@ Error                              SQ-1000
         BucketMissing              SQ-1915
         SharedNotFound             SQ-1930
         SecretNotFound             SQ-1940
+        VolumeNotFound             SQ-1945
+        VolumePathNotFound         SQ-1947
+        VolumeVersionNotFound      SQ-1949
     AlreadyExistsError             SQ-1012
+        VolumePathTaken            SQ-1948
     ConflictError                  SQ-1013
         SourceChanged              SQ-1211
         DeploySuperseded           SQ-1035
         MachineJoined              SQ-1624
         CallConflict               SQ-1903
         DatabaseBusy               SQ-1922
+        VolumeBusy                 SQ-1952
     AuthError                      SQ-1014
         PeerRefused                SQ-1608
         PeerNotTrusted             SQ-1804
@@ -54,6 +60,7 @@ Error                              SQ-1000
         LevelRefused               SQ-1700
         BucketRefused              SQ-1914
         DatabaseRefused            SQ-1921
+        VolumeReadOnly             SQ-1950
     SourceImportError              SQ-1021
     DeployFailed                   SQ-1034
     SerializationError             SQ-1200
@@ -95,6 +102,7 @@ Error                              SQ-1000
     ContainerExited                SQ-1405
     ContainerStartError            SQ-1406
         BucketMountFailed          SQ-1962
+        VolumeMountRefused         SQ-1954
     SandboxTerminatedError         SQ-1407
     SandboxFilesystemError         SQ-1408
     SnapshotCreationError          SQ-1409
@@ -142,9 +150,12 @@ Error                              SQ-1000
     QueueEmpty                     SQ-1936
     MasterKeyUnusable              SQ-1942
     SecretUnreadable               SQ-1943
+    VolumeNotMounted               SQ-1951
+    VolumeNotCommitted             SQ-1953
 
 `builtins.TimeoutError` also catches TimeoutError and what is below it, `builtins.ConnectionError` also ConnectionError
-and what is below it, `queue.Full` also QueueFull, `queue.Empty` also QueueEmpty. Codes go by hundreds: 10 asked and general, 11 settings, 12 values, 13 calls, 14 containers, 15 images,
+and what is below it, `queue.Full` also QueueFull, `queue.Empty` also QueueEmpty, `builtins.FileNotFoundError` also
+VolumePathNotFound, `builtins.FileExistsError` also VolumePathTaken. Codes go by hundreds: 10 asked and general, 11 settings, 12 values, 13 calls, 14 containers, 15 images,
 16 server and machine, 17 isolation, 18 wire, 19 stores. A code is never given a second meaning.
 """
 
@@ -322,6 +333,20 @@ from squall.model.errors.values import (
     SerializationError as SerializationError,
     SourceChanged as SourceChanged,
     SourceTooLarge as SourceTooLarge,
+)
+from squall.model.errors.volume_mounts import (
+    VolumeMountRefused as VolumeMountRefused,
+    VolumeNotCommitted as VolumeNotCommitted,
+)
+from squall.model.errors.volumes import (
+    VolumeBusy as VolumeBusy,
+    VolumeNotFound as VolumeNotFound,
+    VolumeNotMounted as VolumeNotMounted,
+    VolumePathInvalid as VolumePathInvalid,
+    VolumePathNotFound as VolumePathNotFound,
+    VolumePathTaken as VolumePathTaken,
+    VolumeReadOnly as VolumeReadOnly,
+    VolumeVersionNotFound as VolumeVersionNotFound,
 )
 
 # The names that users of this field know.

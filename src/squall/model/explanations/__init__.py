@@ -18,6 +18,7 @@ from squall.model.explanations.secrets import SECRETS
 from squall.model.explanations.sharing import SHARING
 from squall.model.explanations.stores import STORES
 from squall.model.explanations.values import VALUES
+from squall.model.explanations.volume_mounts import VOLUME_MOUNTS
 
 EXPLANATIONS: Final = {
     **ASKED,
@@ -31,6 +32,7 @@ EXPLANATIONS: Final = {
     **SHARING,
     **BUCKET_MOUNTS,
     **SECRETS,
+    **VOLUME_MOUNTS,
 }
 
 __all__ = ["EXPLANATIONS", "Explanation", "explain", "page"]
