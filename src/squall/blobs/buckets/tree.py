@@ -41,6 +41,7 @@ class Tree:
         self._root = f"{prefix}/" if prefix else ""
         self._now_s = now_s
         self._made: dict[str, None] = {}
+        self._removed: dict[str, None] = {}
         self._listings: dict[str, tuple[float, Listing]] = {}
         self._seen: dict[str, tuple[float, Entry | None]] = {}
         self._changes = 0
@@ -74,7 +75,10 @@ class Tree:
         folder, _, name = path.rpartition("/")
         listing = self._fresh(self._listings, folder)
         if listing is not None:
-            seen: Entry | None = Folder() if name in listing.folders else listing.objects.get(name)
+            gone = path in self._removed
+            seen: Entry | None = (
+                Folder() if name in listing.folders and not gone else listing.objects.get(name)
+            )
             return self._or_made(path, seen)
         known = self._seen.get(path)
         if known is not None and known[0] > self._now_s():
@@ -97,7 +101,11 @@ class Tree:
             self._keep(self._listings, folder, listing)
         start = f"{folder}/" if folder else ""
         found: dict[str, Entry] = dict(listing.objects)
-        found |= dict.fromkeys(listing.folders, Folder())
+        for name in listing.folders:
+            path = f"{start}{name}"
+            # Some services go on listing a prefix below which nothing is any more.
+            if path not in self._removed or await self._bucket.any_below(self.key(path)):
+                found[name] = Folder()
         for made in self._made:
             name = made.removeprefix(start)
             if made.startswith(start) and "/" not in name:
@@ -121,12 +129,12 @@ class Tree:
         self._forget(path)
         if await self._bucket.any_below(self.key(path)):
             raise OSError(errno.ENOTEMPTY, path)
-        if path not in self._made:
-            # Something is there that is no object: a mark that another program has left for an empty folder.
-            raise OSError(errno.EOPNOTSUPP, path)
-        del self._made[path]
+        self._made.pop(path, None)
         self._stay(path)
         self._changed(path)
+        self._removed[path] = None
+        if len(self._removed) > _REMEMBERED:
+            del self._removed[next(iter(self._removed))]
 
     async def remove(self, path: str) -> None:
         """Removes an object; its folder stays."""
@@ -198,6 +206,7 @@ class Tree:
         """`path` is no longer what it was, and maybe the folders around it neither."""
         self._changes += 1
         while path:
+            self._removed.pop(path, None)
             self._forget(path)
             path = path.rpartition("/")[0]
         self._listings.pop("", None)
