@@ -56,6 +56,7 @@ def facts() -> dict[str, bool]:
         "linux": linux,
         "root": root,
         "namespaces": linux and _namespaces(),
+        "fuse": linux and _namespaces() and os.access("/dev/fuse", os.R_OK | os.W_OK),
         "cgroups": linux and _cgroups(),
         "subordinate_ids": linux and _has("newuidmap") and (root or _subordinate_ids()),
         "venv": _venv(),

@@ -26,6 +26,8 @@ from squall.blobs.s3_address import S3Address, S3Keys
 
 KEYS = S3Keys(access_key_id="owner", secret_access_key="the-owners-secret")
 READER = S3Keys(access_key_id="reader", secret_access_key="the-readers-secret")
+OPEN = "open-to-all"
+"""A bucket that nobody needs a key for."""
 _PORTS = (
     "master.port",
     "master.port.grpc",
@@ -80,6 +82,12 @@ class Seaweed:
                             "actions": actions,
                         }
                         for keys, actions in known
+                    ]
+                    + [
+                        {
+                            "name": "anonymous",
+                            "actions": [f"{what}:{OPEN}" for what in ("Read", "List", "Write")],
+                        }
                     ]
                 }
             )

@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from squall.model.schedule import Cron as Cron, Period as Period
     from squall.sdk.app import App as App
     from squall.sdk.batched import batched as batched
+    from squall.sdk.bucket_mount import CloudBucketMount as CloudBucketMount
     from squall.sdk.cls import Cls as Cls
     from squall.sdk.concurrent import concurrent as concurrent
     from squall.sdk.function import Function as Function
@@ -38,6 +39,7 @@ _HOMES = {
     "App": "squall.sdk.app",
     "Cls": "squall.sdk.cls",
     "Cron": "squall.model.schedule",
+    "CloudBucketMount": "squall.sdk.bucket_mount",
     "Dict": "squall.sdk.shared_dict",
     "Function": "squall.sdk.function",
     "FunctionCall": "squall.sdk.function_call",

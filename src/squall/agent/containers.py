@@ -8,13 +8,14 @@ import logging
 import os
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any
 
 from squall import faults
 from squall.agent.ahead import Ahead
+from squall.agent.buckets import Buckets
 from squall.agent.gpus import GpuRoom, GpusHeldBack
 from squall.agent.launcher_link import LauncherLink, Message
 from squall.agent.meter import SAMPLE_S, Meter, look
@@ -69,6 +70,7 @@ class Means:
     templates: Templates
     record: TemplateRecord
     network: Network
+    buckets: Buckets
     volumes: Volumes
 
 
@@ -94,12 +96,15 @@ class Containers:
         self._builds = means.builds
         self._templates = means.templates
         self._network = means.network
+        self._buckets = means.buckets
         self._volumes = means.volumes
         self._options = options
         self._wanted: frozenset[str] = frozenset()
         self._ended: set[str] = set()
         self._routes = 0
         self._giving: set[asyncio.Task[None]] = set()
+        means.buckets.renew = self._renew_templates
+        means.buckets.said = self._said_of_buckets
         means.pools.on_exit = self._exited
         means.pools.on_veth = self._ask_for_address
         means.pools.on_lost = self._launcher_lost
@@ -144,6 +149,7 @@ class Containers:
             self.kill(container)
         before, self._wanted = self._wanted, frozenset((*functions, *described.get("known", ())))
         self.ahead.keep_only(self._wanted)
+        self._buckets.keep_only(self.known)
         for gone in before - self._wanted:
             self._release_if_empty(gone)
 
@@ -291,6 +297,7 @@ class Containers:
                 raise ConnectionLost(
                     f"the launcher that was starting {container} was killed, and its agent too"
                 )
+            spec = await self._buckets.equip(function, spec)
             spec = await self._volumes.made_ready(container, function, spec)
             spec = await self._network.join(spec, blocked=function.block_network)
             spec = self.gpus.equip(container, spec, prepared.python.executable)
@@ -321,6 +328,7 @@ class Containers:
         link = await self._pools.launcher(function.id, self.ahead.family_of(function))
         nobody = WantedContainer(id=ContainerId(fresh_id(CONTAINER)), function=function)
         spec = self._images.spec_for(nobody, prepared, uid_base=uid_base(link.uid_slot))
+        spec = await self._buckets.equip(function, spec)
         spec = await self._volumes.placed(function, spec)
         spec = await self._network.join(spec, blocked=function.block_network)
         # Its sandboxes are each given an address of their own.
@@ -435,6 +443,17 @@ class Containers:
         data = text.encode()
         row = [stream, len(data), time.time()]
         self.send_logs({"t": "logs", "container": "template", "function": function, "L": [row]}, [data])
+
+    def _said_of_buckets(self, functions: Collection[str], text: str) -> None:
+        """What becomes of a bucket is told in the logs of those who use it."""
+        for function in functions:
+            self._printed_by_template(function, "e", f"squall: {text}\n")
+
+    def _renew_templates(self, functions: Collection[str]) -> None:
+        """What was made ahead for these has a mount in it that is dead."""
+        for link in self._pools.all:
+            if link.function in functions:
+                self._templates.renew(link)
 
     def _report_end(self, container: str, end: ContainerEnd) -> None:
         self.gone(container)

@@ -19,6 +19,7 @@ from typing import Any
 
 from squall import faults
 from squall.agent.apart import Apart
+from squall.agent.buckets import Buckets
 from squall.agent.collecting import NodeCollecting
 from squall.agent.containers import Containers, Means, cores
 from squall.agent.dialing import Dialing
@@ -152,6 +153,7 @@ class Agent:
         self._furnish(host, gpus, stores)
         tidying = Tidying(self._paths)
         self._containers.lost = tidying.soon
+        await self._buckets.adopt()
         adopted = await self._pools.adopt()
         # Before anything is waited for: they speak from now on, of containers that have ended too.
         self._containers.foresee(adopted)
@@ -194,6 +196,7 @@ class Agent:
         self._levels = Levels(self._paths, host)
         self._images = Images(self._paths, stores, builds, self._levels)
         self._templates = Templates(stores.blobs, self._options, cores=cores())
+        self._buckets = Buckets(self._paths, lambda: self._session)
         means = Means(
             pools=self._pools,
             images=self._images,
@@ -202,6 +205,7 @@ class Agent:
             templates=self._templates,
             record=TemplateRecord(self._paths.template_record),
             network=self._network,
+            buckets=self._buckets,
             volumes=self._volumes,
         )
         self._containers = Containers(means, self._options)
@@ -246,6 +250,7 @@ class Agent:
         self._pools.quit_all()
         while not self._pools.empty and loop.time() < until:
             await asyncio.sleep(0.02)
+        self._buckets.take_down()
         await self._network.take_down()
 
     async def _serve_servers(self) -> None:

@@ -164,6 +164,13 @@ class Templates:
             asked.settled.set()
             link.on_template = lambda _message: None
 
+    def renew(self, link: LauncherLink) -> None:
+        """What the launcher has made ahead is of no use any more: the next container that needs a template has it made anew."""
+        asked = self._asked.get(link.name)
+        if asked is not None and asked.state == "ready":
+            link.tell("drop_template")
+            self._take(asked, {"t": "template", "state": "gone", "why": "what it has mounted was gone"})
+
     def report(self) -> None:
         """A new server is there: tell it how each stands."""
         for asked in self._asked.values():

@@ -37,7 +37,8 @@ class S3Address:
     """A bucket that holds blobs below a prefix.
 
     endpoint: the service, None for that of AWS in `region` (None: what the environment says). virtual_hosted: the
-    endpoint names the bucket already. patience_s: how long a request that fails is tried again. keys: None takes
+    endpoint names the bucket already. requester_pays: whoever asks pays for it, and agrees to that. anonymous: no
+    request is signed. patience_s: how long a request that fails is tried again. keys: None takes
     them from the environment (AWS_ACCESS_KEY_ID and its like) or from the machine. Raises InvalidError.
     """
 
@@ -46,6 +47,8 @@ class S3Address:
     endpoint: str | None = None
     region: str | None = None
     virtual_hosted: bool = False
+    requester_pays: bool = False
+    anonymous: bool = False
     patience_s: float = 30.0
     keys: S3Keys | None = None
 

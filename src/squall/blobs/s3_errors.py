@@ -18,6 +18,10 @@ from squall.model.errors import (
 
 _STATUS: Final = re.compile(r"status code: (\d{3})")
 _CODE: Final = re.compile(r"<Code>([A-Za-z0-9.]{1,64})</Code>")
+# Of one object among several that were to be removed: the library has read the answer itself.
+_OF_ONE: Final = re.compile(
+    r"request failed for key .{0,1100}: ([^\n]{0,200}?)\.? \(code: ([A-Za-z0-9.]{1,64})\)"
+)
 _MESSAGE: Final = re.compile(r"<Message>([^<]{1,200})")
 _UNANSWERED: Final = re.compile(r"HTTP error|error sending request|timed? ?out|connection", re.IGNORECASE)
 # Where the library looks last for keys: the machine it runs on.
@@ -48,6 +52,8 @@ def bucket_error(said: str, bucket: str, secrets: Iterable[str] = ()) -> Error:
     `answered` holds the status, empty where none came.
     """
     status, code, message = (_found(pattern, said) for pattern in (_STATUS, _CODE, _MESSAGE))
+    if not code and (of_one := _OF_ONE.search(said)):
+        message, code = of_one[1], of_one[2]
     what = " ".join(filter(None, (status, code))) + (f": {message}" if message else "")
     for secret in secrets:
         what = what.replace(secret, "***")

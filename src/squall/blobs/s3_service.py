@@ -6,13 +6,13 @@ import contextlib
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from squall import faults
 from squall.blobs.blob_store import PART_BYTES
 from squall.blobs.s3_address import S3Address
 from squall.blobs.s3_errors import bucket_error
-from squall.blobs.spool import HELD_BYTES, Spool
+from squall.blobs.spool import HELD_BYTES
 from squall.model.errors import BucketFailed, BucketMissing, FeatureUnavailable
 
 if TYPE_CHECKING:
@@ -37,6 +37,15 @@ class Found:
     etag: str | None
     size: int
     stored_s: float
+
+
+class Content(Protocol):
+    """Bytes that wait to be put: how many, and in which parts."""
+
+    @property
+    def size(self) -> int: ...
+
+    def parts(self) -> AsyncIterator[bytes]: ...
 
 
 class Opened:
@@ -88,10 +97,17 @@ class S3Service:
         except FileNotFoundError:
             return None
 
-    async def open(self, key: str, start: int = 0, stop: int | None = None) -> Opened | None:
-        """The object, or a range of it; None where there is none. Raises EOFError where it ends before `start`."""
+    async def open(
+        self, key: str, start: int = 0, stop: int | None = None, *, etag: str | None = None
+    ) -> Opened | None:
+        """The object, or a range of it; None where there is none. Raises EOFError where it ends before `start`.
+
+        etag: BucketFailed with `answered` 412 where the object is another one.
+        """
         span: tuple[int, int] | dict[str, int] = {"offset": start} if stop is None else (start, stop)
-        options = {"range": span} if start or stop is not None else None
+        options: dict[str, Any] | None = {"range": span} if start or stop is not None else None
+        if etag is not None:
+            options = {**(options or {}), "if_match": etag}
         try:
             with self.named():
                 return Opened(self, await self._library.get_async(self._store, key, options=options))
@@ -110,7 +126,7 @@ class S3Service:
             etag: str | None = put["e_tag"]
             return etag
 
-    async def put_parts(self, key: str, spool: Spool) -> str | None:
+    async def put_parts(self, key: str, spool: Content) -> str | None:
         """Writes a large object in parts; it has its name once all of them are there."""
         part_bytes = max(HELD_BYTES, -(-spool.size // _MOST_PARTS))
         with self.named():
@@ -141,6 +157,20 @@ class S3Service:
             listed = await self._library.list_with_delimiter_async(self._store, prefix or None)
         return [name.rstrip("/").rpartition("/")[2] for name in listed["common_prefixes"]]
 
+    async def listing(self, folder: str) -> tuple[list[str], list[Found]]:
+        """What lies directly below a folder: the names of those below which further keys lie, and objects."""
+        with self.named():
+            listed = await self._library.list_with_delimiter_async(self._store, folder or None)
+        names = [name.rstrip("/").rpartition("/")[2] for name in listed["common_prefixes"]]
+        return names, [_found(meta) for meta in listed["objects"]]
+
+    async def any_below(self, folder: str) -> bool:
+        """Whether any key lies below a folder."""
+        with self.named():
+            async for page in self._library.list(self._store, prefix=folder or None, chunk_size=1):
+                return bool(page)
+        return False
+
     async def pages(self, folder: str) -> AsyncIterator[list[Found]]:
         """All objects below a folder, page by page."""
         with self.named():
@@ -168,7 +198,7 @@ class S3Service:
         return bucket_error(str(error), self._address.bucket, keys.secrets if keys else ())
 
 
-async def _leaving(spool: Spool) -> AsyncIterator[bytes]:
+async def _leaving(spool: Content) -> AsyncIterator[bytes]:
     async for part in spool.parts():
         yield part
         faults.point(_UPLOADING)
@@ -176,6 +206,10 @@ async def _leaving(spool: Spool) -> AsyncIterator[bytes]:
 
 def _config(address: S3Address) -> dict[str, Any]:
     config: dict[str, Any] = {"virtual_hosted_style_request": address.virtual_hosted}
+    if address.requester_pays:
+        config["request_payer"] = True
+    if address.anonymous:
+        config["skip_signature"] = True
     if address.endpoint is not None:
         # Under both names: the second would otherwise come from the environment, and wins.
         config |= {"endpoint": address.endpoint, "aws_endpoint_url_s3": address.endpoint}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from squall.model.bucket_mount import BucketMount, check_buckets
 from squall.model.gpu import Gpus
 from squall.model.ids import AppId, FunctionId
 from squall.model.parameters import Parameter
@@ -111,6 +112,7 @@ class Function:
     containers can be had, None for all of them.
     max_batch: how many inputs are joined into one call of it at most, 0 for none; batch_wait_s: how long the first of them waits for
     others.
+    buckets: those that its containers see as folders.
     secrets: what its containers are given of secrets, of which a later one wins; their values are no part of it.
     volumes: what of volumes its containers have, by their paths.
     schedule: when it is called by itself, once its app is deployed.
@@ -145,6 +147,7 @@ class Function:
     target_inputs: int | None = None
     max_batch: int = 0
     batch_wait_s: float = 0.0
+    buckets: tuple[BucketMount, ...] = ()
     secrets: tuple[SecretUse, ...] = ()
     volumes: tuple[VolumeMount, ...] = ()
     schedule: Schedule | None = None
@@ -155,6 +158,7 @@ class Function:
         if self.on_lost not in ON_LOST:
             raise ValueError(f"on_lost is one of {', '.join(map(repr, ON_LOST))}, not {self.on_lost!r}")
         check_mounts(self.volumes)
+        check_buckets(self.buckets, [mount.path for mount in self.volumes])
         if not 1 <= self.max_inputs <= MOST_INPUTS:
             raise ValueError(f"max_inputs is between 1 and {MOST_INPUTS}, not {self.max_inputs}")
         if self.target_inputs is not None and not 1 <= self.target_inputs <= self.max_inputs:

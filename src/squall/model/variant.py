@@ -21,7 +21,9 @@ _SIGN: Final = "?"
 _PARTS: Final = frozenset({"asks", "limits", "scaling", "env"})
 _TOGETHER: Final = frozenset({"max_inputs", "target_inputs"})
 _JOINED: Final = frozenset({"max_batch", "batch_wait_s"})
-_WHOLE: Final = frozenset({"gpu", "retries", "timeout_s", "secrets", "volumes"}) | _TOGETHER | _JOINED
+_WHOLE: Final = (
+    frozenset({"gpu", "retries", "timeout_s", "secrets", "volumes", "buckets"}) | _TOGETHER | _JOINED
+)
 
 Changes = Mapping[str, Any]
 """Fields of a function that differ, in their JSON form."""

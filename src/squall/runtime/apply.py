@@ -6,7 +6,7 @@ import signal
 import socket
 from typing import assert_never
 
-from squall.runtime import devices, overlay, plan, proc, root, seccomp, syscalls, workshop
+from squall.runtime import devices, overlay, plan, proc, root, seccomp, served, syscalls, workshop
 from squall.runtime.network import loopback, routes
 from squall.runtime.oci import bundle
 
@@ -63,6 +63,7 @@ class Site:
                 | plan.MountProc()
                 | plan.ShowTexts()
                 | plan.BindMount()
+                | plan.MountServed()
                 | plan.MakeBundle()
             ):
                 self._mount(step)
@@ -128,6 +129,8 @@ class Site:
                 proc.show_texts(self._root, step.path, step.texts)
             case plan.BindMount():
                 overlay.bind_inside(self._root, step.source, step.target, writable=step.writable)
+            case plan.MountServed():
+                served.mount_served(self._root, step)
             case plan.MakeBundle():
                 bundle.make(self._root, step.config, owner=step.owner, hide_cgroups=step.hide_cgroups)
                 os.close(self._root)

@@ -15,6 +15,7 @@ _NODES = {
     "urandom": (1, 9),
     "tty": (5, 0),
 }
+_FUSE = (10, 229)
 _LINKS = {
     "fd": "/proc/self/fd",
     "stdin": "/proc/self/fd/0",
@@ -66,6 +67,17 @@ def add_nodes(dev: int, *, make: bool) -> None:
     """Put the harmless devices into the directory `dev`: made anew, as only root can, or the host's own shown there."""
     for name, number in _NODES.items():
         _add_node(dev, name, number, make=make)
+
+
+def add_served(dev: int) -> None:
+    """Put the device into the directory `dev` by which other processes serve file systems."""
+    try:
+        _add_node(dev, "fuse", _FUSE, make=True)
+    except PermissionError:
+        # No root: the host's, which everybody may open where it is meant for everybody.
+        _add_node(dev, "fuse", _FUSE, make=False)
+    else:
+        os.chmod("fuse", 0o666, dir_fd=dev)  # noqa: S103 - as every machine has it; each mount needs powers of its own
 
 
 def _add_node(dev: int, name: str, number: tuple[int, int], *, make: bool) -> None:

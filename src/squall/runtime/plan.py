@@ -85,12 +85,14 @@ class MountMemory:
 class MountWorkshop:
     """Mount a root with nothing in it but what is `shown` of the host, the harmless devices and /proc.
 
-    owned: those of the sources whose files show the container's ids as owners.
+    owned: those of the sources whose files show the container's ids as owners. serves: the device is there too by which
+    other processes serve file systems.
     """
 
     target: str
     shown: tuple[Mount, ...]
     owned: tuple[str, ...] = ()
+    serves: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,6 +151,19 @@ class BindMount:
     source: str
     target: str
     writable: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MountServed:
+    """Mount a file system that a process of the host serves, whom the socket in the directory `source` leads to.
+
+    owner: the id, user and group, that its files belong to, as whoever carries this out counts ids.
+    """
+
+    source: str
+    target: str
+    writable: bool
+    owner: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -256,7 +271,15 @@ class InstallFilter:
 
 HostStep = MakeScratch | MakeCgroup
 MountStep = (
-    MountMemory | MountWorkshop | MountRoot | MountDevices | MountProc | ShowTexts | BindMount | MakeBundle
+    MountMemory
+    | MountWorkshop
+    | MountRoot
+    | MountDevices
+    | MountProc
+    | ShowTexts
+    | BindMount
+    | MountServed
+    | MakeBundle
 )
 Step = (
     HideMounts
@@ -341,6 +364,15 @@ def _build(spec: SandboxSpec, host: Host) -> tuple[Step, ...]:
             BindMount(source=mount.source, target=mount.target, writable=mount.writable)
             # Outer targets first, so that none covers another.
             for mount in sorted(spec.mounts, key=lambda mount: mount.target.count("/"))
+        ),
+        *(
+            MountServed(
+                source=mount.source,
+                target=mount.target,
+                writable=mount.writable,
+                owner=(spec.uid_base or 0) if host.privileged else 0,
+            )
+            for mount in spec.served
         ),
         MountDevices(
             make_nodes=host.privileged,

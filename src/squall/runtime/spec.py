@@ -50,6 +50,24 @@ class Mount:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ServedMount:
+    """A file system that another process of the host serves: it is met at the socket `sock` in the directory `source`.
+
+    It shows at `target` inside; read-only unless `writable`.
+    """
+
+    source: str
+    target: str
+    writable: bool = False
+
+    def __post_init__(self) -> None:
+        _check_path("the door of a served mount", self.source)
+        _check_path("a mount's target", self.target)
+        if self.target == "/":
+            raise ValueError("nothing can be mounted over the root of a container")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
     """What one container may use; None is no limit of its own.
 
@@ -100,7 +118,7 @@ class SandboxSpec:
     lowers: directories of the host that make up its root, the top one first. owned: those of them whose files have the
     container's ids as owners, as a rendered layer has. upper: a directory of the host, made and empty, in which the
     changes to its root are kept after its end, below `changes`; None where they go with its scratch. uid_base: the host id that its id 0 is,
-    where the launcher is root; None where it is not. interpreter: None starts the runner by forking the launcher's
+    where the launcher is root; None where it is not. served: what lies above `mounts`, and is none of the host's disk. interpreter: None starts the runner by forking the launcher's
     own warm interpreter; a path starts that one. argv: a command to run in place of the runner. user: the ids, of user
     and group, under which that runs, where the capabilities of builds let it have another than root's. scratch: a directory
     of the host, for this container alone, that the launcher makes and removes. network: loopback only, joined to the
@@ -118,6 +136,7 @@ class SandboxSpec:
     owned: tuple[str, ...] = ()
     upper: str | None = None
     mounts: tuple[Mount, ...] = ()
+    served: tuple[ServedMount, ...] = ()
     hostname: str = "squall"
     env: Mapping[str, str] = field(default_factory=dict)
     workdir: str = "/"
@@ -216,7 +235,7 @@ class SandboxSpec:
             "lowers": self.lowers,
             "an upper directory": self.upper is not None,
             "a network of its own": self.network not in {"none", "host"},
-            "mounts": self.mounts,
+            "mounts": self.mounts or self.served,
             "devices": self.devices or self.driver_texts,
             "uid_base": self.uid_base is not None,
             "capabilities": self.capabilities != "none",
@@ -231,6 +250,7 @@ class SandboxSpec:
         # By hand: `asdict` copies whatever lies in it, and every start waits for this.
         plain = _fields_of(self)
         plain["mounts"] = [_fields_of(one) for one in self.mounts]
+        plain["served"] = [_fields_of(one) for one in self.served]
         plain["devices"] = [_fields_of(one) for one in self.devices]
         plain["limits"] = _fields_of(self.limits)
         plain["veth"] = None if self.veth is None else _fields_of(self.veth)
@@ -243,6 +263,7 @@ class SandboxSpec:
         try:
             given = dict(value)
             given["mounts"] = tuple(_known_mount(**mount) for mount in given.get("mounts", ()))
+            given["served"] = tuple(_known_served(**mount) for mount in given.get("served", ()))
             given["lowers"] = tuple(given.get("lowers", ()))
             given["owned"] = tuple(given.get("owned", ()))
             if given.get("user") is not None:
@@ -264,6 +285,7 @@ class SandboxSpec:
 
 # Every container of a function has the same: looked at once, and compared by being the same.
 _known_mount = functools.lru_cache(maxsize=1024)(Mount)
+_known_served = functools.lru_cache(maxsize=1024)(ServedMount)
 _OWN = frozenset({"id", "scratch", "env", "veth"})
 _SHARED = attrgetter(*(name for name in SandboxSpec.__slots__ if name not in _OWN))
 

@@ -21,6 +21,8 @@ def mount_workshop(step: MountWorkshop, *, ids: int | None) -> int:
     overlay.mount_inside(root, "proc", "proc", flags=_QUIET)
     with overlay.target_inside(root, "dev", directory=True) as dev:
         devices.add_nodes(dev, make=False)
+        if step.serves:
+            devices.add_served(dev)
     for mount in step.shown:
         own = needed(ids) if mount.source in step.owned else None
         overlay.bind_inside(root, mount.source, mount.target, writable=mount.writable, ids=own)

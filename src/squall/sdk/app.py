@@ -118,7 +118,7 @@ class App:
         ephemeral_disk: MiB that a container may write (no limit).
         env: plain environment variables.
         secrets: variables of `squall.Secret`s, on top of the app's; of one in several the last counts, and what `env` says before all.
-        volumes: `squall.Volume`s by the paths at which they are mounted, beside those of the app ({}).
+        volumes: `squall.Volume`s and `squall.CloudBucketMount`s by the paths at which they are mounted, beside those of the app ({}).
         timeout: seconds that an attempt may take, 1 to 86400 (300).
         startup_timeout: seconds that importing its code may take (as timeout, at least 60).
         retries: how often an input that raised is tried again, 0 to 10, or a `squall.Retries` (0). Not for generators.

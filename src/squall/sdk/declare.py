@@ -19,8 +19,9 @@ from squall.model.resources import DEFAULT_CPU_MILLI, DEFAULT_MEMORY_MIB, Limits
 from squall.model.schedule import Schedule, schedule_of
 from squall.sdk.amounts import asks_of, limits_of
 from squall.sdk.batched import batch_of_class
+from squall.sdk.bucket_mount import buckets_of, keys_of
 from squall.sdk.secret import Secret, checked_secrets, uses_of
-from squall.sdk.volume_option import volumes_of
+from squall.sdk.volume_option import split
 
 MAIN = "__squall_main__"
 LEAST_STARTUP_S = 60.0
@@ -67,6 +68,7 @@ def declare(
     decorator = "@app.cls" if isinstance(raw, type) else "@app.function"
     secrets = checked_secrets(f"{decorator} of {name!r}", options.get("secrets"))
     try:
+        volumes, buckets = split(options.get("volumes"))
         noun = nouns.Function(
             id=FunctionId(name),
             app=AppId(""),
@@ -92,13 +94,13 @@ def declare(
             level=str(options.get("level") or "sandbox"),
             single_use=bool(options.get("single_use_containers")),
             on_lost=_word("on_lost", options.get("on_lost"), "rerun"),
+            buckets=buckets_of(buckets),
             block_network=_flag("block_network", options.get("block_network")),
             secrets=uses_of(secrets),
             **_together(raw, name),
             schedule=_schedule(raw, options.get("schedule"), is_generator=is_generator),
             start_path=os.environ.get(START_PATH_VARIABLE, ""),
         )
-        volumes = volumes_of(options.get("volumes"))
     except (TypeError, ValueError) as wrong:
         raise InvalidError(f"{decorator} of {name!r}: {wrong}") from None
     return Declared(
@@ -108,7 +110,7 @@ def declare(
         raw=raw,
         by_value=by_value,
         main=MAIN if is_main and has_file else None,
-        secrets=secrets,
+        secrets=(*secrets, *keys_of(buckets)),
         volumes=volumes,
     )
 

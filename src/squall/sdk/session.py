@@ -14,6 +14,7 @@ from squall.model.errors import PythonVersionMismatch
 from squall.model.ids import APP, AppId, FunctionId
 from squall.model.image import SOURCE_ROOT
 from squall.model.jsonable import to_json
+from squall.model.secret import SecretUse
 from squall.sdk.calls import Target
 from squall.sdk.client import Client
 from squall.sdk.code import pickled_function
@@ -194,15 +195,20 @@ class AppRun:
             code=code,
             image=self._images.recipe(_image(function)),
             client_python=self._images.python,
-            secrets=tuple(
-                dataclasses.replace(one, environment=self._environment)
-                if one.name and not one.environment
-                else one
-                for one in noun.secrets
+            secrets=tuple(map(self._placed, noun.secrets)),
+            buckets=tuple(
+                one if one.secret is None else dataclasses.replace(one, secret=self._placed(one.secret))
+                for one in noun.buckets
             ),
             volumes=await mounts_of(declared.volumes),
             env=self._env(noun),
         )
+
+    def _placed(self, use: SecretUse) -> SecretUse:
+        """A secret that has a name, with the environment in which it is."""
+        if not use.name or use.environment:
+            return use
+        return dataclasses.replace(use, environment=self._environment)
 
     def _env(self, noun: nouns.Function) -> dict[str, str]:
         """Its variables, and where its containers look names up, unless that is said."""

@@ -15,11 +15,12 @@ from squall.model.secret import SecretUse
 from squall.model.variant import Changes, merged, varied, with_changes
 from squall.sdk.amounts import asks_of, limits_of
 from squall.sdk.blocking import run_blocking
+from squall.sdk.bucket_mount import buckets_of, keys_of
 from squall.sdk.calls import Target
 from squall.sdk.declare import env_of, retries_of
 from squall.sdk.function import Function
 from squall.sdk.secret import checked_secrets, uses_of
-from squall.sdk.volume_option import mounts_of, volumes_of
+from squall.sdk.volume_option import mounts_of, split
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -138,12 +139,18 @@ def _changes(given: Mapping[str, Any]) -> Changes:
     if "timeout" in given:
         found["timeout_s"] = float(given["timeout"])
     if "volumes" in given:
-        found["volumes"] = to_json(run_blocking(mounts_of(volumes_of(given["volumes"]))))
+        volumes, buckets = split(given["volumes"])
+        _have_names(uses_of(keys_of(buckets)))
+        found["volumes"] = to_json(run_blocking(mounts_of(volumes)))
+        found["buckets"] = to_json(buckets_of(buckets))
     return found
 
 
 def _named(secrets: Any) -> tuple[SecretUse, ...]:
-    uses = uses_of(checked_secrets("with_options", secrets))
+    return _have_names(uses_of(checked_secrets("with_options", secrets)))
+
+
+def _have_names(uses: tuple[SecretUse, ...]) -> tuple[SecretUse, ...]:
     if any(not use.name for use in uses):
         raise InvalidError(
             "with_options takes secrets that have a name: values go to the server with an app, and this is none",

@@ -32,16 +32,12 @@ from squall.server import (
     image_streams,
     listing,
     log_questions,
-    mounted_volumes,
     schedule_streams,
-    secret_streams,
-    sharing_streams,
+    storage_api,
     usage,
-    volume_streams,
 )
 from squall.server.addressing import Asked
 from squall.server.answers import answer_later
-from squall.server.askers import Asker
 from squall.server.connection import Connection, Handler
 from squall.server.house import House
 from squall.server.listing import QUESTIONS
@@ -151,7 +147,7 @@ def call(connection: Connection, stream: Stream, head: dict[str, Any], frame: Fr
     if earlier is not None:
         earlier.stream = None
         house.calls.cancel(name, spare_durable=True)
-    _make_way(connection, stream)
+    connection.make_way(stream)
     stream.on_frame = lambda frame: _on_call_frame(connection, record, stream, frame)
     if verb is Verb.REMOTE:
         head.setdefault("total", 1)
@@ -161,10 +157,10 @@ def call(connection: Connection, stream: Stream, head: dict[str, Any], frame: Fr
 def _check_changes(stream: Stream, function: str) -> None:
     """Code in a container has no other secrets than its app gives it: it may not give any to a function that it calls."""
     changes = split_changes(function)[1]
-    if changes and stream.route and "secrets" in read_changes(changes):
+    if changes and stream.route and {"secrets", "buckets"} & read_changes(changes).keys():
         raise PermissionDeniedError(
-            "a container may not give a function other secrets than its app does",
-            remedy="declare a function with these secrets, and call that",
+            "a container may not give a function other secrets or buckets than its app does",
+            remedy="declare a function with these, and call that",
         )
 
 
@@ -224,13 +220,6 @@ def _take_more(house: House, record: CallRecord, frame: Frame) -> None:
         record.full_at = None
         if stream is not None and stream.live:
             stream.send({"taken": start})
-
-
-def _make_way(connection: Connection, stream: Stream) -> None:
-    """A container that waits for others must not keep inputs from them, which may be those that it waits for."""
-    worker = connection.container(stream) if stream.route else None
-    if worker is not None:
-        connection.house.calls.make_way(worker)
 
 
 def _on_call_frame(connection: Connection, record: CallRecord, stream: Stream, frame: Frame) -> None:
@@ -351,7 +340,7 @@ def logs(connection: Connection, stream: Stream, head: dict[str, Any], _frame: F
 def call_question(connection: Connection, stream: Stream, head: dict[str, Any], frame: Frame) -> None:
     """A question about a call that is on record, or something to be done to it."""
     if head.get("wait"):
-        _make_way(connection, stream)
+        connection.make_way(stream)
     work = call_questions.QUESTIONS[head["t"]](connection.house, stream, head, bytes(frame.payload))
     answer_later(connection.house, stream, work)
 
@@ -415,59 +404,6 @@ def access(connection: Connection, stream: Stream, head: dict[str, Any], frame: 
     answer_later(connection.house, stream, answer())
 
 
-def shared(connection: Connection, stream: Stream, head: dict[str, Any], frame: Frame) -> None:
-    """Something about Dicts and Queues."""
-    if "wait" in head and head["wait"] != 0:
-        _make_way(connection, stream)
-    house, payload = connection.house, bytes(frame.payload)
-    caller = connection.container(stream) if stream.route else None
-
-    async def answer() -> None:
-        if head["t"] in sharing_streams.BY_NAME:
-            head["environment"] = await house.environments.meant(head.get("environment"), caller)
-        await sharing_streams.answer(house.sharing, asker, head, payload)
-
-    asker = Asker(stream)
-    answer_later(house, stream, answer())
-
-
-def secret(connection: Connection, stream: Stream, head: dict[str, Any], frame: Frame) -> None:
-    """Something about secrets."""
-    payload = bytes(frame.payload)
-
-    async def answer() -> None:
-        found = await secret_streams.QUESTIONS[str(head["t"])](connection.house, head, payload)
-        if stream.live:
-            stream.end({}, json.dumps(found).encode())
-
-    answer_later(connection.house, stream, answer())
-
-
-def volume_here(connection: Connection, stream: Stream, head: dict[str, Any], _frame: Frame) -> None:
-    """Something about a volume that a container has."""
-    session = connection.session
-    container = connection.house.nodes.container_on(session, stream.route) if stream.route else None
-    answer_later(connection.house, stream, mounted_volumes.pass_on(session, container, stream, head))
-
-
-def volume(connection: Connection, stream: Stream, head: dict[str, Any], _frame: Frame) -> None:
-    """Something about volumes."""
-    caller = connection.container(stream) if stream.route else None
-
-    async def answer() -> None:
-        found, payload = await volume_streams.answer(connection.house, head, caller)
-        if stream.live:
-            stream.end(found, payload)
-
-    answer_later(connection.house, stream, answer())
-
-
-def volume_ephemeral(connection: Connection, stream: Stream, head: dict[str, Any], _frame: Frame) -> None:
-    """A volume without a name, for as long as this stream lives."""
-    house = connection.house
-    answer_later(house, stream, volume_streams.ephemeral(house, Asker(stream), head))
-
-
 HANDLERS: dict[str, Handler] = {
     "hello": hello,
     "echo": echo,
@@ -488,9 +424,5 @@ HANDLERS: dict[str, Handler] = {
     **dict.fromkeys(call_questions.QUESTIONS, call_question),
     **dict.fromkeys(image_streams.MESSAGES, image),
     **dict.fromkeys(image_names.QUESTIONS, image_name),
-    **dict.fromkeys(sharing_streams.QUESTIONS, shared),
-    **dict.fromkeys(secret_streams.QUESTIONS, secret),
-    "volume.ephemeral": volume_ephemeral,
-    **dict.fromkeys(volume_streams.QUESTIONS, volume),
-    "volume.here": volume_here,
+    **storage_api.HANDLERS,
 }

@@ -115,3 +115,9 @@ class Connection:
         """The container that a routed stream comes from."""
         known = self.house.nodes.container_on(self.session, stream.route)
         return self.house.calls.workers.get(known) if known is not None else None
+
+    def make_way(self, stream: Stream) -> None:
+        """A container that waits for others must not keep inputs from them, which may be those that it waits for."""
+        worker = self.container(stream) if stream.route else None
+        if worker is not None:
+            self.house.calls.make_way(worker)

@@ -78,6 +78,8 @@ _ANYBODY: Final = frozenset({"hello", "echo", "authority", "enroll"})
 _NODES: Final = frozenset(
     {
         *("join", "node.renew", "blob.get", "blobs.missing", "image.record"),
+        # A machine opens buckets for its containers, which never have the keys.
+        "bucket.keys",
         # A machine takes what its containers wrote into volumes to the server.
         *("blob.put", "volume.head", "volume.commit"),
     }
@@ -106,7 +108,10 @@ _READ: Final = frozenset(
     }
 )
 _ADMIN: Final = frozenset(
-    {"blobs.collect", "budget.set", "budget.remove", "join", "node.renew", "secret.rotate"}
+    {
+        *("blobs.collect", "join", "node.renew", "bucket.keys"),
+        *("budget.set", "budget.remove", "secret.rotate"),
+    }
 )
 _ADMIN_PREFIXES: Final = ("token.", "node.", "listen.")
 

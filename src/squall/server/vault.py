@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from squall import faults
 from squall.context.fresh import fresh_id
+from squall.model.bucket_mount import BESIDE_KEYS, KEYS, BucketMount
 from squall.model.deploy import MAIN_ENVIRONMENT
 from squall.model.errors import (
     AlreadyExistsError,
@@ -237,8 +238,9 @@ class Vault:
     # -- what containers are given, and what is hidden
 
     def check(self, function: Function) -> None:
-        """Raises what `values_for` would."""
-        for use in function.secrets:
+        """Raises what `values_for` and `keys_for` would."""
+        of_buckets = (mount.secret for mount in function.buckets if mount.secret is not None)
+        for use in (*function.secrets, *of_buckets):
             self._values(function.app, use)
 
     def values_for(self, function: Function) -> Values:
@@ -250,6 +252,11 @@ class Vault:
         for use in function.secrets:
             found |= self._values(function.app, use)
         return found
+
+    def keys_for(self, function: Function, mount: BucketMount) -> Values:
+        """The variables with which a bucket of a function is opened, and no others; raises what `values_for` does."""
+        values = {} if mount.secret is None else self._values(function.app, mount.secret)
+        return {name: values[name] for name in (*KEYS, *BESIDE_KEYS) if name in values}
 
     def redactor(self, app: AppId) -> Redactor | None:
         """What hides the values that containers of an app may have; None where they have none."""

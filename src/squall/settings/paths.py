@@ -105,6 +105,11 @@ class StatePaths:
         return self.run / "launchers"
 
     @property
+    def buckets(self) -> Path:
+        """A directory for each process that serves a bucket, with its sockets."""
+        return self.run / "buckets"
+
+    @property
     def layers(self) -> Path:
         return self.state / "layers"
 
@@ -190,6 +195,7 @@ class StatePaths:
             self.keys,
             self.run,
             self.launchers,
+            self.buckets,
             self.layers,
             self.images,
             self.builds,

@@ -6,6 +6,7 @@ Error                              SQ-1000
     FeatureUnavailable             SQ-1003
         ImageStepUnavailable       SQ-1502
         TunnelUnavailable          SQ-1626
+        BucketMountUnavailable     SQ-1961
     InvalidError                   SQ-1010
         UsageError                 SQ-1020
         ParameterInvalid           SQ-1022
@@ -25,6 +26,7 @@ Error                              SQ-1000
         ScheduleInvalid            SQ-1036
         SharedNameInvalid          SQ-1931
         DictKeyInvalid             SQ-1932
+        BucketMountInvalid         SQ-1960
         SecretVariableMissing      SQ-1941
         SecretValueGiven           SQ-1944
         VolumePathInvalid          SQ-1946
@@ -110,6 +112,7 @@ Error                              SQ-1000
         TooManyTunnels             SQ-1628
     ContainerExited                SQ-1405
     ContainerStartError            SQ-1406
+        BucketMountFailed          SQ-1962
         VolumeMountRefused         SQ-1954
     SandboxTerminatedError         SQ-1407
     SandboxFilesystemError         SQ-1408
@@ -195,6 +198,11 @@ from squall.model.errors.asked import (
     SourceFileNotFound as SourceFileNotFound,
     SourceImportError as SourceImportError,
     UsageError as UsageError,
+)
+from squall.model.errors.bucket_mounts import (
+    BucketMountFailed as BucketMountFailed,
+    BucketMountInvalid as BucketMountInvalid,
+    BucketMountUnavailable as BucketMountUnavailable,
 )
 from squall.model.errors.budgets import (
     BudgetInvalid as BudgetInvalid,

@@ -8,6 +8,7 @@ from squall.model.errors import Error, by_code
 from squall.model.errors.root import facts_of
 from squall.model.explanations.access import ACCESS
 from squall.model.explanations.asked import ASKED
+from squall.model.explanations.bucket_mounts import BUCKET_MOUNTS
 from squall.model.explanations.budgets import BUDGETS
 from squall.model.explanations.calls import CALLS
 from squall.model.explanations.containers import CONTAINERS
@@ -34,6 +35,7 @@ EXPLANATIONS: Final = {
     **STORES,
     **TUNNELS,
     **SHARING,
+    **BUCKET_MOUNTS,
     **SECRETS,
     **VOLUME_MOUNTS,
     **VOLUMES,

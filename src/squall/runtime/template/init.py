@@ -13,7 +13,7 @@ from squall.runtime.children import BROKEN
 from squall.runtime.host import Host
 from squall.runtime.init import Birth, await_word, leave_the_launcher
 from squall.runtime.namespaces import write_map
-from squall.runtime.spec import SandboxSpec
+from squall.runtime.spec import Mount, SandboxSpec
 from squall.runtime.template import process
 from squall.runtime.template.plan import TemplatePlan, plan_nested, plan_own_root
 
@@ -88,7 +88,11 @@ class _TemplateInit:
     def _use(self, spec: SandboxSpec) -> None:
         """The template and the sandboxes that are made from here on are like this."""
         self._spec = spec
-        self._ways = overlay.ways_to(spec.lowers, spec.mounts, owned=spec.owned)
+        self._ways = overlay.ways_to(
+            spec.lowers,
+            (*spec.mounts, *(Mount(source=one.source, target=one.target) for one in spec.served)),
+            owned=spec.owned,
+        )
 
     def _obey(self) -> bool:
         got = packet.receive(self._line)

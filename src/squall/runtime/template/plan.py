@@ -73,6 +73,7 @@ def plan_template(spec: SandboxSpec, host: Host, *, top: str, source: str | None
             target=f"{top}/workshop",
             shown=_shown(spec, top, source),
             owned=spec.owned if host.privileged else (),
+            serves=bool(spec.served),
         ),
         EnterRoot(detach_old=True),
         SkipPids(last=_SKIPPED_PIDS),
@@ -144,9 +145,12 @@ def plan_own_root(spec: SandboxSpec, host: Host, ways: Ways) -> tuple[Step, ...]
     """The steps by which the process of a template gets a root like that of its containers.
 
     Its pid namespace is that of its init, which the machine's root has made where there is one: /proc is not mounted anew.
-    Its network is nothing at all.
+    Its network is nothing at all. What others serve it can read and not change: it has loaded code once for all containers.
     """
-    steps = [step for step in plan_nested(spec, host, ways).build if not isinstance(step, RaiseLoopback)]
+    looks_only = replace(spec, served=tuple(replace(one, writable=False) for one in spec.served))
+    steps = [
+        step for step in plan_nested(looks_only, host, ways).build if not isinstance(step, RaiseLoopback)
+    ]
     return tuple(replace(step, anew=False) if isinstance(step, MountProc) else step for step in steps)
 
 
@@ -170,6 +174,8 @@ def _shown(spec: SandboxSpec, top: str, source: str | None) -> tuple[Mount, ...]
         mount.source: Mount(source=mount.source, target=mount.source, writable=mount.writable)
         for mount in spec.mounts
     }
+    # As a directory, which stays the same where the process that serves it is another one later.
+    wanted |= {one.source: Mount(source=one.source, target=one.source) for one in spec.served}
     boxes = boxes_of(top)
     wanted[boxes] = Mount(source=boxes, target=boxes, writable=True)
     return tuple(wanted[path] for path in sorted(wanted, key=lambda path: (path.count("/"), path)))
