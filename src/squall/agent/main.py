@@ -10,7 +10,6 @@ import logging
 import os
 import platform
 import random
-import secrets
 import signal
 from collections.abc import Coroutine
 from dataclasses import replace
@@ -18,9 +17,9 @@ from functools import partial
 from typing import Any
 
 from squall import faults
-from squall.agent.apart import Apart
 from squall.agent.buckets import Buckets
 from squall.agent.collecting import NodeCollecting
+from squall.agent.commands import run_command
 from squall.agent.containers import Containers, Means, cores
 from squall.agent.dialing import Dialing
 from squall.agent.elsewhere import Elsewhere
@@ -49,7 +48,7 @@ from squall.blobs.read_through import FarBlobs, ReadThroughBlobs
 from squall.context.fresh import fresh_id
 from squall.images.rooted.images import Stores
 from squall.images.rooted.kept import Kept
-from squall.model.errors import ChannelClosed, ConnectionLost, Error, NotFoundError
+from squall.model.errors import ChannelClosed, ConnectionLost, Error
 from squall.model.function import Function
 from squall.model.ids import NODE, NodeId
 from squall.model.jsonable import to_json
@@ -390,40 +389,7 @@ class Agent:
         stream.end({}, json.dumps({"pid": os.getpid(), "launchers": rows}).encode())
 
     async def _exec(self, stream: Stream, head: dict[str, Any], _frame: Frame) -> None:
-        """Runs a command in a container: its ends go up, then its exit status."""
-        local = self._containers.present.get(str(head["container"]))
-        if local is None:
-            raise NotFoundError(f"no container {head['container']!r} runs on this node")
-        how = {
-            "argv": head["argv"],
-            "tty": bool(head.get("tty")),
-            "rows": head.get("rows", 24),
-            "cols": head.get("cols", 80),
-        }
-        how |= {key: head[key] for key in ("env", "cwd") if key in head}
-
-        # A short command has ended before its ends are passed on: what it printed must not be lost to its own end.
-        ended: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
-
-        def tell(ended: asyncio.Future[dict[str, Any]]) -> None:
-            how = ended.result()
-            if stream.live:
-                stream.end({"code": how.get("code"), "signal": how.get("signal")})
-
-        message, fds = await local.launcher.run(local.id, secrets.token_hex(8), how, ended.set_result)
-        if not head.get("apart"):
-            stream.send({"pid": message.get("pid")}, fds=fds)
-            ended.add_done_callback(tell)
-            for fd in fds:
-                os.close(fd)
-            return
-        stream.send({"pid": message.get("pid"), "ends": len(fds)})
-        apart = Apart(stream, fds, tty=how["tty"])
-        try:
-            await ended
-        finally:
-            await apart.finish()
-        tell(ended)
+        await run_command(self._containers.present.get(str(head["container"])), stream, head)
 
     def _spawn(self, work: Any, stream: Stream) -> None:
         async def guarded() -> None:
