@@ -48,12 +48,12 @@ def info(*, as_json: bool, **where: Any) -> None:
     if as_json:
         say_json(told)
         return
-    where = (
+    place = (
         f"{told['app']} in {told['environment']}, version {told['version']}"
         if told["version"]
         else told["app"]
     )
-    say(f"{plain(told['function'])}: a {told['kind']} of {plain(where)}")
+    say(f"{plain(told['function'])}: a {told['kind']} of {plain(place)}")
     rows: list[tuple[str, Any]] = [
         ("state", told["state"]),
         ("containers", told["containers"]),
