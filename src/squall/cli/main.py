@@ -34,6 +34,7 @@ COMMANDS = {
     "dict": ("squall.cli.shared_dict:dict_", "Make Dicts, look into them, clear and delete them."),
     "queue": ("squall.cli.shared_queue:queue", "Make Queues, look into them, clear and delete them."),
     "secret": ("squall.cli.secret:secret", "Make secrets, change, list and delete them."),
+    "volume": ("squall.cli.volume:volume", "Make volumes, look into them, change them, go back."),
     "usage": (
         "squall.cli.usage:usage",
         "Show what functions, apps, tags, calls and days took, and what it costs.",

@@ -43,7 +43,9 @@ async def entries(volumes: Volumes, head: Head, which: int | str | None) -> tupl
             rows.append(_row(tree, entry))
     else:
         rows.append(_row(tree, found))
-    told: Head = {"version": version.number, "is_directory": isinstance(found, Directory)}
+    told: Head = {"version": version.number}
+    if isinstance(found, Directory):
+        told["directory"] = found.path
     if following is not None:
         told["next"] = following
     return told, json.dumps(rows).encode()
