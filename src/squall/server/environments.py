@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from squall.model.deploy import MAIN_ENVIRONMENT, check_name
@@ -17,17 +18,21 @@ from squall.model.shared import SharedKind
 from squall.server.deploys import Deploys
 from squall.server.records import Worker
 from squall.server.sharing import Sharing
+from squall.server.vault import Vault
 from squall.state.deploy_records import EnvironmentRecord
 from squall.state.state_store import StateStore
+from squall.state.volumes.records import VolumeRecord
 
 
 class Environments:
-    """Every environment. Apps, Dicts and Queues of one name are told apart by them."""
+    """Every environment. Apps, and what is kept under a name, are told apart by them. renamed: called after one has another name."""
 
-    def __init__(self, state: StateStore, deploys: Deploys, sharing: Sharing) -> None:
+    def __init__(self, state: StateStore, deploys: Deploys, sharing: Sharing, vault: Vault) -> None:
+        self.renamed: Callable[[str, str], Awaitable[None]]
         self._state = state
         self._deploys = deploys
         self._sharing = sharing
+        self._vault = vault
 
     async def names(self) -> list[str]:
         """Their names."""
@@ -53,7 +58,12 @@ class Environments:
                 for one in await self._sharing.objects(kind)
                 if one.shared.name and one.shared.environment == name
             ]
+        found["secret"] = sorted({one.name for one in self._vault.rows(name)})
+        found["volume"] = [volume.name for volume in await self._volumes(name)]
         return found
+
+    async def _volumes(self, environment: str) -> list[VolumeRecord]:
+        return [one for one, _ in await self._state.volumes() if one.name and one.environment == environment]
 
     async def create(self, name: object) -> str:
         """Makes one. Raises NameInvalid, AlreadyExistsError."""
@@ -64,18 +74,28 @@ class Environments:
         return asked
 
     async def rename(self, name: object, new: object) -> str:
-        """Gives one another name; what is in it stays there. Raises EnvironmentNotFound, NameInvalid, AlreadyExistsError."""
+        """Gives one another name; what is in it stays there.
+
+        Raises EnvironmentNotFound, NameInvalid, AlreadyExistsError, ConflictError where it has secrets: they are sealed for it.
+        """
         old = await self._changeable(name, "name another one")
         asked = check_name("an environment", new)
+        secrets = sorted({one.name for one in self._vault.rows(old)})
+        if secrets:
+            raise ConflictError(
+                f"the environment {old} has secrets, which are sealed for it: {', '.join(secrets)}",
+                remedy=f"delete them, and make them again in {asked}: `squall secret delete {secrets[0]} --env {old}`",
+            )
         if asked == MAIN_ENVIRONMENT or not await self._state.rename_environment(old, asked):
             raise _there_already(asked)
         self._deploys.rename(old, asked)
+        await self.renamed(old, asked)
         return asked
 
     async def delete(self, name: object, *, with_contents: bool) -> str:
         """Forgets one and the history of its apps.
 
-        with_contents: and the Dicts and Queues in it. Raises EnvironmentNotFound, EnvironmentNotEmpty, ConflictError while an
+        with_contents: and all that is kept in it. Raises EnvironmentNotFound, EnvironmentNotEmpty, ConflictError while an
         app is deployed there.
         """
         asked = await self._changeable(name, "stop its apps: `squall app stop APP`")
@@ -88,6 +108,9 @@ class Environments:
         for kind in SharedKind:
             for one in inside[str(kind)]:
                 await self._sharing.delete(kind, one, asked)
+        for volume in await self._volumes(asked):
+            await self._state.drop_volume(volume.id)
+        await self._vault.forget_environment(asked)
         if not await self._state.drop_environment(asked):
             raise _has_apps(asked, "some that are just ending, or something was just made there")
         return asked

@@ -7,7 +7,7 @@ import contextlib
 import logging
 import time
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -127,7 +127,7 @@ class House:
         self.sharing = Sharing(stores.state, later=self.later, spawn=self.spawn)
         self.volumes = Volumes(stores.state, stores.blobs)
         self.ephemeral_volumes = Ephemerals(self.volumes.drop, later=self.later, spawn=self.spawn)
-        self.environments = Environments(stores.state, self.deploys, self.sharing)
+        self.environments = Environments(stores.state, self.deploys, self.sharing, self.vault)
         self.logs = Logs(self)
         self.node_events = NodeEvents(self.calls, self.capacity, self.containers, self.later)
         self.awaited = Awaited(self.node_events.awaits)
@@ -159,7 +159,9 @@ class House:
         self.deploys.spawn, self.deploys.answer = self.spawn, self.answer
         self.deploys.clock, self.deploys.later = self.clock, self.later
         self.schedules.clock, self.schedules.warm = self.clock, self.capacity.expect
+        self.schedules.admit = self.budgets.admit_durable
         self.deploys.served = self.schedules.changed
+        self.environments.renamed = self._environment_renamed
         self.capacity.placed_on = self._make_ready_on
         self.capacity.returning_s = self._returning_s
         self.apps.added = self._on_function
@@ -178,6 +180,13 @@ class House:
         self.apps.secrets, self.apps.see_secrets = self.vault.take, self._see_secrets
         self.apps.stopped = self._forget_secrets
         self.vault.changed = self._secrets_changed
+
+    async def _environment_renamed(self, old: str, new: str) -> None:
+        for record in self.calls.functions.values():
+            if record.labels.environment == old:
+                record.labels = replace(record.labels, environment=new)
+        self.schedules.reread()
+        await self.budgets.load()
 
     def end_all(self) -> None:
         """The server shall go, and what runs here with it."""

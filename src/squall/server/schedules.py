@@ -8,7 +8,7 @@ import json
 import logging
 import os
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -93,7 +93,7 @@ class Schedules:
     """
 
     def __init__(self, state: StateStore, durable: Durable, addressing: Addressing) -> None:
-        self.admit: Callable[[FunctionRecord], None] = lambda _function: None
+        self.admit: Callable[[FunctionRecord, CallId], Awaitable[None]] = _admitted
         self.warm: Callable[[FunctionRecord, float], None] = lambda _function, _until_s: None
         self.wall: Callable[[], float] = time.time
         self.clock: Callable[[], float] = time.monotonic
@@ -109,6 +109,12 @@ class Schedules:
         """Another version serves, or none."""
         self._stale = True
         self._woken.set()
+
+    def reread(self) -> None:
+        """An environment has another name: what is on record is read again."""
+        self._known.clear()
+        self._loaded = False
+        self.changed()
 
     async def run(self) -> None:
         """Calls what is due, for ever. Waits for the next instant, and looks at the clock every LOOK_S on the way there."""
@@ -295,7 +301,7 @@ class Schedules:
         return None
 
     async def _submit_to(self, function: FunctionRecord, call: CallId) -> None:
-        self.admit(function)
+        await self.admit(function, call)
         record = CallRecord(call, function.function.id, Verb.SPAWN, created_s=self.clock())
         frame = Frame(Kind.DATA, payload=NO_ARGUMENTS)
         function.entering += 1
@@ -390,3 +396,7 @@ def _last(ticks: Iterable[TickRecord]) -> CallId | None:
     """The call that was made last."""
     called = [tick for tick in ticks if tick.state is TickState.CALLED]
     return max(called, key=lambda tick: tick.taken_s).call if called else None
+
+
+async def _admitted(_function: FunctionRecord, _call: CallId) -> None:
+    """There are no budgets."""

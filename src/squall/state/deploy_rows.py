@@ -14,8 +14,10 @@ _COLUMNS: Final = (
     "app, environment, name, number, state, created_s, ended_s, strategy, tag, who, copy_of, why, functions"
 )
 # Tables with a column `environment`, besides that of versions: what is kept there by its name.
-_KEPT: Final = ("shared_objects",)
-_IN_ENVIRONMENTS: Final = ("versions", *_KEPT)
+_KEPT: Final = ("shared_objects", "secrets", "volumes")
+_ABOUT: Final = ("schedules", "ticks", "budgets")
+"""What is said of an environment, and goes with it."""
+_IN_ENVIRONMENTS: Final = ("versions", *_ABOUT, *_KEPT)
 _OPEN: Final = tuple(str(state) for state in VersionState if state.open)
 
 
@@ -117,6 +119,9 @@ def put_environment_name(db: Connection, name: str, new: str) -> bool:
     taken = db.execute("SELECT 1 FROM environments WHERE name = ?", (new,)).fetchone()
     if taken or db.execute("UPDATE environments SET name = ? WHERE name = ?", (new, name)).rowcount != 1:
         return False
+    for table in _ABOUT:
+        # Of one that had the new name before.
+        db.execute(f"DELETE FROM {table} WHERE environment = ?", (new,))  # noqa: S608 - our own names
     for table in _IN_ENVIRONMENTS:
         db.execute(f"UPDATE {table} SET environment = ? WHERE environment = ?", (new, name))  # noqa: S608 - our own names
     return True
@@ -137,7 +142,8 @@ def drop_environment(db: Connection, name: str) -> bool:
         ).fetchone()[0]
     if busy or db.execute("DELETE FROM environments WHERE name = ?", (name,)).rowcount != 1:
         return False
-    db.execute("DELETE FROM versions WHERE environment = ?", (name,))
+    for table in ("versions", *_ABOUT):
+        db.execute(f"DELETE FROM {table} WHERE environment = ?", (name,))  # noqa: S608 - our own names
     return True
 
 

@@ -198,6 +198,7 @@ class MemoryDeploys:
         self._environments[new] = replace(self._environments.pop(name), name=new)
         for one in [one for one in self._versions.values() if one.environment == name]:
             self._versions[one.app] = replace(one, environment=new)
+        self._forget_about(new)  # of one that had this name before
         self._move_kept(name, new)
         return True
 
@@ -209,6 +210,7 @@ class MemoryDeploys:
         del self._environments[name]
         for one in inside:
             del self._versions[one.app]
+        self._forget_about(name)
         return True
 
     def _open(self) -> None:
@@ -217,6 +219,10 @@ class MemoryDeploys:
 
     def _move_kept(self, name: str, new: str) -> None:
         """Has what is kept in one environment be in another; see `MemoryState`."""
+        raise NotImplementedError
+
+    def _forget_about(self, environment: str) -> None:
+        """Forgets the schedules and budgets of one that is not there; see `MemoryState`."""
         raise NotImplementedError
 
     def _keeps(self, environment: str) -> bool:

@@ -406,9 +406,16 @@ class MemoryState(MemoryUsage, MemoryDeploys, MemorySchedules, MemorySecrets, Me
 
     def _move_kept(self, name: str, new: str) -> None:
         self.move_shared(name, new)
+        self.move_volumes(name, new)
+        self.move_schedules(name, new)
+        self.move_budgets(name, new)
+
+    def _forget_about(self, environment: str) -> None:
+        self.forget_schedules(environment)
+        self.forget_budgets(environment)
 
     def _keeps(self, environment: str) -> bool:
-        return self.shares(environment)
+        return self.shares(environment) or self.has_volumes(environment) or self.has_secrets(environment)
 
     def _open(self) -> None:
         if self._closed:

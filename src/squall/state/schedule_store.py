@@ -79,6 +79,26 @@ class MemorySchedules:
         self._schedules: dict[ScheduleKey, ScheduleRecord] = {}
         self._ticks: dict[ScheduleKey, dict[float, TickRecord]] = {}
 
+    def forget_schedules(self, environment: str) -> None:
+        """Forgets all of an environment."""
+        for kept in (self._schedules, self._ticks):
+            for key in [key for key in kept if key.deployed.environment == environment]:
+                del kept[key]
+
+    def move_schedules(self, name: str, new: str) -> None:
+        """Has what is in one environment be in another."""
+        moved = {
+            key: replace(key, deployed=replace(key.deployed, environment=new))
+            for key in (*self._schedules, *self._ticks)
+            if key.deployed.environment == name
+        }
+        for old, key in moved.items():
+            if old in self._schedules:
+                self._schedules[key] = replace(self._schedules.pop(old), key=key)
+            if old in self._ticks:
+                ticks = self._ticks.pop(old)
+                self._ticks[key] = {at_s: replace(tick, key=key) for at_s, tick in ticks.items()}
+
     async def record_schedule(self, schedule: ScheduleRecord) -> None:
         self._open()
         self._schedules[schedule.key] = schedule

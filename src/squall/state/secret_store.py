@@ -73,6 +73,10 @@ class MemorySecrets:
         super().__init__()
         self._secrets: dict[SecretId, SecretRecord] = {}
 
+    def has_secrets(self, environment: str) -> bool:
+        """Whether one has a name there."""
+        return any(one.name and one.environment == environment for one in self._secrets.values())
+
     async def record_secret(self, secret: SecretRecord, *, keep: int) -> bool:
         self._open()
         same = [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Protocol
 
 from squall.model.budget import Budget
@@ -104,6 +105,18 @@ class MemoryUsage:
         self._open()
         asked = set(containers)
         return tuple(one for _, one in sorted(self._busy.items()) if one.container in asked)
+
+    def forget_budgets(self, environment: str) -> None:
+        """Forgets all of an environment."""
+        for key in [key for key, one in self._budgets.items() if one.scope.environment == environment]:
+            del self._budgets[key]
+
+    def move_budgets(self, name: str, new: str) -> None:
+        """Has what is in one environment be in another."""
+        for one in [one for one in self._budgets.values() if one.scope.environment == name]:
+            del self._budgets[one.key]
+            moved = replace(one, scope=replace(one.scope, environment=new))
+            self._budgets[moved.key] = moved
 
     async def record_budget(self, budget: Budget) -> None:
         self._open()

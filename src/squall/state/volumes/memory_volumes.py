@@ -18,6 +18,16 @@ class MemoryVolumes:
         self._volume_versions: dict[VolumeId, dict[int, VolumeVersion]] = {}
         self._volume_labels: dict[VolumeId, dict[str, int]] = {}
 
+    def move_volumes(self, name: str, new: str) -> None:
+        """Has what is in one environment be in another."""
+        for one in list(self._volumes.values()):
+            if one.environment == name:
+                self._volumes[one.id] = replace(one, environment=new)
+
+    def has_volumes(self, environment: str) -> bool:
+        """Whether one has a name there."""
+        return any(one.name and one.environment == environment for one in self._volumes.values())
+
     async def open_volume(
         self, wanted: VolumeRecord, first: VolumeVersion, *, most: int
     ) -> VolumeRecord | None:

@@ -7,10 +7,12 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Final
 
-from squall.model.deploy import VersionState
-from squall.model.ids import AppId, SharedId
+from squall.model.budget import Budget, Period, Scope, Unit
+from squall.model.deploy import DeployedName, VersionState
+from squall.model.ids import AppId, CallId, SharedId
 from squall.model.shared import SharedKind
 from squall.state.deploy_records import MOST_VERSIONS, EnvironmentRecord, VersionRecord
+from squall.state.schedule_records import ScheduleKey, ScheduleRecord, TickRecord
 from squall.state.sharing.records import SharedRecord
 from squall.state.state_store import StateStore
 
@@ -107,6 +109,16 @@ async def an_environment_with_another_name_has_what_it_had(store: StateStore) ->
         id=SharedId("di-1"), kind=SharedKind.DICT, name="kept", environment="staging", created_s=1.0
     )
     await store.open_shared(kept, most=10)
+    budget = Budget(
+        scope=Scope(environment="staging"), period=Period.DAY, unit=Unit.SECONDS, amount=5.0, set_s=1.0
+    )
+    await store.record_budget(budget)
+    of_before = replace(budget, scope=Scope(environment="test"), amount=7.0)
+    await store.record_budget(of_before)
+    key = ScheduleKey(DeployedName("staging", "app"), "nightly")
+    schedule = ScheduleRecord(key=key, rule="{}", salt="s", anchor_s=1.0, seen_s=1.0)
+    await store.record_schedule(schedule)
+    await store.record_ticks(schedule, [TickRecord(key=key, at_s=2.0, call=CallId("fc-1"), taken_s=2.0)])
     assert not await store.rename_environment("staging", "dev")
     assert not await store.rename_environment("none", "more")
     assert await store.rename_environment("staging", "test")
@@ -114,6 +126,10 @@ async def an_environment_with_another_name_has_what_it_had(store: StateStore) ->
     assert [one.environment for one in await store.versions()] == ["test"]
     assert await store.shared(SharedKind.DICT, "staging", "kept") is None
     assert await store.shared(SharedKind.DICT, "test", "kept") == replace(kept, environment="test")
+    assert await store.budgets() == (replace(budget, scope=Scope(environment="test")),)
+    moved = replace(key, deployed=DeployedName("test", "app"))
+    assert [one.key for one in await store.schedules()] == [moved]
+    assert [(one.key, one.at_s) for one in await store.ticks()] == [(moved, 2.0)]
 
 
 async def an_environment_in_which_something_is_kept_stays(store: StateStore) -> None:
