@@ -148,6 +148,12 @@ def logs(terminal: Terminal, app: str = "keeper") -> str:
     return said.out + said.err
 
 
+def template_of(terminal: Terminal, function: str) -> str:
+    """How the template of a function stands."""
+    found = json.loads(terminal.squall("status", "--json").out)["launchers"]
+    return next((row["template"] for row in found if (row["function"] or "").endswith(f"/{function}")), "")
+
+
 def test_containers_have_the_variables_and_output_has_no_value_of_them(terminal: Terminal) -> None:
     found = ask(terminal, "tell")
     assert found == {"PASSWORD": len(NAMED), "TOKEN": len(BROUGHT), "PLAIN": len("plain")}
@@ -300,6 +306,38 @@ def test_a_hook_for_templates_that_reads_a_secret_runs_in_each_container(termina
     assert said.status == 0, said
     assert said.out.split() == [str(len(NAMED))] * 2
     assert "the code reads the secret PASSWORD while it is imported, or in a hook with snap=True" in said.err
+
+
+LATER = """
+import os
+
+import squall
+
+app = squall.App("later", secrets=[squall.Secret.from_name("growing")])
+EXTRA = os.environ.get("EXTRA", "none")
+
+
+@app.function(single_use_containers=True)
+def grows():
+    return EXTRA, os.environ.get("EXTRA", "none")
+"""
+
+
+def test_a_variable_that_a_secret_gets_later_is_looked_for_in_code_that_has_a_template(
+    terminal: Terminal,
+) -> None:
+    assert typed(terminal, "create", "growing", "A", lines="canary-first\n").status == 0
+    said = terminal.squall("deploy", str(terminal.write(LATER, "later.py")), within_s=60)
+    assert said.status == 0, said
+    told = "[squall.Function.from_name('later', 'grows').remote() for _ in range(4)]"
+    assert ask(terminal, "other", told) == [["none", "none"]] * 4
+    wait_until(lambda: template_of(terminal, "grows") == "ready", within_s=30)
+    assert typed(terminal, "update", "growing", "EXTRA", lines="canary-extra\n").status == 0
+    found = ask(terminal, "other", told)
+    assert found[-1] == ["canary-extra"] * 2, found
+    assert ["none", "canary-extra"] not in found, found
+    assert "the code reads the secret EXTRA while it is imported" in logs(terminal, "later")
+    assert terminal.squall("app", "stop", "later").status == 0
 
 
 def test_what_is_missing_is_said_before_anything_is_built(terminal: Terminal) -> None:

@@ -10,6 +10,7 @@ import click
 
 from squall.cli.asking import any_client
 from squall.cli.screen import age, plain, say, say_json, say_table
+from squall.model.deploy import check_name
 from squall.model.errors import InvalidError, SecretValueGiven, UsageError
 from squall.model.secret import MOST_BYTES, check_variable, check_variables
 from squall.sdk.blocking import run_blocking
@@ -122,7 +123,9 @@ def rotate_key(*, as_json: bool) -> None:
     Values and versions stay as they are. Broken off, it goes on when the server starts.
     """
     any_client()
-    told = json.loads(bytes(run_blocking(ask("secret.rotate", {})).payload))
+    # Which key it is that goes, so that asked again, as an answer was lost, it is changed once.
+    now = json.loads(bytes(run_blocking(ask("secret.rotate", {})).payload))
+    told = json.loads(bytes(run_blocking(ask("secret.rotate", {"after": now["key"]})).payload))
     if as_json:
         say_json(told)
         return
@@ -130,7 +133,8 @@ def rotate_key(*, as_json: bool) -> None:
 
 
 def _values(name: str, variables: tuple[str, ...], file: str | None) -> dict[str, str]:
-    """What was asked for, read or typed. Raises SecretValueGiven, UsageError, InvalidError."""
+    """What was asked for, read or typed. Raises NameInvalid, SecretValueGiven, UsageError, InvalidError."""
+    check_name("a secret", name)
     for variable in variables:
         if "=" in variable:
             named = variable.partition("=")[0]

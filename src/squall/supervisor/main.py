@@ -78,8 +78,9 @@ def _settle() -> None:
         os.setsid()
     os.chdir("/")
     os.umask(0o077)
-    # A dump of the server, or of a container, would hold values of secrets. Whoever wants one may raise it again.
-    resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
+    # A dump of the server would hold values of secrets. One byte, not none: at none, a host that pipes dumps to a program does so.
+    most = resource.getrlimit(resource.RLIMIT_CORE)[1]
+    resource.setrlimit(resource.RLIMIT_CORE, (1 if most else 0, most))
     os.closerange(3, os.sysconf("SC_OPEN_MAX"))
 
 

@@ -231,7 +231,7 @@ def test_a_change_of_the_master_key_that_was_broken_off_goes_on(tmp_path: Path, 
         before = {row.master for row in await state.secrets()}
         state.breaks = True
         with pytest.raises(Stopped):
-            await one.rotate()
+            await one.rotate(one.master_key)
         state.breaks = False
         again = await vault(state, tmp_path)
         assert len(MasterKeys(tmp_path / "master")._read()) == 1
@@ -240,8 +240,10 @@ def test_a_change_of_the_master_key_that_was_broken_off_goes_on(tmp_path: Path, 
         assert before.isdisjoint(row.master for row in rows)
         uses = (DB, SecretUse(key="1"))
         assert again.values_for(function(*uses)) == {"A": "value-one", "B": "value-two"}
-        told = await again.rotate()
-        assert told["rewrapped"] == 2
+        old = again.master_key
+        for moved in (2, 0):
+            told = await again.rotate(old)
+            assert told == {"rewrapped": moved, "key": again.master_key}
         assert again.values_for(function(*uses)) == {"A": "value-one", "B": "value-two"}
 
     run(work)
@@ -256,7 +258,7 @@ def test_without_the_key_file_nothing_opens_and_no_other_is_made(tmp_path: Path)
         one = await vault(state, tmp_path)
         for doing in (
             lambda: one.put(PLACE, {"A": "x"}, how="replace", version=fresh()),
-            one.rotate,
+            lambda: one.rotate(""),
         ):
             with pytest.raises(MasterKeyUnusable, match="there is no master key"):
                 await doing()
