@@ -28,6 +28,7 @@ from squall.agent.sandboxes import BuildSandboxes
 from squall.agent.start_clock import StartClock
 from squall.agent.template_record import TemplateRecord
 from squall.agent.templates import Templates
+from squall.agent.volumes import Volumes
 from squall.context.fresh import fresh_id
 from squall.model.container import ContainerEnd, WantedContainer
 from squall.model.errors import ConnectionLost, ContainerStartError, Error, FrameError
@@ -37,6 +38,7 @@ from squall.model.ids import CONTAINER, ContainerId
 from squall.model.jsonable import from_json, to_json
 from squall.scheduling.node_diff import Start, Stop, plan_node
 from squall.settings.options import Options
+from squall.wire.rights import close_all
 from squall.wire.socket_channel import SocketChannel
 
 _log = logging.getLogger("squall.agent")
@@ -67,6 +69,7 @@ class Means:
     templates: Templates
     record: TemplateRecord
     network: Network
+    volumes: Volumes
 
 
 class Containers:
@@ -90,6 +93,7 @@ class Containers:
         self._builds = means.builds
         self._templates = means.templates
         self._network = means.network
+        self._volumes = means.volumes
         self._options = options
         self._wanted: frozenset[str] = frozenset()
         self._ended: set[str] = set()
@@ -176,12 +180,14 @@ class Containers:
     async def adopt(self, links: list[LauncherLink]) -> None:
         """Takes over the containers that an earlier agent left running."""
         alive: set[str] = set()
+        all_known = True
         # Those whose function the server does not know any more go as it says what it wants.
         self.foresee(links)
         for link in links:
             try:
                 listed = await link.listed()
             except Error:
+                all_known = False
                 continue
             faults.point(_LISTED)
             self._network.adopt(link.name, listed["addresses"])
@@ -199,6 +205,8 @@ class Containers:
                 faults.point(_ATTACHED)
                 self._add(link, {**row, **message}, fds)
         self.gpus.keep_only(alive)
+        present = {name: local.launcher for name, local in self.present.items()}
+        await self._volumes.adopt(present, alive=alive, all_known=all_known)
 
     @property
     def known(self) -> frozenset[str]:
@@ -251,8 +259,7 @@ class Containers:
                 self._report_end(container, ContainerEnd(cause="signal", signal=9))
             else:
                 self._ended.add(container)
-                self._network.release(container)
-                self.gpus.give_back(container)
+                self._let_go(container)
                 self.tell(
                     {"t": "event", "event": "refused", "container": container, "error": error.to_wire()}
                 )
@@ -283,6 +290,7 @@ class Containers:
                 raise ConnectionLost(
                     f"the launcher that was starting {container} was killed, and its agent too"
                 )
+            spec = await self._volumes.made_ready(container, function, spec)
             spec = await self._network.join(spec, blocked=function.block_network)
             spec = self.gpus.equip(container, spec, prepared.python.executable)
             clock.enter("template")
@@ -296,6 +304,12 @@ class Containers:
         except asyncio.CancelledError:
             link.tell("kill", container=container)
             raise
+        try:
+            await self._volumes.mount(link, container, spec.level)
+        except BaseException:
+            link.tell("kill", container=container)
+            close_all(fds)
+            raise
         message |= {"why": self._templates.words(link, message["rung"])} | waited_ms
         self._network.started(container, message["address"])
         return link, message, fds
@@ -306,6 +320,7 @@ class Containers:
         link = await self._pools.launcher(function.id, self.ahead.family_of(function))
         nobody = WantedContainer(id=ContainerId(fresh_id(CONTAINER)), function=function)
         spec = self._images.spec_for(nobody, prepared, uid_base=uid_base(link.uid_slot))
+        spec = await self._volumes.placed(function, spec)
         spec = await self._network.join(spec, blocked=function.block_network)
         # Its sandboxes are each given an address of their own.
         self._network.release(nobody.id)
@@ -421,12 +436,17 @@ class Containers:
         self.send_logs({"t": "logs", "container": "template", "function": function, "L": [row]}, [data])
 
     def _report_end(self, container: str, end: ContainerEnd) -> None:
-        self.gpus.give_back(container)
         self._ended.add(container)
-        self._network.release(container)
+        self._let_go(container)
         event = {"t": "event", "event": "ended", "container": container, "end": to_json(end)}
         self.unreported[container] = event
         self.tell(event)
+
+    def _let_go(self, container: str) -> None:
+        """It has ended, or never began: what it had is others' again."""
+        self.gpus.give_back(container)
+        self._network.release(container)
+        self._volumes.ended(container)
 
     def _tidy(self, link: LauncherLink) -> None:
         """A launcher whose function is not wanted any more goes with its last container."""

@@ -19,7 +19,13 @@ ANSWER_S = 30.0
 """How long a launcher may take to answer: starting a container is a matter of milliseconds."""
 PACKET = 64 * 1024
 _MOST_FDS = 8
-_ANSWERS = {"started": "start", "attached": "attach", "execed": "exec", "containers": "list"}
+_ANSWERS = {
+    "started": "start",
+    "attached": "attach",
+    "execed": "exec",
+    "containers": "list",
+    "mounted": "volumes",
+}
 _log = logging.getLogger("squall.agent")
 
 Message = dict[str, Any]
@@ -72,6 +78,10 @@ class LauncherLink:
     async def attach(self, container: str) -> tuple[Message, tuple[int, ...]]:
         """Takes over a container that an earlier agent left; answers like `start`."""
         return await self._ask("attach", container, {})
+
+    async def mount(self, container: str, volumes: list[Message], *, again: bool) -> None:
+        """Has volumes shown in a container, in the place of those that it has if `again`. Raises the launcher's refusal."""
+        await self._ask("volumes", container, {"volumes": volumes, "again": again})
 
     async def listed(self) -> Message:
         """What the launcher has: containers, and the addresses of sandboxes that are no container's yet."""
@@ -195,12 +205,12 @@ class LauncherLink:
             waits.set_result((message, fds))
             return
         if kind == "refused":
-            for name in ("start", "attach", "exec"):
+            for name in ("volumes",) if message.get("asked") == "volumes" else ("start", "attach", "exec"):
                 answer = self._answers.get((name, container + message.get("exec", "")))
                 if answer is not None and not answer.done():
                     answer.set_exception(
                         Error.from_wire(
-                            {k: v for k, v in message.items() if k not in ("t", "container", "exec")}
+                            {k: v for k, v in message.items() if k not in ("t", "container", "exec", "asked")}
                         )
                     )
                     break

@@ -39,6 +39,7 @@ from squall.agent.sandboxes import BuildSandboxes
 from squall.agent.template_record import TemplateRecord
 from squall.agent.templates import Templates
 from squall.agent.tidying import Tidying
+from squall.agent.volumes import open_volumes
 from squall.blobs.checkout import Checkouts
 from squall.blobs.directory_renderer import DirectoryRenderer
 from squall.blobs.disk_blobs import DiskBlobs
@@ -146,6 +147,7 @@ class Agent:
         joined = self._dialing.joined is not None
         stores, disk = await _open_stores(self._paths, host, far if joined else None)
         self._elsewhere = Elsewhere(Kept(self._paths.images), disk, far, lambda: self._session)
+        self._volumes = await open_volumes(self._paths, host, stores, lambda: self._session)
         self._furnish(host, gpus, stores)
         tidying = Tidying(self._paths)
         self._containers.lost = tidying.soon
@@ -156,7 +158,7 @@ class Agent:
             await self._network.ready()
         await self._containers.adopt(adopted)
         tidying.soon()
-        lasting = [self._evict(stores), self._containers.measure()]
+        lasting = [self._evict(stores), self._containers.measure(), self._volumes.run()]
         if joined:
             # On the server's own machine the server looks after the store.
             collecting = NodeCollecting(disk, self._paths, self._options.blobs_grace_s, self._needed)
@@ -199,6 +201,7 @@ class Agent:
             templates=self._templates,
             record=TemplateRecord(self._paths.template_record),
             network=self._network,
+            volumes=self._volumes,
         )
         self._containers = Containers(means, self._options)
         shells = ImageShells(self._images, builds, self._paths)
@@ -212,14 +215,16 @@ class Agent:
         """Keeps the directories of images and sources within their bounds, for as long as the agent lives."""
         # No server was met yet: all that runs was taken over.
         self._adopted = frozenset(self._containers.present)
-        checkouts = {"rendered": stores.rendered, "trees": stores.trees}
+        checkouts = {"rendered": stores.rendered, "trees": stores.trees, "heads": self._volumes.checkouts}
         await Evicting(checkouts, int(self._options.layers_keep_bytes), self._needed).run()
 
     def _needed(self) -> Needed | None:
         """The directories that must stay; unknown as long as a container runs that an earlier agent has started."""
         if self._adopted & self._containers.present.keys():
             return None
-        names = self._images.keep_only(self._containers.functions())
+        functions = self._containers.functions()
+        self._volumes.keep_only(functions)
+        names = self._images.keep_only(functions) | self._volumes.needed
         return Needed(names=names, since_s=self._images.leases.oldest_s())
 
     def _end_all(self) -> None:
@@ -328,6 +333,8 @@ class Agent:
             self._elsewhere.give_record(stream, head, frame)
         elif head.get("t") == "blob.get":
             self._spawn(self._elsewhere.give_blob(stream, head), stream)
+        elif head.get("t") == "volumes":
+            self._spawn(self._volumes.obey(stream, head), stream)
         elif self._image_service.knows(head.get("t")):
             self._image_service.open(stream, head, frame)
         elif handler is None:

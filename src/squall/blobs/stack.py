@@ -22,7 +22,7 @@ def stack(lower: Manifest, upper: Manifest) -> Manifest:
     _check_whole(lower)
     left = tuple(_left_of(lower, upper))
     shown = (_without_marks(entry) for entry in upper.entries if not isinstance(entry, Whiteout))
-    return Manifest(tuple(sorted((*_renamed(lower, left), *shown), key=key)))
+    return Manifest(tuple(sorted((*renamed(lower, left), *shown), key=key)))
 
 
 def flattened(layers: Sequence[Manifest]) -> Manifest:
@@ -52,6 +52,20 @@ def diff(before: Manifest, after: Manifest) -> Manifest:
     return Manifest(tuple(sorted(entries, key=key)))
 
 
+def renamed(lower: Manifest, left: tuple[Entry, ...]) -> Iterator[Entry]:
+    """What is left of a directory, with another first name for those that lost theirs: the next in order."""
+    named = {entry.path: entry for entry in lower.entries if isinstance(entry, Inode)}
+    firsts = {entry.path: entry.path for entry in left if isinstance(entry, Inode)}
+    for entry in left:
+        if not isinstance(entry, Hardlink):
+            yield entry
+        elif entry.first in firsts:
+            yield replace(entry, first=firsts[entry.first])
+        else:
+            firsts[entry.first] = entry.path
+            yield replace(named[entry.first], path=entry.path)
+
+
 def _left_of(lower: Manifest, upper: Manifest) -> Iterator[Entry]:
     """What the layer leaves of the directory. Whatever lies in a directory follows it at once."""
     over = _by_path(upper)
@@ -65,20 +79,6 @@ def _left_of(lower: Manifest, upper: Manifest) -> Iterator[Entry]:
             yield entry
         elif hides(covering) or not isinstance(covering, Directory):
             hidden = names
-
-
-def _renamed(lower: Manifest, left: tuple[Entry, ...]) -> Iterator[Entry]:
-    """What is left, with another first name for those that lost theirs: the next in order."""
-    named = {entry.path: entry for entry in lower.entries if isinstance(entry, Inode)}
-    firsts = {entry.path: entry.path for entry in left if isinstance(entry, Inode)}
-    for entry in left:
-        if not isinstance(entry, Hardlink):
-            yield entry
-        elif entry.first in firsts:
-            yield replace(entry, first=firsts[entry.first])
-        else:
-            firsts[entry.first] = entry.path
-            yield replace(named[entry.first], path=entry.path)
 
 
 def _changed(old: dict[str, Entry], after: Manifest) -> set[str]:

@@ -128,13 +128,20 @@ class Walk:
         """The directory of this descriptor, which is closed, and all in it."""
         try:
             xattrs = self._xattrs(fd, path)
-            opaque = self._how.notes is not None and xattrs.get(self._how.notes.opaque) == OPAQUE
+            opaque = self._is_opaque(path, xattrs)
             attributes = self._attributes(os.fstat(fd), xattrs, path)
             yield Directory(path=path, attributes=attributes, opaque=opaque)
-            for name in sorted(map(os.fsencode, os.listdir(fd))):
-                yield from self._within(fd, name, path)
+            yield from self._inside(fd, path)
         finally:
             os.close(fd)
+
+    def _is_opaque(self, _path: str, xattrs: dict[str, bytes]) -> bool:
+        return self._how.notes is not None and xattrs.get(self._how.notes.opaque) == OPAQUE
+
+    def _inside(self, fd: int, path: str) -> Iterator[Found]:
+        """All that the directory of this path holds, in its order."""
+        for name in sorted(map(os.fsencode, os.listdir(fd))):
+            yield from self._within(fd, name, path)
 
     def _within(self, fd: int, name: bytes, above: str) -> Iterator[Found]:
         path = name.decode("utf-8", "surrogateescape")

@@ -35,12 +35,16 @@ class Link(Protocol):
 
 @dataclass(slots=True)
 class Container:
-    """What holds for the whole container. link: None in a template, which is none yet and speaks to nobody."""
+    """What holds for the whole container. link: None in a template, which is none yet and speaks to nobody.
+
+    volumes: the path and the id of each volume that it has, and whether it may write there.
+    """
 
     id: str
     function: str
     app: str
     link: Link | None
+    volumes: tuple[tuple[str, str, bool], ...] = ()
 
 
 class NotInTemplateError(BaseException):

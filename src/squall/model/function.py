@@ -9,6 +9,7 @@ from squall.model.gpu import Gpus
 from squall.model.ids import AppId, FunctionId
 from squall.model.parameters import Parameter
 from squall.model.resources import DEFAULT_CPU_MILLI, DEFAULT_MEMORY_MIB, Limits, Resources
+from squall.model.volume import VolumeMount, check_mounts
 
 MAX_TIMEOUT_S = 86_400.0
 MOST_INPUTS = 1000
@@ -108,6 +109,7 @@ class Function:
     containers can be had, None for all of them.
     max_batch: how many inputs are joined into one call of it at most, 0 for none; batch_wait_s: how long the first of them waits for
     others.
+    volumes: what of volumes its containers have, by their paths.
     start_path: the only way in which its containers may start, for tests and diagnosis; "" for the best there is.
     """
 
@@ -139,12 +141,14 @@ class Function:
     target_inputs: int | None = None
     max_batch: int = 0
     batch_wait_s: float = 0.0
+    volumes: tuple[VolumeMount, ...] = ()
 
     def __post_init__(self) -> None:
         if self.level not in LEVELS:
             raise ValueError(f"level is one of {', '.join(map(repr, LEVELS))}, not {self.level!r}")
         if self.on_lost not in ON_LOST:
             raise ValueError(f"on_lost is one of {', '.join(map(repr, ON_LOST))}, not {self.on_lost!r}")
+        check_mounts(self.volumes)
         if not 1 <= self.max_inputs <= MOST_INPUTS:
             raise ValueError(f"max_inputs is between 1 and {MOST_INPUTS}, not {self.max_inputs}")
         if self.target_inputs is not None and not 1 <= self.target_inputs <= self.max_inputs:

@@ -13,11 +13,16 @@ NamingId = NewType("NamingId", str)
 TokenId = NewType("TokenId", str)
 SharedId = NewType("SharedId", str)
 LaneId = NewType("LaneId", str)
+VolumeId = NewType("VolumeId", str)
+CommitId = NewType("CommitId", str)
 
 APP, FUNCTION, CALL, CONTAINER, NODE, BUILD, NAMING, TOKEN = "ap", "fu", "fc", "co", "no", "bu", "na", "to"
 DICT, QUEUE, LANE = "di", "qu", "la"
+VOLUME, COMMIT = "vo", "cm"
 _HEX = frozenset("0123456789abcdef")
-_PREFIXES = frozenset({APP, FUNCTION, CALL, CONTAINER, NODE, BUILD, NAMING, TOKEN, DICT, QUEUE, LANE})
+_PREFIXES = frozenset(
+    {APP, FUNCTION, CALL, CONTAINER, NODE, BUILD, NAMING, TOKEN, DICT, QUEUE, LANE, VOLUME, COMMIT}
+)
 
 
 def make_id(prefix: str, *, now_ms: int, randomness: bytes) -> str:

@@ -19,7 +19,7 @@ MARK: Final = "~"
 _SIGN: Final = "?"
 # Of these, what is not changed stays; of the others, a change takes the place of all.
 _PARTS: Final = frozenset({"asks", "limits", "scaling", "env"})
-_WHOLE: Final = frozenset({"gpu", "retries", "timeout_s"})
+_WHOLE: Final = frozenset({"gpu", "retries", "timeout_s", "volumes"})
 
 Changes = Mapping[str, Any]
 """Fields of a function that differ, in their JSON form."""

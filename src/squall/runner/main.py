@@ -66,7 +66,11 @@ class _Container:
         head, frame = self._given.get()
         function = from_json(Function, head["function"])
         here = current.Container(
-            id=str(head["container"]), function=function.id, app=function.app, link=self._link
+            id=str(head["container"]),
+            function=function.id,
+            app=function.app,
+            link=self._link,
+            volumes=tuple((one.path, one.volume, not one.read_only) for one in function.volumes),
         )
         current.enter_container(here)
         os.environ.update({str(key): str(value) for key, value in head.get("env", {}).items()})

@@ -193,6 +193,8 @@ class Container:
 
     def joined(self, refused: str) -> None:
         """A carrier has joined its network to the host's, or says why it could not."""
+        if not self.is_live:
+            return
         self._awaits_network = False
         self._mark("network")
         if refused:

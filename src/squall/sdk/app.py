@@ -44,7 +44,7 @@ class App:
     """Functions that are run together, and what they have in common.
 
     name: how it is listed; without one, that of the directory. image, include_source: what its functions have unless they
-    say otherwise (this machine's image; the source ships). tags: words about it that are shown where it is listed, once it is
+    say otherwise (this machine's image; the source ships). volumes: what all its functions mount, by the paths. tags: words about it that are shown where it is listed, once it is
     deployed. deploy(...): has it stay; see `squall.sdk.deploy.Deploy`. version: the number under which it was deployed or found.
     """
 
@@ -53,6 +53,7 @@ class App:
         name: str | None = None,
         *,
         image: Image | None = None,
+        volumes: Mapping[str, Any] | None = None,
         tags: Mapping[str, str] | None = None,
         include_source: bool = True,
     ) -> None:
@@ -61,6 +62,7 @@ class App:
         self.version: int | None = None
         self.deploy: Deploy[App] = Deploy(self)
         self.image = image
+        self.volumes = dict(volumes or {})
         self.include_source = include_source
         # A `Function` or a `Cls` each.
         self.functions: dict[str, Any] = {}
@@ -84,6 +86,7 @@ class App:
         gpu: str | Sequence[str] | None = None,
         ephemeral_disk: int | None = None,
         env: Mapping[str, str] | None = None,
+        volumes: Mapping[str, Any] | None = None,
         timeout: float | None = None,
         startup_timeout: float | None = None,
         retries: int | Retries | None = None,
@@ -108,6 +111,7 @@ class App:
         gpu: whole devices of its own: "H100", "A100:2", "any", or a list of which the first that is free is taken (none).
         ephemeral_disk: MiB that a container may write (no limit).
         env: plain environment variables.
+        volumes: `squall.Volume`s by the paths at which they are mounted, beside those of the app ({}).
         timeout: seconds that an attempt may take, 1 to 86400 (300).
         startup_timeout: seconds that importing its code may take (as timeout, at least 60).
         retries: how often an input that raised is tried again, 0 to 10, or a `squall.Retries` (0). Not for generators.
@@ -125,6 +129,7 @@ class App:
         options = {key: value for key, value in locals().items() if key not in ("self", "later")}
         _refuse_later(later)
         options["image"] = image if image is not None else self.image
+        options["volumes"] = {**self.volumes, **(volumes or {})}
 
         def decorate(raw: Callable[..., Any]) -> Any:
             _check_raw(raw)
@@ -146,6 +151,7 @@ class App:
         gpu: str | Sequence[str] | None = None,
         ephemeral_disk: int | None = None,
         env: Mapping[str, str] | None = None,
+        volumes: Mapping[str, Any] | None = None,
         timeout: float | None = None,
         startup_timeout: float | None = None,
         retries: int | Retries | None = None,
@@ -173,6 +179,7 @@ class App:
         options = {key: value for key, value in locals().items() if key not in ("self", "later")}
         _refuse_later(later)
         options["image"] = image if image is not None else self.image
+        options["volumes"] = {**self.volumes, **(volumes or {})}
 
         def decorate(raw: type[T]) -> type[T]:
             made = declare_class(raw, options)
@@ -345,7 +352,6 @@ def _refuse_later(options: Mapping[str, Any]) -> None:
 
 _LATER = {
     "secrets": "secrets come with deployed apps",
-    "volumes": "volumes come with deployed apps",
     "schedule": "schedules come with deployed apps",
     "enable_memory_snapshot": "templates are chosen by themselves",
     "region": "this machine is the only place",

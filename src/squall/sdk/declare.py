@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from squall.context.marks import batch_of, methods, together_of
@@ -17,6 +17,7 @@ from squall.model.ids import AppId, FunctionId
 from squall.model.resources import DEFAULT_CPU_MILLI, DEFAULT_MEMORY_MIB, Limits, Resources
 from squall.sdk.amounts import asks_of, limits_of
 from squall.sdk.batched import batch_of_class
+from squall.sdk.volume_option import volumes_of
 
 MAIN = "__squall_main__"
 LEAST_STARTUP_S = 60.0
@@ -35,6 +36,7 @@ class Declared:
     raw: Callable[..., Any]
     by_value: bool
     main: str | None
+    volumes: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def is_generator(self) -> bool:
@@ -88,6 +90,7 @@ def declare(
             **_together(raw, name),
             start_path=os.environ.get(START_PATH_VARIABLE, ""),
         )
+        volumes = volumes_of(options.get("volumes"))
     except (TypeError, ValueError) as wrong:
         decorator = "@app.cls" if isinstance(raw, type) else "@app.function"
         raise InvalidError(f"{decorator} of {name!r}: {wrong}") from None
@@ -98,6 +101,7 @@ def declare(
         raw=raw,
         by_value=by_value,
         main=MAIN if is_main and has_file else None,
+        volumes=volumes,
     )
 
 

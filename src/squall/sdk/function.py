@@ -76,6 +76,7 @@ class Function(Generic[P, R]):
         memory: Amount = None,
         gpu: str | list[str] | None = None,
         env: Mapping[str, str] | None = None,
+        volumes: Mapping[str, Any] | None = None,
         retries: int | Retries | None = None,
         max_containers: int | None = None,
         buffer_containers: int | None = None,
@@ -87,8 +88,8 @@ class Function(Generic[P, R]):
         It is made when it is first called: of a deployed app, in the version that serves then. The same values give the same
         containers, in every program. It keeps none without need, whatever `min_containers` the function has.
 
-        cpu, memory, gpu, env, retries, max_containers, buffer_containers, scaledown_window, timeout: as in `App.function`; env is put
-        over the function's own, retries=0 takes them away. Raises InvalidError for values that cannot be; for a function
+        cpu, memory, gpu, env, volumes, retries, max_containers, buffer_containers, scaledown_window, timeout: as in `App.function`; env is put
+        over the function's own, volumes take the place of all it has, retries=0 takes them away. Raises InvalidError for values that cannot be; for a function
         that was looked up, its verbs do.
         """
         options = {name: value for name, value in locals().items() if name != "self"}

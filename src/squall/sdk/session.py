@@ -24,6 +24,7 @@ from squall.sdk.running import RunningApp
 from squall.sdk.ship import LocalTree, ship_bytes, ship_tree
 from squall.sdk.source import Source, source_of_file, with_outside
 from squall.sdk.source_cache import SourceCache
+from squall.sdk.volume_option import mounts_of
 from squall.sdk.watch import PlainWatcher, Watcher, begin_watching, end_watching
 from squall.settings.paths import find_state
 
@@ -174,6 +175,7 @@ class AppRun:
             code=code,
             image=self._images.recipe(_image(function)),
             client_python=self._images.python,
+            volumes=await mounts_of(declared.volumes),
         )
 
     def _all_images(self) -> list[Image]:

@@ -13,9 +13,11 @@ from squall.model.jsonable import to_json
 from squall.model.resources import Resources
 from squall.model.variant import Changes, merged, varied, with_changes
 from squall.sdk.amounts import asks_of, limits_of
+from squall.sdk.blocking import run_blocking
 from squall.sdk.calls import Target
 from squall.sdk.declare import env_of, retries_of
 from squall.sdk.function import Function
+from squall.sdk.volume_option import mounts_of, volumes_of
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -105,6 +107,8 @@ def _changes(given: Mapping[str, Any]) -> Changes:
         found["retries"] = None if retries is None else to_json(retries)
     if "timeout" in given:
         found["timeout_s"] = float(given["timeout"])
+    if "volumes" in given:
+        found["volumes"] = to_json(run_blocking(mounts_of(volumes_of(given["volumes"]))))
     return found
 
 

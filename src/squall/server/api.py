@@ -28,7 +28,9 @@ from squall.server import (
     image_names,
     image_streams,
     listing,
+    mounted_volumes,
     sharing_streams,
+    volume_streams,
 )
 from squall.server.addressing import Asked
 from squall.server.answers import answer_later
@@ -350,6 +352,31 @@ def shared(connection: Connection, stream: Stream, head: dict[str, Any], frame: 
     answer_later(connection.house, stream, work)
 
 
+def volume_here(connection: Connection, stream: Stream, head: dict[str, Any], _frame: Frame) -> None:
+    """Something about a volume that a container has."""
+    session = connection.session
+    container = connection.house.nodes.container_on(session, stream.route) if stream.route else None
+    answer_later(connection.house, stream, mounted_volumes.pass_on(session, container, stream, head))
+
+
+def volume(connection: Connection, stream: Stream, head: dict[str, Any], _frame: Frame) -> None:
+    """Something about volumes."""
+    caller = connection.container(stream) if stream.route else None
+
+    async def answer() -> None:
+        found, payload = await volume_streams.answer(connection.house, head, caller)
+        if stream.live:
+            stream.end(found, payload)
+
+    answer_later(connection.house, stream, answer())
+
+
+def volume_ephemeral(connection: Connection, stream: Stream, head: dict[str, Any], _frame: Frame) -> None:
+    """A volume without a name, for as long as this stream lives."""
+    house = connection.house
+    answer_later(house, stream, volume_streams.ephemeral(house, Asker(stream), head))
+
+
 HANDLERS: dict[str, Handler] = {
     "hello": hello,
     "echo": echo,
@@ -369,4 +396,7 @@ HANDLERS: dict[str, Handler] = {
     **dict.fromkeys(image_streams.MESSAGES, image),
     **dict.fromkeys(image_names.QUESTIONS, image_name),
     **dict.fromkeys(sharing_streams.QUESTIONS, shared),
+    "volume.ephemeral": volume_ephemeral,
+    **dict.fromkeys(volume_streams.QUESTIONS, volume),
+    "volume.here": volume_here,
 }

@@ -64,14 +64,18 @@ async def collect(house: House, _asking: Session, stream: Stream, frame: Frame) 
 
 
 async def put(house: House, _asking: Session, stream: Stream, frame: Frame) -> None:
-    """Keeps bytes under their digest: of the payload, or of a descriptor that came along."""
+    """Keeps bytes under their digest: of the payload, or of a descriptor that came along.
+
+    With `forced` false they are not waited for on the disk: whatever refers to them has them forced first.
+    """
     data: Any = frame.payload
     if frame.fds:
         size = os.fstat(frame.fds[0]).st_size
         if size > MOST_BLOB:
             raise InvalidError(f"a blob has at most {MOST_BLOB} bytes, not {size}")
         data = pieces(frame.fds[0])
-    await house.blobs.put(data, announced=Digest(frame.head()["digest"]))
+    head = frame.head()
+    await house.blobs.put(data, announced=Digest(head["digest"]), forced=head.get("forced") is not False)
     stream.end({})
 
 

@@ -205,9 +205,10 @@ class Collecting:
         return found
 
     async def _roots(self) -> set[Digest]:
-        """Everything that refers to a blob from outside the store: calls on record, running apps, versions of deployed ones, images."""
+        """Everything that refers to a blob from outside the store: calls on record, running apps, versions of deployed ones, volumes, images."""
         roots = {digest for function in self._functions() for digest in digests_in(to_json(function))}
         roots |= {Digest(text) for text in await self._state.blob_refs()}
+        roots |= {Digest(text) for text in await self._state.volume_manifests()}
         for content in await self._state.version_contents():
             roots.update(digests_in(json.loads(content)))
         for built, _ in await asyncio.to_thread(self._kept.all):

@@ -44,11 +44,40 @@ _SHARE: Final = frozenset(
         *("queue.put", "queue.get", "queue.back", "queue.items"),
     }
 )
-FROM_CONTAINERS: Final = _CALL | _SHARE | {"serve", "blobs.missing", "blob.put", "function.scale"}
+_VOLUME: Final = frozenset(
+    {
+        *(
+            "volume.open",
+            "volume.ephemeral",
+            "volume.head",
+            "volume.commit",
+            "volume.edit",
+            "volume.rollback",
+        ),
+        *(
+            "volume.list",
+            "volume.delete",
+            "volume.rename",
+            "volume.history",
+            "volume.snapshot",
+            "volume.unlabel",
+        ),
+        *("volume.entries", "volume.read", "volume.free"),
+    }
+)
+FROM_CONTAINERS: Final = (
+    _CALL | _SHARE | _VOLUME | {"serve", "blobs.missing", "blob.put", "function.scale", "volume.here"}
+)
 """What code in a container may ask for, over its agent's connection."""
 
 _ANYBODY: Final = frozenset({"hello", "echo", "authority", "enroll"})
-_NODES: Final = frozenset({"join", "node.renew", "blob.get", "blobs.missing", "image.record"})
+_NODES: Final = frozenset(
+    {
+        *("join", "node.renew", "blob.get", "blobs.missing", "image.record"),
+        # A machine takes what its containers wrote into volumes to the server.
+        *("blob.put", "volume.head", "volume.commit"),
+    }
+)
 _READ: Final = frozenset(
     {
         "status",

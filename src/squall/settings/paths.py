@@ -119,6 +119,21 @@ class StatePaths:
         return self.state / "rendered"
 
     @property
+    def heads(self) -> Path:
+        """Versions of volumes as directories, shown in containers."""
+        return self.state / "heads"
+
+    @property
+    def shown(self) -> Path:
+        """Which versions of volumes templates were shown."""
+        return self.state / "shown"
+
+    @property
+    def mounted(self) -> Path:
+        """What containers have written to volumes, a directory for each container, until it is committed."""
+        return self.state / "mounted"
+
+    @property
     def trees(self) -> Path:
         return self.state / "trees"
 

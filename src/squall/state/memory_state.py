@@ -32,6 +32,7 @@ from squall.state.records import (
 )
 from squall.state.sharing.memory_sharing import MemorySharing
 from squall.state.spans import Span, holds, joined, runs, without
+from squall.state.volumes.memory_volumes import MemoryVolumes
 
 
 @dataclass(slots=True)
@@ -45,7 +46,7 @@ class _Call:
         return [(start, self.chunks[start].stop) for start in sorted(self.chunks)]
 
 
-class MemoryState(MemoryDeploys, MemorySharing):
+class MemoryState(MemoryDeploys, MemorySharing, MemoryVolumes):
     """A StateStore in dicts."""
 
     def __init__(self) -> None:

@@ -34,12 +34,13 @@ from squall.state.records import (
     Usage,
 )
 from squall.state.sharing.row_sharing import RowSharing
+from squall.state.volumes.row_volumes import RowVolumes
 from squall.state.write_behind import WriteBehind
 
 _SWEPT_AT_ONCE: Final = 200
 
 
-class RowState(RowDeploys, RowSharing):
+class RowState(RowDeploys, RowSharing, RowVolumes):
     """A StateStore in a database.
 
     One thread writes, in group commits; others read, so that a long read holds up no commit. `free` is called once

@@ -1,4 +1,4 @@
-"""State store: the durable record of apps, calls, outcomes, containers, layers, names of images, Dicts and Queues, and of who may come in."""
+"""State store: the durable record of apps, calls, outcomes, containers, layers, names of images, Dicts and Queues, volumes, and of who may come in."""
 
 from __future__ import annotations
 
@@ -28,9 +28,10 @@ from squall.state.records import (
     Usage,
 )
 from squall.state.sharing.store import SharingStore
+from squall.state.volumes.store import VolumeStore
 
 
-class StateStore(DeployStore, SharingStore, Protocol):
+class StateStore(DeployStore, SharingStore, VolumeStore, Protocol):
     """What outlives the server. What was awaited is on record, whole; what failed is not, not even in part.
 
     Every write may be sent again: the second time changes nothing. A writer that is cancelled may or may not have

@@ -20,6 +20,7 @@ Error                              SQ-1000
         NameInvalid                SQ-1030
         SharedNameInvalid          SQ-1931
         DictKeyInvalid             SQ-1932
+        VolumePathInvalid          SQ-1946
     NotFoundError                  SQ-1011
         FunctionNotFound           SQ-1016
         EntrypointNotFound         SQ-1017
@@ -32,13 +33,18 @@ Error                              SQ-1000
         BlobMissing                SQ-1910
         BucketMissing              SQ-1915
         SharedNotFound             SQ-1930
+        VolumeNotFound             SQ-1945
+        VolumePathNotFound         SQ-1947
+        VolumeVersionNotFound      SQ-1949
     AlreadyExistsError             SQ-1012
+        VolumePathTaken            SQ-1948
     ConflictError                  SQ-1013
         SourceChanged              SQ-1211
         DeploySuperseded           SQ-1035
         MachineJoined              SQ-1624
         CallConflict               SQ-1903
         DatabaseBusy               SQ-1922
+        VolumeBusy                 SQ-1952
     AuthError                      SQ-1014
         PeerRefused                SQ-1608
         PeerNotTrusted             SQ-1804
@@ -49,6 +55,7 @@ Error                              SQ-1000
         LevelRefused               SQ-1700
         BucketRefused              SQ-1914
         DatabaseRefused            SQ-1921
+        VolumeReadOnly             SQ-1950
     SourceImportError              SQ-1021
     DeployFailed                   SQ-1034
     SerializationError             SQ-1200
@@ -89,6 +96,7 @@ Error                              SQ-1000
         QueueFull                  SQ-1935
     ContainerExited                SQ-1405
     ContainerStartError            SQ-1406
+        VolumeMountRefused         SQ-1954
     SandboxTerminatedError         SQ-1407
     SandboxFilesystemError         SQ-1408
     SnapshotCreationError          SQ-1409
@@ -134,9 +142,12 @@ Error                              SQ-1000
     BucketFailed                   SQ-1919
     DatabaseFailed                 SQ-1923
     QueueEmpty                     SQ-1936
+    VolumeNotMounted               SQ-1951
+    VolumeNotCommitted             SQ-1953
 
 `builtins.TimeoutError` also catches TimeoutError and what is below it, `builtins.ConnectionError` also ConnectionError
-and what is below it, `queue.Full` also QueueFull, `queue.Empty` also QueueEmpty. Codes go by hundreds: 10 asked and general, 11 settings, 12 values, 13 calls, 14 containers, 15 images,
+and what is below it, `queue.Full` also QueueFull, `queue.Empty` also QueueEmpty, `builtins.FileNotFoundError` also
+VolumePathNotFound, `builtins.FileExistsError` also VolumePathTaken. Codes go by hundreds: 10 asked and general, 11 settings, 12 values, 13 calls, 14 containers, 15 images,
 16 server and machine, 17 isolation, 18 wire, 19 stores. A code is never given a second meaning.
 """
 
@@ -302,6 +313,20 @@ from squall.model.errors.values import (
     SerializationError as SerializationError,
     SourceChanged as SourceChanged,
     SourceTooLarge as SourceTooLarge,
+)
+from squall.model.errors.volume_mounts import (
+    VolumeMountRefused as VolumeMountRefused,
+    VolumeNotCommitted as VolumeNotCommitted,
+)
+from squall.model.errors.volumes import (
+    VolumeBusy as VolumeBusy,
+    VolumeNotFound as VolumeNotFound,
+    VolumeNotMounted as VolumeNotMounted,
+    VolumePathInvalid as VolumePathInvalid,
+    VolumePathNotFound as VolumePathNotFound,
+    VolumePathTaken as VolumePathTaken,
+    VolumeReadOnly as VolumeReadOnly,
+    VolumeVersionNotFound as VolumeVersionNotFound,
 )
 
 # The names that users of this field know.

@@ -16,6 +16,8 @@ from squall.model.explanations.machine import MACHINE
 from squall.model.explanations.sharing import SHARING
 from squall.model.explanations.stores import STORES
 from squall.model.explanations.values import VALUES
+from squall.model.explanations.volume_mounts import VOLUME_MOUNTS
+from squall.model.explanations.volumes import VOLUMES
 
 EXPLANATIONS: Final = {
     **ASKED,
@@ -27,6 +29,8 @@ EXPLANATIONS: Final = {
     **ACCESS,
     **STORES,
     **SHARING,
+    **VOLUME_MOUNTS,
+    **VOLUMES,
 }
 
 __all__ = ["EXPLANATIONS", "Explanation", "explain", "page"]

@@ -30,6 +30,7 @@ from squall.runtime.ladder import RUNGS, Alone, Cannot, Rung, Template, Wait, ne
 from squall.runtime.launcher.beside import Beside
 from squall.runtime.launcher.guard import guarded
 from squall.runtime.launcher.templates import OnContainers, Templates, Wish
+from squall.runtime.launcher.volumes import Volumes
 from squall.runtime.memory_watch import MemoryWatch
 from squall.runtime.network.joining import Joining
 from squall.runtime.spec import SandboxSpec
@@ -80,6 +81,7 @@ class Launcher:
         self._beside = Beside(self._selector, self._timers, host, instance)
         self._id_maps = IdMaps(self._timers)
         self._joining = Joining(self._selector, tell=self._tell, beside=self._beside.do)
+        self._volumes = Volumes(host, self._id_maps, self._beside, self._tell)
         around = Around(
             host=host,
             instance=instance,
@@ -197,6 +199,8 @@ class Launcher:
                     )
                 )
                 self._templates.declare(message, code=fds[0] if fds else None)
+            case "volumes":
+                self._volumes.mount(self._named(message), message)
             case "veth":
                 self._joining.given(message)
             case "drop_template":
@@ -305,7 +309,7 @@ class Launcher:
         self._selector.register(held.pidfd, selectors.EVENT_READ, lambda: self._finish(container))
         self._watch_limits(container)
         if spec.carrier is not None:
-            self._joining.lead_out(spec.carrier, container.init_pid, partial(_joined, container))
+            self._joining.lead_out(spec.carrier, container.init_pid, container.joined)
 
     def _send_out(self, wish: Wish, keeper: Keeper) -> None:
         if wish.demanded in {None, "spare"} and self._take_spare(wish, keeper):
@@ -487,11 +491,6 @@ class Launcher:
             self._timers.at(time.monotonic() + _SAMPLE_S, self._sample_memory)
         for container in live:
             self._watch.look(container)
-
-
-def _joined(container: Container, refused: str) -> None:
-    if container.is_live:
-        container.joined(refused)
 
 
 def _wake_only(_number: int, _frame: object) -> None:

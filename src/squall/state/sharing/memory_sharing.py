@@ -68,6 +68,7 @@ class MemorySharing:
     """A SharingStore in dicts."""
 
     def __init__(self) -> None:
+        super().__init__()
         self._shared: dict[SharedId, SharedRecord] = {}
         self._heaps: dict[SharedId, dict[str, _Heap]] = {}
         self._lanes: dict[LaneId, _Last] = {}

@@ -1,0 +1,30 @@
+"""Volume option: `volumes={PATH: volume}` as it is declared, and as it travels once the volumes are found."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from squall.model.errors import InvalidError
+from squall.model.volume import VolumeMount, check_mounts, mount_path
+
+
+def volumes_of(given: Any) -> dict[str, Any]:
+    """The volumes by their paths. Raises TypeError, VolumePathInvalid."""
+    if given is None:
+        return {}
+    if not isinstance(given, Mapping):
+        raise TypeError(f"volumes is a dict of paths and volumes, not {given!r:.90}")
+    found: dict[str, Any] = {}
+    for path, volume in given.items():
+        if not hasattr(volume, "mount_at"):
+            raise TypeError(f"volumes[{path!r}] is a squall.Volume, not {volume!r:.90}")
+        if mount_path(path) in found:
+            raise InvalidError(f"two volumes are to be mounted at {mount_path(path)}")
+        found[mount_path(path)] = volume
+    return found
+
+
+async def mounts_of(volumes: Mapping[str, Any]) -> tuple[VolumeMount, ...]:
+    """The mounts, once each volume is found, or made where it may be. Raises VolumeNotFound, VolumePathInvalid."""
+    return check_mounts([await volume.mount_at(path) for path, volume in volumes.items()])

@@ -1,0 +1,1 @@
+"""Volumes: the record of volumes and of their versions."""
