@@ -9,11 +9,12 @@ from typing import Any, TypeVar
 from hypothesis import settings, strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
+from squall.model.ids import made_s
 from squall.model.schedule import Cron, Period
 from squall.scheduling.instants import last_until
 from squall.scheduling.ticks import MISSED_S
 from squall.server.schedules import LOOK_S
-from squall.state.schedule_records import MOST_TICKS
+from squall.state.schedule_records import MOST_TICKS, TickState
 from tests.unit.server.timetable import Died, Timetable, scheduled
 
 T = TypeVar("T")
@@ -46,7 +47,7 @@ class SchedulesUnderFaults(RuleBasedStateMachine):
     def teardown(self) -> None:
         self.runner.close()
 
-    @rule(seconds=st.integers(1, 400))
+    @rule(seconds=st.integers(1, 400) | st.just(4800))
     def time_passes(self, seconds: int) -> None:
         before_s, decided = self.here.wall_s, self._decided()
         self.run(self.here.go_on(float(seconds)))
@@ -118,6 +119,12 @@ class SchedulesUnderFaults(RuleBasedStateMachine):
         assert {round(at_s, 3) for at_s in self.must} <= {
             round(at_s, 3) for at_s in self.run(self.here.called())
         }
+
+    @invariant()
+    def whatever_was_taken_is_called(self) -> None:
+        ticks = self.run(self.here.ticks())
+        assert {tick.state for tick in ticks} <= {TickState.CALLED}
+        assert {made_s(tick.call) for tick in ticks} <= set(self.run(self.here.called()))
 
     @invariant()
     def it_looks_again_in_time(self) -> None:
