@@ -364,13 +364,16 @@ class FileSystem:
             if fresh:
                 draft.truncate(0)
             return draft
-        found = None if fresh else await self._tree.look(path)
+        found = await self._tree.look(path)
         if isinstance(found, Folder):
             raise OSError(errno.EISDIR, path)
         if found is None and not fresh:
             raise OSError(errno.ENOENT, path)
+        if path in self._drafts:
+            # Made while this one waited.
+            return await self._draft_of(path, fresh=fresh)
         draft = Draft(path, self._directory)
-        if found is not None:
+        if found is not None and not fresh:
             try:
                 await draft.load(self._tree.bucket, self._tree.key(path), found)
             except BaseException:

@@ -17,6 +17,7 @@ class MemoryBucket:
         self.failing: Exception | None = None
         self.requests: list[str] = []
         self._stored: dict[str, float] = {}
+        self._etags: dict[str, str] = {}
 
     async def head(self, key: str) -> Object | None:
         self._asked("head")
@@ -52,6 +53,7 @@ class MemoryBucket:
         self._asked("put")
         self.objects[key] = b"".join([part async for part in content.parts()])
         self._stored[key] = time.time()
+        self.see_anew(key)
         return self._object(key)
 
     async def copy(self, key: str, to: str) -> None:
@@ -60,14 +62,19 @@ class MemoryBucket:
             raise FileNotFoundError(key)
         self.objects[to] = self.objects[key]
         self._stored[to] = time.time()
+        self.see_anew(to)
 
     async def delete(self, key: str) -> None:
         self._asked("delete")
         self.objects.pop(key, None)
 
+    def see_anew(self, key: str) -> None:
+        """Somebody has put another object there."""
+        self._etags.pop(key, None)
+
     def _object(self, key: str) -> Object:
         data = self.objects[key]
-        etag = hashlib.sha256(data).hexdigest()
+        etag = self._etags.get(key) or self._etags.setdefault(key, hashlib.sha256(data).hexdigest())
         return Object(size=len(data), stored_s=self._stored.get(key, 0.0), etag=etag)
 
     def _asked(self, what: str) -> None:

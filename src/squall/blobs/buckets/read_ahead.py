@@ -12,6 +12,7 @@ from squall.blobs.buckets.bucket import Bucket, Object
 _FIRST: Final = 256 * 1024
 _MOST: Final = 8 << 20
 _AHEAD: Final = 3  # ranges that are on their way at once
+_RUN: Final = 2
 _BEHIND: Final = 2 << 20  # the kernel asks for neighbours out of order
 
 
@@ -35,6 +36,8 @@ class ReadAhead:
         self._ranges: list[_Range] = []
         self._next = 0
         self._step = _FIRST
+        # Reads that went on where the one before ended. Whoever begins at the front is taken to go on.
+        self._run = 1
 
     def ready(self, offset: int, size: int) -> memoryview | None:
         """These bytes, where they are here already in one piece."""
@@ -85,6 +88,7 @@ class ReadAhead:
         if not goes_on:
             self._step = _FIRST
             self._next = offset
+            self._run = 0
             if len(self._ranges) >= 2 * _AHEAD:
                 self._drop(self._ranges[0])
         reach = self._step if goes_on else stop - offset
@@ -96,7 +100,8 @@ class ReadAhead:
         self._next = max(offset, self._next) if goes_on else offset
         for one in [one for one in self._ranges if one.stop < self._next - _BEHIND]:
             self._drop(one)
-        if not goes_on:
+        self._run = self._run + 1 if goes_on else 0
+        if self._run < _RUN:
             return
         here = self._range_at(min(offset, self.known.size) - 1)
         ahead = [one for one in self._ranges if one.start > offset]
