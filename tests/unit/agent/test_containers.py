@@ -33,6 +33,7 @@ class Pools:
     on_exit: Any = None
     on_lost: Any = None
     resting: Any = Resting()
+    all: Any = ()
 
     def __init__(self) -> None:
         self.released: list[str] = []
@@ -45,11 +46,19 @@ class Pools:
         """None is a build's."""
         return False
 
-    def keep_only(self, functions: Any) -> None:
-        """Nobody has a bucket."""
-
     def adopt(self, launcher: str, addresses: Any) -> None:
         """No container has ever been joined."""
+
+
+class NoBuckets:
+    """What there is where no function sees any."""
+
+    async def equip(self, _function: Any, spec: Any) -> Any:
+        """Nothing is put there."""
+        return spec
+
+    def keep_only(self, functions: Any) -> None:
+        """Nobody has one."""
 
 
 class NoVolumes:
@@ -76,7 +85,7 @@ def containers_of(pools: Pools, folder: Path) -> Containers:
         templates=Templates(nothing, Options(), cores=2),
         record=TemplateRecord(folder / "templates.json"),
         network=nothing,
-        buckets=nothing,
+        buckets=cast("Any", NoBuckets()),
         volumes=cast("Any", NoVolumes()),
     )
     return Containers(means, Options())
