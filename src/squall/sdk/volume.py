@@ -13,7 +13,15 @@ from typing import Any, ClassVar, Final
 from squall.context.fresh import fresh_id
 from squall.model.errors import VolumeNotFound, VolumeNotMounted, VolumeReadOnly
 from squall.model.ids import COMMIT, VOLUME
-from squall.model.volume import ROOT, VolumeMount, check_label, check_volume_name, inner_path, mount_path
+from squall.model.volume import (
+    LONGEST_WHY,
+    ROOT,
+    VolumeMount,
+    check_label,
+    check_volume_name,
+    inner_path,
+    mount_path,
+)
 from squall.sdk.environments import environment_of
 from squall.sdk.face import Face, ItemsFace, PagesFace
 from squall.sdk.lanes import ask
@@ -316,15 +324,12 @@ class Volume:
         self, do: str, paths: list[str], to: str | None = None, *, recursive: bool = False
     ) -> None:
         self._check_writable()
-        head: dict[str, Any] = {
-            "do": do,
-            "paths": [inner_path(path) for path in paths],
-            "recursive": recursive,
-        }
+        head: dict[str, Any] = {"do": do, "recursive": recursive}
         if to is not None:
             head |= {"to": inner_path(to), "into": to.endswith("/")}
         why = f"{do} {', '.join(paths)}" + (f" to {to}" if to is not None else "")
-        await ask("volume.edit", {**head, **await self._change(why)})
+        inner = json.dumps([inner_path(path) for path in paths]).encode()
+        await ask("volume.edit", {**head, **await self._change(why[:LONGEST_WHY])}, inner)
 
     async def _history(self) -> list[VolumeVersion]:
         """The versions that are kept, the newest first."""

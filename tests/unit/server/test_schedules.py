@@ -243,7 +243,7 @@ def test_what_may_not_be_called_is_refused_and_says_why() -> None:
         here = Timetable()
         spent = True
 
-        def admit(_function: FunctionRecord) -> None:
+        async def admit(_function: FunctionRecord, _call: CallId) -> None:
             if spent:
                 raise ResourceExhaustedError("the budget of this month is spent")
 

@@ -7,8 +7,7 @@ import random
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from squall.blobs.buckets.bucket import ObjectChangedError
 from squall.blobs.buckets.memory_bucket import MemoryBucket
