@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -83,13 +83,14 @@ def sees(script: str) -> str:
 @app.function(serialized=True, volumes={"/data": data.read_only()}, max_containers=1)
 def only_reads() -> list[str]:
     said = []
-    for change in (
-        lambda: os.mkfifo("/data/new"),
-        lambda: os.mkdir("/data/folder"),
-        lambda: os.unlink("/data/kept/one"),
-    ):
+    changes: list[tuple[Callable[[str], object], str]] = [
+        (os.mkfifo, "/data/new"),
+        (os.mkdir, "/data/folder"),
+        (os.unlink, "/data/kept/one"),
+    ]
+    for change, path in changes:
         try:
-            change()
+            change(path)
         except OSError as refused:
             said.append(os.strerror(refused.errno or 0))
     try:

@@ -17,6 +17,7 @@ from squall.blobs.upper_changes import (
 )
 
 Tree = dict[str, Stamp]
+Edits = list[tuple[str, str, str]]
 names = st.sampled_from("abc")
 paths = st.lists(names, min_size=1, max_size=3).map("/".join)
 edits = st.lists(
@@ -87,7 +88,7 @@ def carried_out(before: Tree, now: Tree) -> Tree:
 
 
 @given(first=edits, second=edits)
-def test_whoever_is_told_the_changes_has_what_is_there(first: list, second: list) -> None:  # type: ignore[type-arg]  # of edits
+def test_whoever_is_told_the_changes_has_what_is_there(first: Edits, second: Edits) -> None:
     upper = Upper()
     for edit in first:
         upper.edit(*edit)
@@ -99,7 +100,7 @@ def test_whoever_is_told_the_changes_has_what_is_there(first: list, second: list
 
 
 @given(first=edits)
-def test_nothing_has_changed_where_nobody_wrote(first: list) -> None:  # type: ignore[type-arg]  # of edits
+def test_nothing_has_changed_where_nobody_wrote(first: Edits) -> None:
     upper = Upper()
     for edit in first:
         upper.edit(*edit)
@@ -110,8 +111,8 @@ def test_nothing_has_changed_where_nobody_wrote(first: list) -> None:  # type: i
 
 @given(first=edits, second=edits)
 def test_of_what_is_gone_only_the_topmost_is_told_and_all_around_it_is_given(
-    first: list, second: list
-) -> None:  # type: ignore[type-arg]  # of edits
+    first: Edits, second: Edits
+) -> None:
     upper = Upper()
     for edit in first:
         upper.edit(*edit)
@@ -129,7 +130,7 @@ def test_of_what_is_gone_only_the_topmost_is_told_and_all_around_it_is_given(
 
 
 @given(first=edits, at=st.integers(0, 40))
-def test_what_was_written_just_before_a_look_counts_as_changed_the_next_time(first: list, at: int) -> None:  # type: ignore[type-arg]  # of edits
+def test_what_was_written_just_before_a_look_counts_as_changed_the_next_time(first: Edits, at: int) -> None:
     upper = Upper()
     for edit in first:
         upper.edit(*edit)
@@ -140,7 +141,7 @@ def test_what_was_written_just_before_a_look_counts_as_changed_the_next_time(fir
 
 
 @given(first=edits)
-def test_what_was_seen_comes_back_from_disk(first: list) -> None:  # type: ignore[type-arg]  # of edits
+def test_what_was_seen_comes_back_from_disk(first: Edits) -> None:
     upper = Upper()
     for edit in first:
         upper.edit(*edit)
