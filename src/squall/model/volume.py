@@ -23,6 +23,9 @@ MOST_MOUNTS: Final = 64
 MOST_LABELS: Final = 1_000
 """Versions of one volume that have a name."""
 
+LONGEST_WHY: Final = 100
+"""Characters that are kept of why a version was made, and of who made it."""
+
 MOST_AT_ONCE: Final = 1_000
 """Paths of one message."""
 

@@ -13,7 +13,15 @@ from typing import Any, ClassVar, Final
 from squall.context.fresh import fresh_id
 from squall.model.errors import VolumeNotFound, VolumeNotMounted, VolumeReadOnly
 from squall.model.ids import COMMIT, VOLUME
-from squall.model.volume import ROOT, VolumeMount, check_label, check_volume_name, inner_path, mount_path
+from squall.model.volume import (
+    LONGEST_WHY,
+    ROOT,
+    VolumeMount,
+    check_label,
+    check_volume_name,
+    inner_path,
+    mount_path,
+)
 from squall.sdk.environments import environment_of
 from squall.sdk.face import Face, ItemsFace, PagesFace
 from squall.sdk.lanes import ask
@@ -45,6 +53,15 @@ class FileEntry:
     mtime: float
     mode: int
     target: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Page:
+    """Some of what lies in a directory of a version. directory: that one, links followed; None where a file was asked for."""
+
+    entries: list[FileEntry]
+    version: int
+    directory: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,7 +104,8 @@ class Volume:
     batch_upload(force=False): for `with`: put_file(local, path) and put_directory(local, path) become one version at its end.
     listdir(path, recursive=False), iterdir(path, recursive=True): what lies in a directory. read_file(path): its bytes in parts.
     copy_files(paths, to, recursive=False), rename(path, to), remove_file(path, recursive=False): as `cp`, `mv` and `rm`.
-    history(): the versions that are kept. snapshot(name): gives the newest a name, and keeps it. rollback(to): back to one.
+    history(): the versions that are kept. snapshot(name): gives the newest a name, and keeps it; forget_snapshot(name).
+    rollback(to): has it hold what it did in a version, by its number or its name.
     Each method has an awaited form: `await v.listdir.aio("/")`, `async for part in v.read_file.aio(path)`.
     """
 
@@ -117,6 +135,7 @@ class Volume:
         self.remove_file = Face(self._remove_file)
         self.history = Face(self._history)
         self.snapshot = Face(self._snapshot)
+        self.forget_snapshot = Face(self._forget_snapshot)
         self.rollback = Face(self._rollback)
 
     def __repr__(self) -> str:
@@ -232,21 +251,35 @@ class Volume:
         self, path: str = "/", *, recursive: bool = True, version: int | str | None = None
     ) -> AsyncIterator[Sequence[FileEntry]]:
         """What lies in a directory, one after the other; all of one version, whatever is committed meanwhile."""
+        async for page in self.pages(path, recursive=recursive, version=version):
+            yield page.entries
+
+    async def pages(
+        self, path: str, *, recursive: bool, version: int | str | None = None
+    ) -> AsyncIterator[Page]:
+        """The same, page by page, on the client's loop."""
         head = {"volume": await self.opened(), "path": inner_path(path), "recursive": recursive}
         at = 0
         while True:
             frame = await ask("volume.entries", {**head, "version": version, "at": at})
-            yield [_entry(row) for row in json.loads(bytes(frame.payload))]
             told = frame.head()
+            version = int(told["version"])
+            rows = json.loads(bytes(frame.payload))
+            yield Page(entries=list(map(_entry, rows)), version=version, directory=told.get("directory"))
             if "next" not in told:
                 return
-            at, version = int(told["next"]), int(told["version"])
+            at = int(told["next"])
 
     async def _read_file(self, path: str, *, version: int | str | None = None) -> AsyncIterator[bytes]:
         """The bytes of a file, in parts of at most 1 MiB, all of one version.
 
         Raises VolumePathNotFound (which is a FileNotFoundError), VolumePathInvalid for what is no file.
         """
+        async for part in self.file_parts(path, version=version):
+            yield part
+
+    async def file_parts(self, path: str, *, version: int | str | None = None) -> AsyncIterator[bytes]:
+        """The same, on the client's loop."""
         head: dict[str, Any] = {"volume": await self.opened(), "path": inner_path(path)}
         first = await ask("volume.read", {**head, "version": version, "start": 0})
         told, part = first.head(), bytes(first.payload)
@@ -291,15 +324,12 @@ class Volume:
         self, do: str, paths: list[str], to: str | None = None, *, recursive: bool = False
     ) -> None:
         self._check_writable()
-        head: dict[str, Any] = {
-            "do": do,
-            "paths": [inner_path(path) for path in paths],
-            "recursive": recursive,
-        }
+        head: dict[str, Any] = {"do": do, "recursive": recursive}
         if to is not None:
             head |= {"to": inner_path(to), "into": to.endswith("/")}
         why = f"{do} {', '.join(paths)}" + (f" to {to}" if to is not None else "")
-        await ask("volume.edit", {**head, **await self._change(why)})
+        inner = json.dumps([inner_path(path) for path in paths]).encode()
+        await ask("volume.edit", {**head, **await self._change(why[:LONGEST_WHY])}, inner)
 
     async def _history(self) -> list[VolumeVersion]:
         """The versions that are kept, the newest first."""
@@ -331,6 +361,10 @@ class Volume:
         """
         head = {"volume": await self.opened(), "label": check_label(name), "version": version}
         return int((await ask("volume.snapshot", head)).head()["version"])
+
+    async def _forget_snapshot(self, name: str) -> None:
+        """Takes a name away; the version stays for as long as one without a name does. Raises NotFoundError."""
+        await ask("volume.unlabel", {"volume": await self.opened(), "label": check_label(name)})
 
     async def _rollback(self, to: int | str) -> int:
         """Has the volume hold what it did in an earlier version, by its number or its name, as a new version; its number.

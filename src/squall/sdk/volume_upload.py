@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import shutil
 import stat
@@ -32,6 +33,9 @@ from squall.sdk.who import who_asks
 _AT_ONCE: Final = 16
 _BATCH: Final = 32
 """Chunks that are read before it is asked which of them the server has: 16 MiB."""
+
+_PATHS_BYTES: Final = 256 << 10
+"""Of the paths of one message, before JSON makes more of them."""
 
 _IN_MEMORY: Final = 4 << 20
 _LINK_MODE: Final = 0o777
@@ -305,8 +309,14 @@ class _Open:
 
 async def _check_free(of: str, paths: list[str]) -> None:
     """Raises VolumePathTaken, before anything is sent, where something is at one of these paths. That holds for now only."""
-    for at in range(0, len(paths), MOST_AT_ONCE):
-        await ask("volume.free", {"volume": of, "paths": paths[at : at + MOST_AT_ONCE]})
+    some: list[str] = []
+    size = 0
+    for path in paths:
+        some.append(path)
+        size += len(path)
+        if len(some) == MOST_AT_ONCE or size > _PATHS_BYTES or path is paths[-1]:
+            await ask("volume.free", {"volume": of}, json.dumps(some).encode())
+            some, size = [], 0
 
 
 def _some(chunks: Iterator[tuple[Digest, bytes]]) -> list[tuple[Digest, bytes]]:

@@ -359,12 +359,13 @@ def volume_here(connection: Connection, stream: Stream, head: dict[str, Any], _f
     answer_later(connection.house, stream, mounted_volumes.pass_on(session, container, stream, head))
 
 
-def volume(connection: Connection, stream: Stream, head: dict[str, Any], _frame: Frame) -> None:
+def volume(connection: Connection, stream: Stream, head: dict[str, Any], frame: Frame) -> None:
     """Something about volumes."""
+    asked = bytes(frame.payload)
     caller = connection.container(stream) if stream.route else None
 
     async def answer() -> None:
-        found, payload = await volume_streams.answer(connection.house, head, caller)
+        found, payload = await volume_streams.answer(connection.house, head, asked, caller)
         if stream.live:
             stream.end(found, payload)
 

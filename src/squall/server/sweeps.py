@@ -11,9 +11,13 @@ from squall.model.errors import Error
 from squall.server.sharing import tidy
 from squall.settings.options import Options
 from squall.state.state_store import StateStore
+from squall.state.volumes.records import Keeping
 
 FIRST_S = 60.0
 EVERY_S = 1800.0
+YOUNG_S = 3600.0
+"""How long any version of a volume stays: for who sends a commit again, or still has the version open."""
+
 _log = logging.getLogger("squall.server")
 
 
@@ -26,12 +30,14 @@ class SweptLogs(Protocol):
 
 
 class Sweeps:
-    """Removes ended calls, old logs, and what was cleared in Dicts and Queues."""
+    """Removes ended calls, old logs, what was cleared in Dicts and Queues, and old versions of volumes."""
 
     def __init__(self, state: StateStore, logs: SweptLogs, options: Options) -> None:
         self._state = state
         self._logs = logs
         self._keep_s = options.result_keep_s
+        self._volume_keep_s = options.volume_keep_s
+        self._volume_versions = int(options.volume_versions)
 
     async def run(self) -> None:
         """Sweeps for ever."""
@@ -47,4 +53,8 @@ class Sweeps:
         """Sweeps now. now_s: seconds since 1970. Raises what the stores raise."""
         await self._state.sweep(ended_before_s=now_s - self._keep_s)
         await tidy(self._state)
+        keeping = Keeping(
+            most=self._volume_versions, before_s=now_s - self._volume_keep_s, young_s=now_s - YOUNG_S
+        )
+        await self._state.prune_versions(keeping)
         await self._logs.sweep()

@@ -18,7 +18,8 @@ from squall.server.volumes import Change, Volumes
 Head = dict[str, Any]
 
 MOST_ENTRIES: Final = 1_000
-"""Of one answer."""
+MOST_BYTES: Final = 256 << 10
+"""Of one answer: entries, and bytes of their paths before JSON makes more of them."""
 
 
 async def entries(volumes: Volumes, head: Head, which: int | str | None) -> tuple[Head, bytes]:
@@ -32,18 +33,22 @@ async def entries(volumes: Volumes, head: Head, which: int | str | None) -> tupl
     found = resolve(tree, inner_path(head.get("path", "")))
     rows: list[Head] = []
     following: int | None = None
+    size = 0
     if isinstance(found, Directory):
         place = place_of(tree, found.path)
         assert place is not None, "it has just been found there"
         lying = inside(tree, place, start=int(head.get("at", 0)), recursive=bool(head.get("recursive")))
         for now, entry in lying:
-            if len(rows) == MOST_ENTRIES:
+            if len(rows) == MOST_ENTRIES or size > MOST_BYTES:
                 following = now
                 break
             rows.append(_row(tree, entry))
+            size += len(entry.path)
     else:
         rows.append(_row(tree, found))
-    told: Head = {"version": version.number, "is_directory": isinstance(found, Directory)}
+    told: Head = {"version": version.number}
+    if isinstance(found, Directory):
+        told["directory"] = found.path
     if following is not None:
         told["next"] = following
     return told, json.dumps(rows).encode()

@@ -18,7 +18,7 @@ from squall.model.errors import (
     ResourceExhaustedError,
 )
 from squall.model.ids import COMMIT, CommitId, is_id
-from squall.model.volume import MOST_LABELS, check_label, check_volume_id, check_volume_name
+from squall.model.volume import LONGEST_WHY, MOST_LABELS, check_label, check_volume_id, check_volume_name
 from squall.server import volume_files
 from squall.server.askers import Asker
 from squall.server.house import House
@@ -30,15 +30,18 @@ Head = dict[str, Any]
 Told = tuple[Head, bytes]
 Ask = Callable[[House, Head, Worker | None], Awaitable[Told]]
 
-LONGEST_WORDS: Final = 100
 MOST_TOLD: Final = 1_000
 """Versions of one answer."""
 
 
-async def answer(house: House, head: Head, caller: Worker | None) -> Told:
-    """The head and the payload of the answer to one of QUESTIONS. Raises InvalidError for one that is not as it should be."""
+async def answer(house: House, head: Head, payload: bytes, caller: Worker | None) -> Told:
+    """The head and the payload of the answer to one of QUESTIONS. Raises InvalidError for one that is not as it should be.
+
+    payload: paths, where the question has some, for there may be more of them than a head holds.
+    """
     try:
-        return await QUESTIONS[str(head["t"])](house, head, caller)
+        asked = {**head, "paths": json.loads(payload)} if payload else head
+        return await QUESTIONS[str(head["t"])](house, asked, caller)
     except (KeyError, TypeError, ValueError) as wrong:
         raise InvalidError(f"the message {head['t']!r} is not as it should be: {wrong!r}") from wrong
 
@@ -249,7 +252,7 @@ def row_of(version: VolumeVersion) -> Head:
 
 def words(said: Any) -> str:
     """What is kept of words for people."""
-    cut = "" if said is None else str(said)[:LONGEST_WORDS]
+    cut = "" if said is None else str(said)[:LONGEST_WHY]
     return "".join(sign if sign.isprintable() else "?" for sign in cut)
 
 
