@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -19,6 +20,7 @@ from squall.model.errors import (
     VolumeReadOnly,
 )
 from tests.end_to_end.conftest import House, eventually
+from tests.linux import leaks
 
 pytestmark = [pytest.mark.needs("linux", "namespaces"), pytest.mark.timeout(180)]
 
@@ -81,13 +83,14 @@ def sees(script: str) -> str:
 @app.function(serialized=True, volumes={"/data": data.read_only()}, max_containers=1)
 def only_reads() -> list[str]:
     said = []
-    for change in (
-        lambda: os.mkfifo("/data/new"),
-        lambda: os.mkdir("/data/folder"),
-        lambda: os.unlink("/data/kept/one"),
-    ):
+    changes: list[tuple[Callable[[str], object], str]] = [
+        (os.mkfifo, "/data/new"),
+        (os.mkdir, "/data/folder"),
+        (os.unlink, "/data/kept/one"),
+    ]
+    for change, path in changes:
         try:
-            change()
+            change(path)
         except OSError as refused:
             said.append(os.strerror(refused.errno or 0))
     try:
@@ -398,3 +401,58 @@ def _text_or_none(volume: squall.Volume, path: str) -> str | None:
 def _three(volume: squall.Volume) -> list[Any] | None:
     found = [entry for entry in volume.listdir("/") if "follow" in entry.path]
     return found if len(found) == 3 else None
+
+
+FULL = """
+import os, sys, time
+import squall
+from squall.model.errors import VolumeNotCommitted
+
+volume = squall.Volume.from_name("full", create_if_missing=True)
+app = squall.App("full", volumes={"/data": volume})
+
+@app.function(max_containers=1)
+def writes(name: str, size: int) -> str:
+    if size:
+        with open(f"/data/{name}", "wb") as file:
+            file.write(os.urandom(size))
+    try:
+        volume.commit()
+    except VolumeNotCommitted as refused:
+        return f"{refused.code} {refused}"
+    return "committed"
+
+if __name__ == "__main__":
+    hog = sys.argv[1]
+    with app.run():
+        print(writes.remote("before", 1000))
+        with open(hog, "wb") as file:
+            left = os.statvfs(os.path.dirname(hog))
+            file.write(bytes(left.f_bavail * left.f_frsize - 40 * 2**20))
+        print(writes.remote("much", 30 * 2**20))
+        print(writes.remote("", 0)[:7])
+        os.unlink(hog)
+        print(writes.remote("", 0))
+        print(sum(len(part) for part in volume.read_file("much")), [len(b"".join(volume.read_file("before")))])
+"""
+
+
+@pytest.mark.needs("root")
+def test_a_full_disk_refuses_a_commit_with_its_reason_and_takes_it_once_there_is_room() -> None:
+    folder = leaks.fresh_folder(prefix="squall-full-")
+    state = folder / "state"
+    state.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=300M,mode=700", "none", str(state)], check=True)
+    house = House(folder)
+    try:
+        done = house.run(str(house.program(FULL)), str(state / "hog"), within_s=120)
+        assert done.returncode == 0, done.stderr
+        before, refused, again, taken, sizes = done.stdout.splitlines()
+        assert (before, taken, sizes) == ("committed", "committed", f"{30 * 2**20} [1000]")
+        assert refused.startswith("SQ-1953")
+        assert "no room left" in refused
+        assert again == "SQ-1953"
+    finally:
+        house.run("-m", "squall", "down")
+        subprocess.run(["umount", str(state)], check=True)
+        shutil.rmtree(folder, ignore_errors=True)

@@ -196,8 +196,8 @@ class _Taking:
             while self._keeping:
                 await self._keeping.popleft()
         finally:
-            for one in self._keeping:
-                one.cancel()
+            for keeping in self._keeping:
+                keeping.cancel()
             # Nobody closes the walk while a thread is in it.
             await asyncio.gather(coming, *self._keeping, return_exceptions=True)
         yield self._lines()

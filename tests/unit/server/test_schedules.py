@@ -9,6 +9,7 @@ import pytest
 
 from squall.model.deploy import MAIN_ENVIRONMENT, DeployedName
 from squall.model.errors import DiskFull, ResourceExhaustedError, ScheduleInvalid, ScheduleNotFound
+from squall.model.ids import CallId
 from squall.model.jsonable import to_json
 from squall.model.schedule import NO_ARGUMENTS, Cron, Period
 from squall.model.variant import MARK
