@@ -70,6 +70,25 @@ async def awaited_methods() -> None:
     assert_type(await model.fetch.remote.aio("a"), bytes)
 
 
+def other_options() -> None:
+    large = squall.Cls.of(Model).with_options(cpu=2).with_concurrency(max_inputs=4)
+    assert_type(large, squall.Cls[Model])
+    assert_type(large(size=3), Model)
+    assert_type(large(size=3).predict.remote(3), float)
+    assert_type(squall.Cls.from_name("typed", "Model"), squall.Cls[Any])
+    assert_type(scale.with_concurrency(max_inputs=4).remote(3), float)
+    assert_type(scale.with_batching(max_batch_size=4, wait_ms=10).map([1]), Iterator[float])
+    assert_type(scale.get_current_stats().backlog, int)
+    assert_type(large.info().name, str)
+    for line in large(size=3).predict.logs(follow=True):
+        assert_type(line.text, str)
+
+
+async def awaited_looks() -> None:
+    assert_type((await scale.stats.aio()).running, int)
+    await scale.update_autoscaler.aio(min_containers=1)
+
+
 @app.local_entrypoint()
 def main(number: int = 3) -> None:
     print(number)
