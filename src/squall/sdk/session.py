@@ -54,7 +54,7 @@ class AppRun:
         self._cache = SourceCache(None)
         self._digest: str | None = None
         self._names = set(app.functions)
-        # That of its secrets, where they name none.
+        # That of secrets that name none, which a deployed app has itself.
         self._environment = environment_of(None)
 
     def prepare(self) -> None:
@@ -82,7 +82,7 @@ class AppRun:
     async def open(self) -> None:
         """Ships what the server lacks, opens the app, and points its functions at it."""
         described = await self._ship()
-        head = {"app": self.id, "name": self._name(), "root": self._root}
+        head = {"app": self.id, "name": self._name(), "root": self._root, "environment": self._environment}
         payload = self._payload(described)
         self._running = RunningApp(self._client, head, payload, self._watcher.on_event)
         self._watcher.step("image", "making the image ready")
@@ -94,7 +94,6 @@ class AppRun:
 
     async def deploy(self, wish: DeployWish) -> dict[str, Any]:
         """Ships what the server lacks, deploys the app, and points its functions at what is deployed; what the server says of it."""
-        self._environment = wish.environment
         described = await self._ship()
         head = {"app": self.id, "root": self._root, **dataclasses.asdict(wish)}
         payload = self._payload(described) | {"tags": self._app.tags}
@@ -185,12 +184,6 @@ class AppRun:
             code=code,
             image=self._images.recipe(_image(function)),
             client_python=self._images.python,
-            secrets=tuple(
-                dataclasses.replace(one, environment=self._environment)
-                if one.name and not one.environment
-                else one
-                for one in noun.secrets
-            ),
         )
 
     def _all_images(self) -> list[Image]:

@@ -173,8 +173,19 @@ class Vault:
             self._unsaved.add(app)
             self._redactors.pop(app, None)
 
-    def used_by(self, function: Function) -> Function:
-        """Remembers what a function uses; the same function, with the variables of its secrets as they are now."""
+    def used_by(self, function: Function, environment: str = "") -> Function:
+        """Remembers what a function uses; the same function, with where its secrets are, and their variables as they are now.
+
+        environment: that of secrets that name none.
+        """
+        where = environment or MAIN_ENVIRONMENT
+        function = replace(
+            function,
+            secrets=tuple(
+                replace(use, environment=where) if use.name and not use.environment else use
+                for use in function.secrets
+            ),
+        )
         places = {_place_of(use) for use in function.secrets if use.name}
         if not places <= self._uses.get(function.app, set()):
             self._uses.setdefault(function.app, set()).update(places)
