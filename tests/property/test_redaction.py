@@ -99,8 +99,10 @@ def test_base64_of_something_longer_does_not_give_a_value_away(
     ),
 )
 def test_no_text_in_a_value_of_json_keeps_it(value: str, told: object) -> None:
-    whole = {"deep": [told, {value: f"<{value}>"}], "n": 1}
-    found = json.dumps(Redactor([value]).plain(whole), ensure_ascii=False)
+    whole = {"deep": [told, {"key": f"<{value}>"}], "n": 1}
+    hidden = Redactor([value]).plain(whole)
+    assert Redactor([value]).plain({value: {value: value}}, but=[value]) == {value: {value: value}}
+    found = json.dumps(hidden["deep"][1], ensure_ascii=False)
     assert json.dumps(value, ensure_ascii=False)[1:-1] not in found.replace(HIDDEN, "\0")
 
 
