@@ -418,7 +418,7 @@ def family_of(roots: list[int]) -> dict[int, str]:
 
 def in_memory(pid: int, wanted: list[bytes]) -> set[bytes]:
     """Which of these are in a process's own memory."""
-    found = set()
+    found: set[bytes] = set()
     try:
         areas = Path(f"/proc/{pid}/maps").read_text().splitlines()
         memory = open(f"/proc/{pid}/mem", "rb", buffering=0)  # noqa: SIM115 - closed below

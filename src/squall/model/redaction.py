@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any, Final
 
 HIDDEN: Final = "****"
@@ -64,16 +64,14 @@ class Redactor:
         hidden = self.hide(data)
         return text if hidden == data else hidden.decode("utf-8", "replace")
 
-    def plain(self, value: Any) -> Any:
-        """The same of every text in a value of JSON."""
+    def plain(self, value: Any, *, but: Collection[str] = ()) -> Any:
+        """The same of every text in a value of JSON, other than keys, and what stands under the keys `but`."""
         if isinstance(value, str):
             return self.text(value)
         if isinstance(value, list):
-            return [self.plain(one) for one in value]
+            return [self.plain(one, but=but) for one in value]
         if isinstance(value, dict):
-            return {
-                self.text(key) if isinstance(key, str) else key: self.plain(one) for key, one in value.items()
-            }
+            return {key: one if key in but else self.plain(one, but=but) for key, one in value.items()}
         return value
 
     def whole_until(self, data: bytes) -> int:

@@ -14,7 +14,6 @@ from squall.model.errors import PythonVersionMismatch
 from squall.model.ids import APP, AppId, FunctionId
 from squall.model.image import SOURCE_ROOT
 from squall.model.jsonable import to_json
-from squall.model.secret import SecretUse
 from squall.sdk.calls import Target
 from squall.sdk.client import Client
 from squall.sdk.code import pickled_function
@@ -104,7 +103,6 @@ class AppRun:
 
     async def deploy(self, wish: DeployWish) -> dict[str, Any]:
         """Ships what the server lacks, deploys the app, and points its functions at what is deployed; what the server says of it."""
-        self._environment = wish.environment
         described = await self._ship()
         head = {"app": self.id, "root": self._root, **dataclasses.asdict(wish)}
         payload = self._payload(described) | {"tags": self._app.tags}
@@ -195,20 +193,9 @@ class AppRun:
             code=code,
             image=self._images.recipe(_image(function)),
             client_python=self._images.python,
-            secrets=tuple(map(self._placed, noun.secrets)),
-            buckets=tuple(
-                one if one.secret is None else dataclasses.replace(one, secret=self._placed(one.secret))
-                for one in noun.buckets
-            ),
             volumes=await mounts_of(declared.volumes),
             env=self._env(noun),
         )
-
-    def _placed(self, use: SecretUse) -> SecretUse:
-        """A secret that has a name, with the environment in which it is."""
-        if not use.name or use.environment:
-            return use
-        return dataclasses.replace(use, environment=self._environment)
 
     def _env(self, noun: nouns.Function) -> dict[str, str]:
         """Its variables, and where its containers look names up, unless that is said."""

@@ -105,9 +105,7 @@ class Apps:
             known = self._calls.functions.get(function.id)
             if known is None:
                 known = self._calls.functions[function.id] = FunctionRecord(function)
-                known.labels = Labels.of(
-                    record.environment or record.run_in, record.name, function.name, record.tags
-                )
+                known.labels = Labels.of(record.where, record.name, function.name, record.tags)
                 added.append(known)
                 self.added(known)
             record.functions[function.name] = known

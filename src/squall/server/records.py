@@ -248,3 +248,8 @@ class AppRecord:
     tag: str = ""
     tags: dict[str, str] = field(default_factory=dict)
     variants: dict[str, str] = field(default_factory=dict, repr=False)
+
+    @property
+    def where(self) -> str:
+        """The environment that is meant where its functions name none; empty for the first one."""
+        return self.environment or self.run_in

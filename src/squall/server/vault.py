@@ -174,8 +174,12 @@ class Vault:
             self._unsaved.add(app)
             self._redactors.pop(app, None)
 
-    def used_by(self, function: Function) -> Function:
-        """Remembers what a function uses; the same function, with the variables of its secrets as they are now."""
+    def used_by(self, function: Function, environment: str = "") -> Function:
+        """Remembers what a function uses; the same function, with where its secrets are, and their variables as they are now.
+
+        environment: that of secrets that name none.
+        """
+        function = _placed(function, environment or MAIN_ENVIRONMENT)
         places = {_place_of(use) for use in function.secrets if use.name}
         if not places <= self._uses.get(function.app, set()):
             self._uses.setdefault(function.app, set()).update(places)
@@ -427,6 +431,21 @@ class Vault:
         master = self._keys.first(may_make=not (self._named or self._of_apps))
         sealed, wrapped = sealing.seal(values, master.key, _belongs(row))
         return replace(row, sealed=sealed, wrapped=wrapped, master=master.id)
+
+
+def _placed(function: Function, environment: str) -> Function:
+    """A function with the environment of those of its secrets, and of its buckets', that name none."""
+
+    def place(use: SecretUse) -> SecretUse:
+        return replace(use, environment=environment) if use.name and not use.environment else use
+
+    return replace(
+        function,
+        secrets=tuple(map(place, function.secrets)),
+        buckets=tuple(
+            one if one.secret is None else replace(one, secret=place(one.secret)) for one in function.buckets
+        ),
+    )
 
 
 def _belongs(row: SecretRecord) -> bytes:
