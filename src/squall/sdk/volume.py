@@ -13,7 +13,15 @@ from typing import Any, ClassVar, Final
 from squall.context.fresh import fresh_id
 from squall.model.errors import VolumeNotFound, VolumeNotMounted, VolumeReadOnly
 from squall.model.ids import COMMIT, VOLUME
-from squall.model.volume import LONGEST_WHY, ROOT, VolumeMount, check_label, check_volume_name, inner_path, mount_path
+from squall.model.volume import (
+    LONGEST_WHY,
+    ROOT,
+    VolumeMount,
+    check_label,
+    check_volume_name,
+    inner_path,
+    mount_path,
+)
 from squall.sdk.environments import environment_of
 from squall.sdk.face import Face, ItemsFace, PagesFace
 from squall.sdk.lanes import ask

@@ -80,7 +80,7 @@ class Download:
         links: list[tuple[FileEntry, str]] = []
         async with asyncio.TaskGroup() as group:
             for entry in entries:
-                place = _inside(target, inner_path(entry.path.removeprefix(base)))
+                place = place_inside(target, inner_path(entry.path.removeprefix(base)))
                 if entry.type is FileType.DIRECTORY:
                     _directory(place, entry)
                 elif entry.type is FileType.LINK:
@@ -127,7 +127,7 @@ class Download:
             os.unlink(place)
 
 
-def _inside(target: str, inner: str) -> str:
+def place_inside(target: str, inner: str) -> str:
     """The place of a path below `target`; what leads there are directories, no links. Raises InvalidError."""
     if inner == ROOT:
         raise InvalidError("the server names a file without a name")
