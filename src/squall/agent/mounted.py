@@ -153,6 +153,11 @@ class MountedDirectory:
         """It is over."""
         self._beside(number, generation, "pending").unlink(missing_ok=True)
 
+    def forget(self, number: int, generation: int) -> None:
+        """Nothing is written there any more: what was noted of it goes."""
+        for what in ("seen", "pending"):
+            self._beside(number, generation, what).unlink(missing_ok=True)
+
     def _beside(self, number: int, generation: int, what: str) -> Path:
         return self.path / f"{number}.{generation}.{what}.json"
 
