@@ -108,10 +108,7 @@ class Volumes:
         """The spec with a place for each volume, where a template sees it as it was, for reading alone. Raises VolumeMountRefused."""
         if not function.volumes:
             return spec
-        if spec.level == "process":
-            raise VolumeMountRefused(
-                f"{function.name} mounts a volume at {function.volumes[0].path}, and this host, or its level, has no mounts"
-            )
+        _check_level(function, spec)
         shown = await self._heads.for_templates(function)
         mounts = (
             Mount(source=shown[(mount.volume, mount.sub_path)], target=mount.path)
@@ -126,6 +123,7 @@ class Volumes:
         """
         if not function.volumes:
             return spec
+        _check_level(function, spec)
         await self._wait_for_ends({mount.volume for mount in function.volumes})
         given = spec.level == "gvisor" and self._privileged
         found: list[InContainer] = []
@@ -151,8 +149,8 @@ class Volumes:
             given=given,
         )
         directory = MountedDirectory(self._root, container)
-        await asyncio.to_thread(directory.make, mounted)
         self._mounted[container] = mounted
+        await asyncio.to_thread(directory.make, mounted)
         for number in range(len(found)):
             await self._make_place(mounted, number)
         return (
@@ -298,7 +296,8 @@ class Volumes:
         waits = [
             task
             for container, task in self._ends.items()
-            if volumes & {volume.volume for volume in self._mounted[container].volumes}
+            if container in self._mounted
+            and volumes & {volume.volume for volume in self._mounted[container].volumes}
         ]
         if waits:
             await asyncio.wait(waits, timeout=_WAIT_FOR_ENDS_S)
@@ -393,6 +392,13 @@ class Volumes:
 
     def _turn(self, container: str, number: int) -> asyncio.Lock:
         return self._turns.setdefault((container, number), asyncio.Lock())
+
+
+def _check_level(function: Function, spec: SandboxSpec) -> None:
+    if spec.level == "process":
+        raise VolumeMountRefused(
+            f"{function.name} mounts a volume at {function.volumes[0].path}, and this host, or its level, has no mounts"
+        )
 
 
 def _make_halves(place: Path, lower: Path, owner: int | None) -> None:

@@ -49,10 +49,21 @@ def test_the_generations_of_one_volume_are_told_from_those_of_others(tmp_path: P
     directory = MountedDirectory(tmp_path, "co-1")
     directory.make(MOUNTED)
     for number, generation in ((0, 0), (0, 10), (0, 9), (1, 0)):
-        directory.place(number, generation).mkdir()
+        (directory.place(number, generation) / "upper").mkdir(parents=True)
+    directory.place(0, 11).mkdir()
     directory.note_seen(0, 0, Seen(version=4, stamps=STAMPS))
     assert directory.generations(0) == [0, 9, 10]
     assert directory.generations(1) == [0]
+    assert MountedDirectory(tmp_path, "co-2").generations(0) == []
+
+
+def test_a_copy_that_was_cut_short_is_not_taken_for_changes(tmp_path: Path) -> None:
+    directory = MountedDirectory(tmp_path, "co-1")
+    directory.make(MOUNTED)
+    (directory.place(0, 0) / "own").mkdir(parents=True)
+    assert directory.generations(0) == []
+    directory.note_seen(0, 0, Seen(version=3, stamps=STAMPS))
+    assert directory.generations(0) == [0]
 
 
 def test_a_record_that_is_cut_short_is_none(tmp_path: Path) -> None:
