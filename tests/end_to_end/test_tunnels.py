@@ -210,11 +210,12 @@ def test_outside_a_container_there_is_none() -> None:
             squall.forward(port)  # type: ignore[arg-type]  # what is no port
 
 
-def test_a_tunnel_is_there_again_after_the_server_was_started_anew(running: House) -> None:
+@pytest.mark.parametrize("process", ["server", "agent"])
+def test_a_tunnel_is_there_again_after_one_of_ours_was_started_anew(running: House, process: str) -> None:
     with queues() as (told, done):
         call = serve.spawn(told, done)
         url = told.get(timeout=30)
-        pid = json.loads(running.run("-m", "squall", "status", "--json").stdout)["server"]["pid"]
+        pid = json.loads(running.run("-m", "squall", "status", "--json").stdout)[process]["pid"]
         os.kill(pid, signal.SIGKILL)
         time.sleep(0.5)
 

@@ -163,7 +163,9 @@ class Tunnels:
                     return
                 connections.add(task)
                 try:
-                    await self._join(local, port, reader, writer)
+                    # Its container has ended; asyncio's own callback would print a task that ends as cancelled.
+                    with contextlib.suppress(asyncio.CancelledError):
+                        await self._join(local, port, reader, writer)
                 finally:
                     connections.discard(task)
 

@@ -53,9 +53,9 @@ def budget() -> None:
 @budget.command("set")
 @click.argument("amount", metavar="AMOUNT", type=click.FloatRange(0))
 @_scoped
-def set_(*, amount: float, environment: str, app: str, tag: str, per: str, unit: str, as_json: bool) -> None:
+def set_(*, amount: float, as_json: bool, **scope: str) -> None:
     """Allow at most AMOUNT; in place of the budget for the same, if there is one."""
-    wanted = {**_wanted(environment, app, tag, per, unit), "amount": amount}
+    wanted = {**_wanted(**scope), "amount": amount}
     told = any_client().request("budget.set", {"budget": wanted})["budget"]
     if as_json:
         say_json(told)
@@ -76,9 +76,9 @@ def list_(*, as_json: bool) -> None:
 
 @budget.command("remove")
 @_scoped
-def remove(*, environment: str, app: str, tag: str, per: str, unit: str, as_json: bool) -> None:
+def remove(*, as_json: bool, **scope: str) -> None:
     """Remove the budget that these flags mean: what it held back goes on."""
-    wanted = _wanted(environment, app, tag, per, unit)
+    wanted = _wanted(**scope)
     told = any_client().request("budget.remove", {"budget": wanted})["removed"]
     if as_json:
         say_json(told)

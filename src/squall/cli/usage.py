@@ -89,8 +89,9 @@ def report(*, by: str, since: str, lines: int, as_json: bool) -> None:
     rows = [_shown(row, currency) for row in told["rows"]]
     if rows:
         rows.append({**_shown(told["total"][0], currency), "name": "total"})
-    shown = [{**row, what: row["name"]} for row in rows]
-    columns = (what, "containers", "seconds", "core_s", "gib_s", "gpu_s", *(("amount",) if currency else ()))
+    name = key or what
+    shown = [{**row, name: row["name"]} for row in rows]
+    columns = (name, "containers", "seconds", "core_s", "gib_s", "gpu_s", *(("amount",) if currency else ()))
     say_table(shown, columns, empty="no container has run since")
     _say_prices(told)
 
@@ -142,8 +143,19 @@ def _shown(row: Mapping[str, Any], currency: str) -> dict[str, Any]:
         "gib_s": f"{row['memory_paid_byte_s'] / _GIB:.1f}",
         "gpu_s": ", ".join(f"{seconds:.1f} {kind}" for kind, seconds in gpus.items())
         or f"{row['gpu_s']:.1f}",
-        "amount": None if row["amount"] is None else f"{row['amount']:.4f} {currency}",
+        "amount": None if row["amount"] is None else f"{_money(row['amount'])} {currency}",
     }
+
+
+def _money(amount: float) -> str:
+    """An amount, with more digits where it is a small part of one."""
+    return (
+        f"{amount:,.2f}"
+        if amount >= 1 or not amount
+        else f"{amount:.4f}"
+        if amount >= 0.01
+        else f"{amount:.7f}"
+    )
 
 
 def _say_prices(told: Mapping[str, Any]) -> None:

@@ -75,47 +75,58 @@ class forward:  # noqa: N801 - users read it as a function, and use it as a bloc
     TooManyTunnels.
     """
 
-    rank = 0
-
     def __init__(self, port: int, *, unencrypted: bool = False) -> None:
         if isinstance(port, bool) or not isinstance(port, int) or not 0 < port < 65536:
             raise InvalidError(f"a port is a number from 1 to 65535, not {port!r}")
-        self._head: dict[str, Any] = {"port": port, "unencrypted": unencrypted}
-        self._stream: Stream | None = None
-        self._tunnel: Tunnel | None = None
-        self._opened: asyncio.Future[Tunnel] | None = None
+        self._way = _Way({"port": port, "unencrypted": unencrypted})
 
     def __enter__(self) -> Tunnel:
         """Opens it, and returns once it can be used."""
         self._check()
-        return run_blocking(self._open())
+        return run_blocking(self._way.open())
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Closes it."""
-        run_blocking(self._close())
+        run_blocking(self._way.close())
 
     async def __aenter__(self) -> Tunnel:
         """The same, awaited."""
         self._check()
-        return await run_here(self._open())
+        return await run_here(self._way.open())
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """The same, awaited."""
-        await run_here(self._close())
+        await run_here(self._way.close())
 
     def _check(self) -> None:
         if in_container() is None:
             raise TunnelUnavailable("squall.forward opens a way into a container, and this is none")
-        if self._opened is not None:
+        if self._way.is_used:
             raise InvalidError("this tunnel was opened before: call `squall.forward` for each block")
 
-    # -- on the loop
 
-    async def _open(self) -> Tunnel:
+class _Way:
+    """A tunnel on the client's loop: opened again on each new connection, until it is closed."""
+
+    rank = 0
+
+    def __init__(self, head: dict[str, Any]) -> None:
+        self._head = head
+        self._stream: Stream | None = None
+        self._tunnel: Tunnel | None = None
+        self._opened: asyncio.Future[Tunnel] | None = None
+
+    @property
+    def is_used(self) -> bool:
+        """Whether it was opened."""
+        return self._opened is not None
+
+    async def open(self) -> Tunnel:
+        """Returns once it is there. Raises what the server and the node answer."""
         self._opened = asyncio.get_running_loop().create_future()
         client = Client.here()
         client.add(self)
@@ -126,7 +137,8 @@ class forward:  # noqa: N801 - users read it as a function, and use it as a bloc
             client.remove(self)
             raise
 
-    async def _close(self) -> None:
+    async def close(self) -> None:
+        """It is not opened again, and ends."""
         Client.here().remove(self)
         if self._stream is not None and self._stream.live:
             self._stream.cancel()

@@ -61,7 +61,11 @@ async def dead(house: House, stream: Stream, head: dict[str, Any], _payload: byt
 async def replay(house: House, stream: Stream, head: dict[str, Any], payload: bytes) -> None:
     """Dead letters of a call run again: all, or those whose indexes are the payload."""
     indexes = [int(index) for index in json.loads(payload)] if payload else None
-    again = await house.durable.replay(CallId(head["call"]), indexes)
+    call = CallId(head["call"])
+    function = house.calls.functions.get((await house.durable.known(call)).function)
+    if function is not None:
+        house.budgets.admit(function, inputs=1)
+    again = await house.durable.replay(call, indexes)
     stream.end({"inputs": len(again)}, json.dumps(again).encode())
 
 

@@ -93,7 +93,8 @@ async def budget_remove(house: House, head: dict[str, Any]) -> dict[str, Any]:
     """Forgets a budget. Raises BudgetInvalid, BudgetNotFound."""
     budget = read_budget({**head["budget"], "amount": 0}, set_s=0.0)
     await house.budgets.remove(budget)
-    return {"removed": budget.to_json()}
+    shown = budget.to_json()
+    return {"removed": {name: shown[name] for name in ("environment", "app", "tag", "period", "unit")}}
 
 
 def grouped(parts: Iterable[Part], prices: Prices | None, *, most: int) -> list[dict[str, Any]]:
