@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shlex
+import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -140,6 +141,28 @@ def test_containers_are_listed_by_their_app_and_function(terminal: Terminal) -> 
     assert listed() == listed("desk") == listed("--env", "main") == {"divide", "Model"}
     assert listed("--function", "Model") == {"Model"}
     assert listed("nothing") == listed("--env", "staging") == set()
+
+
+def test_a_deploy_goes_on_showing_what_its_app_prints(terminal: Terminal) -> None:
+    streaming = subprocess.Popen(
+        [terminal.python, "-m", "squall", "deploy", str(terminal.write(APP, "desk.py")), "--stream-logs"],
+        env=terminal.environment(PYTHONUNBUFFERED="1"),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    with streaming:
+        assert streaming.stdout is not None
+        assert streaming.stdout.readline() == "desk: version 1 serves: Model, divide\n"
+        assert said_by(terminal, ["python", "calls.py"])[1] == 0
+        shown: list[str] = []
+        while len(shown) < 5:
+            shown.append(re.sub(r"^.*\] ", "", streaming.stdout.readline().strip()))
+        assert sorted(shown) == ["dividing by 0", "dividing by 1", "dividing by 2", "dividing by 4", "size 2"]
+        streaming.send_signal(signal.SIGINT)
+        assert streaming.wait(20) == 130
+    assert json.loads(terminal.squall("app", "info", "desk", "--json").out)["app"]["state"] == "serving"
 
 
 def test_the_commands_print_what_the_golden_file_says(terminal: Terminal) -> None:

@@ -152,26 +152,67 @@ def _copied(row: dict[str, Any]) -> str:
     return f"back to version {row['rolled_back_to']}" if row["rolled_back_to"] else ""
 
 
-@app.command("rollback")
-@click.argument("name", metavar="APP")
-@click.argument("version", metavar="[VERSION]", required=False, type=click.IntRange(min=1))
-@ENVIRONMENT
-@click.option(
+_STRATEGY = click.option(
     "--strategy",
     type=click.Choice(STRATEGIES),
     default=STRATEGIES[0],
     show_default=True,
     help="Start it beside what serves, or once that has ended.",
 )
-@click.option("-q", "--quiet", is_flag=True, help="Show only the version.")
+_QUIET = click.option("-q", "--quiet", is_flag=True, help="Show only the version.")
+
+
+@app.command("rollback")
+@click.argument("name", metavar="APP")
+@click.argument("version", metavar="[VERSION]", required=False, type=click.IntRange(min=1))
+@ENVIRONMENT
+@_STRATEGY
+@_QUIET
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def rollback(*, name: str, version: int | None, quiet: bool, as_json: bool, **wish: str | None) -> int:
+def rollback(*, name: str, version: int | None, as_json: bool, **wish: Any) -> int:
     """Deploy again what an APP was at a VERSION, or else before the one that serves.
 
     It gets a number of its own, is made ready and tried as any version is, and takes new calls then.
     """
     any_client()
-    watcher = RunWatcher(quiet=quiet)
+    told = _deployed_again(name, version, wish)
+    if told is None:
+        return 1
+    if as_json:
+        say_json(told)
+    else:
+        say(
+            f"{plain(name)}: version {told['version']} serves, which is version {told['rolled_back_to']} again"
+        )
+    return 0
+
+
+@app.command("rollover")
+@click.argument("name", metavar="APP")
+@ENVIRONMENT
+@_STRATEGY
+@_QUIET
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def rollover(*, name: str, as_json: bool, **wish: Any) -> int:
+    """Give an APP new containers: what serves is deployed again, as a version of its own.
+
+    It is tried first, and the containers before end the calls that they have.
+    """
+    head = {"app": name, "environment": environment_of(wish["environment"])}
+    serving = any_client().request("app.find", head)["version"]
+    told = _deployed_again(name, serving, wish)
+    if told is None:
+        return 1
+    if as_json:
+        say_json(told)
+    else:
+        say(f"{plain(name)}: version {told['version']} serves, which is version {serving} in new containers")
+    return 0
+
+
+def _deployed_again(name: str, version: int | None, wish: dict[str, Any]) -> dict[str, Any] | None:
+    """What the server says of the version that serves now; None where the code raised, which is shown."""
+    watcher = RunWatcher(quiet=wish["quiet"])
     deploying = import_module("squall.sdk.deploying")
     wanted = deploying.DeployWish(
         name=name,
@@ -180,21 +221,15 @@ def rollback(*, name: str, version: int | None, quiet: bool, as_json: bool, **wi
         who=import_module("squall.sdk.who").who_asks(),
     )
     try:
-        told = deploying.roll_back(wanted, version, watcher.on_event)
+        told: dict[str, Any] = deploying.roll_back(wanted, version, watcher.on_event)
     except Exception as error:
         watcher.put_away()
         if say_traceback(error):
-            return 1
+            return None
         raise
     finally:
         watcher.put_away()
-    if as_json:
-        say_json(told)
-    else:
-        say(
-            f"{plain(name)}: version {told['version']} serves, which is version {told['rolled_back_to']} again"
-        )
-    return 0
+    return told
 
 
 @app.command("stop")

@@ -1,8 +1,14 @@
 """`squall deploy`: a file's app as a version that stays."""
 
+import re
+import time
+from typing import Any
+
 import click
 
+from squall.cli.asking import any_client, follow
 from squall.cli.image_build import load_apps
+from squall.cli.logs import LogPrinter
 from squall.cli.progress import RunWatcher
 from squall.cli.screen import say, say_json
 from squall.cli.traces import say_traceback
@@ -25,9 +31,10 @@ from squall.sdk.environments import environment_of
     show_default=True,
     help="Start it beside the version before, or once that has ended.",
 )
+@click.option("--stream-logs", is_flag=True, help="Then show what it prints, until Ctrl-C; the app stays.")
 @click.option("-q", "--quiet", is_flag=True, help="Show only the version.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def deploy(*, target: str, is_module: bool, quiet: bool, as_json: bool, **wish: str) -> int:
+def deploy(*, target: str, is_module: bool, quiet: bool, as_json: bool, **wish: Any) -> int:
     """Deploy the app of a FILE: its functions stay, and are called from anywhere.
 
     The new version is made ready and tried first. Then it takes every new call, while the one before ends those that it has. One
@@ -38,7 +45,8 @@ def deploy(*, target: str, is_module: bool, quiet: bool, as_json: bool, **wish: 
         return 1
     app = _chosen(apps, target)
     watcher = RunWatcher(quiet=quiet)
-    name, environment = wish.pop("name"), wish.pop("environment")
+    name, environment, streams = wish.pop("name"), wish.pop("environment"), wish.pop("stream_logs")
+    began_s = time.time()
     try:
         app.deploy(name=name, environment_name=environment, watcher=watcher, **wish)
     except Exception as error:
@@ -58,6 +66,10 @@ def deploy(*, target: str, is_module: bool, quiet: bool, as_json: bool, **wish: 
         say_json(told)
     else:
         say(f"{told['app']}: version {app.version} serves: {', '.join(sorted(app.functions)) or 'nothing'}")
+    if streams:
+        place = {"app": told["app"], "environment": told["environment"], "only_deployed": True}
+        printer = LogPrinter(as_json=as_json, wanted=re.compile(""))
+        follow(any_client(), "logs", {**place, "follow": True, "since": began_s}, printer.take)
     return 0
 
 

@@ -24,6 +24,8 @@ from squall.sdk.method import CLASS, BoundMethod, named
 from squall.sdk.parameter import declared_parameters, starting_values
 
 T = TypeVar("T")
+# Of a static method, which the class's own variable is not for.
+C = TypeVar("C")
 _VALUES = "__squall_values__"
 _CHANGES = "__squall_changes__"
 _INIT = "__squall_init__"
@@ -52,9 +54,9 @@ class Cls(Inspected, Generic[T]):
         return found
 
     @staticmethod
-    def of(decorated: type[T]) -> Cls[T]:
+    def of(decorated: type[C]) -> Cls[C]:
         """What the app knows of a class that `@app.cls()` decorates. Raises InvalidError for another."""
-        found: Cls[T] | None = vars(decorated).get(CLASS)
+        found: Cls[C] | None = vars(decorated).get(CLASS)
         if found is None:
             raise InvalidError(f"{decorated.__qualname__} is not decorated with `@app.cls()`")
         return found
