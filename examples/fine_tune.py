@@ -1,6 +1,6 @@
 """Fine-tune: a small transformer that learns to write like a manual, and goes on from its checkpoint when it is killed.
 
-    squall run examples/fine_tune.py                     # 160 steps, killed on the way and resumed
+    squall run examples/fine_tune.py                     # 120 steps, killed on the way and resumed
     squall run examples/fine_tune.py --name mine --steps 2000 --killed-at 0
     squall run examples/fine_tune.py --name mine --steps 4000 --killed-at 0    # goes on from step 2,000
 
@@ -24,7 +24,7 @@ import squall
 
 WIDTH, HEADS, LAYERS, CONTEXT, BATCH = 96, 4, 2, 64, 16
 LEARNING_RATE, SAVE_EVERY = 2e-3, 40
-FOLDER = Path("/checkpoints")
+FOLDER = Path("/checkpoints")  # where the container sees the volume
 
 # On Linux the index's own torch may bring CUDA along, gigabytes of it; `index_url` names one that has it without.
 image = squall.Image.host().pip_install("torch==2.13.0", "numpy").env({"OMP_NUM_THREADS": "1"})
@@ -42,7 +42,7 @@ class Trained:
     sample: str
 
 
-@app.function(cpu=1, memory=1024, volumes={FOLDER: volume}, timeout=3600)
+@app.function(cpu=1, memory=1024, volumes={"/checkpoints": volume}, timeout=3600)
 def train(name: str, steps: int, killed_at: int) -> Trained:
     """Trains until `steps` are done, from the checkpoint of this name if there is one; saves as it goes.
 
@@ -133,7 +133,7 @@ def write(model: Any, alphabet: list[str], length: int = 80) -> str:
 
 
 @app.local_entrypoint()
-def main(name: str = "", steps: int = 160, killed_at: int = 110) -> None:
+def main(name: str = "", steps: int = 120, killed_at: int = 100) -> None:
     name = name or f"run-{time.strftime('%Y%m%d-%H%M%S')}"
     trained = train.remote(name, steps, killed_at)
     if trained.resumed_at:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 import struct
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +15,7 @@ from typing import Any
 
 import pytest
 
+import squall
 from tests.end_to_end.conftest import House
 
 # Images with packages of their own.
@@ -85,3 +89,54 @@ def test_texts_are_embedded_in_batches_and_the_right_ones_are_found(house: House
 
     asked = run(house, "batch_embeddings.py", "--question", "find the greatest common factor of two numbers")
     assert ": math.gcd (" in asked
+
+
+def test_the_melting_curve_falls_and_its_plot_is_in_the_volume(at_home: House) -> None:
+    said = run(at_home, "protein_fold.py")
+    curve = [
+        (int(kelvin), float(share))
+        for kelvin, share in re.findall(r"^(\d+) K: ([\d.]+) #", said, re.MULTILINE)
+    ]
+    assert [kelvin for kelvin, _ in curve] == [200, 300, 400, 450, 500, 600, 700]
+    shares = [share for _, share in curve]
+    assert shares[0] > 0.9
+    assert shares[-1] < 0.4
+    assert all(hotter < colder + 0.1 for colder, hotter in itertools.pairwise(shares))
+    melts = re.search(r"melts at (\d+) K of the model; .* ([\d,]+) bytes", said)
+    assert melts is not None
+    assert 400 < int(melts[1]) < 600
+
+    picture = b"".join(squall.Volume.from_name("protein-fold").read_file("melting.png"))
+    assert picture.startswith(b"\x89PNG")
+    assert len(picture) == int(melts[2].replace(",", ""))
+
+
+def test_training_that_was_killed_ends_as_training_that_was_not(house: House, cpu_torch: None) -> None:
+    killed = run(house, "fine_tune.py", "--name", "killed")
+    assert "went on from the checkpoint of step 80" in killed
+    whole = run(house, "fine_tune.py", "--name", "whole", "--killed-at", "0")
+    assert "went on" not in whole
+    ended = [re.findall(r"120 steps, loss ([\d.]+), .*\n(it writes: .*)", said) for said in (killed, whole)]
+    assert ended[0] == ended[1]
+    assert float(ended[0][0][0]) < 3
+
+
+@pytest.fixture
+def cpu_torch() -> None:
+    """Skips where the index only has a torch that brings gigabytes of a GPU's libraries along."""
+    asked = [
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--dry-run",
+        "--no-deps",
+        "--ignore-installed",
+        "--report",
+        "-",
+    ]
+    found = subprocess.run(
+        [sys.executable, *asked, "torch==2.13.0"], capture_output=True, text=True, check=False
+    )
+    if found.returncode or not re.search(r'"version": "2\.13\.0\+cpu"', found.stdout):
+        pytest.skip("no package index gave torch without a GPU's libraries")
