@@ -63,9 +63,10 @@ STARTS = st.integers(int(datetime(2015, 1, 1, tzinfo=UTC).timestamp()), int(NOW_
 
 def instants(cron: Cron, start_s: float, count: int) -> list[float]:
     found: list[float] = []
-    at_s: float | None = start_s
-    while len(found) < count and (at_s := next_after(Schedule(cron=cron), 0.0, at_s)) is not None:
+    at_s = next_after(Schedule(cron=cron), 0.0, start_s)
+    while len(found) < count and at_s is not None:
         found.append(at_s)
+        at_s = next_after(Schedule(cron=cron), 0.0, at_s)
     return found
 
 

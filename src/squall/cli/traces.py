@@ -36,7 +36,10 @@ def say_traceback(error: BaseException, *, in_file: bool = False) -> bool:
 def _say_where(error: Error, theirs: TracebackType | None) -> None:
     """The lines of theirs that met an error of ours, and what caused it; what it says comes behind, in words."""
     told = traceback.TracebackException(type(error), error, theirs)
-    told.stack[:] = [frame for frame in told.stack if frame.filename != MARKER_FILE]
+    # Dataclasses check themselves in code that Python has written: "<string>".
+    told.stack[:] = [
+        frame for frame in told.stack if not frame.filename.startswith((MARKER_FILE, _OURS, "<string>"))
+    ]
     cause = error.__cause__.__traceback__ if error.__cause__ is not None else None
     chain = cause is not None and not cause.tb_frame.f_code.co_filename.startswith(_OURS)
     if told.stack or chain:
