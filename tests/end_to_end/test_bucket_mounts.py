@@ -22,6 +22,7 @@ from squall.model.errors import (
     BucketRefused,
     BucketUnreachable,
     Error,
+    InvalidError,
     SecretNotFound,
 )
 from squall.settings.paths import StatePaths
@@ -223,12 +224,13 @@ def test_a_bucket_that_cannot_be_opened_is_named_before_anything_runs(
     bad = squall.Secret.from_dict(
         {"AWS_ACCESS_KEY_ID": "owner", "AWS_SECRET_ACCESS_KEY": "canary-of-the-key"}
     )
-    options, kind = {
+    cases: dict[str, tuple[dict[str, Any], type[Error]]] = {
         "keys": ({"secret": bad}, BucketRefused),
         "bucket": ({"bucket_name": "nobodys-bucket"}, BucketMissing),
         "endpoint": ({"bucket_endpoint_url": "http://127.0.0.1:9"}, BucketUnreachable),
         "secret": ({"secret": squall.Secret.from_name("no-such-secret")}, SecretNotFound),
-    }[wrong]
+    }
+    options, kind = cases[wrong]
     app = squall.App("refused")
     do = doing(app, {"/data": mount_of(seaweed, **options)})
     with pytest.raises(Error) as caught, app.run():
@@ -259,11 +261,9 @@ def test_keys_of_a_secret_that_has_a_name_open_a_bucket(
 
 def everything_of(house: House) -> bytes:
     """What is written down anywhere, and shown of processes."""
-    found = []
     state = Path(house.environ["SQUALL_STATE_DIR"])
-    for path in state.rglob("*"):
-        if path.is_file() and not path.is_symlink():
-            found.append(path.read_bytes())
+    files = (path for path in state.rglob("*") if path.is_file() and not path.is_symlink())
+    found = [path.read_bytes() for path in files]
     for process in Path("/proc").glob("[0-9]*"):
         for name in ("cmdline", "environ"):
             try:
@@ -374,16 +374,17 @@ def test_an_agent_that_comes_back_goes_on_with_the_same_process(
 def test_what_cannot_be_is_refused_where_it_is_written() -> None:
     with pytest.raises(BucketMountUnavailable, match="oidc_auth_role_arn"):
         squall.CloudBucketMount("bucket", oidc_auth_role_arn="arn:aws:iam::1:role/x")
-    for options in (
+    wrong: tuple[dict[str, Any], ...] = (
         {"bucket_name": "No_Bucket"},
         {"bucket_name": "bucket", "key_prefix": "no-slash"},
         {"bucket_name": "bucket", "key_prefix": "up/../there/"},
         {"bucket_name": "bucket", "bucket_endpoint_url": "http://user:canary@host"},
         {"bucket_name": "bucket", "requester_pays": True},
         {"bucket_name": "bucket", "secret": squall.Secret.from_dict({"AWS_ACCESS_KEY_ID": "x"})},
-    ):
+    )
+    for options in wrong:
         with pytest.raises(BucketMountInvalid) as caught:
-            squall.CloudBucketMount(**options)  # type: ignore[arg-type]  # what is wrong with each is the point
+            squall.CloudBucketMount(**options)
         assert "canary" not in str(caught.value)
     app = squall.App("wrong")
     one = squall.CloudBucketMount("bucket")
@@ -394,5 +395,5 @@ def test_what_cannot_be_is_refused_where_it_is_written() -> None:
         {"/etc": one},
         {"/data": 3},
     ):
-        with pytest.raises(squall.model.errors.InvalidError):  # type: ignore[attr-defined]  # it is
+        with pytest.raises(InvalidError):
             app.function(name="f", volumes=mounts)(lambda: None)

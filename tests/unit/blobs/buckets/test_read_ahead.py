@@ -7,8 +7,7 @@ import random
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from squall.blobs.buckets.bucket import ObjectChangedError
 from squall.blobs.buckets.memory_bucket import MemoryBucket
@@ -105,7 +104,7 @@ def test_who_gives_up_takes_nothing_from_others() -> None:
             await gate.wait()
             return await read(*given)
 
-        bucket.read = slow  # type: ignore[method-assign]  # to hold it up
+        bucket.read = slow  # type: ignore[method-assign,assignment]  # to hold it up
         one = asyncio.create_task(reader.read(0, 100))
         other = asyncio.create_task(reader.read(50, 100))
         await asyncio.sleep(0)
