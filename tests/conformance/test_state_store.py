@@ -13,7 +13,7 @@ from squall.state.postgres_state import PostgresState
 from squall.state.sqlite_file import DatabaseOptions, Synchronous
 from squall.state.sqlite_state import SqliteState
 from squall.state.state_store import StateStore
-from squall.testing.conformance import access, contract, deploys, image_names, sharing, state_store
+from squall.testing.conformance import access, contract, deploys, image_names, secrets, sharing, state_store
 
 
 async def make(kind: str, directory: Path, address: str) -> StateStore:
@@ -36,6 +36,7 @@ async def make(kind: str, directory: Path, address: str) -> StateStore:
         *contract.CHECKS,
         *deploys.CHECKS,
         *sharing.CHECKS,
+        *secrets.CHECKS,
     ],
     ids=lambda check: check.__name__,
 )

@@ -10,6 +10,7 @@ import click
 
 from squall.cli.asking import any_client
 from squall.cli.screen import age, plain, say, say_json, say_table
+from squall.model.deploy import check_name
 from squall.model.errors import InvalidError, SecretValueGiven, UsageError
 from squall.model.secret import MOST_BYTES, check_variable, check_variables
 from squall.sdk.blocking import run_blocking
@@ -47,20 +48,14 @@ def secret() -> None:
 @click.option("--force", is_flag=True, help="Replace it where it is there, with all its variables.")
 @_ENVIRONMENT
 @_JSON
-def create(
-    *,
-    name: str,
-    variables: tuple[str, ...],
-    file: str | None,
-    force: bool,
-    environment: str | None,
-    as_json: bool,
-) -> None:
+def create(*, name: str, variables: tuple[str, ...], file: str | None, force: bool, **how: Any) -> None:
     """Make the secret NAME of these VARIABLEs, whose values are asked for."""
     values = _values(name, variables, file)
     any_client()
-    made = run_blocking(put(name, values, how="replace" if force else "new", environment_name=environment))
-    _say_made("created" if made.version == 1 else "replaced", made, as_json=as_json)
+    made = run_blocking(
+        put(name, values, how="replace" if force else "new", environment_name=how["environment"])
+    )
+    _say_made("created" if made.version == 1 else "replaced", made, as_json=how["as_json"])
 
 
 @secret.command("update")
@@ -128,7 +123,9 @@ def rotate_key(*, as_json: bool) -> None:
     Values and versions stay as they are. Broken off, it goes on when the server starts.
     """
     any_client()
-    told = json.loads(bytes(run_blocking(ask("secret.rotate", {})).payload))
+    # Which key it is that goes, so that asked again, as an answer was lost, it is changed once.
+    now = json.loads(bytes(run_blocking(ask("secret.rotate", {})).payload))
+    told = json.loads(bytes(run_blocking(ask("secret.rotate", {"after": now["key"]})).payload))
     if as_json:
         say_json(told)
         return
@@ -136,7 +133,8 @@ def rotate_key(*, as_json: bool) -> None:
 
 
 def _values(name: str, variables: tuple[str, ...], file: str | None) -> dict[str, str]:
-    """What was asked for, read or typed. Raises SecretValueGiven, UsageError, InvalidError."""
+    """What was asked for, read or typed. Raises NameInvalid, SecretValueGiven, UsageError, InvalidError."""
+    check_name("a secret", name)
     for variable in variables:
         if "=" in variable:
             named = variable.partition("=")[0]

@@ -62,7 +62,12 @@ def check_variable(name: Any, value: Any) -> None:
             f"Secret: the value of {name} is of type {type(value).__name__}, not a string",
             remedy=f"write str(...) around the value of {name}",
         )
-    if "\0" in value or len(value.encode("utf-8", "surrogateescape")) > LONGEST:
+    try:
+        size = len(value.encode("utf-8", "surrogateescape"))
+    except UnicodeEncodeError:
+        # Not as its cause: that has the value.
+        raise InvalidError(f"Secret: the value of {name} is no text in UTF-8") from None
+    if "\0" in value or size > LONGEST:
         raise InvalidError(
             f"Secret: the value of {name} has a NUL in it, or more than {LONGEST:,} bytes, and no environment can hold it",
             remedy="put what is long into a file",

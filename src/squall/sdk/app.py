@@ -132,11 +132,7 @@ class App:
 
         Raises InvalidError for an option that is not there or out of its bounds, AlreadyExistsError for a name that is taken.
         """
-        options = {key: value for key, value in locals().items() if key not in ("self", "later")}
-        _refuse_later(later)
-        options["image"] = image if image is not None else self.image
-        options["secrets"] = (*self.secrets, *checked_secrets("@app.function", secrets))
-        options["volumes"] = {**self.volumes, **(volumes or {})}
+        options = self._options("@app.function", locals())
 
         def decorate(raw: Callable[..., Any]) -> Any:
             _check_raw(raw)
@@ -184,11 +180,7 @@ class App:
         Raises InvalidError for an option that is not there or out of its bounds and for a class without a method that is
         called remotely, AlreadyExistsError for a name that is taken.
         """
-        options = {key: value for key, value in locals().items() if key not in ("self", "later")}
-        _refuse_later(later)
-        options["image"] = image if image is not None else self.image
-        options["secrets"] = (*self.secrets, *checked_secrets("@app.cls", secrets))
-        options["volumes"] = {**self.volumes, **(volumes or {})}
+        options = self._options("@app.cls", locals())
 
         def decorate(raw: type[T]) -> type[T]:
             made = declare_class(raw, options)
@@ -196,6 +188,15 @@ class App:
             return raw
 
         return decorate
+
+    def _options(self, decorator: str, given: dict[str, Any]) -> dict[str, Any]:
+        """A decorator's keywords, with what the app has for all."""
+        _refuse_later(given.pop("later"))
+        options = {key: value for key, value in given.items() if key != "self"}
+        options["image"] = options["image"] if options["image"] is not None else self.image
+        options["secrets"] = (*self.secrets, *checked_secrets(decorator, options["secrets"]))
+        options["volumes"] = {**self.volumes, **(options["volumes"] or {})}
+        return options
 
     @overload
     def local_entrypoint(self, raw: Callable[..., Any], /) -> LocalEntrypoint: ...

@@ -50,9 +50,11 @@ async def delete(house: House, head: Head, _payload: bytes) -> Head:
     return {"name": name, "environment": environment}
 
 
-async def rotate(house: House, _head: Head, _payload: bytes) -> Head:
-    """Another master key, which everything is put under."""
-    return await house.vault.rotate()
+async def rotate(house: House, head: Head, _payload: bytes) -> Head:
+    """Another master key than the one of the id `after`; without that, which it is."""
+    if "after" not in head:
+        return {"rewrapped": 0, "key": house.vault.master_key}
+    return await house.vault.rotate(str(head["after"]))
 
 
 async def _environment(house: House, head: Head) -> str:

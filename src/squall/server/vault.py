@@ -267,18 +267,24 @@ class Vault:
 
     # -- the master key
 
-    async def rotate(self) -> dict[str, Any]:
-        """Has a new master key seal, and puts what is on record under it; how much that was.
+    async def rotate(self, after: str) -> dict[str, Any]:
+        """Has another master key seal than the one of the id `after`, and puts what is on record under it; how much that was.
 
-        Broken off, it goes on when the server starts, or is asked again. Raises MasterKeyUnusable, and what the store raises.
+        Asked again as the answer was lost, or where that one is not in use, it changes nothing. Broken off, it goes on when the
+        server starts. Raises MasterKeyUnusable, and what the store raises.
         """
         _sealing()
         async with self._lock:
-            self._keys.first(may_make=not (self._named or self._of_apps))
-            if not self._keys.changing:
+            if self.master_key == after and not self._keys.changing:
                 self._keys.add()
                 faults.point(_KEY_ADDED)
-            return {"rewrapped": await self._rewrap(), "key": self._keys.first(may_make=False).id}
+            done = await self._rewrap() if self._keys.changing else 0
+            return {"rewrapped": done, "key": self.master_key}
+
+    @property
+    def master_key(self) -> str:
+        """The id of the key that seals, which is made where there is none yet. Raises MasterKeyUnusable."""
+        return self._keys.first(may_make=not (self._named or self._of_apps)).id
 
     async def _rewrap(self) -> int:
         first, sealing = self._keys.first(may_make=False), _sealing()
