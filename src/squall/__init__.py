@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from squall.sdk.secret import Secret as Secret
     from squall.sdk.shared_dict import Dict as Dict
     from squall.sdk.shared_queue import Queue as Queue
+    from squall.sdk.volume import Volume as Volume
 
     __version__: str
 
@@ -40,6 +41,7 @@ _HOMES = {
     "Queue": "squall.sdk.shared_queue",
     "Retries": "squall.model.function",
     "Secret": "squall.sdk.secret",
+    "Volume": "squall.sdk.volume",
     "after_fork": "squall.sdk.inside",
     "batched": "squall.sdk.batched",
     "concurrent": "squall.sdk.concurrent",

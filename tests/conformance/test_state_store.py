@@ -13,7 +13,16 @@ from squall.state.postgres_state import PostgresState
 from squall.state.sqlite_file import DatabaseOptions, Synchronous
 from squall.state.sqlite_state import SqliteState
 from squall.state.state_store import StateStore
-from squall.testing.conformance import access, contract, deploys, image_names, secrets, sharing, state_store
+from squall.testing.conformance import (
+    access,
+    contract,
+    deploys,
+    image_names,
+    secrets,
+    sharing,
+    state_store,
+    volumes,
+)
 
 
 async def make(kind: str, directory: Path, address: str) -> StateStore:
@@ -37,6 +46,7 @@ async def make(kind: str, directory: Path, address: str) -> StateStore:
         *deploys.CHECKS,
         *sharing.CHECKS,
         *secrets.CHECKS,
+        *volumes.CHECKS,
     ],
     ids=lambda check: check.__name__,
 )

@@ -154,6 +154,9 @@ async def _tell(whose: Whose, stores: Stores, pending: Pending) -> int:
         "base": pending.base,
         "changes": pending.changes,
         "id": pending.id,
+        # Elsewhere it is the server that forces them.
+        "forced": not stores.far,
+        "who": f"container {whose.mounted.container}",
     }
     answer = await ask(stores, "volume.commit", head)
     faults.point(_COMMITTED)
@@ -193,12 +196,12 @@ async def _send(manifest: Digest, stores: Stores) -> None:
 
 async def _put(stores: Stores, digest: Digest, data: bytes) -> None:
     if len(data) <= _INLINE:
-        await ask(stores, "blob.put", {"digest": digest}, data)
+        await ask(stores, "blob.put", {"digest": digest, "forced": False}, data)
         return
     fd = os.memfd_create("squall-blob")
     try:
         with open(fd, "wb", closefd=False) as file:
             file.write(data)
-        await ask(stores, "blob.put", {"digest": digest}, fds=(fd,))
+        await ask(stores, "blob.put", {"digest": digest, "forced": False}, fds=(fd,))
     finally:
         os.close(fd)

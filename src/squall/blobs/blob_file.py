@@ -31,9 +31,14 @@ def open_blob(path: Path) -> int:
 
 
 def fill(fd: int, digester: Digester, part: Bytes) -> None:
+    """Writes all of `part`, and adds it to its digest."""
+    digester.update(memoryview(part).cast("B"))
+    write_all(fd, part)
+
+
+def write_all(fd: int, part: Bytes) -> None:
     """Writes all of `part`, however little the kernel takes at once."""
     rest = memoryview(part).cast("B")
-    digester.update(rest)
     while rest:
         rest = rest[os.write(fd, rest) :]
 

@@ -14,9 +14,22 @@ Bytes = bytes | bytearray | memoryview
 _DIGEST: Final = re.compile("[0-9a-f]{64}")
 
 
+class Hashed(bytes):
+    """Bytes that know their digest, made here of these very bytes: whoever passes them on need not make it again."""
+
+    digest: Digest
+
+    @classmethod
+    def of(cls, data: Bytes) -> Hashed:
+        """These bytes, with their digest."""
+        hashed = cls(data)
+        hashed.digest = digest_of(data)
+        return hashed
+
+
 def digest_of(data: Bytes) -> Digest:
     """The digest of these bytes."""
-    return Digest(hashlib.sha256(data).hexdigest())
+    return data.digest if isinstance(data, Hashed) else Digest(hashlib.sha256(data).hexdigest())
 
 
 def is_digest(text: str) -> bool:

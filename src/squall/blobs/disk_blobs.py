@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Final, ParamSpec, TypeVar
 
 from squall import faults
-from squall.blobs.blob_file import Seen, fill, force, look, open_blob, read_range, settle
+from squall.blobs.blob_file import Seen, fill, force, look, open_blob, read_range, settle, write_all
 from squall.blobs.blob_store import PART_BYTES, BlobInfo, check_range
 from squall.blobs.digest import Bytes, Digest, Digester, agree, digest_of, is_digest, parse_digest
 from squall.blobs.threads import on_disk
@@ -187,7 +187,7 @@ class DiskBlobs:
             return digest
         try:
             incoming.open()
-            fill(incoming.fd, Digester(), data)
+            write_all(incoming.fd, data)
             return self._keep(incoming, digest, announced)
         finally:
             incoming.discard()

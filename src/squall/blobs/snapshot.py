@@ -12,7 +12,7 @@ from typing import Final, TypeVar
 
 from squall.blobs.blob_store import BlobStore
 from squall.blobs.chunks import CHUNK_BYTES, Cutter, Piece
-from squall.blobs.digest import Digest, digest_of
+from squall.blobs.digest import Digest, Hashed
 from squall.blobs.kept_chunks import keep_chunks
 from squall.blobs.manifest import Attributes, Entry, File, Part
 from squall.blobs.manifest_bytes import Writer
@@ -22,6 +22,8 @@ from squall.blobs.walk import Again, Found, How, Read, Walk, Walking
 T = TypeVar("T")
 
 LIKE_ANY: Final = How()
+_KEPT_AT_ONCE: Final = 2
+"""Runs of chunks of some 8 MiB that are on their way to the store while the next is read."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -170,7 +172,9 @@ class _Taking:
         self._writer = Writer()
         self._entries = 0
         self._size = 0
-        self._threads = ThreadPoolExecutor(max_workers=2, thread_name_prefix="snapshot")
+        self._keeping: deque[asyncio.Future[None]] = deque()
+        # One reads, the others make digests.
+        self._threads = ThreadPoolExecutor(max_workers=3, thread_name_prefix="snapshot")
 
     async def written(self) -> AsyncGenerator[bytes, None]:
         """The bytes of the manifest; whatever they name is kept by then."""
@@ -182,14 +186,20 @@ class _Taking:
                 coming = asyncio.ensure_future(self._away(self._walk.take))
                 for one in found:
                     self._gathering.add(one)
-                await self._keep()
+                self._begin_to_keep()
+                while len(self._keeping) > _KEPT_AT_ONCE:
+                    await self._keeping.popleft()
                 if lines := self._lines():
                     yield lines
+            self._gathering.end()
+            self._begin_to_keep()
+            while self._keeping:
+                await self._keeping.popleft()
         finally:
+            for keeping in self._keeping:
+                keeping.cancel()
             # Nobody closes the walk while a thread is in it.
-            await asyncio.gather(coming, return_exceptions=True)
-        self._gathering.end()
-        await self._keep()
+            await asyncio.gather(coming, *self._keeping, return_exceptions=True)
         yield self._lines()
         self._writer.end()
 
@@ -214,15 +224,18 @@ class _Taking:
             lines.append(self._writer.line(entry))
         return b"".join(lines)
 
-    async def _keep(self) -> None:
-        """Keeps the chunks that were made so far, and gives them their names."""
+    def _begin_to_keep(self) -> None:
+        """Has the chunks that were made so far kept, while more are read."""
         chunks, self._gathering.chunks = self._gathering.chunks, []
-        if not chunks:
-            return
-        names = await self._away(lambda: [digest_of(data) for _, data in chunks])
-        wanted = {name: data for name, (_, data) in zip(names, chunks, strict=True)}
+        if chunks:
+            self._keeping.append(asyncio.ensure_future(self._keep(chunks)))
+
+    async def _keep(self, chunks: list[tuple[int, bytes]]) -> None:
+        """Keeps these chunks, and gives them their names."""
+        hashed = await self._away(lambda: [(number, Hashed.of(data)) for number, data in chunks])
+        wanted: dict[Digest, bytes] = {data.digest: data for _, data in hashed}
         await keep_chunks(self._blobs, wanted, forced=self._forced)
-        self._gathering.names |= {number: name for name, (number, _) in zip(names, chunks, strict=True)}
+        self._gathering.names |= {number: data.digest for number, data in hashed}
 
     async def _away(self, work: Callable[[], T]) -> T:
         """The one place from which a snapshot leaves for a thread."""

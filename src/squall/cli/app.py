@@ -103,7 +103,7 @@ def rollback(*, name: str, version: int | None, quiet: bool, as_json: bool, **wi
         name=name,
         environment=environment_of(wish["environment"]),
         strategy=wish["strategy"],
-        who=import_module("squall.sdk.image_now").who_asks(),
+        who=import_module("squall.sdk.who").who_asks(),
     )
     try:
         told = deploying.roll_back(wanted, version, watcher.on_event)

@@ -77,7 +77,7 @@ def delete_names(*, wanted: Sequence[str], as_json: bool) -> None:
     """Delete names; the images stay until they are pruned."""
     asked = [_checked(name) for name in wanted]
     client = any_client()
-    who = import_module("squall.sdk.image_now").who_asks()
+    who = import_module("squall.sdk.who").who_asks()
     gone = []
     for name in asked:
         gone.append(client.request("image.names.delete", {"name": name, "who": who}))

@@ -30,6 +30,7 @@ COMMANDS = {
     "dict": ("squall.cli.shared_dict:dict_", "Make Dicts, look into them, clear and delete them."),
     "queue": ("squall.cli.shared_queue:queue", "Make Queues, look into them, clear and delete them."),
     "secret": ("squall.cli.secret:secret", "Make secrets, change, list and delete them."),
+    "volume": ("squall.cli.volume:volume", "Make volumes, look into them, change them, go back."),
     "usage": ("squall.cli.usage:usage", "Show what functions took: core-seconds, GiB-seconds, GPU-seconds."),
     "image": ("squall.cli.image:image", "Build images, look at them, fetch them, send them, remove them."),
     "shell": ("squall.cli.shell:shell", "Open a shell in a running container, or in an image."),

@@ -23,6 +23,12 @@ MOST_MOUNTS: Final = 64
 MOST_LABELS: Final = 1_000
 """Versions of one volume that have a name."""
 
+LONGEST_WHY: Final = 100
+"""Characters that are kept of why a version was made, and of who made it."""
+
+MOST_AT_ONCE: Final = 1_000
+"""Paths of one message."""
+
 LONGEST_PATH: Final = 4_000
 LONGEST_NAME: Final = 255
 """Of a path, and of one name along it, in bytes: as much as a manifest keeps."""

@@ -95,7 +95,7 @@ class Deploy(Generic[A]):
         wish = deploying.DeployWish(
             name=chosen,
             environment=importlib.import_module("squall.sdk.environments").environment_of(environment),
-            who=importlib.import_module("squall.sdk.image_now").who_asks(),
+            who=importlib.import_module("squall.sdk.who").who_asks(),
             **said,
         )
         return wish, session.AppRun(self._app, watcher if watcher is not None else PlainWatcher())

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import getpass
 import json
 import os
-import platform
 from typing import Any, Final
 
 from squall.context.fresh import fresh_id
@@ -19,6 +17,7 @@ from squall.sdk.image_declared import Local
 from squall.sdk.image_ship import ImageShip
 from squall.sdk.source_cache import SourceCache
 from squall.sdk.watch import Watcher, watcher_now
+from squall.sdk.who import who_asks
 from squall.settings.paths import find_state
 from squall.wire.codec import Frame
 
@@ -106,12 +105,3 @@ class ImageNow:
 def naming(name: str) -> dict[str, str]:
     """What a server is told beside the key to have a name mean an image, once however often it is told."""
     return {"id": fresh_id(NAMING), "name": name, "who": who_asks()}
-
-
-def who_asks() -> str:
-    """The user and the machine, for people."""
-    try:
-        user = getpass.getuser()
-    except (KeyError, OSError):  # no such user is known here
-        user = str(os.getuid())
-    return f"{user}@{platform.node()}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, ClassVar, Generic, Self, TypeVar
@@ -30,6 +30,7 @@ from squall.wire.session import Session
 from squall.wire.stream import Stream
 
 O = TypeVar("O", bound="SharedObject")  # noqa: E741 - an object
+T = TypeVar("T")
 
 
 class SharedObject:
@@ -80,7 +81,12 @@ class SharedObject:
         It may be passed to functions meanwhile.
         """
         check_environment(environment_name)
-        return Ephemeral(cls)
+        return Ephemeral(
+            "shared.ephemeral",
+            {"kind": str(cls._kind)},
+            prefix=cls._kind.prefix,
+            handle=lambda of: cls(object_id=of),
+        )
 
 
 def _handle(cls: type[O], name: str | None, create: bool, object_id: str | None) -> O:  # noqa: FBT001 - as `__reduce__` says it
@@ -96,20 +102,28 @@ def check_environment(name: str | None) -> None:
         )
 
 
-class Ephemeral(Generic[O]):
-    """An object without a name for as long as a `with` (or `async with`) lasts."""
+class Ephemeral(Generic[T]):
+    """An object without a name for as long as a `with` (or `async with`) lasts.
+
+    message, head: what has it made, with an id of this prefix. handle: what users get of it.
+    """
 
     rank = 0
 
-    def __init__(self, cls: type[O]) -> None:
-        self._cls = cls
+    def __init__(
+        self, message: str, head: dict[str, Any], *, prefix: str, handle: Callable[[str], T]
+    ) -> None:
+        self._message = message
+        self._head = head
+        self._prefix = prefix
+        self._handle = handle
         self._client: Client | None = None
         self._id = ""
         self._stream: Stream | None = None
         self._opened: asyncio.Future[None] | None = None
         self._closed: asyncio.Future[None] | None = None
 
-    def __enter__(self) -> O:
+    def __enter__(self) -> T:
         return run_blocking(self._open())
 
     def __exit__(
@@ -117,7 +131,7 @@ class Ephemeral(Generic[O]):
     ) -> None:
         run_blocking(self._close())
 
-    async def __aenter__(self) -> O:
+    async def __aenter__(self) -> T:
         return await run_here(self._open())
 
     async def __aexit__(
@@ -127,16 +141,16 @@ class Ephemeral(Generic[O]):
 
     def attach(self, session: Session) -> None:
         """See Lasting."""
-        head = {"kind": str(self._cls._kind), "id": self._id}
-        self._stream = session.open("shared.ephemeral", head, on_frame=self._on_frame)
+        head = {**self._head, "id": self._id}
+        self._stream = session.open(self._message, head, on_frame=self._on_frame)
 
     def give_up(self, error: Error) -> None:
         """See Lasting."""
         self._fail(error)
 
-    async def _open(self) -> O:
+    async def _open(self) -> T:
         self._client = Client.here()
-        self._id = fresh_id(self._cls._kind.prefix)
+        self._id = fresh_id(self._prefix)
         self._opened = asyncio.get_running_loop().create_future()
         self._client.add(self)
         try:
@@ -144,7 +158,7 @@ class Ephemeral(Generic[O]):
         except BaseException:
             self._client.remove(self)
             raise
-        return self._cls(object_id=self._id)
+        return self._handle(self._id)
 
     async def _close(self) -> None:
         assert self._client is not None

@@ -24,7 +24,7 @@ def split(given: Any) -> tuple[dict[str, Any], dict[str, CloudBucketMount]]:
 def _volumes(given: Mapping[Any, Any]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for path, volume in given.items():
-        if not hasattr(volume, "mounted_at"):
+        if not hasattr(volume, "mount_at"):
             raise TypeError(
                 f"volumes[{path!r}] is a squall.Volume or squall.CloudBucketMount, not {volume!r:.90}"
             )
@@ -36,4 +36,4 @@ def _volumes(given: Mapping[Any, Any]) -> dict[str, Any]:
 
 async def mounts_of(volumes: Mapping[str, Any]) -> tuple[VolumeMount, ...]:
     """The mounts, once each volume is found, or made where it may be. Raises VolumeNotFound, VolumePathInvalid."""
-    return check_mounts([await volume.mounted_at(path) for path, volume in volumes.items()])
+    return check_mounts([await volume.mount_at(path) for path, volume in volumes.items()])

@@ -384,16 +384,15 @@ def volume_here(connection: Connection, stream: Stream, head: dict[str, Any], _f
     answer_later(connection.house, stream, mounted_volumes.pass_on(session, container, stream, head))
 
 
-def volume(connection: Connection, stream: Stream, head: dict[str, Any], _frame: Frame) -> None:
+def volume(connection: Connection, stream: Stream, head: dict[str, Any], frame: Frame) -> None:
     """Something about volumes."""
+    asked = bytes(frame.payload)
     caller = connection.container(stream) if stream.route else None
 
     async def answer() -> None:
-        found = await volume_streams.answer(connection.house, head, caller)
-        if stream.live and isinstance(found, dict):
-            stream.end(found)
-        elif stream.live:
-            stream.end({}, json.dumps(found).encode())
+        found, payload = await volume_streams.answer(connection.house, head, asked, caller)
+        if stream.live:
+            stream.end(found, payload)
 
     answer_later(connection.house, stream, answer())
 
@@ -408,6 +407,12 @@ def bucket_keys(connection: Connection, stream: Stream, head: dict[str, Any], _f
     if record is None or mount is None:
         raise FunctionNotFound(f"no function {head.get('function')!r} has a bucket at {head.get('path')!r}")
     stream.end({}, json.dumps(connection.house.vault.keys_for(record.function, mount)).encode())
+
+
+def volume_ephemeral(connection: Connection, stream: Stream, head: dict[str, Any], _frame: Frame) -> None:
+    """A volume without a name, for as long as this stream lives."""
+    house = connection.house
+    answer_later(house, stream, volume_streams.ephemeral(house, Asker(stream), head))
 
 
 HANDLERS: dict[str, Handler] = {
@@ -431,6 +436,7 @@ HANDLERS: dict[str, Handler] = {
     **dict.fromkeys(sharing_streams.QUESTIONS, shared),
     **dict.fromkeys(secret_streams.QUESTIONS, secret),
     "bucket.keys": bucket_keys,
+    "volume.ephemeral": volume_ephemeral,
     **dict.fromkeys(volume_streams.QUESTIONS, volume),
     "volume.here": volume_here,
 }

@@ -181,6 +181,12 @@ async def environment_delete(house: House, head: dict[str, Any], _caller: Worker
     there = await _environments(house)
     if name not in there:
         raise EnvironmentNotFound(f"there is no environment {name!r}; there is: {', '.join(there)}")
+    volumes = [volume.name for volume, _ in await house.state.volumes() if volume.environment == name]
+    if volumes:
+        raise ConflictError(
+            f"the environment {name} has volumes: {', '.join(filter(None, volumes))}",
+            remedy=f"delete them first: `squall volume delete NAME --env {name}`",
+        )
     if not await house.state.drop_environment(name):
         inside = sorted(
             {one.deployed.app for one in house.deploys.versions.values() if one.row.environment == name}

@@ -30,6 +30,7 @@ from squall.server.collecting import Collecting
 from squall.server.containers import Containers
 from squall.server.deploys import Deploys
 from squall.server.durable import Durable
+from squall.server.ephemerals import Ephemerals
 from squall.server.image_names import ImageNames
 from squall.server.ledger import Ledger
 from squall.server.listening import Listening
@@ -119,6 +120,7 @@ class House:
         self.image_names = ImageNames(stores.state, self.apps.find_image)
         self.sharing = Sharing(stores.state, later=self.later, spawn=self.spawn)
         self.volumes = Volumes(stores.state, stores.blobs)
+        self.ephemeral_volumes = Ephemerals(self.volumes.drop, later=self.later, spawn=self.spawn)
         self.logs = Logs(self)
         self.node_events = NodeEvents(self.calls, self.capacity, self.containers, self.later)
         self.awaited = Awaited(self.node_events.awaits)
@@ -206,6 +208,7 @@ class House:
             self.collecting.run(),
             self.backups.run(),
             self.sharing.forget_unclaimed(),
+            self.ephemeral_volumes.forget_unclaimed(self.volumes.without_name),
         )
 
     def touch(self) -> None:

@@ -44,7 +44,27 @@ _SHARE: Final = frozenset(
         *("queue.put", "queue.get", "queue.back", "queue.items"),
     }
 )
-_VOLUME: Final = frozenset({"volume.open", "volume.head", "volume.commit"})
+_VOLUME: Final = frozenset(
+    {
+        *(
+            "volume.open",
+            "volume.ephemeral",
+            "volume.head",
+            "volume.commit",
+            "volume.edit",
+            "volume.rollback",
+        ),
+        *(
+            "volume.list",
+            "volume.delete",
+            "volume.rename",
+            "volume.history",
+            "volume.snapshot",
+            "volume.unlabel",
+        ),
+        *("volume.entries", "volume.read", "volume.free"),
+    }
+)
 FROM_CONTAINERS: Final = (
     _CALL | _SHARE | _VOLUME | {"serve", "blobs.missing", "blob.put", "function.scale", "volume.here"}
 )

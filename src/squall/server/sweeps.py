@@ -12,9 +12,13 @@ from squall.model.errors import Error
 from squall.server.sharing import tidy
 from squall.settings.options import Options
 from squall.state.state_store import StateStore
+from squall.state.volumes.records import Keeping
 
 FIRST_S = 60.0
 EVERY_S = 1800.0
+YOUNG_S = 3600.0
+"""How long any version of a volume stays: for who sends a commit again, or still has the version open."""
+
 _log = logging.getLogger("squall.server")
 
 
@@ -27,7 +31,7 @@ class SweptLogs(Protocol):
 
 
 class Sweeps:
-    """Removes ended calls, old logs, what was cleared in Dicts and Queues, and secrets that came with apps of which nothing is left."""
+    """Removes ended calls, old logs, what was cleared in Dicts and Queues, old versions of volumes, and secrets of apps of which nothing is left."""
 
     def __init__(
         self,
@@ -40,6 +44,8 @@ class Sweeps:
         self._logs = logs
         self._keep_s = options.result_keep_s
         self._secrets = secrets
+        self._volume_keep_s = options.volume_keep_s
+        self._volume_versions = int(options.volume_versions)
 
     async def run(self) -> None:
         """Sweeps for ever."""
@@ -55,6 +61,10 @@ class Sweeps:
         """Sweeps now. now_s: seconds since 1970. Raises what the stores raise."""
         await self._state.sweep(ended_before_s=now_s - self._keep_s)
         await tidy(self._state)
+        keeping = Keeping(
+            most=self._volume_versions, before_s=now_s - self._volume_keep_s, young_s=now_s - YOUNG_S
+        )
+        await self._state.prune_versions(keeping)
         await self._logs.sweep()
         if self._secrets is not None:
             await self._secrets(now_s)

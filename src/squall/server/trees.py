@@ -47,6 +47,8 @@ class Trees:
         _check(len(tree.entries))
         data = await asyncio.to_thread(encode, tree)
         digest = await self._blobs.put(data, announced=await asyncio.to_thread(digest_of, data))
+        # It may have been here before, put by somebody who did not wait for the disk.
+        await self._blobs.force([digest])
         self._keep(digest, tree)
         return digest
 

@@ -50,18 +50,20 @@ Change = Callable[[Manifest], Manifest]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Commit:
-    """What somebody changed of a volume.
+    """What somebody wants changed of a volume. id: made by its sender. who, why: for people.
 
     base: the number of the version that it began with. changes: the digest of a layer, which laid over that version
     gives what its writer has now. since: the layer that the writer's last commit had, "" for its first; so the changes may be all
-    of them since the base each time, and only what is new is written again. id: made by its sender.
+    of them since the base each time, and only what is new is written again. Without these three in `Volumes.change`.
+    forced: its bytes are on disk for certain.
     """
 
     volume: VolumeId
     id: CommitId
-    base: int
-    changes: Digest
+    base: int = 0
+    changes: Digest = Digest("")
     since: str = ""
+    forced: bool = False
     who: str = ""
     why: str = ""
 
@@ -100,6 +102,14 @@ class Volumes:
                 remedy="delete some with `squall volume delete NAME`",
             )
         return opened
+
+    async def drop(self, of: str) -> None:
+        """Removes a volume with all its versions, if it is there."""
+        await self.state.drop_volume(VolumeId(of))
+
+    async def without_name(self) -> list[str]:
+        """The ephemeral ones."""
+        return [volume.id for volume, _ in await self.state.volumes() if not volume.name]
 
     async def head(self, of: VolumeId) -> VolumeVersion:
         """The newest version of a volume. Raises VolumeNotFound."""
@@ -158,7 +168,7 @@ class Volumes:
             if wanted == now:
                 return head
             faults.point(_MERGED)
-            await self._keep(wanted.chunks - now.chunks)
+            await self._keep(wanted.chunks - now.chunks, forced=asked.forced)
             faults.point(_FORCED)
             manifest = await self.trees.put(wanted)
             faults.point(_KEPT)
@@ -199,8 +209,8 @@ class Volumes:
                 same.add(doubt.path)
         return frozenset(same)
 
-    async def _keep(self, chunks: frozenset[Digest]) -> None:
-        """Returns once these are here, are on disk, and stay for now. Raises BlobMissing."""
+    async def _keep(self, chunks: frozenset[Digest], *, forced: bool) -> None:
+        """Returns once these are here, are on disk, and stay for now. Raises BlobMissing. forced: whoever put them has seen to the disk."""
         ordered = sorted(chunks)
         for at in range(0, len(ordered), _AT_ONCE):
             some = ordered[at : at + _AT_ONCE]
@@ -210,7 +220,8 @@ class Volumes:
                 raise BlobMissing(
                     f"a commit names bytes that the server does not have: {digest}", digest=digest
                 )
-            await self._blobs.force(some)
+            if not forced:
+                await self._blobs.force(some)
 
     def _turn(self, of: VolumeId) -> asyncio.Lock:
         """One change of a volume at a time: others wait instead of merging in vain."""

@@ -257,6 +257,19 @@ class Options:
     build_timeout_s: float = _option(
         1800.0, least=1.0, most=DAY_S, means="how long one step of an image may build"
     )
+    # volumes
+    volume_keep_s: float = _option(
+        7 * DAY_S,
+        least=3600.0,
+        most=3650 * DAY_S,
+        means="how long a version of a volume is kept once another one has taken its place; one with a name stays",
+    )
+    volume_versions: int = _option(
+        100,
+        least=1,
+        most=1_000_000,
+        means="versions of one volume that are kept at most, but for those of the last hour and those with a name",
+    )
 
     def __post_init__(self) -> None:
         for known in fields(self):

@@ -52,6 +52,20 @@ class Pools:
         """No container has ever been joined."""
 
 
+class NoVolumes:
+    """What there is where no function mounts any."""
+
+    async def placed(self, _function: Any, spec: Any) -> Any:
+        """Nothing has a place."""
+        return spec
+
+    async def adopt(self, _present: Any, **_known: Any) -> None:
+        """Nothing is left of any."""
+
+    def ended(self, container: str) -> None:
+        """Nothing of it is to be committed."""
+
+
 def containers_of(pools: Pools, folder: Path) -> Containers:
     nothing = cast("Any", pools)
     means = Means(
@@ -63,7 +77,7 @@ def containers_of(pools: Pools, folder: Path) -> Containers:
         record=TemplateRecord(folder / "templates.json"),
         network=nothing,
         buckets=nothing,
-        volumes=nothing,
+        volumes=cast("Any", NoVolumes()),
     )
     return Containers(means, Options())
 

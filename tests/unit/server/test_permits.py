@@ -13,7 +13,10 @@ from squall.server.permits import FROM_CONTAINERS, OWNER, Caller, CallerKind, ne
 NOBODY = Caller(CallerKind.NOBODY)
 MACHINE = Caller(CallerKind.NODE, node=NodeId("no-1"))
 OPEN = {"hello", "echo", "authority", "enroll"}
-A_MACHINES = {"join", "node.renew", "blob.get", "blobs.missing", "image.record"}
+A_MACHINES = {
+    *("join", "node.renew", "blob.get", "blobs.missing", "image.record"),
+    *("blob.put", "volume.head", "volume.commit"),
+}
 
 
 def holder(*scopes: Scope) -> Caller:

@@ -19,6 +19,7 @@ from squall.model.explanations.sharing import SHARING
 from squall.model.explanations.stores import STORES
 from squall.model.explanations.values import VALUES
 from squall.model.explanations.volume_mounts import VOLUME_MOUNTS
+from squall.model.explanations.volumes import VOLUMES
 
 EXPLANATIONS: Final = {
     **ASKED,
@@ -33,6 +34,7 @@ EXPLANATIONS: Final = {
     **BUCKET_MOUNTS,
     **SECRETS,
     **VOLUME_MOUNTS,
+    **VOLUMES,
 }
 
 __all__ = ["EXPLANATIONS", "Explanation", "explain", "page"]

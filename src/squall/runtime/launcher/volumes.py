@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from squall.model.errors import InvalidError, NotFoundError, VolumeMountRefused
+from squall.model.errors import ConnectionLost, Error, InvalidError, NotFoundError, VolumeMountRefused
 from squall.runtime.children import BROKEN
 from squall.runtime.container import Container
 from squall.runtime.host import Host
@@ -73,7 +73,8 @@ class Volumes:
         if code == 0:
             self._tell({"t": "mounted", "container": container})
             return
-        refused = VolumeMountRefused(
-            f"the volumes could not be mounted: {why or f'their mounter ended with {code}'}"
-        )
+        refused: Error = VolumeMountRefused(f"the volumes could not be mounted: {why}")
+        if not why:
+            # It was killed, and said nothing: nobody's fault, and another container may have more luck.
+            refused = ConnectionLost(f"what mounts volumes was killed over it ({code})")
         self._tell({"t": "refused", "container": container, "asked": "volumes", **refused.to_wire()})

@@ -6,7 +6,7 @@ from dataclasses import replace
 from itertools import pairwise
 
 from squall.model.ids import CommitId, VolumeId
-from squall.state.volumes.records import Keeping, Put, PutVersion, VolumeRecord, VolumeVersion
+from squall.state.volumes.records import Keeping, Put, PutVersion, VolumeLabel, VolumeRecord, VolumeVersion
 
 
 class MemoryVolumes:
@@ -104,14 +104,14 @@ class MemoryVolumes:
         self._volume_versions[version.volume][added.number] = added
         return PutVersion(put=Put.DONE, version=added)
 
-    async def put_label(self, of: VolumeId, label: str, number: int, *, at_s: float, most: int) -> bool:  # noqa: ARG002 - the Protocol's
+    async def put_label(self, wanted: VolumeLabel, *, most: int) -> bool:
         self._open()
-        labels = self._volume_labels.get(of, {})
-        if label in labels:
-            return labels[label] == number
-        if len(labels) >= most or number not in self._volume_versions.get(of, {}):
+        labels = self._volume_labels.get(wanted.volume, {})
+        if wanted.label in labels:
+            return labels[wanted.label] == wanted.number
+        if len(labels) >= most or wanted.number not in self._volume_versions.get(wanted.volume, {}):
             return False
-        labels[label] = number
+        labels[wanted.label] = wanted.number
         return True
 
     async def drop_label(self, of: VolumeId, label: str) -> bool:

@@ -41,6 +41,16 @@ class VolumeVersion:
     labels: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VolumeLabel:
+    """A name that a version is to have. at_s: since when."""
+
+    volume: VolumeId
+    label: str
+    number: int
+    at_s: float
+
+
 class Put(StrEnum):
     """How the recording of a version ended. DONE: it is the head, now or when it was sent first.
 

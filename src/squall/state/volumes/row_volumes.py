@@ -9,7 +9,7 @@ from squall.model.ids import CommitId, VolumeId
 from squall.state.group_commit import GroupCommit
 from squall.state.readers import Readers
 from squall.state.volumes import volume_rows
-from squall.state.volumes.records import Keeping, PutVersion, VolumeRecord, VolumeVersion
+from squall.state.volumes.records import Keeping, PutVersion, VolumeLabel, VolumeRecord, VolumeVersion
 
 _PRUNED_AT_ONCE: Final = 200
 
@@ -60,8 +60,8 @@ class RowVolumes:
     async def put_version(self, version: VolumeVersion) -> PutVersion:
         return await self._writer.send(lambda db: volume_rows.put_version(db, version))
 
-    async def put_label(self, of: VolumeId, label: str, number: int, *, at_s: float, most: int) -> bool:
-        return await self._writer.send(lambda db: volume_rows.put_label(db, of, label, number, at_s, most))
+    async def put_label(self, wanted: VolumeLabel, *, most: int) -> bool:
+        return await self._writer.send(lambda db: volume_rows.put_label(db, wanted, most))
 
     async def drop_label(self, of: VolumeId, label: str) -> bool:
         return await self._writer.send(lambda db: volume_rows.drop_label(db, of, label))

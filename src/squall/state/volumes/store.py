@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from squall.model.ids import CommitId, VolumeId
-from squall.state.volumes.records import Keeping, PutVersion, VolumeRecord, VolumeVersion
+from squall.state.volumes.records import Keeping, PutVersion, VolumeLabel, VolumeRecord, VolumeVersion
 
 
 class VolumeStore(Protocol):
@@ -69,7 +69,7 @@ class VolumeStore(Protocol):
         """
         ...
 
-    async def put_label(self, of: VolumeId, label: str, number: int, *, at_s: float, most: int) -> bool:
+    async def put_label(self, wanted: VolumeLabel, *, most: int) -> bool:
         """Gives a version a name, which no other one of the volume has; whether it has it now.
 
         False where there is no such version, another one has the name, or `most` have one.

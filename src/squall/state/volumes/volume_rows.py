@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from squall.model.ids import CommitId, VolumeId
 from squall.state.connection import Connection
-from squall.state.volumes.records import Keeping, Put, PutVersion, VolumeRecord, VolumeVersion
+from squall.state.volumes.records import Keeping, Put, PutVersion, VolumeLabel, VolumeRecord, VolumeVersion
 
 _VOLUME: Final = "id, environment, name, created_s"
 _VERSION: Final = "volume, number, manifest, parent, made_by, at_s, who, why, entries, size_bytes"
@@ -126,17 +126,17 @@ def put_version(db: Connection, version: VolumeVersion) -> PutVersion:
     return PutVersion(put=Put.DONE, version=added)
 
 
-def put_label(db: Connection, of: VolumeId, label: str, number: int, at_s: float, most: int) -> bool:
+def put_label(db: Connection, wanted: VolumeLabel, most: int) -> bool:
     """Gives a version a name; whether it has it now."""
-    held = _number_of(db, of, label)
+    held = _number_of(db, wanted.volume, wanted.label)
     if held is not None:
-        return held == number
-    (count,) = db.execute("SELECT count(*) FROM volume_labels WHERE volume = ?", (of,)).fetchone()
-    if count >= most or get_version(db, of, number) is None:
+        return held == wanted.number
+    (count,) = db.execute("SELECT count(*) FROM volume_labels WHERE volume = ?", (wanted.volume,)).fetchone()
+    if count >= most or get_version(db, wanted.volume, wanted.number) is None:
         return False
     db.execute(
         "INSERT INTO volume_labels (volume, label, number, at_s) VALUES (?, ?, ?, ?)",
-        (of, label, number, at_s),
+        (wanted.volume, wanted.label, wanted.number, wanted.at_s),
     )
     return True
 
