@@ -17,12 +17,9 @@ import pytest
 import squall
 from squall.model.errors import (
     BucketMissing,
-    BucketMountInvalid,
-    BucketMountUnavailable,
     BucketRefused,
     BucketUnreachable,
     Error,
-    InvalidError,
     SecretNotFound,
 )
 from squall.settings.paths import StatePaths
@@ -317,6 +314,25 @@ def test_where_the_process_that_serves_it_dies_new_containers_have_another(
         obstore.head(store, f"{folder}/half")
 
 
+def test_a_process_that_hangs_is_ended_and_who_waits_for_it_is_told(
+    at_home: House, seaweed: Seaweed, store: Any, folder: str
+) -> None:
+    obstore.put(store, f"{folder}/one", b"1")
+    app = squall.App("hanging")
+    do = doing(app, {"/data": mount_of(seaweed, key_prefix=f"{folder}/")}, single_use_containers=True)
+    read = "found = Path('/data/one').read_text()"
+    with app.run():
+        before = set(serving(at_home))
+        assert do.remote(read) == "1"
+        (own,) = set(serving(at_home)) - before
+        os.kill(own, signal.SIGSTOP)
+        began = time.monotonic()
+        with pytest.raises(OSError, match=rf"\[Errno ({errno.ENOTCONN}|{errno.ECONNABORTED})\]"):
+            do.remote(read)
+        assert time.monotonic() - began < 90
+        eventually(lambda: _again(lambda: do.remote(read) == "1"))
+
+
 def _again(work: Callable[[], bool]) -> bool:
     try:
         return work()
@@ -369,31 +385,3 @@ def test_an_agent_that_comes_back_goes_on_with_the_same_process(
         assert do.remote("found = Path('/data/one').read_text()") == "1"
         assert own in serving(at_home)
     eventually(lambda: own not in serving(at_home), within_s=60)
-
-
-def test_what_cannot_be_is_refused_where_it_is_written() -> None:
-    with pytest.raises(BucketMountUnavailable, match="oidc_auth_role_arn"):
-        squall.CloudBucketMount("bucket", oidc_auth_role_arn="arn:aws:iam::1:role/x")
-    wrong: tuple[dict[str, Any], ...] = (
-        {"bucket_name": "No_Bucket"},
-        {"bucket_name": "bucket", "key_prefix": "no-slash"},
-        {"bucket_name": "bucket", "key_prefix": "up/../there/"},
-        {"bucket_name": "bucket", "bucket_endpoint_url": "http://user:canary@host"},
-        {"bucket_name": "bucket", "requester_pays": True},
-        {"bucket_name": "bucket", "secret": squall.Secret.from_dict({"AWS_ACCESS_KEY_ID": "x"})},
-    )
-    for options in wrong:
-        with pytest.raises(BucketMountInvalid) as caught:
-            squall.CloudBucketMount(**options)
-        assert "canary" not in str(caught.value)
-    app = squall.App("wrong")
-    one = squall.CloudBucketMount("bucket")
-    for mounts in (
-        {"data": one},
-        {"/data": one, "/data/below": one},
-        {"/": one},
-        {"/etc": one},
-        {"/data": 3},
-    ):
-        with pytest.raises(InvalidError):
-            app.function(name="f", volumes=mounts)(lambda: None)

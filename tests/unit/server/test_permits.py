@@ -15,7 +15,7 @@ MACHINE = Caller(CallerKind.NODE, node=NodeId("no-1"))
 OPEN = {"hello", "echo", "authority", "enroll"}
 A_MACHINES = {
     *("join", "node.renew", "blob.get", "blobs.missing", "image.record"),
-    *("blob.put", "volume.head", "volume.commit"),
+    *("blob.put", "volume.head", "volume.commit", "bucket.keys"),
 }
 
 
