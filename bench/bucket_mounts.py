@@ -72,7 +72,7 @@ def _through_a_mount(endpoint: str, keys: Any, size: int, repeats: int) -> Sampl
         ),
     )
 
-    @app.function(serialized=True, volumes={"/data": mount}, max_containers=1)
+    @app.function(serialized=True, volumes={"/data": mount}, cpu=1, max_containers=1)
     def write(number: int, size: int) -> float:
         data = os.urandom(1 << 20)
         began = time.perf_counter()
@@ -80,7 +80,7 @@ def _through_a_mount(endpoint: str, keys: Any, size: int, repeats: int) -> Sampl
             file.writelines(data for _ in range(size >> 20))
         return time.perf_counter() - began
 
-    @app.function(serialized=True, volumes={"/data": mount}, max_containers=1)
+    @app.function(serialized=True, volumes={"/data": mount}, cpu=1, max_containers=1)
     def read(number: int) -> float:
         began = time.perf_counter()
         with open(f"/data/mounted-{number}", "rb", buffering=0) as file:

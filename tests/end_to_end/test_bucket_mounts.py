@@ -17,8 +17,6 @@ import pytest
 import squall
 from squall.model.errors import (
     BucketMissing,
-    BucketMountInvalid,
-    BucketMountUnavailable,
     BucketRefused,
     BucketUnreachable,
     Error,
@@ -223,12 +221,13 @@ def test_a_bucket_that_cannot_be_opened_is_named_before_anything_runs(
     bad = squall.Secret.from_dict(
         {"AWS_ACCESS_KEY_ID": "owner", "AWS_SECRET_ACCESS_KEY": "canary-of-the-key"}
     )
-    options, kind = {
+    cases: dict[str, tuple[dict[str, Any], type[Error]]] = {
         "keys": ({"secret": bad}, BucketRefused),
         "bucket": ({"bucket_name": "nobodys-bucket"}, BucketMissing),
         "endpoint": ({"bucket_endpoint_url": "http://127.0.0.1:9"}, BucketUnreachable),
         "secret": ({"secret": squall.Secret.from_name("no-such-secret")}, SecretNotFound),
-    }[wrong]
+    }
+    options, kind = cases[wrong]
     app = squall.App("refused")
     do = doing(app, {"/data": mount_of(seaweed, **options)})
     with pytest.raises(Error) as caught, app.run():
@@ -259,11 +258,9 @@ def test_keys_of_a_secret_that_has_a_name_open_a_bucket(
 
 def everything_of(house: House) -> bytes:
     """What is written down anywhere, and shown of processes."""
-    found = []
     state = Path(house.environ["SQUALL_STATE_DIR"])
-    for path in state.rglob("*"):
-        if path.is_file() and not path.is_symlink():
-            found.append(path.read_bytes())
+    files = (path for path in state.rglob("*") if path.is_file() and not path.is_symlink())
+    found = [path.read_bytes() for path in files]
     for process in Path("/proc").glob("[0-9]*"):
         for name in ("cmdline", "environ"):
             try:
@@ -315,6 +312,25 @@ def test_where_the_process_that_serves_it_dies_new_containers_have_another(
             assert fresh.remote(read) == "1"
     with pytest.raises(FileNotFoundError):
         obstore.head(store, f"{folder}/half")
+
+
+def test_a_process_that_hangs_is_ended_and_who_waits_for_it_is_told(
+    at_home: House, seaweed: Seaweed, store: Any, folder: str
+) -> None:
+    obstore.put(store, f"{folder}/one", b"1")
+    app = squall.App("hanging")
+    do = doing(app, {"/data": mount_of(seaweed, key_prefix=f"{folder}/")}, single_use_containers=True)
+    read = "found = Path('/data/one').read_text()"
+    with app.run():
+        before = set(serving(at_home))
+        assert do.remote(read) == "1"
+        (own,) = set(serving(at_home)) - before
+        os.kill(own, signal.SIGSTOP)
+        began = time.monotonic()
+        with pytest.raises(OSError, match=rf"\[Errno ({errno.ENOTCONN}|{errno.ECONNABORTED})\]"):
+            do.remote(read)
+        assert time.monotonic() - began < 90
+        eventually(lambda: _again(lambda: do.remote(read) == "1"))
 
 
 def _again(work: Callable[[], bool]) -> bool:
@@ -369,30 +385,3 @@ def test_an_agent_that_comes_back_goes_on_with_the_same_process(
         assert do.remote("found = Path('/data/one').read_text()") == "1"
         assert own in serving(at_home)
     eventually(lambda: own not in serving(at_home), within_s=60)
-
-
-def test_what_cannot_be_is_refused_where_it_is_written() -> None:
-    with pytest.raises(BucketMountUnavailable, match="oidc_auth_role_arn"):
-        squall.CloudBucketMount("bucket", oidc_auth_role_arn="arn:aws:iam::1:role/x")
-    for options in (
-        {"bucket_name": "No_Bucket"},
-        {"bucket_name": "bucket", "key_prefix": "no-slash"},
-        {"bucket_name": "bucket", "key_prefix": "up/../there/"},
-        {"bucket_name": "bucket", "bucket_endpoint_url": "http://user:canary@host"},
-        {"bucket_name": "bucket", "requester_pays": True},
-        {"bucket_name": "bucket", "secret": squall.Secret.from_dict({"AWS_ACCESS_KEY_ID": "x"})},
-    ):
-        with pytest.raises(BucketMountInvalid) as caught:
-            squall.CloudBucketMount(**options)  # type: ignore[arg-type]  # what is wrong with each is the point
-        assert "canary" not in str(caught.value)
-    app = squall.App("wrong")
-    one = squall.CloudBucketMount("bucket")
-    for mounts in (
-        {"data": one},
-        {"/data": one, "/data/below": one},
-        {"/": one},
-        {"/etc": one},
-        {"/data": 3},
-    ):
-        with pytest.raises(squall.model.errors.InvalidError):  # type: ignore[attr-defined]  # it is
-            app.function(name="f", volumes=mounts)(lambda: None)

@@ -9,7 +9,8 @@ from hypothesis import given, strategies as st
 from squall.runtime import plan
 from squall.runtime.cgroup_plan import Cgroups
 from squall.runtime.host import Host, SubordinateIds
-from squall.runtime.spec import CARRIERS, Carrier, Limits, Mount, Network, SandboxSpec, Veth
+from squall.runtime.spec import CARRIERS, Carrier, Limits, Mount, Network, SandboxSpec, ServedMount, Veth
+from squall.runtime.template.plan import plan_own_root
 
 _names = st.text("abcdefgh", min_size=1, max_size=6)
 _paths = st.lists(_names, min_size=1, max_size=4).map(lambda parts: "/" + "/".join(parts))
@@ -56,6 +57,10 @@ def sandboxes(draw: st.DrawFn) -> SandboxSpec:
         mounts=tuple(
             Mount(source=draw(_paths), target=path, writable=draw(st.booleans())) for path in targets
         ),
+        served=tuple(
+            ServedMount(source=draw(_paths), target=path, writable=draw(st.booleans()))
+            for path in draw(st.lists(_paths, unique=True, max_size=2))
+        ),
         network=network,
         veth=Veth(name="sq0", address="10.88.0.16", gateway="10.88.0.1") if network == "veth" else None,
         unreachable=draw(st.sampled_from([(), ("169.254.0.0/16",)])),
@@ -69,6 +74,23 @@ def sandboxes(draw: st.DrawFn) -> SandboxSpec:
 
 def _names_of(steps: tuple[plan.Step, ...]) -> list[str]:
     return [type(step).__name__ + getattr(step, "namespace", "") for step in steps]
+
+
+@given(spec=sandboxes(), host=hosts())
+def test_what_others_serve_is_mounted_over_the_hosts_files_and_for_templates_to_look_at(
+    spec: SandboxSpec, host: Host
+) -> None:
+    build = plan.plan_sandbox(spec, host).build
+    kinds = [type(step) for step in build]
+    for at, step in enumerate(build):
+        if isinstance(step, plan.MountServed):
+            assert plan.BindMount not in kinds[at:]
+            assert step.owner == ((spec.uid_base or 0) if host.privileged else 0)
+    shown = [(one.target, one.writable) for one in build if isinstance(one, plan.MountServed)]
+    assert shown == [(one.target, one.writable) for one in spec.served]
+    looked_at = [one for one in plan_own_root(spec, host, ()) if isinstance(one, plan.MountServed)]
+    assert [one.target for one in looked_at] == [one.target for one in spec.served]
+    assert not any(one.writable for one in looked_at)
 
 
 @given(spec=sandboxes(), host=hosts())

@@ -73,7 +73,7 @@ class FileSystem:
         self._owner = owner
         self._read_only = read_only
         self._directory = drafts
-        self._say = say
+        self.say = say
         self._nodes = Nodes()
         self._open: dict[int, _Open] = {}
         self._folders: dict[int, _OpenFolder] = {}
@@ -140,7 +140,7 @@ class FileSystem:
                 one.read_ahead.close()
         for draft in {id(draft): draft for draft in self._all_drafts()}.values():
             if draft.dirty and draft.path is not None:
-                self._say(f"{self._tree.key(draft.path)} was not written: its container ended")
+                self.say(f"{self._tree.key(draft.path)} was not written: its container ended")
             draft.close()
         self._open.clear()
 
@@ -394,7 +394,7 @@ class FileSystem:
         if draft.path is not None and self._drafts.get(draft.path) is draft:
             del self._drafts[draft.path]
             if draft.dirty:
-                self._say(f"{self._tree.key(draft.path)} was not written: whoever closed it was told")
+                self.say(f"{self._tree.key(draft.path)} was not written: whoever closed it was told")
         draft.close()
 
     def _to_put(self, request: Request) -> bool:
@@ -449,16 +449,16 @@ class FileSystem:
             case ObjectChangedError():
                 return errno.ESTALE
             case BucketRefused():
-                self._say(str(problem))
+                self.say(str(problem))
                 return errno.EACCES
             case BucketFull():
-                self._say(str(problem))
+                self.say(str(problem))
                 return errno.ENOSPC
             case Error():
-                self._say(str(problem))
+                self.say(str(problem))
                 return errno.EIO
             case TimeoutError():
-                self._say(f"the bucket's service has not answered for {_ANSWER_S:g} s")
+                self.say(f"the bucket's service has not answered for {_ANSWER_S:g} s")
                 return errno.EIO
             case KeyError():
                 return errno.ESTALE

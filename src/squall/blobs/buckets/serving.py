@@ -91,6 +91,8 @@ class Serving:
             self._reply(request, OSError(errno.EIO, "malformed"))
         except OSError as problem:
             self._reply(request, problem)
+        except Exception as problem:  # noqa: BLE001 - as below
+            self._reply(request, self._broken(problem))
 
     async def _answer(self, request: Request) -> None:
         reply: Reply | OSError
@@ -100,9 +102,15 @@ class Serving:
             reply = problem
         except asyncio.CancelledError:
             reply = OSError(errno.EINTR, "interrupted")
+        except Exception as problem:  # noqa: BLE001 - whatever it is: somebody waits in the kernel, and cannot be killed meanwhile
+            reply = self._broken(problem)
         finally:
             self._under_way.pop(request.unique, None)
         self._reply(request, reply)
+
+    def _broken(self, problem: Exception) -> OSError:
+        self._files.say(f"a request could not be answered: {problem!r}")
+        return OSError(errno.EIO, "broken")
 
     def _interrupt(self, unique: int) -> None:
         opcode, task = self._under_way.get(unique, (0, None))

@@ -104,7 +104,7 @@ def test_who_gives_up_takes_nothing_from_others() -> None:
             await gate.wait()
             return await read(*given)
 
-        bucket.read = slow  # type: ignore[method-assign]  # to hold it up
+        bucket.read = slow  # type: ignore[method-assign,assignment]  # to hold it up
         one = asyncio.create_task(reader.read(0, 100))
         other = asyncio.create_task(reader.read(50, 100))
         await asyncio.sleep(0)
