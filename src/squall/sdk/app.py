@@ -126,10 +126,7 @@ class App:
 
         Raises InvalidError for an option that is not there or out of its bounds, AlreadyExistsError for a name that is taken.
         """
-        options = {key: value for key, value in locals().items() if key not in ("self", "later")}
-        _refuse_later(later)
-        options["image"] = image if image is not None else self.image
-        options["volumes"] = {**self.volumes, **(volumes or {})}
+        options = self._options(locals())
 
         def decorate(raw: Callable[..., Any]) -> Any:
             _check_raw(raw)
@@ -176,10 +173,7 @@ class App:
         Raises InvalidError for an option that is not there or out of its bounds and for a class without a method that is
         called remotely, AlreadyExistsError for a name that is taken.
         """
-        options = {key: value for key, value in locals().items() if key not in ("self", "later")}
-        _refuse_later(later)
-        options["image"] = image if image is not None else self.image
-        options["volumes"] = {**self.volumes, **(volumes or {})}
+        options = self._options(locals())
 
         def decorate(raw: type[T]) -> type[T]:
             made = declare_class(raw, options)
@@ -244,6 +238,14 @@ class App:
                 remedy="use `app.deploy()`, or leave `detach` out",
             )
         return RunContext(self, watcher)
+
+    def _options(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """What a decorator was given, with what the app gives all its functions. Raises InvalidError."""
+        options = {key: value for key, value in given.items() if key not in ("self", "later")}
+        _refuse_later(given["later"])
+        options["image"] = options["image"] if options["image"] is not None else self.image
+        options["volumes"] = {**self.volumes, **(options["volumes"] or {})}
+        return options
 
     def _add(self, name: str, function: Function[Any, Any] | Cls) -> None:
         known = self.functions.get(name)
