@@ -21,6 +21,7 @@ from squall.sdk.entrypoint import LocalEntrypoint
 from squall.sdk.function import AsyncFunction, Function, is_generator
 from squall.sdk.image import Image
 from squall.sdk.parameter import parameter
+from squall.sdk.volume_option import volumes_of
 from squall.sdk.watch import Watcher
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ class App:
         self.version: int | None = None
         self.deploy: Deploy[App] = Deploy(self)
         self.image = image
-        self.volumes = dict(volumes or {})
+        self.volumes = _checked_volumes(volumes)
         self.include_source = include_source
         # A `Function` or a `Cls` each.
         self.functions: dict[str, Any] = {}
@@ -244,7 +245,8 @@ class App:
         options = {key: value for key, value in given.items() if key not in ("self", "later")}
         _refuse_later(given["later"])
         options["image"] = options["image"] if options["image"] is not None else self.image
-        options["volumes"] = {**self.volumes, **(options["volumes"] or {})}
+        own = options["volumes"]
+        options["volumes"] = {**self.volumes, **own} if isinstance(own, Mapping) else own or self.volumes
         return options
 
     def _add(self, name: str, function: Function[Any, Any] | Cls) -> None:
@@ -341,6 +343,13 @@ def _place(function: Function[Any, Any] | Cls) -> tuple[str, str]:
 
 def _is_notebook() -> bool:
     return "ipykernel" in sys.modules or not hasattr(sys.modules.get("__main__"), "__file__")
+
+
+def _checked_volumes(volumes: Any) -> dict[str, Any]:
+    try:
+        return volumes_of(volumes)
+    except TypeError as wrong:
+        raise InvalidError(f"App: {wrong}") from None
 
 
 def _refuse_later(options: Mapping[str, Any]) -> None:
