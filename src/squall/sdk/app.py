@@ -23,6 +23,7 @@ from squall.sdk.function import AsyncFunction, Function, is_generator
 from squall.sdk.image import Image
 from squall.sdk.parameter import parameter
 from squall.sdk.secret import Secret, checked_secrets
+from squall.sdk.volume_option import volumes_of
 from squall.sdk.watch import Watcher
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ class App:
         self.deploy: Deploy[App] = Deploy(self)
         self.image = image
         self.secrets = checked_secrets("App", secrets)
-        self.volumes = dict(volumes or {})
+        self.volumes = _checked_volumes(volumes)
         self.include_source = include_source
         # A `Function` or a `DeclaredClass` each.
         self.functions: dict[str, Any] = {}
@@ -198,7 +199,8 @@ class App:
         options = {key: value for key, value in given.items() if key != "self"}
         options["image"] = options["image"] if options["image"] is not None else self.image
         options["secrets"] = (*self.secrets, *checked_secrets(decorator, options["secrets"]))
-        options["volumes"] = {**self.volumes, **(options["volumes"] or {})}
+        own = options["volumes"]
+        options["volumes"] = {**self.volumes, **own} if isinstance(own, Mapping) else own or self.volumes
         return options
 
     @overload
@@ -360,6 +362,13 @@ def _place(function: Function[Any, Any] | DeclaredClass[Any]) -> tuple[str, str]
 
 def _is_notebook() -> bool:
     return "ipykernel" in sys.modules or not hasattr(sys.modules.get("__main__"), "__file__")
+
+
+def _checked_volumes(volumes: Any) -> dict[str, Any]:
+    try:
+        return volumes_of(volumes)
+    except TypeError as wrong:
+        raise InvalidError(f"App: {wrong}") from None
 
 
 def _refuse_later(options: Mapping[str, Any]) -> None:
