@@ -15,6 +15,7 @@ from squall.blobs.memory_blobs import MemoryBlobs
 from squall.model.budget import Budget, Scope, Unit
 from squall.model.container import ContainerEnd
 from squall.model.errors import BudgetNotFound, BudgetReached, PricesMissing
+from squall.model.function import Scaling
 from squall.model.ids import CallId, ContainerId, FunctionId
 from squall.model.usage import Labels
 from squall.scheduling.budgets import Level, Standing
@@ -92,6 +93,20 @@ def test_what_containers_take_counts_while_they_run_and_after_they_ended(tmp_pat
                 assert refused(record.refused)
                 await after.budgets.set(Budget(scope=Scope(app="a"), unit=Unit.SECONDS, amount=20.0))
                 assert not refused(record.refused)
+
+    play(play_it)
+
+
+def test_no_container_is_kept_while_a_budget_is_used_up(tmp_path: Path) -> None:
+    async def play_it() -> None:
+        async with scene(tmp_path, scaling=Scaling(min_containers=1, buffer_containers=1)) as here:
+            (record,) = here.stage.calls.functions.values()
+            await here.budgets.set(Budget(unit=Unit.SECONDS, amount=0.0))
+            here.stage.capacity.plan_once()
+            assert not record.workers
+            await here.budgets.remove(Budget(unit=Unit.SECONDS, amount=0.0))
+            here.stage.capacity.plan_once()
+            assert len(record.workers) == 1
 
     play(play_it)
 
