@@ -57,6 +57,10 @@ def refused(standing: Standing | None) -> bool:
     return standing is not None
 
 
+def level(here: Scene) -> Level:
+    return here.budgets.standing[0].level
+
+
 def test_what_containers_take_counts_while_they_run_and_after_they_ended(tmp_path: Path) -> None:
     async def play_it() -> None:
         async with scene(tmp_path) as here:
@@ -158,16 +162,16 @@ def test_money_needs_prices_and_those_of_now_hold_for_all(tmp_path: Path) -> Non
             )
             here.budgets.look()
             assert here.budgets.standing[0].spent == pytest.approx(4.0)
-            assert here.budgets.standing[0].level is Level.WARNING
+            assert level(here) is Level.WARNING
             (tmp_path / "prices.toml").write_text(PRICES.replace("2.0", "20.0"))
             here.budgets.look()
-            assert here.budgets.standing[0].level is Level.REACHED
+            assert level(here) is Level.REACHED
             (tmp_path / "prices.toml").write_text("nonsense")
             here.budgets.look()
             assert here.budgets.prices.trouble is not None
-            assert here.budgets.standing[0].level is Level.REACHED
+            assert level(here) is Level.REACHED
             (tmp_path / "prices.toml").unlink()
             here.budgets.look()
-            assert here.budgets.standing[0].level is Level.UNPRICED
+            assert level(here) is Level.UNPRICED
 
     play(play_it)
