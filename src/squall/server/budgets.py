@@ -34,7 +34,8 @@ _log = logging.getLogger("squall.server")
 class Budgets:
     """All budgets, and the one place that is asked before something new is taken: `admit`, and `admit_durable`.
 
-    Neither reads the store for a call while no budget of it is reached. tell: says a line to the clients of a scope's apps.
+    Neither reads the store for a call while no budget of it is reached. tell: says a line to the clients of a scope's apps. wake:
+    called when more or fewer containers may be wanted.
     """
 
     def __init__(self, store: StateStore, calls: Calls, ledger: Ledger, prices: PriceFile) -> None:
@@ -45,6 +46,7 @@ class Budgets:
         self.budgets: dict[tuple[str, ...], Budget] = {}
         self.standing: tuple[Standing, ...] = ()
         self.tell: Callable[[Standing, str], None] = lambda _standing, _line: None
+        self.wake: Callable[[], None] = lambda: None
         self._settled: Spends = {}
         self._settled_from = 0
         self._levels: dict[tuple[str, ...], Level] = {}
@@ -153,6 +155,8 @@ class Budgets:
         """Opens or shuts one function, as its budgets stand."""
         refused = refused_by(self.standing, record.labels) if self.standing else None
         before, record.refused = record.refused, refused
+        if (before is None) is not (refused is None):
+            self.wake()  # how many containers are kept is another matter now
         if refused is not None:
             for call in list(record.line.calls):
                 known = self._calls.calls.get(call)

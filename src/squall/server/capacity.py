@@ -168,6 +168,9 @@ class Capacity:
     def _look(self, record: FunctionRecord, now: float, nodes: tuple[Node, ...]) -> FunctionView:
         crashing_s, returning_s = max(0.0, record.crashing_until_s - now), self.returning_s()
         scaling = record.bounds or record.function.scaling
+        if record.refused is not None and record.bounds is None:
+            # Its budget is used up: nothing is kept that has nothing to do.
+            scaling = replace(scaling, min_containers=0, buffer_containers=0)
         if scaling.max_containers is None and self.most_containers != PLATFORM_MOST:
             # Without a ceiling of its own it has the platform's.
             ceiling = max(self.most_containers, scaling.min_containers)

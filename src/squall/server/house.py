@@ -150,7 +150,7 @@ class House:
 
     def _introduce(self, awake: Awake) -> None:
         """Has the parts know each other: who is told of what."""
-        self.budgets.tell = self._tell_budget
+        self.budgets.tell, self.budgets.wake = self._tell_budget, self._wake
         self.access.on_change = self._put_out
         self.node_events.dead_after_s = self.options.dead_after_s
         self.node_events.joined = self._on_joined

@@ -15,6 +15,7 @@ from squall.blobs.memory_blobs import MemoryBlobs
 from squall.model.budget import Budget, Scope, Unit
 from squall.model.container import ContainerEnd
 from squall.model.errors import BudgetNotFound, BudgetReached, PricesMissing
+from squall.model.function import Scaling
 from squall.model.ids import CallId, ContainerId, FunctionId
 from squall.model.usage import Labels
 from squall.scheduling.budgets import Level, Standing
@@ -56,6 +57,10 @@ def refused(standing: Standing | None) -> bool:
     return standing is not None
 
 
+def level(here: Scene) -> Level:
+    return here.budgets.standing[0].level
+
+
 def test_what_containers_take_counts_while_they_run_and_after_they_ended(tmp_path: Path) -> None:
     async def play_it() -> None:
         async with scene(tmp_path) as here:
@@ -92,6 +97,20 @@ def test_what_containers_take_counts_while_they_run_and_after_they_ended(tmp_pat
                 assert refused(record.refused)
                 await after.budgets.set(Budget(scope=Scope(app="a"), unit=Unit.SECONDS, amount=20.0))
                 assert not refused(record.refused)
+
+    play(play_it)
+
+
+def test_no_container_is_kept_while_a_budget_is_used_up(tmp_path: Path) -> None:
+    async def play_it() -> None:
+        async with scene(tmp_path, scaling=Scaling(min_containers=1, buffer_containers=1)) as here:
+            (record,) = here.stage.calls.functions.values()
+            await here.budgets.set(Budget(unit=Unit.SECONDS, amount=0.0))
+            here.stage.capacity.plan_once()
+            assert not record.workers
+            await here.budgets.remove(Budget(unit=Unit.SECONDS, amount=0.0))
+            here.stage.capacity.plan_once()
+            assert len(record.workers) == 1
 
     play(play_it)
 
@@ -143,16 +162,16 @@ def test_money_needs_prices_and_those_of_now_hold_for_all(tmp_path: Path) -> Non
             )
             here.budgets.look()
             assert here.budgets.standing[0].spent == pytest.approx(4.0)
-            assert here.budgets.standing[0].level is Level.WARNING
+            assert level(here) is Level.WARNING
             (tmp_path / "prices.toml").write_text(PRICES.replace("2.0", "20.0"))
             here.budgets.look()
-            assert here.budgets.standing[0].level is Level.REACHED
+            assert level(here) is Level.REACHED
             (tmp_path / "prices.toml").write_text("nonsense")
             here.budgets.look()
             assert here.budgets.prices.trouble is not None
-            assert here.budgets.standing[0].level is Level.REACHED
+            assert level(here) is Level.REACHED
             (tmp_path / "prices.toml").unlink()
             here.budgets.look()
-            assert here.budgets.standing[0].level is Level.UNPRICED
+            assert level(here) is Level.UNPRICED
 
     play(play_it)
