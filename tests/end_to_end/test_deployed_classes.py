@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -69,6 +70,12 @@ def inside():
     return found(language="fr").greet.remote("a"), varied(language="it").greet.remote("b")
 
 
+@app.function()
+def sees():
+    waiting = squall.Cls.from_name("models", "Model")().greet.get_current_stats()
+    return waiting.backlog, Model().greet.info().name, inside.stats().running
+
+
 @app.local_entrypoint()
 def main():
     other = Model.with_options(env={"WHO": "other"})
@@ -93,6 +100,15 @@ def main():
 if __name__ == "__main__":
     app.deploy()
     print(Model(language="es").greet.remote("program"), Model().greet.remote("itself"))
+"""
+SAYS = """
+
+@app.function()
+def says():
+    import sys
+
+    print("one", flush=True)
+    print("two", file=sys.stderr, flush=True)
 """
 SAID = """\
 en a None en b other de c other
@@ -146,7 +162,7 @@ ParameterInvalid the parameter 'language' of Model is str, not int
 FunctionNotFound Model has no method 'nothing' that is called remotely; it has: greet, spell, together, slow
 FunctionNotFound 'inside' of the app models is a function, and no class
 FunctionNotFound 'Model' of the app models is a class, and its methods are called
-FunctionNotFound the app models has no function 'Model.greet' in version 1; it has: Model, Sized, inside
+FunctionNotFound the app models has no function 'Model.greet' in version 1; it has: Model, Sized, inside, sees
 InvalidError with_batching of 'Model': its code takes one input, and a batch is a list of them
 ExecutionError 'Model.greet' was looked up in the app models, and itself is not here
 """
@@ -159,8 +175,8 @@ def terminal() -> Iterator[Terminal]:
     leave_nothing(terminal)
 
 
-def deploy(terminal: Terminal) -> None:
-    said = terminal.squall("deploy", str(terminal.write(APP, "models.py")), within_s=60)
+def deploy(terminal: Terminal, more: str = "") -> None:
+    said = terminal.squall("deploy", str(terminal.write(APP + more, "models.py")), within_s=60)
     assert said.status == 0, said
 
 
@@ -229,6 +245,79 @@ def test_bounds_of_a_class_and_of_one_of_its_objects_are_changed_and_stay_after_
     assert scaling(terminal, "Model@") == {"min_containers": 2, "max_containers": 3, "scaledown_window_s": 7}
     deploy(terminal)
     assert scaling(terminal, "Model")["max_containers"] is None
+
+
+RESTARTED = """
+import json, os, signal, subprocess, sys
+
+from models import Model, app
+
+if __name__ == "__main__":
+    with app.run():
+        other = Model.with_options(env={"WHO": "other"})
+        calls = [made.slow.spawn(3) for made in (other(language="sv"), other(), Model(language="da"))]
+        said = subprocess.run([sys.executable, "-m", "squall", "status", "--json"], capture_output=True, check=True)
+        os.kill(json.loads(said.stdout)["server"]["pid"], signal.SIGKILL)
+        print([call.get(timeout=60) for call in calls])
+"""
+LOOKS = """
+import asyncio
+
+import squall
+
+Model = squall.Cls.from_name("models", "Model")
+other = Model.with_options(timeout=77)
+print(other.info().options["timeout"], other(language="fi").greet.info().name)
+# Asking makes nothing.
+print(Model.info().variants, Model.info().methods["spell"], Model.info().parameters)
+print(Model(language="de").slow.remote(0), Model.info().variants == (Model(language="de").slow.info().name,))
+print(squall.Function.from_name("models", "sees").remote())
+
+
+async def look():
+    print((await Model(language="de").slow.stats.aio()).calls)
+    print((await squall.Function.from_name("models", "sees").get_current_stats.aio()).num_running_inputs)
+    async for line in squall.Function.from_name("models", "says").logs.aio(follow=True):
+        print(line.text, line.stream, line.function)
+        if line.text == "two":
+            break
+
+
+squall.Function.from_name("models", "says").remote()
+asyncio.run(look())
+print([line.text for line in squall.Function.from_name("models", "says").logs(lines=1)])
+for wrong in (lambda: Model(size=1).greet.info(), lambda: squall.Function.from_name("models", "none").stats()):
+    try:
+        wrong()
+    except squall.model.errors.Error as error:
+        print(type(error).__name__, error.code)
+"""
+LOOKED = """\
+77.0 Model~KEY@KEY
+() True {'language': 'str'}
+de True
+(0, 'Model', 0)
+0
+0
+one stdout says
+two stderr says
+['two']
+ParameterInvalid SQ-1022
+FunctionNotFound SQ-1016
+"""
+
+
+def test_calls_with_options_of_an_app_that_runs_outlive_the_server_too(terminal: Terminal) -> None:
+    folder = terminal.write(APP, "models.py").parent
+    program = folder / "restarted.py"
+    program.write_text(RESTARTED)
+    assert python(terminal, str(program)) == "['sv', 'en', 'da']\n"
+
+
+def test_what_is_told_of_functions_and_classes(terminal: Terminal) -> None:
+    deploy(terminal, more=SAYS)
+    told = re.sub(r"(?<=[~@])[0-9a-f]{8,12}", "KEY", python(terminal, "-c", LOOKS))
+    assert told == LOOKED
 
 
 def containers(terminal: Terminal, begins: str) -> int:

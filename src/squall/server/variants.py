@@ -57,6 +57,9 @@ class Variants:
                 )
             (added,) = self._apps.add_functions(app, [to_json(function)])
             added.pickled, added.bounds = known.pickled, known.bounds
+            if app.stream is not None and app.stream.live:
+                # So that it says so too when it opens its app again: calls on record wait for it then.
+                app.stream.send({"bound": to_json(function)})
         return function.name
 
     async def keep(self, function: FunctionId) -> None:
