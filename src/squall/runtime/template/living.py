@@ -88,24 +88,7 @@ def _counts(one: Any, what: What) -> bool:
         return not getattr(one, "_closed", False) and not _says(one.is_closed)
     if what in (What.EXECUTOR, What.PROCESS_POOL):
         return not getattr(one, "_shutdown", getattr(one, "_shutdown_thread", False))
-    if what is What.SESSION:
-        return not _is_alone(one)
     return type(one).__name__ != "SystemRandom"
-
-
-def _is_alone(session: Any) -> bool:
-    """Whether a session of onnxruntime computes on the thread that asks, and on no device: it has nothing that a fork loses.
-
-    Proven by forking: `bench/corpus.py --only "onnxruntime (one thread)"`. Threads that it has all the same are seen by the
-    gate as any others.
-    """
-    try:
-        options = session.get_session_options()
-        threads = (options.intra_op_num_threads, options.inter_op_num_threads)
-        in_turn = getattr(options.execution_mode, "name", "") == "ORT_SEQUENTIAL"
-        return threads == (1, 1) and in_turn and list(session.get_providers()) == ["CPUExecutionProvider"]
-    except Exception:  # noqa: BLE001 - foreign code; one that cannot be asked counts as one with threads
-        return False
 
 
 def _refined(one: Any, what: What) -> What:
