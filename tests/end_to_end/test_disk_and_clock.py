@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -63,6 +63,17 @@ def main(count: int, note: str):
             open(note, "w").close()
     assert got == list(range(count)), got
     print("each once")
+"""
+
+SCHEDULED = """
+import squall
+
+app = squall.App("beats")
+ran = squall.Queue.from_name("ran", create_if_missing=True)
+
+@app.function(schedule=squall.Period(seconds=1, overlap="run"))
+def beat():
+    ran.put(squall.current_function_call_id())
 """
 
 
@@ -147,15 +158,7 @@ def test_a_server_whose_disk_fails_to_take_a_commit_ends_and_the_next_loses_noth
 def test_a_clock_that_jumps_ends_nothing_and_runs_nothing_twice(
     hindered: Hindered, tmp_path: Path, jump: str
 ) -> None:
-    (library,) = Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1")
-    clock = tmp_path / "clock"
-    clock.write_text("+0\n")
-    hindered.variables["server"] = {
-        "LD_PRELOAD": str(library),
-        "FAKETIME_TIMESTAMP_FILE": str(clock),
-        "FAKETIME_NO_CACHE": "1",
-        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
-    }
+    clock = told_time(hindered, tmp_path)
     hindered.start()
     client = program(hindered, MAPPED, 200, tmp_path / "now")
     wait_for((tmp_path / "now").exists)
@@ -179,3 +182,61 @@ def numbers_in(value: object) -> list[float]:
     if isinstance(value, list):
         return [number for one in value for number in numbers_in(one)]
     return [float(value)] if isinstance(value, int | float) else []
+
+
+@pytest.mark.needs("faketime")
+@pytest.mark.timeout(240)
+def test_a_clock_that_jumps_or_stands_still_calls_no_schedule_twice(
+    hindered: Hindered, tmp_path: Path, record_property: Callable[[str, object], None]
+) -> None:
+    clock = told_time(hindered, tmp_path)
+    hindered.start()
+    path = hindered.terminal.write(SCHEDULED, "beats.py")
+    said = hindered.terminal.squall("deploy", str(path), within_s=60)
+    assert said.status == 0, said
+    before, seen = hindered.pid("server"), {}
+    # Frozen where it is by then: without an "@", faketime has no time pass.
+    for phase in ("+0", "+2h", "+0 ", "-2h", "+0  ", "frozen", "+0   "):
+        count = len(runs(hindered))
+        frozen = time.strftime("%Y-%m-%d %H:%M:%S\n")
+        clock.write_text(frozen if phase == "frozen" else f"{phase.strip()}\n")
+        if phase == "frozen":
+            time.sleep(7.0)  # more than six periods of it
+            status = json.loads(hindered.terminal.squall("status", "--json").out)
+            assert not [value for value in numbers_in(status) if value < 0], status
+        else:
+            wait_for(lambda count=count: len(runs(hindered)) >= count + 3, within_s=40)
+        seen[phase] = len(runs(hindered)) - count
+    rows = json.loads(hindered.terminal.squall("schedule", "list", "--json").out)
+    called = [tick for tick in rows[0]["ticks"] if tick["state"] == "called"]
+    wait_for(lambda: len(runs(hindered)) >= len(called), within_s=20)
+    ran = runs(hindered)
+    record_property("runs", seen)
+    assert len(ran) == len(set(ran))
+    assert len({tick["at_s"] for tick in rows[0]["ticks"]}) == len(rows[0]["ticks"])
+    assert {tick["call"] for tick in called} <= set(ran)
+    # What is called for while the clock stands still was due before.
+    assert seen["frozen"] <= 1
+    # An hour that was put forward is made up for by the last of its instants alone.
+    assert len(ran) < 150
+    assert hindered.pid("server") == before
+
+
+def runs(hindered: Hindered) -> list[str]:
+    """The calls of the scheduled function that have run, in their order."""
+    said = hindered.terminal.squall("queue", "peek", "ran", "--lines", "1000", "--json")
+    return list(json.loads(said.out)) if said.status == 0 else []
+
+
+def told_time(hindered: Hindered, folder: Path) -> Path:
+    """The file that says what time the server reads; its monotonic clock is the true one."""
+    (library,) = Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1")
+    clock = folder / "clock"
+    clock.write_text("+0\n")
+    hindered.variables["server"] = {
+        "LD_PRELOAD": str(library),
+        "FAKETIME_TIMESTAMP_FILE": str(clock),
+        "FAKETIME_NO_CACHE": "1",
+        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+    }
+    return clock

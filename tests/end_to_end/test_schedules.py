@@ -36,7 +36,7 @@ import squall
 
 app = squall.App("listed")
 
-@app.function(schedule=squall.Cron("0 9 1 1 MON-FRI", timezone="Europe/Berlin"))
+@app.function(schedule=squall.Cron("0 9 1 1 *", timezone="Europe/Berlin"))
 def yearly():
     pass
 

@@ -6,7 +6,7 @@ import math
 from dataclasses import KW_ONLY, dataclass, fields
 from typing import Final
 
-from squall.model.cron import Fields, read_fields
+from squall.model.cron import read_fields
 from squall.model.errors import ScheduleInvalid
 
 MISSED: Final = ("latest", "skip", "all")
@@ -62,11 +62,6 @@ class Cron:
             raise ScheduleInvalid(f"Cron: {zone!r} is no name of a time zone, such as 'Europe/Berlin'")
         _check_policies("Cron", self.missed, self.overlap)
 
-    @property
-    def fields(self) -> Fields:
-        """What the expression means."""
-        return read_fields(self.expression)
-
     def __str__(self) -> str:
         place = "" if self.timezone == "UTC" else f" {self.timezone}"
         return f"{' '.join(self.expression.split())}{place}"
@@ -104,30 +99,30 @@ class Period:
                 raise ScheduleInvalid(f"Period({one.name}={given!r}): a period does not go backward")
             if not whole:
                 object.__setattr__(self, one.name, float(given))
-        if self.in_months > 12 * MOST_YEARS or self.in_seconds > MOST_YEARS * 366 * 86_400.0:
+        if months_in(self) > 12 * MOST_YEARS or seconds_in(self) > MOST_YEARS * 366 * 86_400.0:
             raise ScheduleInvalid(f"Period: at most {MOST_YEARS} years")
-        if not self.in_months and self.in_seconds < LEAST_S:
+        if not months_in(self) and seconds_in(self) < LEAST_S:
             raise ScheduleInvalid(
                 "Period: at least one of years, months, weeks, days, hours, minutes and seconds is above zero, and all "
                 f"together are at least {LEAST_S:g} second"
             )
         _check_policies("Period", self.missed, self.overlap)
 
-    @property
-    def in_months(self) -> int:
-        """The months and years of it."""
-        return 12 * self.years + self.months
-
-    @property
-    def in_seconds(self) -> float:
-        """What comes on top of these."""
-        hours = 24 * (7 * self.weeks + self.days) + self.hours
-        return 3600 * hours + 60 * self.minutes + self.seconds
-
     def __str__(self) -> str:
         amounts = [(one.name, getattr(self, one.name)) for one in fields(self)[:7]]
         words = [f"{amount:g} {name if amount != 1 else name[:-1]}" for name, amount in amounts if amount]
         return f"every {' '.join(words)}"
+
+
+def months_in(period: Period) -> int:
+    """The months and years of it."""
+    return 12 * period.years + period.months
+
+
+def seconds_in(period: Period) -> float:
+    """What comes on top of these."""
+    hours = 24 * (7 * period.weeks + period.days) + period.hours
+    return 3600 * hours + 60 * period.minutes + period.seconds
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

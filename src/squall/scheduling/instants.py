@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 
 from squall.model.cron import LAST, Fields, read_fields
 from squall.model.errors import ScheduleInvalid
-from squall.model.schedule import Cron, Period, Schedule
+from squall.model.schedule import Cron, Period, Schedule, months_in, seconds_in
 
 MOST_YEARS = 40
 """How far a day is looked for: around 2100, February 29 on one day of the week is that rare."""
@@ -189,11 +189,11 @@ def zone_of(name: str) -> ZoneInfo:
 
 def _period_at(period: Period, anchor_s: float, number: int) -> float:
     """The instant that is so many periods after the anchor."""
-    seconds = number * period.in_seconds
-    if not period.in_months:
+    seconds = number * seconds_in(period)
+    if not months_in(period):
         return anchor_s + seconds
     anchor = datetime.fromtimestamp(anchor_s, UTC)
-    month = 12 * anchor.year + anchor.month - 1 + number * period.in_months
+    month = 12 * anchor.year + anchor.month - 1 + number * months_in(period)
     year, month = max(1, min(9998, month // 12)), month % 12 + 1
     day = min(anchor.day, monthrange(year, month)[1])
     return anchor.replace(year=year, month=month, day=day).timestamp() + seconds
@@ -201,7 +201,7 @@ def _period_at(period: Period, anchor_s: float, number: int) -> float:
 
 def _period_index(period: Period, anchor_s: float, at_s: float) -> int:
     """The number of the last instant up to another."""
-    about_s = period.in_months * 2_629_746 + period.in_seconds
+    about_s = months_in(period) * 2_629_746 + seconds_in(period)
     number = int((at_s - anchor_s) // about_s)
     while _period_at(period, anchor_s, number) > at_s:
         number -= 1
