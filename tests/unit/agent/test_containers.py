@@ -9,6 +9,7 @@ from typing import Any, cast
 
 import pytest
 
+from squall.agent.buckets import Buckets
 from squall.agent.containers import Containers, Means
 from squall.agent.relay import Relay
 from squall.agent.resting import Resting
@@ -22,6 +23,7 @@ from squall.runtime.spec import SandboxSpec
 from squall.scheduling.template_order import Remembered
 from squall.server.nodes import Unwanted, wanted_bytes
 from squall.settings.options import Options
+from squall.settings.paths import StatePaths
 from tests.unit.agent.test_launcher_link import Launcher
 
 FUNCTION = Function(id=FunctionId("ap/f"), app=AppId("ap"), name="f", code=Code(module="m", qualname="f"))
@@ -44,9 +46,6 @@ class Pools:
     def ended(self, container: str, end: Any) -> bool:
         """None is a build's."""
         return False
-
-    def keep_only(self, functions: Any) -> None:
-        """Nobody has a bucket."""
 
     def adopt(self, launcher: str, addresses: Any) -> None:
         """No container has ever been joined."""
@@ -76,7 +75,7 @@ def containers_of(pools: Pools, folder: Path) -> Containers:
         templates=Templates(nothing, Options(), cores=2),
         record=TemplateRecord(folder / "templates.json"),
         network=nothing,
-        buckets=nothing,
+        buckets=Buckets(StatePaths(state=folder), lambda: None),
         volumes=cast("Any", NoVolumes()),
     )
     return Containers(means, Options())
