@@ -319,18 +319,19 @@ def test_a_process_that_hangs_is_ended_and_who_waits_for_it_is_told(
 ) -> None:
     obstore.put(store, f"{folder}/one", b"1")
     app = squall.App("hanging")
-    do = doing(app, {"/data": mount_of(seaweed, key_prefix=f"{folder}/")}, single_use_containers=True)
+    mount = mount_of(seaweed, key_prefix=f"{folder}/")
+    stays, fresh = doing(app, {"/data": mount}), doing(app, {"/data": mount}, single_use_containers=True)
     read = "found = Path('/data/one').read_text()"
     with app.run():
         before = set(serving(at_home))
-        assert do.remote(read) == "1"
+        assert stays.remote(read) == "1"
         (own,) = set(serving(at_home)) - before
         os.kill(own, signal.SIGSTOP)
         began = time.monotonic()
         with pytest.raises(OSError, match=rf"\[Errno ({errno.ENOTCONN}|{errno.ECONNABORTED})\]"):
-            do.remote(read)
+            stays.remote(read)
         assert time.monotonic() - began < 90
-        eventually(lambda: _again(lambda: do.remote(read) == "1"))
+        eventually(lambda: _again(lambda: fresh.remote(read) == "1"))
 
 
 def _again(work: Callable[[], bool]) -> bool:

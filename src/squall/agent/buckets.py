@@ -57,7 +57,6 @@ class Buckets:
         self._sources: dict[str, Source] = {}
         self._used_by: dict[str, set[str]] = {}
         self._again: set[asyncio.Task[None]] = set()
-        self._salt = _salt(paths.buckets / "salt")
 
     async def adopt(self) -> None:
         """Takes over the processes that an earlier agent left; sweeps what is left of others."""
@@ -87,10 +86,10 @@ class Buckets:
         faults.point(_SERVING)
         return replace(spec, served=tuple(served))
 
-    def keep_only(self, functions: Collection[str]) -> None:
+    def keep_only(self, functions: Callable[[], Collection[str]]) -> None:
         """These functions may have containers here: what serves none of them ends with its last container."""
         for name, users in list(self._used_by.items()):
-            users.intersection_update(functions)
+            users.intersection_update(functions())
             if not users:
                 del self._used_by[name]
                 self._sources.pop(name, None)
@@ -170,7 +169,7 @@ class Buckets:
     def _name(self, source: Source) -> str:
         """The same for the same bucket and keys, which it does not give away."""
         text = json.dumps(source.to_json(), sort_keys=True).encode()
-        return hmac.new(self._salt, text, hashlib.sha256).hexdigest()[:24]
+        return hmac.new(_salt(self._directory / "salt"), text, hashlib.sha256).hexdigest()[:24]
 
 
 def source_of(mount: BucketMount, variables: Variables) -> Source:

@@ -149,7 +149,7 @@ class Containers:
             self.kill(container)
         before, self._wanted = self._wanted, frozenset((*functions, *described.get("known", ())))
         self.ahead.keep_only(self._wanted)
-        self._buckets.keep_only(self.known)
+        self._buckets.keep_only(lambda: self.known)
         for gone in before - self._wanted:
             self._release_if_empty(gone)
 

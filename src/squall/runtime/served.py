@@ -1,5 +1,6 @@
 """A file system that another process serves: mounted here, and its device handed over to that process."""
 
+import errno
 import json
 import os
 import socket
@@ -31,10 +32,14 @@ def _hand_over(device: int, step: MountServed) -> None:
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as door:
             door.settimeout(_ANSWER_S)
-            door.connect(f"/proc/self/fd/{directory}/sock")
             asked = json.dumps({"owner": step.owner, "read_only": not step.writable}).encode()
-            socket.send_fds(door, [asked], [device])
-            if not door.recv(_PACKET):
-                raise ConnectionRefusedError(0, "whoever serves it does not take it", step.target)
+            try:
+                door.connect(f"/proc/self/fd/{directory}/sock")
+                socket.send_fds(door, [asked], [device])
+                answer = door.recv(_PACKET)
+            except TimeoutError:
+                raise OSError(errno.ETIMEDOUT, "whoever serves it does not answer", step.target) from None
+            if not answer:
+                raise OSError(errno.ECONNREFUSED, "whoever serves it does not take it", step.target)
     finally:
         os.close(directory)

@@ -9,6 +9,7 @@ from typing import Any, cast
 
 import pytest
 
+from squall.agent.buckets import Buckets
 from squall.agent.containers import Containers, Means
 from squall.agent.relay import Relay
 from squall.agent.resting import Resting
@@ -22,6 +23,7 @@ from squall.runtime.spec import SandboxSpec
 from squall.scheduling.template_order import Remembered
 from squall.server.nodes import Unwanted, wanted_bytes
 from squall.settings.options import Options
+from squall.settings.paths import StatePaths
 from tests.unit.agent.test_launcher_link import Launcher
 
 FUNCTION = Function(id=FunctionId("ap/f"), app=AppId("ap"), name="f", code=Code(module="m", qualname="f"))
@@ -50,17 +52,6 @@ class Pools:
         """No container has ever been joined."""
 
 
-class NoBuckets:
-    """What there is where no function sees any."""
-
-    async def equip(self, _function: Any, spec: Any) -> Any:
-        """Nothing is put there."""
-        return spec
-
-    def keep_only(self, functions: Any) -> None:
-        """Nobody has one."""
-
-
 class NoVolumes:
     """What there is where no function mounts any."""
 
@@ -85,7 +76,7 @@ def containers_of(pools: Pools, folder: Path) -> Containers:
         templates=Templates(nothing, Options(), cores=2),
         record=TemplateRecord(folder / "templates.json"),
         network=nothing,
-        buckets=cast("Any", NoBuckets()),
+        buckets=Buckets(StatePaths(state=folder), lambda: None),
         volumes=cast("Any", NoVolumes()),
     )
     return Containers(means, Options())
