@@ -23,7 +23,7 @@ from squall.sdk.function import AsyncFunction, Function, is_generator
 from squall.sdk.image import Image
 from squall.sdk.parameter import parameter
 from squall.sdk.secret import Secret, checked_secrets
-from squall.sdk.volume_option import volumes_of
+from squall.sdk.volume_option import split
 from squall.sdk.watch import Watcher
 
 if TYPE_CHECKING:
@@ -366,9 +366,10 @@ def _is_notebook() -> bool:
 
 def _checked_volumes(volumes: Any) -> dict[str, Any]:
     try:
-        return volumes_of(volumes)
+        split(volumes)
     except TypeError as wrong:
         raise InvalidError(f"App: {wrong}") from None
+    return dict(volumes or {})
 
 
 def _refuse_later(options: Mapping[str, Any]) -> None:
