@@ -19,7 +19,7 @@ GOLDEN = Path(__file__).parent / "golden" / "volumes.txt"
 # What differs from run to run.
 _CHANGING = {
     r"\b\d+[smhd]\b *": "AGE ",
-    r"\S+@[^\s\",]+": "WHO",
+    r'[^\s"]+@[^\s",]+': "WHO",
     r"BY +WHY": "BY WHY",
     r"WHO +": "WHO ",
     r'("(?:made_s|mtime_s|created_s|changed_s)": )[0-9.]+': r"\1SOME",

@@ -12,6 +12,11 @@ MAX_PARAMETERS = 5
 
 # Public functions whose options users write by name; each goes at once into one frozen noun.
 MANY_PARAMETERS = {
+    "src/squall/cli/volume.py cp": "every option of the command",
+    "src/squall/cli/volume.py ls": "the same",
+    "src/squall/cli/volume.py snapshot": "the same",
+    "src/squall/cli/volume_transfer.py get_files": "the same",
+    "src/squall/cli/volume_transfer.py put_files": "the same",
     "src/squall/sdk/app.py App.function": "every option of a function",
     "src/squall/sdk/app.py App.cls": "the same, of a class",
     "src/squall/sdk/cls.py Cls.with_options": "every option that a variant may change",
