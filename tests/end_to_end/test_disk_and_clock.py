@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -205,7 +206,7 @@ def test_a_clock_that_jumps_or_stands_still_calls_no_schedule_twice(
             status = json.loads(hindered.terminal.squall("status", "--json").out)
             assert not [value for value in numbers_in(status) if value < 0], status
         else:
-            wait_for(lambda count=count: len(runs(hindered)) >= count + 3, within_s=40)
+            wait_for(partial(ran_so_often, hindered, count + 3), within_s=40)
         seen[phase] = len(runs(hindered)) - count
     rows = json.loads(hindered.terminal.squall("schedule", "list", "--json").out)
     called = [tick for tick in rows[0]["ticks"] if tick["state"] == "called"]
@@ -226,6 +227,10 @@ def runs(hindered: Hindered) -> list[str]:
     """The calls of the scheduled function that have run, in their order."""
     said = hindered.terminal.squall("queue", "peek", "ran", "--lines", "1000", "--json")
     return list(json.loads(said.out)) if said.status == 0 else []
+
+
+def ran_so_often(hindered: Hindered, count: int) -> bool:
+    return len(runs(hindered)) >= count
 
 
 def told_time(hindered: Hindered, folder: Path) -> Path:
