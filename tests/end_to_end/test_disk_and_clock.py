@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -188,7 +188,7 @@ def numbers_in(value: object) -> list[float]:
 @pytest.mark.needs("faketime")
 @pytest.mark.timeout(240)
 def test_a_clock_that_jumps_or_stands_still_calls_no_schedule_twice(
-    hindered: Hindered, tmp_path: Path, record_property: Callable[[str, object], None]
+    hindered: Hindered, tmp_path: Path
 ) -> None:
     clock = told_time(hindered, tmp_path)
     hindered.start()
@@ -212,7 +212,7 @@ def test_a_clock_that_jumps_or_stands_still_calls_no_schedule_twice(
     called = [tick for tick in rows[0]["ticks"] if tick["state"] == "called"]
     wait_for(lambda: len(runs(hindered)) >= len(called), within_s=20)
     ran = runs(hindered)
-    record_property("runs", seen)
+    print("runs by what the clock did:", seen, "missed:", rows[0]["missed"])
     assert len(ran) == len(set(ran))
     assert len({tick["at_s"] for tick in rows[0]["ticks"]}) == len(rows[0]["ticks"])
     assert {tick["call"] for tick in called} <= set(ran)
