@@ -216,8 +216,8 @@ def test_a_clock_that_jumps_or_stands_still_calls_no_schedule_twice(
     assert len(ran) == len(set(ran))
     assert len({tick["at_s"] for tick in rows[0]["ticks"]}) == len(rows[0]["ticks"])
     assert {tick["call"] for tick in called} <= set(ran)
-    # What is called for while the clock stands still was due before.
-    assert seen["frozen"] <= 1
+    # In seven seconds: what was due before it stood still.
+    assert seen["frozen"] <= 3
     # An hour that was put forward is made up for by the last of its instants alone.
     assert len(ran) < 150
     assert hindered.pid("server") == before
