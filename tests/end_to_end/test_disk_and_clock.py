@@ -8,8 +8,9 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -187,7 +188,7 @@ def numbers_in(value: object) -> list[float]:
 @pytest.mark.needs("faketime")
 @pytest.mark.timeout(240)
 def test_a_clock_that_jumps_or_stands_still_calls_no_schedule_twice(
-    hindered: Hindered, tmp_path: Path, record_property: Callable[[str, object], None]
+    hindered: Hindered, tmp_path: Path
 ) -> None:
     clock = told_time(hindered, tmp_path)
     hindered.start()
@@ -205,18 +206,18 @@ def test_a_clock_that_jumps_or_stands_still_calls_no_schedule_twice(
             status = json.loads(hindered.terminal.squall("status", "--json").out)
             assert not [value for value in numbers_in(status) if value < 0], status
         else:
-            wait_for(lambda count=count: len(runs(hindered)) >= count + 3, within_s=40)
+            wait_for(partial(ran_so_often, hindered, count + 3), within_s=40)
         seen[phase] = len(runs(hindered)) - count
     rows = json.loads(hindered.terminal.squall("schedule", "list", "--json").out)
     called = [tick for tick in rows[0]["ticks"] if tick["state"] == "called"]
     wait_for(lambda: len(runs(hindered)) >= len(called), within_s=20)
     ran = runs(hindered)
-    record_property("runs", seen)
+    print("runs by what the clock did:", seen, "missed:", rows[0]["missed"])
     assert len(ran) == len(set(ran))
     assert len({tick["at_s"] for tick in rows[0]["ticks"]}) == len(rows[0]["ticks"])
     assert {tick["call"] for tick in called} <= set(ran)
-    # What is called for while the clock stands still was due before.
-    assert seen["frozen"] <= 1
+    # In seven seconds: what was due before it stood still.
+    assert seen["frozen"] <= 3
     # An hour that was put forward is made up for by the last of its instants alone.
     assert len(ran) < 150
     assert hindered.pid("server") == before
@@ -226,6 +227,10 @@ def runs(hindered: Hindered) -> list[str]:
     """The calls of the scheduled function that have run, in their order."""
     said = hindered.terminal.squall("queue", "peek", "ran", "--lines", "1000", "--json")
     return list(json.loads(said.out)) if said.status == 0 else []
+
+
+def ran_so_often(hindered: Hindered, count: int) -> bool:
+    return len(runs(hindered)) >= count
 
 
 def told_time(hindered: Hindered, folder: Path) -> Path:

@@ -92,4 +92,7 @@ def call_now(*, name: str, function: str, environment: str | None, as_json: bool
 
 
 def _last(ticks: list[dict[str, Any]], now_s: float) -> str:
-    return f"{ticks[0]['state']} {age(max(0.0, now_s - ticks[0]['at_s']))} ago" if ticks else ""
+    # What has just been taken is about to be called.
+    for tick in (tick for tick in ticks if tick["state"] != "taken"):
+        return f"{tick['state']} {age(max(0.0, now_s - tick['at_s']))} ago"
+    return ""
