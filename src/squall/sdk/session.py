@@ -14,7 +14,6 @@ from squall.model.errors import PythonVersionMismatch
 from squall.model.ids import APP, AppId, FunctionId
 from squall.model.image import SOURCE_ROOT
 from squall.model.jsonable import to_json
-from squall.model.secret import SecretUse
 from squall.sdk.calls import Target
 from squall.sdk.client import Client
 from squall.sdk.code import pickled_function
@@ -56,7 +55,7 @@ class AppRun:
         self._cache = SourceCache(None)
         self._digest: str | None = None
         self._names = set(app.functions)
-        # That of its secrets, where they name none.
+        # That of secrets that name none, which a deployed app has itself.
         self._environment = environment_of(None)
 
     def prepare(self) -> None:
@@ -84,7 +83,7 @@ class AppRun:
     async def open(self) -> None:
         """Ships what the server lacks, opens the app, and points its functions at it."""
         described = await self._ship()
-        head = {"app": self.id, "name": self._name(), "root": self._root}
+        head = {"app": self.id, "name": self._name(), "root": self._root, "environment": self._environment}
         payload = self._payload(described)
         self._running = RunningApp(self._client, head, payload, self._watcher.on_event)
         self._watcher.step("image", "making the image ready")
@@ -96,7 +95,6 @@ class AppRun:
 
     async def deploy(self, wish: DeployWish) -> dict[str, Any]:
         """Ships what the server lacks, deploys the app, and points its functions at what is deployed; what the server says of it."""
-        self._environment = wish.environment
         described = await self._ship()
         head = {"app": self.id, "root": self._root, **dataclasses.asdict(wish)}
         payload = self._payload(described) | {"tags": self._app.tags}
@@ -187,19 +185,8 @@ class AppRun:
             code=code,
             image=self._images.recipe(_image(function)),
             client_python=self._images.python,
-            secrets=tuple(map(self._placed, noun.secrets)),
-            buckets=tuple(
-                one if one.secret is None else dataclasses.replace(one, secret=self._placed(one.secret))
-                for one in noun.buckets
-            ),
             volumes=await mounts_of(declared.volumes),
         )
-
-    def _placed(self, use: SecretUse) -> SecretUse:
-        """A secret that has a name, with the environment in which it is."""
-        if not use.name or use.environment:
-            return use
-        return dataclasses.replace(use, environment=self._environment)
 
     def _all_images(self) -> list[Image]:
         return list(dict.fromkeys(_image(function) for function in self._app.functions.values()))

@@ -73,6 +73,7 @@ class Apps:
                 self._clock(),
                 root=str(head.get("root", "")),
                 pid=head.get("pid"),
+                secrets_in=str(head.get("environment") or ""),
             )
             self.apps[app] = record
         record.stream, record.gone_s = stream, None

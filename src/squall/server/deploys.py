@@ -115,7 +115,8 @@ class Deploys:
             installer=content.get("installer", {}),
         )
         app.state = row.state
-        app.environment, app.version, app.tag = row.environment, row.number, row.tag
+        app.environment = app.secrets_in = row.environment
+        app.version, app.tag = row.number, row.tag
         app.tags = content.get("tags", {})
         described = [
             {**plain, "id": f"{row.app}/{plain['name']}", "app": row.app}

@@ -63,6 +63,8 @@ _log = logging.getLogger("squall.server")
 WAIT_TOLD_S = 1.0
 START_TOLD_S = 3.0
 RETURN_S = 2.0
+LAST_WORDS_S = 60.0
+"""How long containers may take to end beyond their grace, until it is forgotten what is secret in what they say."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -306,7 +308,7 @@ class House:
         """An app is made ready: what its functions ask for is there, and what it brought is on record."""
         for record in functions:
             self.vault.check(record.function)
-        await self.vault.keep(app.id, app.environment)
+        await self.vault.keep(app.id, app.secrets_in)
 
     def _secrets_changed(self) -> None:
         for record in self.calls.functions.values():
@@ -314,9 +316,13 @@ class House:
                 record.function = self.vault.used_by(record.function)
 
     def _forget_secrets(self, app: AppRecord) -> None:
-        """What came with an app goes with it; a version of a deployed one may be gone back to."""
+        """What came with an app goes with it; a version of a deployed one may be gone back to.
+
+        Not before its containers have gone, whose last words are without values too.
+        """
         if app.kind == "ephemeral":
-            self.spawn(self._forget_secrets_of(app.id))
+            wait_s = self.options.stop_grace_s + LAST_WORDS_S
+            self.later(wait_s, lambda: self.spawn(self._forget_secrets_of(app.id)))
 
     async def _forget_secrets_of(self, app: AppId) -> None:
         try:
@@ -329,8 +335,9 @@ class House:
         await self.vault.sweep({*self.apps.apps, *(row.app for row in versions)}, now_s=now_s)
 
     def _on_function(self, record: FunctionRecord) -> None:
-        if record.function.secrets:
-            record.function = self.vault.used_by(record.function)
+        if record.function.secrets or record.function.buckets:
+            app = self.apps.apps.get(record.function.app)
+            record.function = self.vault.used_by(record.function, app.secrets_in if app is not None else "")
         self.node_events.claim(record)
         record.entering += 1
         self.spawn(self._resume(record))

@@ -46,6 +46,11 @@ class LogRedaction:
             self._held[who] = held
         return shown, memoryview(b"".join(texts))
 
+    @property
+    def holds_any(self) -> bool:
+        """Whether something is held back at all."""
+        return bool(self._held)
+
     def holds(self, who: str) -> bool:
         """Whether something of `who` is held back."""
         return who in self._held

@@ -14,6 +14,9 @@ from squall.state.log_lines import LogEntry, LogStream
 from squall.state.log_store import LogStore
 from squall.wire.stream import Stream
 
+Whose = tuple[AppId, str]
+"""An app, and the name of a function of it."""
+
 
 class _House(Protocol):
     calls: Any
@@ -34,22 +37,24 @@ class Logs:
     def take(self, head: dict[str, Any], payload: memoryview) -> None:
         """Records of one container: "L" is a list of [stream, bytes, seconds since 1970]; text in the payload."""
         container = ContainerId(head["container"])
-        app_id, function = self._origin(container, head)
-        rows, payload = self._redaction.take(app_id, container, head["L"], payload)
-        if self._redaction.holds(container):
-            self._house.later(HELD_S, self.let_go, container, head)
-        self._pass_on(container, (app_id, function), rows, payload)
+        whose = self._origin(container, head)
+        rows, payload = self._redaction.take(whose[0], _who(container, whose), head["L"], payload)
+        if self._redaction.holds(_who(container, whose)):
+            self._house.later(HELD_S, self.let_go, container, whose)
+        self._pass_on(container, whose, rows, payload)
 
-    def let_go(self, container: ContainerId, head: dict[str, Any] | None = None) -> None:
+    def let_go(self, container: ContainerId, whose: Whose | None = None) -> None:
         """What was held back of a container's output, as it may have been the beginning of a secret, goes on as it is."""
-        if self._redaction.holds(container):
-            whose = self._origin(container, head or {})
-            self._pass_on(container, whose, *self._redaction.let_go(container))
+        if not self._redaction.holds_any:
+            return  # asked before each outcome
+        whose = whose or self._origin(container, {})
+        if self._redaction.holds(_who(container, whose)):
+            self._pass_on(container, whose, *self._redaction.let_go(_who(container, whose)))
 
     def _pass_on(
         self,
         container: ContainerId,
-        whose: tuple[AppId, str],
+        whose: Whose,
         rows: list[list[Any]],
         payload: memoryview,
     ) -> None:
@@ -83,11 +88,16 @@ class Logs:
         """Sends every further record that fits: wish names an app, a function, a container, or nothing."""
         self._followers[stream] = wish
 
-    def _origin(self, container: ContainerId, head: dict[str, Any]) -> tuple[AppId, str]:
+    def _origin(self, container: ContainerId, head: dict[str, Any]) -> Whose:
         worker: Worker | None = self._house.calls.workers.get(container)
         function = worker.function if worker is not None else str(head.get("function", ""))
         app, _, name = function.partition("/")
         return AppId(app), name
+
+
+def _who(container: ContainerId, whose: Whose) -> str:
+    """Whose output it is: a container's, or that of a function's code in its template, which has no name."""
+    return container or "/".join(whose)
 
 
 def _send(stream: Stream, head: dict[str, Any], payload: memoryview) -> None:

@@ -220,7 +220,7 @@ class FunctionRecord:
 class AppRecord:
     """One app: ephemeral ones live as long as the client's stream, a version of a deployed one until another has its place.
 
-    version, environment, tag, tags: of a deployed one. variants: the names of those that were asked for, by what was asked.
+    version, environment, tag, tags: of a deployed one. secrets_in: the environment of secrets that name none. variants: the names of those that were asked for, by what was asked.
     """
 
     id: AppId
@@ -236,6 +236,7 @@ class AppRecord:
     installer: dict[str, Any] = field(default_factory=dict, repr=False)
     version: int = 0
     environment: str = ""
+    secrets_in: str = ""
     tag: str = ""
     tags: dict[str, str] = field(default_factory=dict)
     variants: dict[str, str] = field(default_factory=dict, repr=False)

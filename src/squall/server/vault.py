@@ -174,8 +174,20 @@ class Vault:
             self._unsaved.add(app)
             self._redactors.pop(app, None)
 
-    def used_by(self, function: Function) -> Function:
-        """Remembers what a function uses; the same function, with the variables of its secrets as they are now."""
+    def used_by(self, function: Function, environment: str = "") -> Function:
+        """Remembers what a function uses; the same function, with where its secrets are, and their variables as they are now.
+
+        environment: that of secrets that name none.
+        """
+        where = environment or MAIN_ENVIRONMENT
+        function = replace(
+            function,
+            secrets=tuple(_placed(use, where) for use in function.secrets),
+            buckets=tuple(
+                one if one.secret is None else replace(one, secret=_placed(one.secret, where))
+                for one in function.buckets
+            ),
+        )
         places = {_place_of(use) for use in function.secrets if use.name}
         if not places <= self._uses.get(function.app, set()):
             self._uses.setdefault(function.app, set()).update(places)
@@ -442,6 +454,11 @@ def _place(text: str) -> Place:
 
 def _place_of(use: SecretUse) -> Place:
     return use.environment or MAIN_ENVIRONMENT, use.name
+
+
+def _placed(use: SecretUse, environment: str) -> SecretUse:
+    """A secret that has a name, with the environment in which it is."""
+    return replace(use, environment=environment) if use.name and not use.environment else use
 
 
 def _unreadable(row: SecretRecord) -> SecretUnreadable:

@@ -230,3 +230,25 @@ def test_locals_are_never_told() -> None:
         secretive()
     head, payload = describe(caught.value, source_root="/app")
     assert "hunter2" not in json.dumps(head) + repr(payload)
+
+
+def test_what_is_told_of_an_exception_has_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ours, "_redactor", [])
+    ours.hide(["hunter22", "abc"])
+    try:
+        try:
+            raise KeyError("hunter22")
+        except KeyError as cause:
+            error = ValueError("it is hunter22", {"token": "hunter22"})
+            error.add_note("base64: aHVudGVyMjI=")
+            error.where = "https://ada:hunter22@host"  # type: ignore[attr-defined]  # as users do
+            raise error from cause
+    except ValueError as found:
+        head, payload = ours.describe(found, source_root="")
+    assert "hunter22" not in json.dumps(head)
+    assert "aHVudGVyMjI" not in json.dumps(head)
+    assert payload is None
+    assert head["type"] == "builtins.ValueError"
+    # Too short to be hidden, and nothing else is touched.
+    head, _ = ours.describe(ValueError("abc, and more"), source_root="")
+    assert head["message"] == "abc, and more"

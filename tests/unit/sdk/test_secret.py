@@ -1,19 +1,23 @@
 from __future__ import annotations
 
 import copy
+import json
 import logging
 import pickle
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import cloudpickle
 import pytest
 
+import squall
 from squall.context import current
 from squall.model.errors import InvalidError
-from squall.model.secret import LONGEST
-from squall.sdk.secret import Secret, checked_secrets, values_of
+from squall.model.jsonable import from_json, to_json
+from squall.model.secret import LONGEST, SecretUse
+from squall.sdk.secret import Secret, checked_secrets, travelling, uses_of, values_of
 
 VALUE = "the-value-itself"
 
@@ -119,3 +123,76 @@ def test_only_secrets_are_given_to_a_step(given: Any) -> None:
         checked_secrets("Image.x", given)
     assert VALUE not in f"{raised.value} {raised.value.remedy}"
     assert checked_secrets("Image.x", None) == ()
+
+
+def test_one_with_a_name_travels_as_its_name() -> None:
+    secret = Secret.from_name("database", ["PASSWORD"], environment_name="dev")
+    assert repr(secret) == "Secret('database')"
+    use = SecretUse(name="database", environment="dev", required=("PASSWORD",))
+    for one in (secret, pickle.loads(pickle.dumps(secret)), copy.deepcopy(secret)):
+        assert uses_of([one]) == (use,)
+        assert travelling([one]) == {}
+    with pytest.raises(InvalidError, match="are with the server"):
+        values_of([secret])
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: Secret.from_name("no name"),
+        lambda: Secret.from_name("database", "PASSWORD"),
+        lambda: Secret.from_name("database", ["1A"]),
+        lambda: Secret.from_name("database", environment_name="no name"),
+        lambda: Secret.from_dict({"A": VALUE}).update,
+    ],
+)
+def test_what_makes_no_sense_is_refused(make: Callable[[], object]) -> None:
+    with pytest.raises(InvalidError) as refused:
+        make()
+    assert VALUE not in str(refused.value)
+
+
+def test_what_a_function_says_of_its_secrets_has_no_value() -> None:
+    app = squall.App("shop", secrets=[Secret.from_name("all")])
+
+    @app.function(secrets=[Secret.from_dict({"A": VALUE}), Secret.from_name("own", ["B"])])
+    def sells() -> None:
+        """Nothing."""
+
+    spec = sells.spec
+    assert [(use.name, bool(use.key), use.variables) for use in spec.secrets] == [
+        ("all", False, ()),
+        ("", True, ("A",)),
+        ("own", False, ()),
+    ]
+    assert VALUE not in json.dumps(to_json(spec))
+    assert VALUE not in repr(sells.declared)
+    assert travelling(sells.declared.secrets) == {spec.secrets[1].key: {"A": VALUE}}
+    assert from_json(type(spec), to_json(spec)).secrets == spec.secrets
+    other = sells.with_options(secrets=[Secret.from_name("else")])
+    assert [use.name for use in other.spec.secrets] == ["else"]
+    with pytest.raises(InvalidError, match="takes secrets that have a name"):
+        sells.with_options(secrets=[Secret.from_dict({"A": VALUE})])
+    with pytest.raises(InvalidError, match="holds a str"):
+        app.function(secrets=[VALUE])  # type: ignore[list-item]  # on purpose
+    with pytest.raises(InvalidError, match="is a list of secrets"):
+        squall.App(secrets=Secret.from_name("all"))  # type: ignore[arg-type]  # on purpose
+
+
+def test_a_value_that_is_not_here_does_not_travel() -> None:
+    with pytest.raises(InvalidError, match="the value of the secret A is not here"):
+        travelling([Secret.from_dict({"A": None})])
+
+
+def test_a_file_is_read_where_the_program_is_started_and_not_in_a_container(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / ".env").write_text(f"A={VALUE}\nexport B='two words'  # a comment\n")
+    secret = Secret.from_dotenv(tmp_path)
+    assert values_of([secret]) == {"A": VALUE, "B": "two words"}
+    monkeypatch.chdir(tmp_path)
+    assert Secret.from_dotenv().names == ("A", "B")
+    with pytest.raises(InvalidError, match="there is no file"):
+        Secret.from_dotenv(tmp_path, filename="other")
+    monkeypatch.setattr(current, "container", current.Container("co-1", "f", "ap-1", None))
+    assert uses_of([Secret.from_dotenv(tmp_path, filename="other")]) == ()

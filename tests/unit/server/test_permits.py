@@ -96,3 +96,14 @@ def test_each_message_needs_its_scope(name: str, scope: Scope) -> None:
 
 def test_nobody_joins_by_a_token_for_clients() -> None:
     assert isinstance(refused(holder(*Scope), "join"), ScopeMissing)
+
+
+def test_names_of_secrets_are_read_set_by_who_may_run_code_and_their_key_changed_by_owners() -> None:
+    asked = {name: needed_scope(name) for name in HANDLERS if name.startswith("secret.")}
+    assert asked == {
+        "secret.list": Scope.READ,
+        "secret.put": Scope.RUN,
+        "secret.delete": Scope.RUN,
+        "secret.rotate": Scope.ADMIN,
+    }
+    assert FROM_CONTAINERS.isdisjoint(asked)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, strategies as st
@@ -61,7 +62,7 @@ def run(work: Callable[[], Awaitable[None]]) -> None:
     asyncio.run(all_of_it())
 
 
-async def put(one: Vault, values: dict[str, str], how: str = "new") -> None:
+async def put(one: Vault, values: Mapping[str, Any], how: str = "new") -> None:
     await one.put(PLACE, values, how=how, version=fresh())
 
 
@@ -188,15 +189,14 @@ def test_a_row_opens_as_nothing_else(tmp_path: Path) -> None:
 @given(st.binary(max_size=200), st.binary(max_size=30), st.integers(0, 10_000), st.integers(1, 255))
 def test_no_byte_of_what_is_sealed_may_change(values: bytes, belongs: bytes, place: int, flip: int) -> None:
     master = os.urandom(32)
-    parts = list(sealing.seal(values, master, belongs))
-    assert sealing.open_sealed(*parts, master, belongs) == values
-    which = place % 2
-    part = bytearray(parts[which])
-    part[place % len(part)] ^= flip
-    parts[which] = bytes(part)
+    sealed, wrapped = sealing.seal(values, master, belongs)
+    assert sealing.open_sealed(sealed, wrapped, master, belongs) == values
+    whole = bytearray(sealed + wrapped)
+    whole[place % len(whole)] ^= flip
+    parts = bytes(whole[: len(sealed)]), bytes(whole[len(sealed) :])
     for key, to in ((master, belongs), (os.urandom(32), belongs), (master, belongs + b"x")):
         with pytest.raises(sealing.NotOpenedError):
-            sealing.open_sealed(*parts, key, to)
+            sealing.open_sealed(parts[0], parts[1], key, to)
 
 
 class Stopped(BaseException):
