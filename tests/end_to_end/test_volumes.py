@@ -370,6 +370,10 @@ def test_wrong_mounts_are_refused_by_name(at_home: House) -> None:
     wrong = squall.App("wrong")
     with pytest.raises(InvalidError, match=r"squall\.Volume"):
         wrong.function(serialized=True, volumes={"/x": "data"})(len)
+    with pytest.raises(InvalidError, match="dict of paths"):
+        wrong.function(serialized=True, volumes="data")(len)  # type: ignore[arg-type]  # as somebody may
+    with pytest.raises(InvalidError, match="dict of paths"):
+        squall.App("wrong too", volumes=[data])  # type: ignore[arg-type]  # as somebody may
     for path in ("relative", "/", "/proc/x"):
         with pytest.raises(InvalidError):
             wrong.function(serialized=True, volumes={path: data})(len)

@@ -147,13 +147,62 @@ async def run():
 asyncio.run(run())
 """
 
+VOLUMES = """
+from squall.blobs.digest import digest_of
+from squall.blobs.disk_blobs import DiskBlobs
+from squall.blobs.manifest import ROOT, Attributes, Directory, File, Manifest, Part
+from squall.blobs.manifest_bytes import encode
+from squall.server.volumes import Commit, Volumes
+from squall.state.sqlite_state import SqliteState
+
+def layer(number):
+    # Long names, so that the manifest of a version is what does not fit.
+    chunk = digest_of(b"x")
+    files = [
+        File(path=f"{number:03}-{at:03}-" + os.urandom(100).hex(), attributes=Attributes(mode=0o644),
+             size=1, parts=(Part(chunk=chunk, offset=0, length=1),))
+        for at in range(50)
+    ]
+    return encode(Manifest((Directory(path=ROOT, attributes=Attributes(mode=0o755)), *files)))
+
+async def run():
+    blobs = await DiskBlobs.open(root / "blobs")
+    state = await SqliteState.open(root / "state" / "squall.db")
+    volumes = Volumes(state, blobs)
+    of = (await volumes.find("main", "data", create=True)).id
+    await blobs.put(b"x")
+
+    async def commit(number):
+        head = await volumes.head(of)
+        changes = await blobs.put(layer(number))
+        asked = Commit(volume=of, id=f"cm-{number}", base=head.number, changes=changes)
+        return (await volumes.commit(asked)).number
+
+    assert await commit(0) == 1
+    ballast = fill(400_000)
+    made = 1
+    try:
+        for number in range(1, 50):
+            made = await commit(number)
+        raise SystemExit("the disk took everything")
+    except DiskFull as error:
+        assert error.code == "SQ-1403" and str(root) in str(error), error
+    head = await volumes.head(of)
+    assert head.number == made, (head, made)
+    assert len((await Volumes(state, blobs).trees.get(head.manifest)).entries) == 1 + 50 * made
+    ballast.unlink()
+    assert await commit(100) == made + 1
+    await state.close()
+asyncio.run(run())
+"""
+
 
 @pytest.mark.needs("namespaces")
-@pytest.mark.parametrize("what", ["record", "blobs", "logs"])
+@pytest.mark.parametrize("what", ["record", "blobs", "logs", "volumes"])
 def test_a_full_or_read_only_disk_is_named_and_loses_nothing_that_was_acknowledged(
     what: str, tmp_path: Path
 ) -> None:
-    script = PRELUDE + {"record": RECORD, "blobs": BLOBS, "logs": LOGS}[what]
+    script = PRELUDE + {"record": RECORD, "blobs": BLOBS, "logs": LOGS, "volumes": VOLUMES}[what]
     done = subprocess.run(
         ["unshare", "--user", "--map-root-user", "--mount", sys.executable, "-c", script, str(tmp_path)],
         env={**os.environ, "PYTHONPATH": str(SOURCE)},

@@ -111,11 +111,20 @@ class MountedDirectory:
         return self.path / f"{number}.{generation}"
 
     def generations(self, number: int) -> list[int]:
-        """Those of one volume that are there, the oldest first: more than one where a reload was cut short."""
-        found = (one.name.partition(".") for one in self.path.iterdir() if one.is_dir())
+        """Those of one volume that can be written to, the oldest first: more than one where a reload was cut short."""
+        places = self.path.iterdir() if self.path.is_dir() else ()
+        found = (
+            one.name.partition(".")
+            for one in places
+            if (one / "upper").is_dir() or ((one / "own").is_dir() and self._is_noted(one.name))
+        )
         return sorted(
             int(generation) for name, _, generation in found if name == str(number) and generation.isdecimal()
         )
+
+    def _is_noted(self, place: str) -> bool:
+        # What a copy has of its own can only be told once it was whole.
+        return (self.path / f"{place}.seen.json").exists()
 
     def seen(self, number: int, generation: int) -> Seen | None:
         """What was there when it was committed last; None where it never was."""
@@ -152,6 +161,11 @@ class MountedDirectory:
     def drop_pending(self, number: int, generation: int) -> None:
         """It is over."""
         self._beside(number, generation, "pending").unlink(missing_ok=True)
+
+    def forget(self, number: int, generation: int) -> None:
+        """Nothing is written there any more: what was noted of it goes."""
+        for what in ("seen", "pending"):
+            self._beside(number, generation, what).unlink(missing_ok=True)
 
     def _beside(self, number: int, generation: int, what: str) -> Path:
         return self.path / f"{number}.{generation}.{what}.json"

@@ -41,7 +41,7 @@ from squall.wire.stream import Stream
 COMMIT_EVERY_S: Final = 5.0
 _AGAIN_S: Final = 1.0
 _AGAIN_AT_MOST_S: Final = 60.0
-_WAIT_FOR_ENDS_S: Final = 30.0
+_WAIT_FOR_ENDS_S: Final = 10.0
 _LOOKS_TAKE: Final = 20
 """Looking for changes takes one part in so many of the time at most."""
 _log: Final = logging.getLogger("squall.agent")
@@ -108,10 +108,7 @@ class Volumes:
         """The spec with a place for each volume, where a template sees it as it was, for reading alone. Raises VolumeMountRefused."""
         if not function.volumes:
             return spec
-        if spec.level == "process":
-            raise VolumeMountRefused(
-                f"{function.name} mounts a volume at {function.volumes[0].path}, and this host, or its level, has no mounts"
-            )
+        _check_level(function, spec)
         shown = await self._heads.for_templates(function)
         mounts = (
             Mount(source=shown[(mount.volume, mount.sub_path)], target=mount.path)
@@ -126,6 +123,7 @@ class Volumes:
         """
         if not function.volumes:
             return spec
+        _check_level(function, spec)
         await self._wait_for_ends({mount.volume for mount in function.volumes})
         given = spec.level == "gvisor" and self._privileged
         found: list[InContainer] = []
@@ -151,8 +149,8 @@ class Volumes:
             given=given,
         )
         directory = MountedDirectory(self._root, container)
-        await asyncio.to_thread(directory.make, mounted)
         self._mounted[container] = mounted
+        await asyncio.to_thread(directory.make, mounted)
         for number in range(len(found)):
             await self._make_place(mounted, number)
         return (
@@ -298,7 +296,8 @@ class Volumes:
         waits = [
             task
             for container, task in self._ends.items()
-            if volumes & {volume.volume for volume in self._mounted[container].volumes}
+            if container in self._mounted
+            and volumes & {volume.volume for volume in self._mounted[container].volumes}
         ]
         if waits:
             await asyncio.wait(waits, timeout=_WAIT_FOR_ENDS_S)
@@ -322,7 +321,10 @@ class Volumes:
                     "a container at the level gvisor keeps the volume that it started with: its own kernel mounts nothing anew"
                 )
             directory = MountedDirectory(self._root, container)
-            new = replace(old, version=version, manifest=manifest, generation=old.generation + 1)
+            # One that an earlier agent began to make may have been mounted, and is not mounted twice.
+            taken = await asyncio.to_thread(directory.generations, number)
+            generation = max((old.generation, *taken)) + 1
+            new = replace(old, version=version, manifest=manifest, generation=generation)
             fresh = mounted.with_volume(number, new)
             await self._make_place(fresh, number)
             faults.point(_TURNED)
@@ -332,10 +334,9 @@ class Volumes:
             await self._commit_all(container, number)
             self._mounted[container] = fresh
             await asyncio.to_thread(directory.note, fresh)
-            for generation in await asyncio.to_thread(directory.generations, number):
-                if generation < new.generation:
-                    place = directory.place(number, generation)
-                    await asyncio.to_thread(scratch.remove, str(place))
+            for earlier in taken:
+                await asyncio.to_thread(scratch.remove, str(directory.place(number, earlier)))
+                await asyncio.to_thread(directory.forget, number, earlier)
             return version
 
     async def _has_written(self, container: str, number: int) -> bool:
@@ -343,8 +344,9 @@ class Volumes:
         if not mounted.volumes[number].writable:
             return False
         directory = MountedDirectory(self._root, container)
-        generation = mounted.volumes[number].generation
-        return await asyncio.to_thread(directory.seen, number, generation) is not None
+        volume = mounted.volumes[number]
+        seen = await asyncio.to_thread(directory.seen, number, volume.generation)
+        return seen is not None and (volume.way == "overlay" or seen.version != volume.version)
 
     async def _make_place(self, mounted: Mounted, number: int) -> None:
         """The directories of one volume in its generation."""
@@ -390,6 +392,13 @@ class Volumes:
 
     def _turn(self, container: str, number: int) -> asyncio.Lock:
         return self._turns.setdefault((container, number), asyncio.Lock())
+
+
+def _check_level(function: Function, spec: SandboxSpec) -> None:
+    if spec.level == "process":
+        raise VolumeMountRefused(
+            f"{function.name} mounts a volume at {function.volumes[0].path}, and this host, or its level, has no mounts"
+        )
 
 
 def _make_halves(place: Path, lower: Path, owner: int | None) -> None:

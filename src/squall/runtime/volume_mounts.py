@@ -22,7 +22,6 @@ _NS_GET_USERNS = 0xB701
 _NO_LINKS = syscalls.RESOLVE_IN_ROOT | syscalls.RESOLVE_NO_SYMLINKS | syscalls.RESOLVE_NO_MAGICLINKS
 
 _MADE = faults.declare("volume.made", "the mounts of a container's volumes are made, and lie nowhere")
-_PLACED = faults.declare("volume.placed", "they lie in the container, and nobody knows of it")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,7 +95,6 @@ def mount_volumes(volumes: tuple[MountedVolume, ...], into: Into) -> None:
             _take_away(root, view.target)
         with overlay.target_inside(root, view.target, directory=True) as target:
             syscalls.attach_tree(tree, target)
-    faults.point(_PLACED)
 
 
 def _trees(volume: MountedVolume, into: Into) -> list[tuple[View, int]]:

@@ -22,6 +22,7 @@ from squall.sdk.function import AsyncFunction, Function, is_generator
 from squall.sdk.image import Image
 from squall.sdk.parameter import parameter
 from squall.sdk.secret import Secret, checked_secrets
+from squall.sdk.volume_option import split
 from squall.sdk.watch import Watcher
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ class App:
         self.deploy: Deploy[App] = Deploy(self)
         self.image = image
         self.secrets = checked_secrets("App", secrets)
-        self.volumes = dict(volumes or {})
+        self.volumes = _checked_volumes(volumes)
         self.include_source = include_source
         # A `Function` or a `Cls` each.
         self.functions: dict[str, Any] = {}
@@ -195,7 +196,8 @@ class App:
         options = {key: value for key, value in given.items() if key != "self"}
         options["image"] = options["image"] if options["image"] is not None else self.image
         options["secrets"] = (*self.secrets, *checked_secrets(decorator, options["secrets"]))
-        options["volumes"] = {**self.volumes, **(options["volumes"] or {})}
+        own = options["volumes"]
+        options["volumes"] = {**self.volumes, **own} if isinstance(own, Mapping) else own or self.volumes
         return options
 
     @overload
@@ -349,6 +351,14 @@ def _place(function: Function[Any, Any] | Cls) -> tuple[str, str]:
 
 def _is_notebook() -> bool:
     return "ipykernel" in sys.modules or not hasattr(sys.modules.get("__main__"), "__file__")
+
+
+def _checked_volumes(volumes: Any) -> dict[str, Any]:
+    try:
+        found, buckets = split(volumes)
+        return {**found, **buckets}
+    except TypeError as wrong:
+        raise InvalidError(f"App: {wrong}") from None
 
 
 def _refuse_later(options: Mapping[str, Any]) -> None:

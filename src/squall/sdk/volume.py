@@ -251,10 +251,10 @@ class Volume:
         self, path: str = "/", *, recursive: bool = True, version: int | str | None = None
     ) -> AsyncIterator[Sequence[FileEntry]]:
         """What lies in a directory, one after the other; all of one version, whatever is committed meanwhile."""
-        async for page in self.pages(path, recursive=recursive, version=version):
+        async for page in self._pages(path, recursive=recursive, version=version):
             yield page.entries
 
-    async def pages(
+    async def _pages(
         self, path: str, *, recursive: bool, version: int | str | None = None
     ) -> AsyncIterator[Page]:
         """The same, page by page, on the client's loop."""
@@ -275,10 +275,10 @@ class Volume:
 
         Raises VolumePathNotFound (which is a FileNotFoundError), VolumePathInvalid for what is no file.
         """
-        async for part in self.file_parts(path, version=version):
+        async for part in self._file_parts(path, version=version):
             yield part
 
-    async def file_parts(self, path: str, *, version: int | str | None = None) -> AsyncIterator[bytes]:
+    async def _file_parts(self, path: str, *, version: int | str | None = None) -> AsyncIterator[bytes]:
         """The same, on the client's loop."""
         head: dict[str, Any] = {"volume": await self.opened(), "path": inner_path(path)}
         first = await ask("volume.read", {**head, "version": version, "start": 0})

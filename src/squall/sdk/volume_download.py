@@ -57,14 +57,14 @@ class Download:
 
     async def parts(self) -> AsyncIterator[bytes]:
         """The bytes of a file, for whoever writes them elsewhere."""
-        async for part in self.volume.file_parts(self.path, version=self.version):
+        async for part in self.volume._file_parts(self.path, version=self.version):
             yield part
 
     async def _listed(self, inner: str) -> tuple[list[FileEntry], str | None]:
         """What there is to write, all of one version; and the directory that it lies in, links followed, None of a file."""
         found: list[FileEntry] = []
         base: str | None = None
-        async for page in self.volume.pages(inner, recursive=True, version=self.version):
+        async for page in self.volume._pages(inner, recursive=True, version=self.version):
             self.version, base = page.version, page.directory
             found += page.entries
         return found, base
@@ -80,7 +80,7 @@ class Download:
         links: list[tuple[FileEntry, str]] = []
         async with asyncio.TaskGroup() as group:
             for entry in entries:
-                place = _inside(target, inner_path(entry.path.removeprefix(base)))
+                place = place_inside(target, inner_path(entry.path.removeprefix(base)))
                 if entry.type is FileType.DIRECTORY:
                     _directory(place, entry)
                 elif entry.type is FileType.LINK:
@@ -99,7 +99,7 @@ class Download:
         coming = os.path.join(os.path.dirname(place), f"{_COMING}{secrets.token_hex(8)}")
         try:
             with open(coming, "xb") as file:
-                async for part in self.volume.file_parts(entry.path, version=self.version):
+                async for part in self.volume._file_parts(entry.path, version=self.version):
                     file.write(part)
                     sent.done_bytes += len(part)
                     self.watch(sent)
@@ -127,7 +127,7 @@ class Download:
             os.unlink(place)
 
 
-def _inside(target: str, inner: str) -> str:
+def place_inside(target: str, inner: str) -> str:
     """The place of a path below `target`; what leads there are directories, no links. Raises InvalidError."""
     if inner == ROOT:
         raise InvalidError("the server names a file without a name")

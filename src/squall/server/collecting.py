@@ -178,6 +178,9 @@ class Collecting:
     async def _stands(self, damaged: Digest) -> tuple[str, ...]:
         """What stood on a blob that has gone; none of it is taken for whole any more."""
         stands = await self._forget_broken()
+        for volume, version in await self._state.volumes():
+            if damaged in await self._named_by(Digest(version.manifest)):
+                stands += (f"volume {volume.name or volume.id} (version {version.number})",)
         for function in self._functions():
             named = set(digests_in(to_json(function)))
             trees = [tree for tree in named if damaged in await self._named_by(tree)]

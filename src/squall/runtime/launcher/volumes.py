@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from squall import faults
 from squall.model.errors import ConnectionLost, Error, InvalidError, NotFoundError, VolumeMountRefused
 from squall.runtime.children import BROKEN
 from squall.runtime.container import Container
@@ -16,6 +17,8 @@ from squall.runtime.volume_mounts import Into, MountedVolume, mount_volumes
 
 Message = dict[str, Any]
 _WORDS = 4096
+
+_PLACED = faults.declare("volume.placed", "volumes lie in a container, and its agent was not told")
 
 
 class Volumes:
@@ -71,6 +74,7 @@ class Volumes:
         finally:
             os.close(heard)
         if code == 0:
+            faults.point(_PLACED)
             self._tell({"t": "mounted", "container": container})
             return
         refused: Error = VolumeMountRefused(f"the volumes could not be mounted: {why}")
