@@ -115,8 +115,7 @@ class App:
         cpu: cores, a number or (request, limit); a number alone places it and limits nothing (0.125).
         memory: MiB, a number or (request, limit); a number alone is both (128 to place it, and no limit).
         gpu: whole devices of its own: "H100", "A100:2", "any", or a list of which the first that is free is taken (none).
-        ephemeral_disk: MiB that a container may write (no limit).
-        env: plain environment variables.
+        ephemeral_disk: MiB that a container may write (no limit). env: plain environment variables.
         secrets: variables of `squall.Secret`s, on top of the app's; of one in several the last counts, and what `env` says before all.
         volumes: `squall.Volume`s and `squall.CloudBucketMount`s by the paths at which they are mounted, beside those of the app ({}).
         timeout: seconds that an attempt may take, 1 to 86400 (300).
@@ -128,8 +127,7 @@ class App:
         on_lost: "fail" ends an input that may have begun when its container was lost; "rerun" runs it again ("rerun").
         block_network: its containers have loopback and no other network (False).
         level: what keeps its containers apart, "process" to "gvisor" ("sandbox"); refused at once where it cannot be given.
-        serialized: its code travels by value, as in notebooks, not as a module (False).
-        include_source: whether the source ships (the app's).
+        serialized: its code travels by value, as in notebooks, not as a module (False). include_source: whether the source ships (the app's).
 
         Raises InvalidError for an option that is not there or out of its bounds, AlreadyExistsError for a name that is taken.
         """
