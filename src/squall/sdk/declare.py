@@ -117,7 +117,7 @@ def _together(raw: Any, name: str) -> dict[str, Any]:
     return {"max_inputs": together.max_inputs, "target_inputs": together.target_inputs, **joined}
 
 
-def _timeouts(options: Mapping[str, Any]) -> dict[str, float]:
+def _timeouts(options: Mapping[str, Any]) -> dict[str, Any]:
     timeout = options.get("timeout") or 300
     startup = options.get("startup_timeout") or max(LEAST_STARTUP_S, timeout)
     return {"timeout_s": float(timeout), "startup_timeout_s": float(startup)}
