@@ -363,10 +363,10 @@ def _is_notebook() -> bool:
 
 def _checked_volumes(volumes: Any) -> dict[str, Any]:
     try:
-        split(volumes)
+        found, buckets = split(volumes)
+        return {**found, **buckets}
     except TypeError as wrong:
         raise InvalidError(f"App: {wrong}") from None
-    return dict(volumes or {})
 
 
 def _refuse_later(options: Mapping[str, Any]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Generic, TypeVar
 
 from squall.context import marks
@@ -22,6 +22,7 @@ from squall.sdk.declare import Declared, declare
 from squall.sdk.inspected import Inspected
 from squall.sdk.method import CLASS, BoundMethod, named
 from squall.sdk.parameter import declared_parameters, starting_values
+from squall.sdk.secret import Secret
 
 T = TypeVar("T")
 # Of a static method, which the class's own variable is not for.
@@ -77,6 +78,8 @@ class Cls(Inspected, Generic[T]):
         memory: Amount = None,
         gpu: str | list[str] | None = None,
         env: Mapping[str, str] | None = None,
+        secrets: Sequence[Secret] | None = None,
+        volumes: Mapping[str, Any] | None = None,
         retries: int | Retries | None = None,
         max_containers: int | None = None,
         buffer_containers: int | None = None,

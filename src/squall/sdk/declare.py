@@ -83,10 +83,7 @@ def declare(
             gpu=parse_gpus(options.get("gpu")),
             limits=_limits(options),
             env=env_of(options.get("env")),
-            timeout_s=float(options.get("timeout") or 300),
-            startup_timeout_s=float(
-                options.get("startup_timeout") or max(LEAST_STARTUP_S, options.get("timeout") or 300)
-            ),
+            **_timeouts(options),
             retries=retries_of(options.get("retries"), is_generator=is_generator),
             scaling=_scaling(options),
             is_generator=is_generator,
@@ -139,6 +136,12 @@ def _together(raw: Any, name: str) -> dict[str, Any]:
     batch = batch_of_class(methods(raw), of=name) if isinstance(raw, type) else batch_of(raw)
     joined = {"max_batch": batch.max_batch_size, "batch_wait_s": batch.wait_ms / 1e3} if batch else {}
     return {"max_inputs": together.max_inputs, "target_inputs": together.target_inputs, **joined}
+
+
+def _timeouts(options: Mapping[str, Any]) -> dict[str, Any]:
+    timeout = options.get("timeout") or 300
+    startup = options.get("startup_timeout") or max(LEAST_STARTUP_S, timeout)
+    return {"timeout_s": float(timeout), "startup_timeout_s": float(startup)}
 
 
 def _check_name(name: str) -> None:
