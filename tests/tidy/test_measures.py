@@ -17,6 +17,7 @@ MANY_PARAMETERS = {
     "src/squall/cli/volume.py snapshot": "the same",
     "src/squall/cli/volume_transfer.py get_files": "the same",
     "src/squall/cli/volume_transfer.py put_files": "the same",
+    "src/squall/sdk/app.py App.__init__": "what its functions have in common",
     "src/squall/sdk/app.py App.function": "every option of a function",
     "src/squall/sdk/app.py App.cls": "the same, of a class",
     "src/squall/sdk/cls.py Cls.with_options": "every option that a variant may change",

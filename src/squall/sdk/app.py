@@ -119,14 +119,12 @@ class App:
         ephemeral_disk: MiB that a container may write (no limit). env: plain environment variables.
         secrets: variables of `squall.Secret`s, on top of the app's; of one in several the last counts, and what `env` says before all.
         volumes: `squall.Volume`s and `squall.CloudBucketMount`s by the paths at which they are mounted, beside those of the app ({}).
-        timeout: seconds that an attempt may take, 1 to 86400 (300).
-        startup_timeout: seconds that importing its code may take (as timeout, at least 60).
+        timeout, startup_timeout: seconds that an attempt may take, 1 to 86400 (300), and importing its code (as timeout, at least 60).
         retries: how often an input that raised is tried again, 0 to 10, or a `squall.Retries` (0). Not for generators.
         min_containers, max_containers, buffer_containers: kept alive; never more; idle on top under load (0, none, 0).
         scaledown_window: idle seconds after which a container goes, 2 to 3600 (60).
-        single_use_containers: a fresh container for each input (False).
+        single_use_containers: a fresh container for each input (False). block_network: loopback, and no other network (False).
         on_lost: "fail" ends an input that may have begun when its container was lost; "rerun" runs it again ("rerun").
-        block_network: its containers have loopback and no other network (False).
         level: what keeps its containers apart, "process" to "gvisor" ("sandbox"); refused at once where it cannot be given.
         schedule: when it is called by itself once the app is deployed, a `squall.Cron` or `squall.Period` (never).
         serialized: its code travels by value, as in notebooks, not as a module (False). include_source: whether the source ships (the app's).

@@ -53,9 +53,7 @@ def declare(
     raw: Callable[..., Any], options: Mapping[str, Any], *, is_generator: bool, is_async: bool
 ) -> Declared:
     """A decorated function, its options checked. Raises InvalidError that names the option."""
-    name = str(options.get("name") or getattr(raw, "__qualname__", getattr(raw, "__name__", "function")))
-    name = name.replace(".<locals>", "").replace("<lambda>", "lambda")
-    _check_name(name)
+    name = _name_of(raw, options.get("name"))
     module = getattr(raw, "__module__", "") or ""
     main = sys.modules.get("__main__")
     is_main = module == "__main__"
@@ -110,6 +108,13 @@ def declare(
         secrets=(*secrets, *keys_of(buckets)),
         volumes=volumes,
     )
+
+
+def _name_of(raw: Callable[..., Any], given: Any) -> str:
+    name = str(given or getattr(raw, "__qualname__", getattr(raw, "__name__", "function")))
+    name = name.replace(".<locals>", "").replace("<lambda>", "lambda")
+    _check_name(name)
+    return name
 
 
 def _schedule(raw: Callable[..., Any], given: Any, *, is_generator: bool) -> Schedule | None:

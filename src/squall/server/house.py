@@ -102,8 +102,7 @@ class House:
         )
         self.connections: set[Any] = set()
         self.access = Access(stores.state)
-        key_file = Path(options.master_key_file) if options.master_key_file else stores.paths.master_key
-        self.vault = Vault(stores.state, MasterKeys(key_file))
+        self.vault = Vault(stores.state, _master_keys(stores, options))
         self.listening = Listening(stores.paths, self.access, self._let_in)
         self.connect: Callable[[Channel, Caller], object] = lambda channel, _caller: channel.close()
         self.nodes = AgentNodes(clock=self.clock)
@@ -144,9 +143,13 @@ class House:
         self._tasks = tasks
         self._answers: set[asyncio.Task[None]] = set()
         self.ledger = Ledger(stores.state, self.durable, clock=self.clock)
-        prices = PriceFile(Path(options.price_file) if options.price_file else stores.paths.prices)
-        self.budgets = Budgets(stores.state, self.calls, self.ledger, prices)
+        self.budgets = self._open_budgets(stores)
         self._introduce(Awake(loop))
+
+    def _open_budgets(self, stores: Stores) -> Budgets:
+        file = self.options.price_file
+        prices = PriceFile(Path(file) if file else stores.paths.prices)
+        return Budgets(stores.state, self.calls, self.ledger, prices)
 
     def _introduce(self, awake: Awake) -> None:
         """Has the parts know each other: who is told of what."""
@@ -430,3 +433,7 @@ class House:
                     "starting": states.count(ContainerState.STARTING),
                 }
             )
+
+
+def _master_keys(stores: Stores, options: Options) -> MasterKeys:
+    return MasterKeys(Path(options.master_key_file) if options.master_key_file else stores.paths.master_key)
