@@ -107,6 +107,7 @@ def test_names_of_one_environment_are_not_those_of_another(terminal: Terminal) -
 
 
 def test_an_environment_with_a_new_name_has_all_that_it_had_also_after_a_restart(terminal: Terminal) -> None:
+    secret = terminal.write("KEY=value\n", "key.env")
     done(terminal, "environment", "create", "staging")
     done(terminal, "deploy", str(terminal.write(APP, "shop.py")), "--env", "staging")
     call = "squall.Function.from_name('shop', 'note', environment_name={!r}).remote({!r})"
@@ -122,7 +123,11 @@ def test_an_environment_with_a_new_name_has_all_that_it_had_also_after_a_restart
     os.kill(told(terminal, "status")["server"]["pid"], signal.SIGKILL)
     assert "('after', 'noted')" in ask(terminal, call.format("test", "later"))
     (row,) = [row for row in told(terminal, "environment", "list") if row["name"] == "test"]
-    assert row == {"name": "test", "apps": ["shop"], "dict": 1, "queue": 0}
+    assert row == {"name": "test", "apps": ["shop"], "dict": 1, "queue": 0, "secret": 0, "volume": 0}
+    assert done(terminal, "secret", "create", "key", "--from-file", str(secret), "--env", "test")
+    terminal.squall("environment", "update", "test", "--set-name", "more").is_error(
+        "SQ-1013", "the environment test has secrets, which are sealed for it: key"
+    )
 
 
 def test_an_environment_is_deleted_with_what_is_in_it_where_that_is_asked_for(terminal: Terminal) -> None:
@@ -131,12 +136,16 @@ def test_an_environment_is_deleted_with_what_is_in_it_where_that_is_asked_for(te
     for kind, name in (("dict", "scores"), ("dict", "seen"), ("queue", "work")):
         done(terminal, kind, "create", name, "--env", "staging")
     done(terminal, "dict", "create", "kept")
+    done(terminal, "volume", "create", "files", "--env", "staging")
+    secret = str(terminal.write("KEY=value\n", "key.env"))
+    done(terminal, "secret", "create", "key", "--from-file", secret, "--env", "staging")
     terminal.squall("environment", "delete", "staging", "--with-contents").is_error(
         "SQ-1013", "the environment staging has apps: shop"
     )
     done(terminal, "app", "stop", "shop", "--env", "staging")
     terminal.squall("environment", "delete", "staging").is_error(
-        "SQ-1040", "the environment staging has things in it: the Dicts scores, seen; the Queues work"
+        "SQ-1040",
+        "the environment staging has things in it: the Dicts scores, seen; the Queues work; the Secrets key; the Volumes files",
     )
     assert len(told(terminal, "dict", "list", "--env", "staging")) == 2
     done(terminal, "environment", "delete", "staging", "--with-contents")
@@ -145,4 +154,33 @@ def test_an_environment_is_deleted_with_what_is_in_it_where_that_is_asked_for(te
     assert [row["name"] for row in told(terminal, "dict", "list")] == ["kept"]
     # One of that name has nothing of the one before.
     done(terminal, "environment", "create", "staging")
-    assert told(terminal, "dict", "list", "--env", "staging") == []
+    for kind in ("dict", "queue", "secret", "volume"):
+        assert told(terminal, kind, "list", "--env", "staging") == []
+
+
+MOUNTED = """
+from pathlib import Path
+import squall
+
+app = squall.App("shelf", volumes={Path("/data"): squall.Volume.from_name("shelf", create_if_missing=True)})
+
+
+@app.function()
+def names(new: str) -> list[str]:
+    path = Path("/data")
+    (path / new).touch()
+    return sorted(one.name for one in path.iterdir())
+"""
+
+
+def test_a_deployed_app_has_the_volumes_of_its_environment(terminal: Terminal) -> None:
+    done(terminal, "environment", "create", "staging")
+    path = str(terminal.write(MOUNTED, "shelf.py"))
+    for environment in ("main", "staging"):
+        done(terminal, "deploy", path, "--env", environment)
+    names = "squall.Function.from_name('shelf', 'names', environment_name={!r}).remote({!r})"
+    assert ask(terminal, names.format("main", "one")) == "['one']"
+    assert ask(terminal, names.format("staging", "two")) == "['two']"
+    for environment in ("main", "staging"):
+        assert [row["name"] for row in told(terminal, "volume", "list", "--env", environment)] == ["shelf"]
+        done(terminal, "app", "stop", "shelf", "--env", environment)

@@ -17,16 +17,17 @@ def environment() -> None:
 @environment.command("list")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON list.")
 def list_environments(*, as_json: bool) -> None:
-    """List the environments, what is deployed there, and how many Dicts and Queues are in them."""
+    """List the environments, what is deployed there, and how much is kept in them."""
     rows = any_client().request("environment.list")["environments"]
     if as_json:
         say_json(rows)
         return
+    kinds = ("dict", "queue", "secret", "volume")
     shown = [
-        {"name": row["name"], "dicts": row["dict"], "queues": row["queue"], "apps": ", ".join(row["apps"])}
+        {"name": row["name"], "apps": ", ".join(row["apps"])} | {f"{kind}s": row[kind] for kind in kinds}
         for row in rows
     ]
-    say_table(shown, ("name", "dicts", "queues", "apps"), empty="")
+    say_table(shown, ("name", *(f"{kind}s" for kind in kinds), "apps"), empty="")
 
 
 @environment.command("create")
@@ -50,12 +51,12 @@ def update(*, name: str, new: str, as_json: bool) -> None:
 
 @environment.command("delete")
 @click.argument("name", metavar="NAME")
-@click.option("--with-contents", is_flag=True, help="And the Dicts and Queues in it, without asking.")
+@click.option("--with-contents", is_flag=True, help="And all that is kept in it, without asking.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def delete(*, name: str, with_contents: bool, as_json: bool) -> None:
     """Delete the environment NAME and the history of its apps, which are stopped before.
 
-    If Dicts or Queues are in it, it is deleted with them where that is asked for; on a terminal it is asked about.
+    If Dicts, Queues, secrets or volumes are in it, it is deleted with them where that is asked for; on a terminal it is asked about.
     """
     client = running_client()
     try:

@@ -57,7 +57,7 @@ class AppRun:
         self._names = set(app.functions)
         self._asked = None if environment is None else check_name("an environment", environment)
         # Of an app that runs; where one is deployed, the server knows.
-        self._environment = ""
+        self._environment = self._volumes_in = ""
 
     def prepare(self) -> None:
         """What needs no server beside starting one: the source is walked, images are read."""
@@ -83,7 +83,7 @@ class AppRun:
 
     async def open(self) -> None:
         """Ships what the server lacks, opens the app, and points its functions at it."""
-        self._environment = environment_of(self._asked)
+        self._environment = self._volumes_in = environment_of(self._asked)
         described = await self._ship()
         head = {"app": self.id, "name": self._name(), "root": self._root, "tags": self._app.tags}
         head["environment"] = self._environment
@@ -103,6 +103,7 @@ class AppRun:
 
     async def deploy(self, wish: DeployWish) -> dict[str, Any]:
         """Ships what the server lacks, deploys the app, and points its functions at what is deployed; what the server says of it."""
+        self._volumes_in = wish.environment
         described = await self._ship()
         head = {"app": self.id, "root": self._root, **dataclasses.asdict(wish)}
         payload = self._payload(described) | {"tags": self._app.tags}
@@ -193,7 +194,7 @@ class AppRun:
             code=code,
             image=self._images.recipe(_image(function)),
             client_python=self._images.python,
-            volumes=await mounts_of(declared.volumes),
+            volumes=await mounts_of(declared.volumes, self._volumes_in),
             env=self._env(noun),
         )
 

@@ -11,6 +11,7 @@ from enum import StrEnum
 from typing import Any, ClassVar, Final
 
 from squall.context.fresh import fresh_id
+from squall.model.deploy import check_name
 from squall.model.errors import VolumeNotFound, VolumeNotMounted, VolumeReadOnly
 from squall.model.ids import COMMIT, VOLUME
 from squall.model.volume import (
@@ -115,7 +116,7 @@ class Volume:
         self,
         name: str | None = None,
         *,
-        environment: str = "",
+        environment: str | None = None,
         create: bool = False,
         volume_id: str | None = None,
         options: tuple[bool, str] = (False, ROOT),
@@ -142,10 +143,13 @@ class Volume:
         return f"Volume({self.name or self._id!r})"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Its name is all that travels, or its id where it has none, and how it is mounted."""
+        """Its name is all that travels, and where it is looked up, or its id where it has none; and how it is mounted."""
         of = None if self.name else self._id
-        options = (self._read_only, self._sub_path)
-        return _handle, (self.name, self._environment, self._create, of, options)
+        environment = self._environment
+        if self.name and environment is None:
+            # What is meant here, and not where it comes to; a container's own is known to the server.
+            environment = environment_of(None) or None
+        return _handle, (self.name, environment, self._create, of, (self._read_only, self._sub_path))
 
     @classmethod
     def from_name(
@@ -157,10 +161,12 @@ class Volume:
     ) -> Volume:
         """The one of this name. It is looked for when it is first used, and then made where it may be and is missing.
 
-        name: letters, digits and `._-`, 64 at most. Raises NameInvalid; what is done first raises VolumeNotFound.
+        name: letters, digits and `._-`, 64 at most. environment_name: where it is (that of the app which mounts it, else
+        SQUALL_ENVIRONMENT, else main). Raises NameInvalid; what is done first raises VolumeNotFound, EnvironmentNotFound.
         """
         checked = check_volume_name(name)
-        return cls(checked, environment=environment_of(environment_name), create=create_if_missing)
+        environment = None if environment_name is None else check_name("an environment", environment_name)
+        return cls(checked, environment=environment, create=create_if_missing)
 
     @classmethod
     def ephemeral(cls) -> Ephemeral[Volume]:
@@ -201,15 +207,22 @@ class Volume:
     async def opened(self) -> str:
         """The volume's id. Raises VolumeNotFound."""
         if self._id is None:
-            head = {"name": self.name, "environment": self._environment, "create": self._create}
-            self._id = str((await ask("volume.open", head)).head()["volume"])
+            self._id = await self._found_in(environment_of(self._environment))
         return self._id
 
-    async def mount_at(self, path: str) -> VolumeMount:
-        """What a function says that mounts this volume at `path`. Raises VolumePathInvalid, VolumeNotFound."""
+    async def _found_in(self, environment: str) -> str:
+        head = {"name": self.name, "environment": environment, "create": self._create}
+        return str((await ask("volume.open", head)).head()["volume"])
+
+    async def mount_at(self, path: str, environment: str = "") -> VolumeMount:
+        """What a function says that mounts this volume at `path`. environment: its app's, where the volume names none.
+
+        Raises VolumePathInvalid, VolumeNotFound.
+        """
+        meant = self._id is None and self._environment is None and environment
         return VolumeMount(
             path=mount_path(path),
-            volume=await self.opened(),
+            volume=await self._found_in(environment) if meant else await self.opened(),
             read_only=self._read_only,
             sub_path=self._sub_path,
         )
@@ -434,7 +447,7 @@ class Volumes:
 
 def _handle(
     name: str | None,
-    environment: str,
+    environment: str | None,
     create: bool,  # noqa: FBT001 - as `__reduce__` says it
     of: str | None,
     options: tuple[bool, str],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,8 +17,9 @@ def split(given: Any) -> tuple[dict[str, Any], dict[str, CloudBucketMount]]:
         return {}, {}
     if not isinstance(given, Mapping):
         raise TypeError(f"volumes is a dict of paths and volumes, not {given!r:.90}")
-    buckets = {path: one for path, one in given.items() if isinstance(one, CloudBucketMount)}
-    volumes = _volumes({path: one for path, one in given.items() if path not in buckets})
+    by_path = {os.fspath(path) if isinstance(path, os.PathLike) else path: one for path, one in given.items()}
+    buckets = {path: one for path, one in by_path.items() if isinstance(one, CloudBucketMount)}
+    volumes = _volumes({path: one for path, one in by_path.items() if path not in buckets})
     return volumes, {mount_path(path): one for path, one in buckets.items()}
 
 
@@ -34,6 +36,9 @@ def _volumes(given: Mapping[Any, Any]) -> dict[str, Any]:
     return found
 
 
-async def mounts_of(volumes: Mapping[str, Any]) -> tuple[VolumeMount, ...]:
-    """The mounts, once each volume is found, or made where it may be. Raises VolumeNotFound, VolumePathInvalid."""
-    return check_mounts([await volume.mount_at(path) for path, volume in volumes.items()])
+async def mounts_of(volumes: Mapping[str, Any], environment: str = "") -> tuple[VolumeMount, ...]:
+    """The mounts, once each volume is found, or made where it may be. environment: that of volumes that name none.
+
+    Raises VolumeNotFound, VolumePathInvalid.
+    """
+    return check_mounts([await volume.mount_at(path, environment) for path, volume in volumes.items()])

@@ -9,10 +9,8 @@ from typing import Any, Final
 
 from squall.blobs.digest import Digest, is_digest
 from squall.blobs.edit import uploaded
-from squall.model.deploy import MAIN_ENVIRONMENT, check_name
 from squall.model.errors import (
     AlreadyExistsError,
-    EnvironmentNotFound,
     InvalidError,
     NotFoundError,
     ResourceExhaustedError,
@@ -48,7 +46,7 @@ async def answer(house: House, head: Head, payload: bytes, caller: Worker | None
 
 async def open_volume(house: House, head: Head, caller: Worker | None) -> Told:
     """A volume by its name, and what it holds now; with `create` it is made where it is not there."""
-    environment = await environment_of(house, head, caller)
+    environment = await house.environments.meant(head.get("environment"), caller)
     name = check_volume_name(head["name"])
     found = await house.volumes.find(environment, name, create=bool(head.get("create")))
     return {"volume": found.id, **told(await house.volumes.head(found.id))}, b""
@@ -113,7 +111,7 @@ async def rollback(house: House, head: Head, caller: Worker | None) -> Told:
 
 async def rows(house: House, head: Head, caller: Worker | None) -> Told:
     """Every volume of an environment that has a name, or of all of them (`all`)."""
-    environment = None if head.get("all") else await environment_of(house, head, caller)
+    environment = None if head.get("all") else await house.environments.meant(head.get("environment"), caller)
     found = [
         {
             "name": volume.name,
@@ -200,19 +198,6 @@ async def read(house: House, head: Head, _caller: Worker | None) -> Told:
     return await volume_files.read(house.volumes, house.blobs, head, _which(head.get("version")))
 
 
-async def environment_of(house: House, head: Head, caller: Worker | None) -> str:
-    """The environment that is meant: where none is named, that of the caller's own app. Raises EnvironmentNotFound, NameInvalid."""
-    asked = str(head.get("environment") or "")
-    environment = check_name("an environment", house.addressing.name_of(asked, "", caller).environment)
-    if environment != MAIN_ENVIRONMENT:
-        there = sorted({MAIN_ENVIRONMENT, *(one.name for one in await house.state.environments())})
-        if environment not in there:
-            raise EnvironmentNotFound(
-                f"there is no environment {environment!r}; there is: {', '.join(there)}"
-            )
-    return environment
-
-
 def commit_of(head: Head, caller: Worker | None, **what: Any) -> Commit:
     """What a message asks to be changed, and who does. what: fields that not every change has. Raises InvalidError."""
     given = str(head["id"])
@@ -257,7 +242,7 @@ def words(said: Any) -> str:
 
 
 async def _named(house: House, head: Head, caller: Worker | None) -> VolumeRecord:
-    environment = await environment_of(house, head, caller)
+    environment = await house.environments.meant(head.get("environment"), caller)
     return await house.volumes.find(environment, check_volume_name(head["name"]), create=False)
 
 

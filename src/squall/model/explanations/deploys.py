@@ -47,7 +47,7 @@ newer.""",
         """$ squall app history jobs""",
     ),
     "SQ-1040": Explanation(
-        """Dicts and Queues belong to an environment, and go with it. Nothing of that is deleted by the way: it is named first, and
+        """Dicts, Queues, secrets and volumes belong to an environment, and go with it. Nothing of that is deleted by the way: it is named first, and
 deleted where that is asked for. Apps that are deployed there are stopped before, in any case.""",
         """$ squall dict list --env staging
 $ squall environment delete staging --with-contents""",
