@@ -280,9 +280,10 @@ def test_apps_of_one_name_in_two_environments_know_nothing_of_each_other(termina
     nested = function("above", ", environment_name='staging'")
     assert ask(terminal, f"{nested}.remote(1)") == "[72, 72]"
     shown = terminal.squall("environment", "list").out
-    assert re.fullmatch(r"NAME +DICTS +QUEUES +APPS\nmain +0 +0 +gate, jobs\nstaging +0 +0 +jobs\n", shown), (
-        shown
-    )
+    assert re.fullmatch(
+        r"NAME +DICTS +QUEUES +SECRETS +VOLUMES +APPS\nmain( +0){4} +gate, jobs\nstaging( +0){4} +jobs\n",
+        shown,
+    ), shown
     terminal.squall("environment", "delete", "staging").is_error("SQ-1013", "jobs", "--env staging")
     assert terminal.squall("app", "stop", "jobs").status == 0
     terminal.squall("app", "stop", "jobs").is_error("SQ-1031", "in staging there is one of that name")

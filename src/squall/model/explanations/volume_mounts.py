@@ -13,6 +13,6 @@ VOLUME_MOUNTS: Final = {
     ),
     "SQ-1954": Explanation(
         why="A volume is mounted, and the level `process` has no mounts. At the level `gvisor` it is a copy, made as the container starts, that cannot be exchanged while it runs. Elsewhere the kernel refused: the message says what.",
-        example='@app.function(volumes={"/data": volume})  # at the level "sandbox", the default',
+        example='@app.function(volumes={"/data": volume})  # at the level "sandbox", the default\ndef train(): ...',
     ),
 }

@@ -13,7 +13,7 @@ VOLUMES: Final = {
     ),
     "SQ-1946": Explanation(
         why="A path of a volume begins at the volume's own directory and never leads out of it: not by `..`, and not by a link. Where a volume is mounted must be a directory of its own, since it hides what the image has there.",
-        example='@app.function(volumes={"/data": squall.Volume.from_name("weights")})',
+        example='@app.function(volumes={"/data": squall.Volume.from_name("weights")})\ndef train(): ...',
     ),
     "SQ-1947": Explanation(
         why="The newest version of the volume has nothing there. What a container writes is in the volume once it is committed; a path is written from the volume's own directory on, so what is at /data/a.txt in a container that mounts it at /data is a.txt. `FileNotFoundError` catches it too.",
