@@ -83,7 +83,7 @@ def pack(levels: list[Any]) -> bytes:
     for number, level in enumerate(levels):
         mesh = level.to_mesh()
         surface = trimesh.Trimesh(mesh.vert_properties[:, :3], mesh.tri_verts, process=False)
-        surface.visual.vertex_colors = numpy.tile(numpy.uint8(BRASS), (len(surface.vertices), 1))
+        surface.visual.vertex_colors = numpy.tile(numpy.array(BRASS, numpy.uint8), (len(surface.vertices), 1))
         scene.add_geometry(surface, node_name=f"lamp_LOD{number}", geom_name=f"lamp_LOD{number}")
     glb = bytes(scene.export(file_type="glb"))
 

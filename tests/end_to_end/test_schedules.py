@@ -132,7 +132,12 @@ def test_a_container_has_loaded_its_code_before_the_time_comes(fresh: Terminal) 
     wait_until(lambda: len(runs(fresh)) >= 1, within_s=60)
     wait_until(lambda: not containers(fresh), within_s=20)
     began: list[float] = []
-    wait_until(lambda: bool(began.extend(containers(fresh)) or began), within_s=20)
+
+    def is_there() -> bool:
+        began.extend(containers(fresh))
+        return bool(began)
+
+    wait_until(is_there, within_s=20)
     wait_until(lambda: len(runs(fresh)) >= 2, within_s=20)
     second = ticks(fresh)[1]
     assert min(began) < second["at_s"]
