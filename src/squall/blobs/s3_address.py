@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from typing import Final
-from urllib.parse import SplitResult, parse_qsl, urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
+from squall.model.bucket_address import BUCKET_NAME, is_endpoint
 from squall.model.errors import InvalidError
 
 MAX_PREFIX_BYTES: Final = 512  # a key has 1,024 at most
 
-_BUCKET: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]|\.(?!\.)){1,61}[a-z0-9]")
 _SEGMENT: Final = re.compile(r"[A-Za-z0-9._-]+")
 _REGION: Final = re.compile(r"[A-Za-z0-9-]{1,64}")
 _OPTIONS: Final = ("endpoint", "region", "style", "patience")
@@ -53,7 +53,7 @@ class S3Address:
     keys: S3Keys | None = None
 
     def __post_init__(self) -> None:
-        if not _BUCKET.fullmatch(self.bucket):
+        if not BUCKET_NAME.fullmatch(self.bucket):
             raise InvalidError(
                 f"{self.bucket[:80]!r} is no name of a bucket",
                 remedy="a bucket has 3 to 63 small letters, digits, dots and hyphens",
@@ -64,7 +64,7 @@ class S3Address:
                 f"{self.prefix[:80]!r} cannot stand before the keys of blobs",
                 remedy="give names of letters, digits, `.`, `_` and `-`, with one `/` between two of them: `team/blobs`",
             )
-        if self.endpoint is not None and not _is_endpoint(self.endpoint):
+        if self.endpoint is not None and not is_endpoint(self.endpoint):
             raise InvalidError(
                 "the endpoint of a bucket is not one",
                 remedy="give a scheme, a host and a port, and nothing else: `endpoint=http://127.0.0.1:8333`",
@@ -130,22 +130,3 @@ def _not_a_url(why: str) -> InvalidError:
 
 def _names_a_folder(name: str) -> bool:
     return bool(_SEGMENT.fullmatch(name)) and name not in {".", ".."}
-
-
-def _is_endpoint(text: str) -> bool:
-    try:
-        parts = urlsplit(text)
-        port_is_one = parts.port is None or parts.port > 0
-    except ValueError:
-        return False
-    bare = SplitResult(parts.scheme, parts.netloc, "", "", "")
-    return (
-        parts.scheme in {"http", "https"}
-        and bool(parts.hostname)
-        and port_is_one
-        and "@" not in parts.netloc
-        and text.rstrip("/") == bare.geturl()
-        and text.isascii()
-        and text.isprintable()
-        and " " not in text
-    )

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from squall.model.bucket_address import BUCKET_NAME
 from squall.model.errors import BucketMountInvalid
 from squall.model.secret import SecretUse
 
-_BUCKET: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]|\.(?!\.)){1,61}[a-z0-9]")
 _LONGEST: Final = 512
 KEYS: Final = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
 """The variables that a secret must have to open a bucket."""
@@ -44,7 +43,7 @@ class BucketMount:
 
     def __post_init__(self) -> None:
         check_mount_path(self.path)
-        if not _BUCKET.fullmatch(self.bucket):
+        if not BUCKET_NAME.fullmatch(self.bucket):
             raise ValueError(
                 f"{self.bucket[:80]!r} is no name of a bucket: 3 to 63 small letters, digits, dots and hyphens"
             )

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
-from urllib.parse import SplitResult, urlsplit
 
+from squall.model.bucket_address import is_endpoint
 from squall.model.bucket_mount import KEYS, BucketMount
 from squall.model.errors import BucketMountInvalid, BucketMountUnavailable
 from squall.model.secret import SecretUse
@@ -52,7 +51,7 @@ class CloudBucketMount:
                 raise self._wrong(f"{name} is True or False")
         if self.requester_pays and self.secret is None:
             raise self._wrong("requester_pays needs a secret: nobody else can be asked to pay")
-        if self.bucket_endpoint_url is not None and not _is_endpoint(self.bucket_endpoint_url):
+        if self.bucket_endpoint_url is not None and not is_endpoint(self.bucket_endpoint_url):
             # Not the URL: some write keys into it.
             raise self._wrong("bucket_endpoint_url is a scheme and a host: `https://s3.example.com`")
         if self.key_prefix is not None and not (
@@ -106,24 +105,3 @@ def buckets_of(mounts: Mapping[str, CloudBucketMount]) -> tuple[BucketMount, ...
 def keys_of(mounts: Mapping[str, CloudBucketMount]) -> tuple[Secret, ...]:
     """The secrets of these buckets."""
     return tuple(mount.secret for mount in mounts.values() if mount.secret is not None)
-
-
-def _is_endpoint(text: Any) -> bool:
-    if not isinstance(text, str):
-        return False
-    try:
-        parts = urlsplit(text)
-        port_is_one = parts.port is None or parts.port > 0
-    except ValueError:
-        return False
-    bare = SplitResult(parts.scheme, parts.netloc, "", "", "")
-    return (
-        parts.scheme in {"http", "https"}
-        and bool(parts.hostname)
-        and port_is_one
-        and "@" not in parts.netloc
-        and text.rstrip("/") == bare.geturl()
-        and text.isascii()
-        and text.isprintable()
-        and " " not in text
-    )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import time
 from collections.abc import Callable, Coroutine
@@ -23,6 +22,7 @@ from squall.model.errors import (
 from squall.model.ids import SharedId, is_id
 from squall.model.shared import MAIN, MOST_OBJECTS, SharedKind, check_name
 from squall.server.askers import Asker, For, Place, Standing
+from squall.server.ephemerals import Ephemerals
 from squall.state.sharing.records import (
     Answer,
     Change,
@@ -38,14 +38,6 @@ from squall.state.sharing.records import (
     TakeItems,
 )
 from squall.state.state_store import StateStore
-from squall.wire.codec import Frame, Kind
-from squall.wire.stream import Stream
-
-GRACE_S: Final = 10.0
-"""How long an ephemeral object waits for a client whose connection broke."""
-
-UNCLAIMED_S: Final = 60.0
-"""How long one waits after the server has started, for the client of the server before."""
 
 LANES_KEPT_S: Final = 3600.0
 """How long the last answer of a lane is kept for a client that sends its change again: such a one is back within a minute."""
@@ -70,7 +62,7 @@ class Sharing:
         self._later = later
         self._spawn = spawn
         self._standing = Standing()
-        self._held: dict[SharedId, Stream] = {}
+        self._ephemerals = Ephemerals(self._drop, later=later, spawn=spawn)
         self._tidying = False
 
     # -- objects
@@ -106,24 +98,20 @@ class Sharing:
         """Has an ephemeral object live for as long as this stream, and a while longer where its connection breaks."""
         if not is_id(of, kind.prefix):
             raise InvalidError(f"{of!r} is no id of a {kind.word}")
-        stream = self._held[of] = asker.stream
-        stream.on_frame = lambda frame: self._on_holder(stream, of, frame)
-        if asker.gone or not stream.live:
-            self._let_go(of)
+        stream = self._ephemerals.hold(asker, of)
         await self._opened(SharedRecord(id=of, kind=kind, created_s=time.time()))
         if stream.live:
             stream.send({"opened": of})
 
     async def forget_unclaimed(self) -> None:
         """Removes the ephemeral objects whose clients have not come back since the server started."""
-        await asyncio.sleep(UNCLAIMED_S)
-        try:
-            for kind in SharedKind:
-                for one in await self.state.shared_objects(kind, now_s=time.time()):
-                    if not one.shared.name and one.shared.id not in self._held:
-                        await self._drop(one.shared.id)
-        except Error as problem:
-            _log.warning("ephemeral objects could not be removed: %s", problem)
+        await self._ephemerals.forget_unclaimed(self._without_name)
+
+    async def _without_name(self) -> list[str]:
+        found = [
+            one for kind in SharedKind for one in await self.state.shared_objects(kind, now_s=time.time())
+        ]
+        return [one.shared.id for one in found if not one.shared.name]
 
     async def _opened(self, wanted: SharedRecord) -> SharedRecord:
         opened = await self.state.open_shared(wanted, most=MOST_OBJECTS)
@@ -134,38 +122,9 @@ class Sharing:
             )
         return opened
 
-    def _on_holder(self, stream: Stream, of: SharedId, frame: Frame) -> None:
-        if self._held.get(of) is not stream or frame.kind not in (Kind.END, Kind.CANCEL):
-            return
-        if frame.kind is Kind.END:
-            del self._held[of]
-            self._spawn(self._end(of, stream))
-        else:
-            self._let_go(of)
-            if stream.live:
-                stream.end({})
-
-    def _let_go(self, of: SharedId) -> None:
-        """Its client is gone, and may come back."""
-        self._held.pop(of, None)
-        self._later(GRACE_S, self._end_unless_held, of)
-
-    def _end_unless_held(self, of: SharedId) -> None:
-        if of not in self._held:
-            self._spawn(self._end(of))
-
-    async def _end(self, of: SharedId, stream: Stream | None = None) -> None:
-        """An ephemeral object ends; who ended it is told."""
-        try:
-            await self._drop(of)
-        except Error as problem:
-            _log.warning("an ephemeral object could not be removed: %s", problem)
-        if stream is not None and stream.live:
-            stream.end({})
-
-    async def _drop(self, of: SharedId) -> None:
-        await self.state.drop_shared(of)
-        self._standing.ring_all(of)
+    async def _drop(self, of: str) -> None:
+        await self.state.drop_shared(SharedId(of))
+        self._standing.ring_all(SharedId(of))
         self._tidy_soon()
 
     # -- changes

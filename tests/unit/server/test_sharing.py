@@ -13,7 +13,8 @@ from squall.model.errors import ConnectionLost, Error, InvalidError, QueueFull, 
 from squall.model.ids import LANE, QUEUE, LaneId, SharedId
 from squall.model.shared import Bounds, SharedKind
 from squall.server.askers import Asker, For, Place, Standing
-from squall.server.sharing import GRACE_S, Sharing
+from squall.server.ephemerals import GRACE_S
+from squall.server.sharing import Sharing
 from squall.server.sharing_streams import QUESTIONS, answer
 from squall.state.memory_state import MemoryState
 from squall.state.sharing.records import PutItems, SharedRecord, TakeItems, Turn
