@@ -130,7 +130,9 @@ def test_a_server_that_dies_at_any_step_of_a_tick_calls_it_once(fresh: Terminal,
 def test_a_container_has_loaded_its_code_before_the_time_comes(fresh: Terminal) -> None:
     deploy(fresh, "schedule=squall.Period(seconds=12), scaledown_window=2")
     wait_until(lambda: len(runs(fresh)) >= 1, within_s=60)
-    wait_until(lambda: not containers(fresh), within_s=20)
+    # A slow machine may need more than one time until there is none.
+    wait_until(lambda: not containers(fresh), within_s=60)
+    before = len(ticks(fresh))
     began: list[float] = []
 
     def is_there() -> bool:
@@ -138,10 +140,10 @@ def test_a_container_has_loaded_its_code_before_the_time_comes(fresh: Terminal) 
         return bool(began)
 
     wait_until(is_there, within_s=20)
-    wait_until(lambda: len(runs(fresh)) >= 2, within_s=20)
-    second = ticks(fresh)[1]
-    assert min(began) < second["at_s"]
-    assert second["taken_s"] - second["at_s"] < 1.0
+    wait_until(lambda: len(ticks(fresh)) > before, within_s=20)
+    following = ticks(fresh)[before]
+    assert min(began) < following["at_s"]
+    assert following["taken_s"] - following["at_s"] < 1.0
 
 
 def test_a_time_is_left_out_while_the_call_before_still_runs(fresh: Terminal) -> None:

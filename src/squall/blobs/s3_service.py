@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import sys
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, NoReturn, Protocol
 
 from squall import faults
 from squall.blobs.blob_store import PART_BYTES
@@ -230,6 +232,17 @@ def _found(meta: Any) -> Found:
         size=meta["size"],
         stored_s=meta["last_modified"].timestamp(),
     )
+
+
+def leave(status: int) -> NoReturn:
+    """End this process with `status`, without the interpreter's own end.
+
+    A thread of the library may still be on its way out of a call into Python. Before 3.14 the interpreter ends such a thread as it
+    ends itself, and the library, which cannot be unwound, aborts the process.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
 
 
 def _library() -> Any:

@@ -12,6 +12,12 @@ from tests.linux.runtime.box import Box
 _WAIT = "import signal; print('up', flush=True); signal.pause()"
 
 
+def _init_of(template: int) -> int:
+    """The pid of its parent."""
+    with open(f"/proc/{template}/stat", encoding="utf-8") as file:
+        return int(file.read().rpartition(")")[2].split()[1])
+
+
 def test_templates_dropped_while_their_sandboxes_are_made_leave_nothing(box: Box) -> None:
     for count in range(4):
         assert box.template()["state"] == "ready"
@@ -31,11 +37,23 @@ def test_templates_killed_while_their_sandboxes_are_made_leave_nothing(box: Box,
     for _ in range(2):
         pid = box.template()["pid"]
         if which == "its init":
-            with open(f"/proc/{pid}/stat", encoding="utf-8") as file:
-                pid = int(file.read().rpartition(")")[2].split()[1])
+            pid = _init_of(pid)
         os.kill(pid, signal.SIGKILL)
         while box.hear("template").message["state"] != "gone":
             pass
+    assert box.run("print(1)").out == "1\n"
+
+
+def test_an_init_that_ends_while_a_sandbox_is_asked_for_is_gone_and_not_refused(box: Box) -> None:
+    init = _init_of(box.template()["pid"])
+    # The launcher hears of the container first, and finds then that nobody is there to make its sandbox.
+    box.launcher.send_signal(signal.SIGSTOP)
+    spec = box.spec("print(1)")
+    box.ask(spec, path="on_demand")
+    os.kill(init, signal.SIGKILL)
+    box.launcher.send_signal(signal.SIGCONT)
+    assert box.hear("template").message["state"] == "gone"
+    box.hear("refused", of=spec.id)
     assert box.run("print(1)").out == "1\n"
 
 

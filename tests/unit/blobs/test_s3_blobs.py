@@ -201,6 +201,7 @@ PUT = """
 import asyncio, sys
 from squall.blobs.s3_address import parse_s3_url
 from squall.blobs.s3_blobs import S3Blobs
+from squall.blobs.s3_service import leave
 
 async def parts():
     for number in range(16):
@@ -211,6 +212,7 @@ async def main():
     await store.put(parts())
 
 asyncio.run(main())
+leave(0)
 """
 
 
@@ -238,6 +240,7 @@ import asyncio, hashlib, re, sys
 from pathlib import Path
 from squall.blobs.s3_address import parse_s3_url
 from squall.blobs.s3_blobs import S3Blobs
+from squall.blobs.s3_service import leave
 
 def peak_kib():
     return int(re.search(r"VmHWM:\\s*(\\d+)", Path("/proc/self/status").read_text())[1])
@@ -259,6 +262,7 @@ async def main():
     print(put - before, peak_kib() - before)
 
 asyncio.run(main())
+leave(0)
 """
 
 

@@ -13,7 +13,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 from squall.blobs.buckets.file_system import FileSystem
 from squall.blobs.buckets.names import CONTROL, DOOR, SOCKET
@@ -22,6 +22,7 @@ from squall.blobs.buckets.serving import Serving
 from squall.blobs.buckets.source import Source
 from squall.blobs.buckets.told import Told
 from squall.blobs.buckets.tree import Tree
+from squall.blobs.s3_service import leave
 from squall.model.errors import Error
 
 ALONE_S: Final = 15.0
@@ -30,8 +31,8 @@ _PACKET: Final = 4096
 _ASKED_S: Final = 10.0
 
 
-def main(argv: list[str]) -> int:
-    """The exit status. argv: the directory in which it is reached; what it serves comes through standard input."""
+def main(argv: list[str]) -> NoReturn:
+    """Serves, and ends the process. argv: the directory in which it is reached; what it serves comes through standard input."""
     # One byte, not none: a host that pipes core dumps to a program does so at a limit of 0 too.
     resource.setrlimit(resource.RLIMIT_CORE, (1, 1))
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -40,7 +41,7 @@ def main(argv: list[str]) -> int:
     null = os.open(os.devnull, os.O_RDWR)
     os.dup2(null, 0)
     os.close(null)
-    return asyncio.run(_Server(Path(argv[0]), source).live())
+    leave(asyncio.run(_Server(Path(argv[0]), source).live()))
 
 
 class _Server:

@@ -165,6 +165,10 @@ class Sandboxes:
             if host.cgroup.usable:
                 sandbox.group = make_group(host.cgroup, self._around.group_name(name), self.spec.limits)
             self._init.say({"t": "sandbox", "sandbox": name, "scratch": path}, (inner.fileno(),))
+        except (BrokenPipeError, ConnectionResetError):
+            # That init has ended, as the next look at its pidfd shows: no failure of a sandbox.
+            self.bury(sandbox)
+            return
         except OSError:
             self.bury(sandbox)
             raise
