@@ -228,8 +228,11 @@ def test_files_are_copied_renamed_and_removed_as_in_a_shell(volume: squall.Volum
         volume.remove_file("moved")
     with pytest.raises(VolumePathNotFound):
         volume.remove_file("b")
-    volume.remove_file("moved", recursive=True)
-    assert paths(volume) == ["d", "d/c", "e", "e/c"]
+    with pytest.raises(VolumePathNotFound, match="nothing at 'b'"):
+        volume.remove_file(["e/c", "b"])
+    assert read(volume, "e/c") == b"3"
+    volume.remove_file(["moved", "e"], recursive=True)
+    assert paths(volume) == ["d", "d/c"]
 
 
 def test_every_change_is_a_version_and_one_can_go_back(volume: squall.Volume) -> None:

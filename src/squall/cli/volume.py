@@ -128,10 +128,8 @@ def mv(*, name: str, path: str, to: str, environment: str | None, as_json: bool)
 @ENVIRONMENT
 @AS_JSON
 def rm(*, name: str, paths: tuple[str, ...], recursive: bool, environment: str | None, as_json: bool) -> None:
-    """Remove files of a volume."""
-    found = _found(name, environment)
-    for path in paths:
-        found.remove_file(path, recursive=recursive)
+    """Remove files of a volume: all that are named, or none."""
+    _found(name, environment).remove_file(paths, recursive=recursive)
     _say_paths("removed", paths, None, as_json=as_json)
 
 

@@ -104,7 +104,7 @@ class Volume:
     commit(): in a container, makes what was written there a version of the volume; reload(): shows what others committed.
     batch_upload(force=False): for `with`: put_file(local, path) and put_directory(local, path) become one version at its end.
     listdir(path, recursive=False), iterdir(path, recursive=True): what lies in a directory. read_file(path): its bytes in parts.
-    copy_files(paths, to, recursive=False), rename(path, to), remove_file(path, recursive=False): as `cp`, `mv` and `rm`.
+    copy_files(paths, to, recursive=False), rename(path, to), remove_file(paths, recursive=False): as `cp`, `mv` and `rm`.
     history(): the versions that are kept. snapshot(name): gives the newest a name, and keeps it; forget_snapshot(name).
     rollback(to): has it hold what it did in a version, by its number or its name.
     Each method has an awaited form: `await v.listdir.aio("/")`, `async for part in v.read_file.aio(path)`.
@@ -319,8 +319,7 @@ class Volume:
 
         No byte is copied. Raises VolumePathNotFound, VolumePathTaken, VolumePathInvalid.
         """
-        paths = [src_paths] if isinstance(src_paths, str) else list(src_paths)
-        await self._edit("copy", paths, dst_path, recursive=recursive)
+        await self._edit("copy", _several(src_paths), dst_path, recursive=recursive)
 
     async def _rename(self, path: str, to: str) -> None:
         """Gives a file or a directory of the volume another path, or moves it into `to` where that is a directory.
@@ -329,9 +328,12 @@ class Volume:
         """
         await self._edit("move", [path], to)
 
-    async def _remove_file(self, path: str, *, recursive: bool = False) -> None:
-        """Removes a file, or with `recursive` a directory and all that is in it. Raises VolumePathNotFound, VolumePathInvalid."""
-        await self._edit("remove", [path], recursive=recursive)
+    async def _remove_file(self, path: str | Iterable[str], *, recursive: bool = False) -> None:
+        """Removes a file, or with `recursive` a directory and all that is in it; of several paths all, or none of them.
+
+        Raises VolumePathNotFound, VolumePathInvalid.
+        """
+        await self._edit("remove", _several(path), recursive=recursive)
 
     async def _edit(
         self, do: str, paths: list[str], to: str | None = None, *, recursive: bool = False
@@ -453,6 +455,10 @@ def _handle(
     options: tuple[bool, str],
 ) -> Volume:
     return Volume(name, environment=environment, create=create, volume_id=of, options=options)
+
+
+def _several(paths: str | Iterable[str]) -> list[str]:
+    return [paths] if isinstance(paths, str) else list(paths)
 
 
 def _entry(row: dict[str, Any]) -> FileEntry:
