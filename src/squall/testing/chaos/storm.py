@@ -16,7 +16,7 @@ from squall.testing.chaos.counting import Account, count
 from squall.testing.chaos.descriptors import left_open
 from squall.testing.chaos.house import SOURCES, LocalHouse, eventually
 from squall.testing.chaos.ledger import outcomes_s
-from squall.testing.chaos.report import Hit, Report, recoveries, together
+from squall.testing.chaos.report import Hit, Report, recoveries, slowest, together
 from squall.testing.chaos.scene import Fault, Scene
 from squall.testing.chaos.town import Town
 
@@ -89,6 +89,7 @@ def storm(
     if fds:
         left = {**left, "fds": fds}
     counts = count(account)
+    came_s = outcomes_s(account)
     disturbed = house.gate.counts if house.gate is not None else Counter[str]()
     report = Report(
         faults=dict(sorted(Counter(hit.kind for hit in raging.hits).items())),
@@ -100,11 +101,12 @@ def storm(
         named=counts.named,
         killed=scene.killed,
         frames=disturbed.total(),
-        recoveries_s=recoveries([hit.at_s for hit in raging.hits if hit.breaks], outcomes_s(account)),
+        recoveries_s=recoveries([hit.at_s for hit in raging.hits if hit.breaks], came_s),
         left=left,
         broken=(*counts.broken, *scene.broken),
         figures={
             "storm": f"seed {weather.seed}, {counts.named} generators ended with a named error",
+            "slowest recoveries of the storm": slowest(raging.hits, came_s),
             "frames": ", ".join(f"{often} {kind}" for kind, often in sorted(disturbed.items())) or "none",
         },
         seconds=time.monotonic() - began_s,

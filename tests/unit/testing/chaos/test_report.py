@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from squall.testing.chaos.report import Report, quantile, recoveries, together
+from squall.testing.chaos.report import Hit, Report, quantile, recoveries, slowest, together
 
 WELL = Report(faults={"F07": 3, "F10": 2}, accepted=400, again=7, killed=5, recoveries_s=(0.5, 1.5))
 
@@ -61,6 +61,14 @@ def test_a_recovery_is_the_silence_that_the_fault_began() -> None:
     assert recoveries([0.5], times) == pytest.approx((0.5,))
     assert recoveries([2.0], times) == pytest.approx((1.1,))
     assert not recoveries([9.5], times)
+
+
+def test_the_slowest_recoveries_are_told_with_their_faults() -> None:
+    times = [0.0, 1.0, 1.1, 3.1, 3.2, 9.0]
+    hits = [Hit(kind=kind, what="", at_s=at_s) for kind, at_s in (("F07", 1.0), ("F10", 3.0), ("F17", 0.0))]
+    hits.append(Hit(kind="F32", what="", at_s=4.0, breaks=False))
+    assert slowest(hits, times, most=2) == "5.80 s from F10, 2.00 s from F07"
+    assert slowest([], times) == "none needed"
 
 
 def test_a_quantile_is_one_of_the_values() -> None:
