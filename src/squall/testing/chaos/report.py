@@ -143,7 +143,10 @@ def slowest(hits: Sequence[Hit], outcomes_s: Sequence[float], *, most: int = 3) 
     """The longest recoveries, each with the fault that it was from: of faults within one silence, each has its own."""
     breaking = [hit for hit in hits if hit.breaks]
     found = [(one, hit.kind) for hit in breaking for one in recoveries([hit.at_s], outcomes_s)]
-    return ", ".join(f"{one:.2f} s from {kind}" for one, kind in sorted(found, reverse=True)[:most]) or "none needed"
+    return (
+        ", ".join(f"{one:.2f} s from {kind}" for one, kind in sorted(found, reverse=True)[:most])
+        or "none needed"
+    )
 
 
 def quantile(values: Sequence[float], share: float) -> float:
