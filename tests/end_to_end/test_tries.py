@@ -33,7 +33,7 @@ def test_an_input_is_ended_at_its_timeout_whatever_it_does(verbs: Any, name: str
     with pytest.raises(TimeoutError, match="its timeout of 1 s") as caught:
         function.remote(20)
     assert isinstance(caught.value, FunctionTimeout)
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 4
     assert function.remote(0) == "done"
 
 
