@@ -12,6 +12,7 @@ from typing import TypeVar
 
 import pytest
 
+from squall.runtime.process_tree import parent_of
 from squall.settings.paths import StatePaths
 from squall.settings.process import ProcessMark, is_alive, mark_of
 from squall.settings.record import read_record
@@ -140,13 +141,6 @@ def command_line(pid: int) -> bytes:
         return Path(f"/proc/{pid}/cmdline").read_bytes()
     except OSError:
         return b""
-
-
-def parent_of(pid: int) -> int | None:
-    try:
-        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
-    except OSError:
-        return None
 
 
 def test_a_supervisor_killed_with_9_during_a_call_is_not_noticed_by_it(call: Callable[[float], Call]) -> None:

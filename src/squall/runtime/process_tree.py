@@ -19,6 +19,12 @@ def descendants(first: int) -> list[int]:
     return found
 
 
+def parent_of(pid: int) -> int | None:
+    """The process that a process is a child of; None where it is gone."""
+    fields = read_text(f"/proc/{pid}/stat").rpartition(")")[2].split()
+    return int(fields[1]) if fields else None
+
+
 def resident_bytes(pid: int) -> int:
     """What the process alone has in memory, and the memory files that it has mapped; no program files."""
     fields = {}

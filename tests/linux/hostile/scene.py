@@ -19,6 +19,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from squall.runtime.process_tree import parent_of
 from squall.runtime.syscall_numbers import NUMBERS
 from tests.linux.hostile.catalogue import CATALOGUE
 from tests.linux.hostile.starts import Start
@@ -267,10 +268,11 @@ def _template(box: Box, start: Start) -> dict[str, dict[str, Any]]:
     """A template for such containers, and what of it can be looked for."""
     said = box.template(level=start.level)
     assert said["state"] == "ready", said
-    first = Path(f"/proc/{said['pid']}/stat").read_text().rpartition(")")[2].split()[1]
+    first = parent_of(said["pid"])
+    assert first is not None
     (top,) = (box.state / "scratch").iterdir()
     return {
-        "host_pids": {"the template": said["pid"], "the template's first process": int(first)},
+        "host_pids": {"the template": said["pid"], "the template's first process": first},
         "host_paths": {
             "the template's directory": str(top),
             "the template's scratch": str(top / "boxes" / "template"),

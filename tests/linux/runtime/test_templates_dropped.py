@@ -7,15 +7,10 @@ import signal
 
 import pytest
 
+from squall.runtime.process_tree import parent_of
 from tests.linux.runtime.box import Box
 
 _WAIT = "import signal; print('up', flush=True); signal.pause()"
-
-
-def _init_of(template: int) -> int:
-    """The pid of its parent."""
-    with open(f"/proc/{template}/stat", encoding="utf-8") as file:
-        return int(file.read().rpartition(")")[2].split()[1])
 
 
 def test_templates_dropped_while_their_sandboxes_are_made_leave_nothing(box: Box) -> None:
@@ -37,7 +32,8 @@ def test_templates_killed_while_their_sandboxes_are_made_leave_nothing(box: Box,
     for _ in range(2):
         pid = box.template()["pid"]
         if which == "its init":
-            pid = _init_of(pid)
+            pid = parent_of(pid)
+            assert pid is not None
         os.kill(pid, signal.SIGKILL)
         while box.hear("template").message["state"] != "gone":
             pass
@@ -45,7 +41,8 @@ def test_templates_killed_while_their_sandboxes_are_made_leave_nothing(box: Box,
 
 
 def test_an_init_that_ends_while_a_sandbox_is_asked_for_is_gone_and_not_refused(box: Box) -> None:
-    init = _init_of(box.template()["pid"])
+    init = parent_of(box.template()["pid"])
+    assert init is not None
     # The launcher hears of the container first, and finds then that nobody is there to make its sandbox.
     box.launcher.send_signal(signal.SIGSTOP)
     spec = box.spec("print(1)")

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Final, Protocol, TypeVar
 
 from squall import faults
+from squall.runtime.process_tree import parent_of
 from squall.sdk.local_server import end_server
 from squall.settings.paths import StatePaths, make_directories
 from squall.settings.process import ProcessMark, is_alive, mark_of
@@ -276,18 +277,11 @@ def _pids() -> list[int]:
 
 def _below(tops: set[int]) -> list[int]:
     """The descendants of these processes."""
-    parents = {pid: parent for pid in _pids() if (parent := _parent(pid)) is not None}
+    parents = {pid: parent for pid in _pids() if (parent := parent_of(pid)) is not None}
     found = set(tops)
     while more := {pid for pid, parent in parents.items() if parent in found} - found:
         found |= more
     return sorted(found - tops)
-
-
-def _parent(pid: int) -> int | None:
-    try:
-        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
-    except OSError:
-        return None
 
 
 def _command_line(pid: int) -> bytes:
