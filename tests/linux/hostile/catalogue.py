@@ -189,7 +189,7 @@ HOST = (
         code="host.host_processes",
         refused={"processes seen": "own", "*": _HIDDEN},
         # Those of its own template: its init, and the sandboxes that are made for it.
-        loading={"processes seen": "own|others"},
+        loading={"processes seen": "own|others: *"},
         process=_PROCESSES,
     ),
     Probe(

@@ -70,7 +70,7 @@ def _unreached(probe: Probe, met: Met) -> list[str]:
 
 
 def _is_refused(probe: Probe, name: str, got: str, *, place: Place = "runner") -> bool:
-    return got in _refusal(probe, name, place=place).split("|")
+    return any(fnmatchcase(got, one) for one in _refusal(probe, name, place=place).split("|"))
 
 
 def _refusal(probe: Probe, name: str, *, place: Place) -> str:

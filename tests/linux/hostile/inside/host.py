@@ -9,6 +9,7 @@ import socket
 import stat
 import termios
 from functools import partial
+from pathlib import Path
 
 from tests.linux.hostile.inside.attempts import (
     Facts,
@@ -21,6 +22,7 @@ from tests.linux.hostile.inside.attempts import (
     open_to_write,
     opened,
     read_some,
+    seen,
 )
 
 _SETTINGS = (
@@ -89,11 +91,20 @@ def shown_by_kernel(_facts: Facts) -> Met:
     return met
 
 
+def _told_of(pids: set[int]) -> str:
+    """Who they are, a few of them: number, name, state and parent, as the kernel has it."""
+    return ", ".join(seen(partial(_status_of, pid)) for pid in sorted(pids)[:5])
+
+
+def _status_of(pid: int) -> str:
+    return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8")[:50].rstrip()
+
+
 def host_processes(facts: Facts) -> Met:
     """Processes of the host by their numbers there, and any process but the own ones."""
     own = {1, os.getpid(), os.getppid()}
     pids = {int(name) for name in os.listdir("/proc") if name.isdigit()}
-    met = {"processes seen": "own" if pids <= own else "others"}
+    met = {"processes seen": f"others: {_told_of(pids - own)}" if pids - own else "own"}
     for name, pid in facts["host_pids"].items():
         place = f"/proc/{pid}"
         met |= {

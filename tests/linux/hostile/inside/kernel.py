@@ -134,8 +134,10 @@ def other_processes(facts: Facts) -> Met:
         "everyday ptrace of a child": call(facts, "ptrace", 16, child, 0, 0),
         "ptrace the first": call(facts, "ptrace", 16, facts["first"], 0, 0),
     }
-    # What was being traced goes on when its tracer ends.
+    # What was being traced goes on when its tracer ends. Waited for, as whoever looks at all processes next would see it end.
     os.kill(child, signal.SIGKILL)
+    while not os.WIFSIGNALED(os.waitpid(child, 0)[1]):
+        pass  # That it was stopped to be traced is told first.
     return met
 
 
