@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from types import TracebackType
 from typing import Any, Final
 
@@ -169,3 +170,6 @@ class _Way:
     def _fail(self, error: Error) -> None:
         if self._opened is not None and not self._opened.done():
             self._opened.set_exception(error)
+        else:
+            # Nobody waits for it any more: whoever looks at the logs learns why nobody comes.
+            print(f"squall: the tunnel to port {self._head['port']} is closed: {error}", file=sys.stderr)

@@ -169,7 +169,10 @@ def _waits_for_its_app(connection: Connection, stream: Stream, head: dict[str, A
     house, app = connection.house, AppId(str(head["fn"]).partition("/")[0])
     if not stream.route or app in house.apps.apps:
         return False
-    return house.awaited.keep(app, stream, frame, connection.on_open)
+    if not house.node_events.awaits(app):
+        return False
+    house.awaited.keep(app, stream, frame, connection.on_open)
+    return True
 
 
 async def _record_inputs(

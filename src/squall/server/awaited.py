@@ -1,36 +1,29 @@
-"""Awaited: calls of containers that outlived a server, while the client that tells of their app is not back yet."""
+"""Awaited: what containers that outlived a server ask for, while the client that tells of their app is not back yet."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Final
 
 from squall.model.errors import TooManyInputs
-from squall.model.ids import AppId
+from squall.model.ids import AppId, ContainerId
 from squall.server.held import GoOn, Held
 from squall.wire.codec import Frame
 from squall.wire.stream import Stream
 
 MOST_CALLS: Final = 10_000
 MOST_BYTES: Final = 256 * 2**20
-"""Of the first frames of the calls that are held, all apps together."""
+"""Of the first frames of what is held, all together."""
 
 
 class Awaited:
-    """Holds calls until their app is known. may_come: whether containers of an app are here that nobody has claimed yet."""
+    """Holds streams until somebody is known: the app of which one is a call, or the container from which it comes."""
 
-    def __init__(self, may_come: Callable[[AppId], bool]) -> None:
-        self._may_come = may_come
-        self._held: dict[AppId, list[Held]] = {}
+    def __init__(self) -> None:
+        self._held: dict[AppId | ContainerId, list[Held]] = {}
         self._calls = self._bytes = 0
 
-    def keep(self, app: AppId, stream: Stream, frame: Frame, go_on: GoOn) -> bool:
-        """Whether a call of a function of this app, which is not known, is held.
-
-        Raises TooManyInputs beyond MOST_CALLS and MOST_BYTES.
-        """
-        if not self._may_come(app):
-            return False
+    def keep(self, who: AppId | ContainerId, stream: Stream, frame: Frame, go_on: GoOn) -> None:
+        """Holds a stream with its first frame, and what comes on it. Raises TooManyInputs beyond MOST_CALLS and MOST_BYTES."""
         size = len(frame.payload)
         if self._calls >= MOST_CALLS or self._bytes + size > MOST_BYTES:
             raise TooManyInputs(
@@ -40,17 +33,16 @@ class Awaited:
             )
         self._calls += 1
         self._bytes += size
-        self._held.setdefault(app, []).append(Held.hold(stream, frame, go_on))
-        return True
+        self._held.setdefault(who, []).append(Held.hold(stream, frame, go_on))
 
-    def release(self, app: AppId) -> None:
-        """The app is known: its calls go on, in their order."""
-        for held in self._held.pop(app, ()):
+    def release(self, who: AppId | ContainerId) -> None:
+        """It is known: what waits for it goes on, in its order."""
+        for held in self._held.pop(who, ()):
             self._calls -= 1
             self._bytes -= len(held.frame.payload)
             held.release()
 
     def release_all(self) -> None:
-        """Nobody is waited for any longer: calls of apps that are not known end."""
-        for app in list(self._held):
-            self.release(app)
+        """Nobody is waited for any longer: what waits goes on as it is, and calls of apps that are not known end."""
+        for who in list(self._held):
+            self.release(who)

@@ -9,7 +9,7 @@ from typing import Any
 from squall.model.errors import Error, FrameError, InvalidError, PermissionDeniedError
 from squall.model.ids import CallId
 from squall.server.house import House
-from squall.server.permits import Caller, CallerKind, refusal
+from squall.server.permits import FROM_ANY_CONTAINER, Caller, CallerKind, refusal
 from squall.server.records import AppRecord, Worker
 from squall.wire.attachments import MOST_ATTACHED
 from squall.wire.channel import Channel
@@ -64,11 +64,25 @@ class Connection:
             stream.fail(InvalidError(f"this server knows no message {name!r}"))
         else:
             try:
+                if from_container and name not in FROM_ANY_CONTAINER and self._is_unclaimed(stream, frame):
+                    return
                 handler(self, stream, head, frame)
             except Error as refused:
                 stream.fail(refused)
             except (KeyError, TypeError, ValueError) as problem:
                 stream.fail(InvalidError(f"the message {name!r} is not as it should be: {problem!r}"))
+
+    def _is_unclaimed(self, stream: Stream, frame: Frame) -> bool:
+        """Whether a container asks whose function is not known yet after a restart: it is held until that is told.
+
+        Before, nobody could say in which environment it looks names up, or that it waits and others are to have its inputs.
+        """
+        house = self.house
+        container = house.nodes.container_on(self.session, stream.route)
+        if container is None or container not in house.node_events.orphans:
+            return False
+        house.awaited.keep(container, stream, frame, self.on_open)
+        return True
 
     def let_in(self, caller: Caller) -> None:
         """Who speaks has said who it is: from now on files may come too."""

@@ -131,7 +131,7 @@ class House:
         self.environments = Environments(stores.state, self.deploys, self.sharing, self.vault)
         self.logs = Logs(self)
         self.node_events = NodeEvents(self.calls, self.capacity, self.containers, self.later)
-        self.awaited = Awaited(self.node_events.awaits)
+        self.awaited = Awaited()
         self.sweeps = Sweeps(stores.state, stores.logs, options, self._sweep_secrets)
         self.collecting = Collecting(stores.blobs, stores.state, stores.paths, options, self.running)
         self.backups = Backups(stores.state, backup_directory(stores.paths.database), options)
@@ -159,6 +159,8 @@ class House:
         self.node_events.joined = self._on_joined
         self.node_events.alone = self.apps.preparing.joined.clear
         self.node_events.dropped = self.awaited.release_all
+        # Once all is known that was made known with its function.
+        self.node_events.claimed = lambda container: self.later(0.0, self.awaited.release, container)
         self.capacity.keep = self.node_events.kept
         self.capacity.looked = self._looked
         self.deploys.spawn, self.deploys.answer = self.spawn, self.answer

@@ -67,13 +67,15 @@ class NodeEvents:
     """Applies events of nodes.
 
     joined: told when a node has come, and which functions' images it had; alone: told when the last one has gone;
-    dropped: told when containers that nobody has claimed are waited for no longer.
+    claimed: told of each container that outlived a server once its function is known again; dropped: told when containers
+    that nobody has claimed are waited for no longer.
     """
 
     def __init__(
         self, calls: Calls, capacity: Capacity, containers: Containers, later: Callable[..., object]
     ) -> None:
         self.orphans: dict[ContainerId, Orphan] = {}
+        self.claimed: Callable[[ContainerId], object] = lambda _container: None
         self.dropped: Callable[[], None] = lambda: None
         self.joined: Callable[[NodeId, list[FunctionRecord]], None] = lambda _node, _had: None
         self.alone: Callable[[], None] = lambda: None
@@ -148,6 +150,7 @@ class NodeEvents:
                 for frame in orphan.early:
                     stream.on_frame(frame)
             orphan.forget()
+            self.claimed(container)
 
     def _wait_no_longer(self, record: FunctionRecord, container: ContainerId) -> None:
         if container in record.catching_up:

@@ -65,11 +65,14 @@ _VOLUME: Final = frozenset(
         *("volume.entries", "volume.read", "volume.free"),
     }
 )
+FROM_ANY_CONTAINER: Final = frozenset({"serve", "blobs.missing", "blob.put", "volume.here"})
+"""What does not depend on the function for which a container asks."""
+
 FROM_CONTAINERS: Final = (
     _CALL
     | _SHARE
     | _VOLUME
-    | {"serve", "blobs.missing", "blob.put", "volume.here"}
+    | FROM_ANY_CONTAINER
     | {"function.scale", "function.info", "function.stats", "tunnel.open"}
 )
 """What code in a container may ask for, over its agent's connection."""

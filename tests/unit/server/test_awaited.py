@@ -1,4 +1,4 @@
-"""Calls of a container that outlived a server wait for the client of its app, which may be slower to come back than its machine."""
+"""What a container that outlived a server asks for waits for the client of its app, which may be slower to come back than its machine."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from squall.model.errors import FunctionNotFound, TooManyInputs
+from squall.model.errors import FunctionNotFound, TooManyInputs, TunnelUnavailable
 from squall.model.ids import APP, CALL, AppId, CallId, FunctionId, make_id
 from squall.model.jsonable import to_json
 from squall.server import awaited, node_events, preparing
@@ -38,7 +38,21 @@ class Machine:
         self.heard: list[tuple[Kind, dict[str, Any]]] = []
         self.session = Session(near, dialer=True, on_open=lambda stream, _head, _frame: stream.end({}))
         row = {"container": "co-old", "function": f"{APP_ID}/{of}", "pid": 7}
-        self.session.open("join", {"node": to_json(NODE), "containers": [row]})
+        self._joined = self.session.open("join", {"node": to_json(NODE), "containers": [row]})
+        self._row = row
+
+    def tell_of_its_container(self) -> None:
+        """As agents do once they have joined: from here on the server knows who speaks over its route."""
+        self._joined.send({"t": "event", "event": "started", **self._row, "route": ROUTE})
+
+    def ask(self, head: dict[str, Any]) -> None:
+        """Something that its container wants to know."""
+        self.session.open(
+            str(head["t"]),
+            head,
+            route=ROUTE,
+            on_frame=lambda frame: self.heard.append((frame.kind, frame.head())),
+        )
 
     def call(self, number: int, name: str = "inner", app: AppId = APP_ID) -> CallId:
         call = CallId(make_id(CALL, now_ms=number, randomness=bytes(10)))
@@ -154,6 +168,40 @@ def test_no_more_are_held_than_there_is_room_for(
             await until(lambda: len(house.calls.calls) == 2)
             machine.call(7)
             await until(lambda: len(house.calls.calls) == 3)
+            machine.session.close()
+            await settle()
+
+    play(scene)
+
+
+def test_who_asks_is_known_before_it_is_answered(tmp_path: Path) -> None:
+    async def scene() -> None:
+        async with standing(tmp_path) as house:
+            machine = Machine(house)
+            machine.tell_of_its_container()
+            machine.ask({"t": "tunnel.open", "port": 8000})
+            await settle()
+            assert machine.heard == []
+            client = open_app(house)
+            # The machine opens it.
+            await until(lambda: machine.heard == [(Kind.END, {})])
+            assert "co-old" in house.calls.workers
+            client.close()
+            machine.session.close()
+            await settle()
+
+    play(scene)
+
+
+def test_where_nobody_comes_it_is_answered_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(node_events, "ORPHAN_GRACE_S", 0.02)
+
+    async def scene() -> None:
+        async with standing(tmp_path) as house:
+            machine = Machine(house)
+            machine.tell_of_its_container()
+            machine.ask({"t": "tunnel.open", "port": 8000})
+            await until(lambda: machine.failures() == [TunnelUnavailable.code])
             machine.session.close()
             await settle()
 
