@@ -64,7 +64,11 @@ class Connection:
             stream.fail(InvalidError(f"this server knows no message {name!r}"))
         else:
             try:
-                if from_container and name not in FROM_ANY_CONTAINER and self._is_unclaimed(stream, frame):
+                if (
+                    from_container
+                    and name not in FROM_ANY_CONTAINER
+                    and self._waits_to_be_claimed(stream, frame)
+                ):
                     return
                 handler(self, stream, head, frame)
             except Error as refused:
@@ -72,7 +76,7 @@ class Connection:
             except (KeyError, TypeError, ValueError) as problem:
                 stream.fail(InvalidError(f"the message {name!r} is not as it should be: {problem!r}"))
 
-    def _is_unclaimed(self, stream: Stream, frame: Frame) -> bool:
+    def _waits_to_be_claimed(self, stream: Stream, frame: Frame) -> bool:
         """Whether a container asks whose function is not known yet after a restart: it is held until that is told.
 
         Before, nobody could say in which environment it looks names up, or that it waits and others are to have its inputs.
