@@ -17,6 +17,7 @@ from squall.server.house import House
 from squall.wire.codec import Kind
 from squall.wire.memory_channel import pair
 from squall.wire.session import Session
+from squall.wire.stream import Stream
 from tests.unit.server.stage import NODE, function, play, settle, until
 from tests.unit.server.standing import standing
 
@@ -45,11 +46,12 @@ class Machine:
         """As agents do once they have joined: from here on the server knows who speaks over its route."""
         self._joined.send({"t": "event", "event": "started", **self._row, "route": ROUTE})
 
-    def ask(self, head: dict[str, Any]) -> None:
-        """Something that its container wants to know."""
-        self.session.open(
-            str(head["t"]),
+    def ask(self, name: str, head: dict[str, Any], payload: bytes = b"") -> Stream:
+        """Something that its container wants."""
+        return self.session.open(
+            name,
             head,
+            payload,
             route=ROUTE,
             on_frame=lambda frame: self.heard.append((frame.kind, frame.head())),
         )
@@ -57,13 +59,7 @@ class Machine:
     def call(self, number: int, name: str = "inner", app: AppId = APP_ID) -> CallId:
         call = CallId(make_id(CALL, now_ms=number, randomness=bytes(10)))
         head = {"call": call, "fn": f"{app}/{name}", "verb": "map", "start": 0, "d": [1]}
-        stream = self.session.open(
-            "call",
-            head,
-            b"a",
-            route=ROUTE,
-            on_frame=lambda frame: self.heard.append((frame.kind, frame.head())),
-        )
+        stream = self.ask("call", head, b"a")
         stream.send({"start": 1, "d": [1], "total": 2}, b"b")
         return call
 
@@ -179,7 +175,7 @@ def test_who_asks_is_known_before_it_is_answered(tmp_path: Path) -> None:
         async with standing(tmp_path) as house:
             machine = Machine(house)
             machine.tell_of_its_container()
-            machine.ask({"t": "tunnel.open", "port": 8000})
+            machine.ask("tunnel.open", {"port": 8000})
             await settle()
             assert machine.heard == []
             client = open_app(house)
@@ -200,7 +196,7 @@ def test_where_nobody_comes_it_is_answered_as_it_is(tmp_path: Path, monkeypatch:
         async with standing(tmp_path) as house:
             machine = Machine(house)
             machine.tell_of_its_container()
-            machine.ask({"t": "tunnel.open", "port": 8000})
+            machine.ask("tunnel.open", {"port": 8000})
             await until(lambda: machine.failures() == [TunnelUnavailable.code])
             machine.session.close()
             await settle()
